@@ -1,0 +1,126 @@
+import proto from "onnx-proto";
+import type { DType, Shape, TensorData } from "../../tensor/index.ts";
+
+const { onnx } = proto;
+const { DataType } = onnx.TensorProto;
+const { AttributeType } = onnx.AttributeProto;
+
+/** ONNX's number for each of our dtypes. */
+export const elementType: Record<DType | "int64", number> = {
+  float32: DataType.FLOAT,
+  int32: DataType.INT32,
+  int64: DataType.INT64,
+  bool: DataType.BOOL,
+};
+
+type Attribute = number | readonly number[] | string | { float: number };
+
+/** Collects nodes and initializers of one ONNX graph, and encodes it. Values are referred to by name. */
+export class GraphBuilder {
+  readonly #nodes: proto.onnx.INodeProto[] = [];
+  readonly #initializers: proto.onnx.ITensorProto[] = [];
+  readonly #inputs: proto.onnx.IValueInfoProto[] = [];
+  readonly #outputs: proto.onnx.IValueInfoProto[] = [];
+  readonly #integers = new Map<string, string>();
+  #count = 0;
+
+  /** Add a node with one result (or the first of several) and return that result's name. */
+  node(
+    opType: string,
+    inputs: readonly string[],
+    attributes: Readonly<Record<string, Attribute>> = {},
+    options: { domain?: string; output?: string } = {},
+  ): string {
+    const output = options.output ?? `${opType}_${this.#count++}`;
+    this.#nodes.push({
+      opType,
+      domain: options.domain ?? "",
+      name: output,
+      input: [...inputs],
+      output: [output],
+      attribute: Object.entries(attributes).map(([name, value]) => attribute(name, value)),
+    });
+    return output;
+  }
+
+  /** Give a node's result another name, wherever it is used. */
+  rename(from: string, to: string): void {
+    const swap = (names?: string[] | null) => names?.map((name) => (name === from ? to : name));
+    for (const node of this.#nodes) {
+      node.input = swap(node.input);
+      node.output = swap(node.output);
+    }
+  }
+
+  /** A value known when the graph is built. */
+  constant(data: TensorData, shape: Shape, dtype: DType): string {
+    const name = `constant_${this.#count++}`;
+    this.#initializers.push({
+      name,
+      dims: [...shape],
+      dataType: elementType[dtype],
+      rawData: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+    });
+    return name;
+  }
+
+  /** Whole numbers as ONNX wants them for shapes and axes: int64, shared when equal. */
+  integers(values: readonly number[], shape: Shape = [values.length]): string {
+    const key = `${values}:${shape}`;
+    const known = this.#integers.get(key);
+    if (known) return known;
+    const name = `integers_${this.#count++}`;
+    const data = BigInt64Array.from(values, BigInt);
+    this.#initializers.push({
+      name,
+      dims: [...shape],
+      dataType: elementType.int64,
+      rawData: new Uint8Array(data.buffer),
+    });
+    this.#integers.set(key, name);
+    return name;
+  }
+
+  input(name: string, shape: Shape, dtype: DType): void {
+    this.#inputs.push(valueInfo(name, shape, dtype));
+  }
+
+  output(name: string, shape: Shape, dtype: DType): void {
+    this.#outputs.push(valueInfo(name, shape, dtype));
+  }
+
+  encode(): Uint8Array {
+    const model = onnx.ModelProto.create({
+      irVersion: 8,
+      producerName: "anneal",
+      opsetImport: [
+        { domain: "", version: 18 },
+        { domain: "com.microsoft", version: 1 },
+      ],
+      graph: {
+        name: "program",
+        node: this.#nodes,
+        initializer: this.#initializers,
+        input: this.#inputs,
+        output: this.#outputs,
+      },
+    });
+    return onnx.ModelProto.encode(model).finish();
+  }
+}
+
+function attribute(name: string, value: Attribute): proto.onnx.IAttributeProto {
+  if (typeof value === "string") return { name, type: AttributeType.STRING, s: new TextEncoder().encode(value) };
+  if (typeof value === "number") return { name, type: AttributeType.INT, i: value };
+  if ("float" in value) return { name, type: AttributeType.FLOAT, f: value.float };
+  return { name, type: AttributeType.INTS, ints: [...value] };
+}
+
+function valueInfo(name: string, shape: Shape, dtype: DType): proto.onnx.IValueInfoProto {
+  return {
+    name,
+    type: {
+      tensorType: { elemType: elementType[dtype], shape: { dim: shape.map((n) => ({ dimValue: n })) } },
+    },
+  };
+}

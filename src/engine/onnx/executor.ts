@@ -1,0 +1,138 @@
+import * as ort from "onnxruntime-node";
+import type { DType, Shape, TensorData } from "../../tensor/index.ts";
+import type { DeviceName } from "../device.ts";
+import { graphNames } from "./lower.ts";
+
+/** A value on its way to or from an executor. */
+export interface HostTensor {
+  dtype: DType;
+  shape: Shape;
+  data: TensorData;
+}
+
+/** What the executor must know of a program besides its bytes. */
+export interface ProgramPlan {
+  inputs: readonly { name: string; dtype: DType; shape: Shape }[];
+  variables: readonly string[];
+  outputs: readonly { name: string; dtype: DType; shape: Shape }[];
+  updates: readonly { name: string; dtype: DType; shape: Shape; inPlace: boolean }[];
+}
+
+interface Loaded {
+  session: ort.InferenceSession;
+  plan: ProgramPlan;
+}
+
+/**
+ * Runs lowered programs with ONNX Runtime. Variables live in states: named tensors that stay where the device is.
+ * Everything here blocks its thread while the runtime works, so it belongs on a thread of its own.
+ */
+export class OnnxExecutor {
+  readonly #device: DeviceName;
+  readonly #threads: number;
+  readonly #programs = new Map<number, Loaded>();
+  readonly #states = new Map<number, Map<string, ort.Tensor>>();
+
+  constructor(device: DeviceName, threads: number) {
+    this.#device = device;
+    this.#threads = threads;
+  }
+
+  async load(program: number, bytes: Uint8Array, plan: ProgramPlan): Promise<void> {
+    const session = await ort.InferenceSession.create(bytes, {
+      executionProviders: this.#device === "cpu" ? ["cpu"] : [this.#device, "cpu"],
+      intraOpNumThreads: this.#threads,
+      interOpNumThreads: 1,
+      executionMode: "sequential",
+      graphOptimizationLevel: "all",
+      logSeverityLevel: 3,
+      ...(this.#device === "cpu"
+        ? {}
+        : {
+            preferredOutputLocation: Object.fromEntries([
+              ...plan.outputs.map(({ name }) => [graphNames.output(name), "cpu"]),
+              ...plan.updates.map(({ name }) => [graphNames.update(name), "gpu-buffer"]),
+            ]),
+          }),
+      // Denormal numbers make a step many times slower late in training, and carry nothing.
+      extra: { session: { set_denormal_as_zero: "1" } },
+    });
+    this.#programs.set(program, { session, plan });
+  }
+
+  async unload(program: number): Promise<void> {
+    await this.#programs.get(program)?.session.release();
+    this.#programs.delete(program);
+  }
+
+  write(state: number, values: Readonly<Record<string, HostTensor>>): void {
+    const target = this.#states.get(state) ?? new Map<string, ort.Tensor>();
+    this.#states.set(state, target);
+    for (const [name, { dtype, data, shape }] of Object.entries(values))
+      target.set(name, toRuntime(dtype, data, shape));
+  }
+
+  async read(state: number, names?: readonly string[]): Promise<Record<string, HostTensor>> {
+    const source = this.#states.get(state) ?? new Map<string, ort.Tensor>();
+    const result: Record<string, HostTensor> = {};
+    for (const name of names ?? source.keys()) {
+      const value = source.get(name);
+      if (!value) throw new Error(`There is no variable ${name}.`);
+      const data = value.location === "cpu" ? value.data : await value.getData();
+      result[name] = { dtype: dtypeOf(value), shape: value.dims, data: (data as TensorData).slice() };
+    }
+    return result;
+  }
+
+  remove(state: number, names: readonly string[]): void {
+    for (const name of names) this.#states.get(state)?.delete(name);
+  }
+
+  release(state: number): void {
+    for (const value of this.#states.get(state)?.values() ?? []) value.dispose();
+    this.#states.delete(state);
+  }
+
+  async run(
+    program: number,
+    state: number | undefined,
+    inputs: Readonly<Record<string, TensorData>>,
+  ): Promise<Record<string, TensorData>> {
+    const loaded = this.#programs.get(program);
+    if (!loaded) throw new Error("This program has been released.");
+    const { session, plan } = loaded;
+    const variables = state === undefined ? undefined : this.#states.get(state);
+    const feeds: Record<string, ort.Tensor> = {};
+    for (const { name, dtype, shape } of plan.inputs)
+      feeds[graphNames.input(name)] = toRuntime(dtype, inputs[name], shape);
+    for (const name of plan.variables) {
+      const value = variables?.get(name);
+      if (!value) throw new Error(`Variable ${name} has no value in this state.`);
+      feeds[graphNames.variable(name)] = value;
+    }
+    const fetches: Record<string, ort.Tensor | null> = {};
+    for (const { name } of plan.outputs) fetches[graphNames.output(name)] = null;
+    for (const { name, inPlace } of plan.updates) {
+      const current = variables?.get(name);
+      fetches[graphNames.update(name)] = inPlace && current?.location === "cpu" ? current : null;
+    }
+    const results = await session.run(feeds, fetches as Record<string, ort.Tensor>);
+    for (const { name, inPlace } of plan.updates) {
+      const previous = variables?.get(name);
+      if (inPlace && previous?.location === "cpu") continue; // Already there.
+      variables?.set(name, results[graphNames.update(name)]);
+      if (previous && previous.location !== "cpu") previous.dispose();
+    }
+    return Object.fromEntries(
+      plan.outputs.map(({ name }) => [name, results[graphNames.output(name)].data as TensorData]),
+    );
+  }
+}
+
+function toRuntime(dtype: DType, data: TensorData, shape: Shape): ort.Tensor {
+  return new ort.Tensor(dtype as "float32", data as Float32Array, shape);
+}
+
+function dtypeOf(value: ort.Tensor): DType {
+  return value.type as DType;
+}

@@ -1,0 +1,58 @@
+import { parentPort, workerData } from "node:worker_threads";
+import type { DType, Shape, TensorData } from "../tensor/index.ts";
+import type { Device } from "./device.ts";
+import { type HostTensor, OnnxExecutor, type ProgramPlan } from "./onnx/executor.ts";
+
+/** What the engine asks of its thread. */
+export type Request =
+  | { kind: "load"; program: number; bytes: Uint8Array; plan: ProgramPlan }
+  | { kind: "unload"; program: number }
+  | { kind: "write"; state: number; values: Record<string, { dtype: DType; shape: Shape; data: TensorData }> }
+  | { kind: "read"; state: number; names?: readonly string[] }
+  | { kind: "remove"; state: number; names: readonly string[] }
+  | { kind: "release"; state: number }
+  | { kind: "run"; program: number; state?: number; inputs: Record<string, TensorData> };
+
+/** What it answers. */
+export type Reply = { id: number } & ({ value: unknown } | { error: string });
+
+const { name, threads } = workerData as Device;
+const executor = new OnnxExecutor(name, threads);
+
+async function answer(request: Request): Promise<unknown> {
+  switch (request.kind) {
+    case "load":
+      return executor.load(request.program, request.bytes, request.plan);
+    case "unload":
+      return executor.unload(request.program);
+    case "write":
+      return executor.write(request.state, request.values);
+    case "read":
+      return executor.read(request.state, request.names);
+    case "remove":
+      return executor.remove(request.state, request.names);
+    case "release":
+      return executor.release(request.state);
+    case "run":
+      return executor.run(request.program, request.state, request.inputs);
+  }
+}
+
+function buffersOf(value: unknown): ArrayBuffer[] {
+  const data = Object.values((value ?? {}) as Record<string, HostTensor | TensorData>);
+  return data.map((item) => ("buffer" in item ? item.buffer : item.data.buffer));
+}
+
+// One request at a time, in order: state is never read half-written.
+let queue = Promise.resolve();
+parentPort?.on("message", ({ id, request }: { id: number; request: Request }) => {
+  queue = queue.then(async () => {
+    try {
+      const value = await answer(request);
+      const transfer = request.kind === "read" ? buffersOf(value) : [];
+      parentPort?.postMessage({ id, value } satisfies Reply, transfer);
+    } catch (error) {
+      parentPort?.postMessage({ id, error: error instanceof Error ? error.message : String(error) } satisfies Reply);
+    }
+  });
+});

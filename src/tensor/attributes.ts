@@ -1,0 +1,20 @@
+import type { ElementwiseAttributes } from "./elementwise.ts";
+import type { IndexingAttributes } from "./indexing.ts";
+import type { LeafAttributes } from "./leaf.ts";
+import type { MatmulAttributes } from "./matmul.ts";
+import type { NeuralAttributes } from "./neural.ts";
+import type { ReduceAttributes } from "./reduce.ts";
+import type { ShapingAttributes } from "./shaping.ts";
+
+/** Every operator with the attributes it carries; an executor's lowering table is typed by this map. */
+export interface Attributes
+  extends LeafAttributes,
+    ElementwiseAttributes,
+    ReduceAttributes,
+    ShapingAttributes,
+    MatmulAttributes,
+    IndexingAttributes,
+    NeuralAttributes {}
+
+/** The attributes of an operator that has none. */
+export type None = Record<never, never>;

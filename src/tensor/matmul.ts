@@ -1,0 +1,56 @@
+import { broadcastShapes } from "./elementwise.ts";
+import { operator, ShapeError, showShape } from "./operator.ts";
+import { sumTo } from "./reduce.ts";
+import type { Tensor } from "./tensor.ts";
+
+export interface MatmulAttributes {
+  /** `scale * op(a) @ op(b)`, where op transposes the last two axes if asked: no operand is ever copied to transpose. */
+  matmul: { readonly transposeA: boolean; readonly transposeB: boolean; readonly scale: number };
+}
+
+/** Options of {@link matmul}. */
+export interface MatmulOptions {
+  transposeA?: boolean;
+  transposeB?: boolean;
+  /** Multiplies the product; costs nothing. */
+  scale?: number;
+}
+
+const matmulOperator = operator({
+  name: "matmul",
+  infer: ([a, b], { transposeA, transposeB }) => {
+    const explain = () => {
+      const marks = (t: Tensor, transposed: boolean) => `${showShape(t.shape)}${transposed ? " transposed" : ""}`;
+      return `${marks(a, transposeA)} and ${marks(b, transposeB)}`;
+    };
+    if (a.shape.length < 2 || b.shape.length < 2) {
+      throw new ShapeError(`matmul: both operands need two axes or more, got ${explain()}`);
+    }
+    const [m, k] = transposeA ? a.shape.slice(-2).reverse() : a.shape.slice(-2);
+    const [l, n] = transposeB ? b.shape.slice(-2).reverse() : b.shape.slice(-2);
+    if (k !== l || a.dtype !== "float32" || b.dtype !== "float32") {
+      throw new ShapeError(
+        k !== l ? `matmul: inner sizes differ: ${explain()}` : `matmul: needs float32, got ${a.dtype} and ${b.dtype}`,
+      );
+    }
+    return { shape: [...broadcastShapes("matmul", a.shape.slice(0, -2), b.shape.slice(0, -2)), m, n], dtype: a.dtype };
+  },
+  // With A' = op(A), B' = op(B): dA' = g B'^T and dB' = A'^T g; the flags below say the same without any transpose.
+  gradient: (g, node) => {
+    const [a, b] = node.inputs;
+    const { transposeA, transposeB, scale } = node.attributes;
+    const da = transposeA
+      ? matmul(b, g, { transposeA: transposeB, transposeB: true, scale })
+      : matmul(g, b, { transposeB: !transposeB, scale });
+    const db = transposeB
+      ? matmul(g, a, { transposeA: true, transposeB: transposeA, scale })
+      : matmul(a, g, { transposeA: !transposeA, scale });
+    return [sumTo(da, a.shape), sumTo(db, b.shape)];
+  },
+});
+
+/** Matrix product over the last two axes; leading axes broadcast. */
+export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
+  const { transposeA = false, transposeB = false, scale = 1 } = options;
+  return matmulOperator([a, b], { transposeA, transposeB, scale });
+}

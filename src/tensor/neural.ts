@@ -1,0 +1,135 @@
+import type { None } from "./attributes.ts";
+import { div, equal, sub, where } from "./elementwise.ts";
+import { arange } from "./leaf.ts";
+import { operator, ShapeError, showShape } from "./operator.ts";
+import { sumTo } from "./reduce.ts";
+import type { Tensor } from "./tensor.ts";
+
+/** Operators that could be built from others, and are whole because every runtime has a fast kernel for them. */
+export interface NeuralAttributes {
+  softmax: None;
+  crossEntropy: None;
+  crossEntropyGradient: None;
+  rmsNorm: { readonly epsilon: number };
+  rotary: { readonly inverse: boolean };
+}
+
+const softmaxOperator = operator({
+  name: "softmax",
+  infer: ([x]) => ({ shape: x.shape, dtype: x.dtype }),
+  gradient: (g, node) => {
+    const weighted = g.mul(node);
+    return [weighted.sub(node.mul(weighted.sum([-1], true)))];
+  },
+});
+
+const crossEntropyOperator = operator({
+  name: "crossEntropy",
+  infer: ([logits, labels]) => {
+    if (logits.shape.length !== 2 || showShape(labels.shape) !== showShape(logits.shape.slice(0, 1))) {
+      throw new ShapeError(
+        `crossEntropy: logits ${showShape(logits.shape)} and labels ${showShape(labels.shape)} should be [n, classes] and [n]`,
+      );
+    }
+    if (labels.dtype !== "int32") throw new ShapeError(`crossEntropy: labels must be int32, not ${labels.dtype}`);
+    return { shape: labels.shape, dtype: logits.dtype };
+  },
+  gradient: (g, node) => [crossEntropyGradientOperator([node.inputs[0], node.inputs[1], g], {}), undefined],
+});
+
+/** (softmax(logits) - onehot(labels)) * g, with rows of ignored labels zero. */
+const crossEntropyGradientOperator = operator({
+  name: "crossEntropyGradient",
+  infer: ([logits]) => ({ shape: logits.shape, dtype: logits.dtype }),
+  gradient: (gg, node) => {
+    const [logits, labels, g] = node.inputs;
+    const p = softmax(logits);
+    const valid = where(equal(labels, -100), 0, 1);
+    const column = (t: Tensor) => t.reshape([t.shape[0], 1]);
+    const oneHot = where(equal(column(labels), arange(logits.shape[1])), 1, 0);
+    const direction = gg.mul(column(g.mul(valid)));
+    const weighted = direction.mul(p);
+    return [weighted.sub(p.mul(weighted.sum([1], true))), undefined, gg.mul(sub(p, oneHot)).sum([1]).mul(valid)];
+  },
+});
+
+const rmsNormOperator = operator({
+  name: "rmsNorm",
+  infer: ([x, weight]) => {
+    if (weight.shape.length !== 1 || weight.shape[0] !== x.shape.at(-1)) {
+      throw new ShapeError(
+        `rmsNorm: weight ${showShape(weight.shape)} should be [${x.shape.at(-1)}] for x ${showShape(x.shape)}`,
+      );
+    }
+    return { shape: x.shape, dtype: x.dtype };
+  },
+  gradient: (g, node) => {
+    const [x, weight] = node.inputs;
+    const meanSquare = x.mul(x).mean([-1], true);
+    const inverse = div(1, meanSquare.add(node.attributes.epsilon).sqrt());
+    const normalized = x.mul(inverse);
+    const scaled = g.mul(weight);
+    const dx = scaled.sub(normalized.mul(scaled.mul(normalized).mean([-1], true))).mul(inverse);
+    return [dx, sumTo(g.mul(normalized), weight.shape)];
+  },
+});
+
+const rotaryOperator: (inputs: readonly Tensor[], attributes: NeuralAttributes["rotary"]) => Tensor = operator({
+  name: "rotary",
+  infer: ([x, positions, cos, sin]) => {
+    const [batch, , length, width] = x.shape;
+    const fits =
+      x.shape.length === 4 &&
+      showShape(positions.shape) === showShape([batch, length]) &&
+      cos.shape.length === 2 &&
+      showShape(cos.shape) === showShape(sin.shape) &&
+      cos.shape[1] * 2 === width;
+    if (!fits) {
+      throw new ShapeError(
+        `rotary: x ${showShape(x.shape)} [batch, heads, length, width], positions ${showShape(positions.shape)} [batch, length], tables ${showShape(cos.shape)} and ${showShape(sin.shape)} [positions, width / 2] do not fit`,
+      );
+    }
+    return { shape: x.shape, dtype: x.dtype };
+  },
+  // A rotation's transpose is the rotation by the opposite angle.
+  gradient: (g, node) => {
+    const [, positions, cos, sin] = node.inputs;
+    return [
+      rotaryOperator([g, positions, cos, sin], { inverse: !node.attributes.inverse }),
+      undefined,
+      undefined,
+      undefined,
+    ];
+  },
+});
+
+/** Softmax over the last axis. */
+export function softmax(x: Tensor): Tensor {
+  return softmaxOperator([x], {});
+}
+
+/**
+ * -log softmax(logits)[label] for each row, zero where the label is -100.
+ * @param logits float32 [n, classes]
+ * @param labels int32 [n], each -100 or in [0, classes)
+ */
+export function crossEntropy(logits: Tensor, labels: Tensor): Tensor {
+  return crossEntropyOperator([logits, labels], {});
+}
+
+/** x / sqrt(mean(x^2) + epsilon) * weight over the last axis (Zhang & Sennrich 2019). */
+export function rmsNorm(x: Tensor, weight: Tensor, epsilon: number): Tensor {
+  return rmsNormOperator([x, weight], { epsilon });
+}
+
+/**
+ * Rotary position embedding (Su et al. 2021): element pairs (j, j + width / 2) are turned by the angle of their
+ * position. Tables are constants: no gradient flows into them.
+ * @param x float32 [batch, heads, length, width]
+ * @param positions int32 [batch, length], rows of the tables
+ * @param cos float32 [positions, width / 2]
+ * @param sin float32 [positions, width / 2]
+ */
+export function rotary(x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor): Tensor {
+  return rotaryOperator([x, positions, cos, sin], { inverse: false });
+}
