@@ -1,7 +1,7 @@
 import { Worker } from "node:worker_threads";
-import { type DType, type Shape, setEvaluator, type Tensor, type TensorData } from "../tensor/index.ts";
+import { type DType, type HostValue, type Shape, setEvaluator, type Tensor, type TensorData } from "../tensor/index.ts";
 import { type Device, type DeviceName, resolveDevice } from "./device.ts";
-import type { HostTensor, ProgramPlan } from "./onnx/executor.ts";
+import type { ProgramPlan } from "./onnx/executor.ts";
 import { lower } from "./onnx/lower.ts";
 import { defineProgram, type ProgramDefinition, ProgramError } from "./program.ts";
 import type { Reply, Request } from "./worker.ts";
@@ -163,13 +163,13 @@ export class State {
   }
 
   /** Create or replace variables. */
-  async write(values: Record<string, HostTensor>): Promise<void> {
+  async write(values: Record<string, HostValue>): Promise<void> {
     await this.#engine.request({ kind: "write", state: this.id, values });
   }
 
   /** Copy variables back, all of them when no names are given. */
-  async read(names?: readonly string[]): Promise<Record<string, HostTensor>> {
-    return (await this.#engine.request({ kind: "read", state: this.id, names })) as Record<string, HostTensor>;
+  async read(names?: readonly string[]): Promise<Record<string, HostValue>> {
+    return (await this.#engine.request({ kind: "read", state: this.id, names })) as Record<string, HostValue>;
   }
 
   /** Drop variables that are no longer needed. */

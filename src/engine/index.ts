@@ -1,4 +1,3 @@
 export { type Device, type DeviceName, resolveDevice } from "./device.ts";
 export { CompiledProgram, defaultEngine, Engine, EngineError, type EngineOptions, State } from "./engine.ts";
-export type { HostTensor } from "./onnx/executor.ts";
 export { type ProgramDefinition, ProgramError } from "./program.ts";

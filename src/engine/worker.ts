@@ -1,7 +1,7 @@
 import { parentPort, workerData } from "node:worker_threads";
-import type { DType, Shape, TensorData } from "../tensor/index.ts";
+import type { DType, HostValue, Shape, TensorData } from "../tensor/index.ts";
 import type { Device } from "./device.ts";
-import { type HostTensor, OnnxExecutor, type ProgramPlan } from "./onnx/executor.ts";
+import { OnnxExecutor, type ProgramPlan } from "./onnx/executor.ts";
 
 /** What the engine asks of its thread. */
 export type Request =
@@ -39,7 +39,7 @@ async function answer(request: Request): Promise<unknown> {
 }
 
 function buffersOf(value: unknown): ArrayBuffer[] {
-  const data = Object.values((value ?? {}) as Record<string, HostTensor | TensorData>);
+  const data = Object.values((value ?? {}) as Record<string, HostValue | TensorData>);
   return data.map((item) => ("buffer" in item ? item.buffer : item.data.buffer));
 }
 

@@ -9,4 +9,12 @@ export { type Operator, type OperatorName, ShapeError, showShape } from "./opera
 export * from "./random.ts";
 export * from "./reduce.ts";
 export * from "./shaping.ts";
-export { type DType, type Shape, setEvaluator, Tensor, type TensorData, type TensorLike } from "./tensor.ts";
+export {
+  type DType,
+  type HostValue,
+  type Shape,
+  setEvaluator,
+  Tensor,
+  type TensorData,
+  type TensorLike,
+} from "./tensor.ts";

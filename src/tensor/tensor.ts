@@ -15,6 +15,13 @@ export type DType = "float32" | "int32" | "bool";
 /** Values of a tensor in row-major order; bool is one byte each. */
 export type TensorData = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>;
 
+/** A tensor's values on the host, with what they mean. */
+export interface HostValue {
+  readonly dtype: DType;
+  readonly shape: Shape;
+  readonly data: TensorData;
+}
+
 /** What an operand may be: a number stands for a float32 scalar. */
 export type TensorLike = Tensor | number;
 

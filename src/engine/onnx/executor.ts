@@ -1,14 +1,7 @@
 import * as ort from "onnxruntime-node";
-import type { DType, Shape, TensorData } from "../../tensor/index.ts";
+import type { DType, HostValue, Shape, TensorData } from "../../tensor/index.ts";
 import type { DeviceName } from "../device.ts";
 import { graphNames } from "./lower.ts";
-
-/** A value on its way to or from an executor. */
-export interface HostTensor {
-  dtype: DType;
-  shape: Shape;
-  data: TensorData;
-}
 
 /** What the executor must know of a program besides its bytes. */
 export interface ProgramPlan {
@@ -65,16 +58,16 @@ export class OnnxExecutor {
     this.#programs.delete(program);
   }
 
-  write(state: number, values: Readonly<Record<string, HostTensor>>): void {
+  write(state: number, values: Readonly<Record<string, HostValue>>): void {
     const target = this.#states.get(state) ?? new Map<string, ort.Tensor>();
     this.#states.set(state, target);
     for (const [name, { dtype, data, shape }] of Object.entries(values))
       target.set(name, toRuntime(dtype, data, shape));
   }
 
-  async read(state: number, names?: readonly string[]): Promise<Record<string, HostTensor>> {
+  async read(state: number, names?: readonly string[]): Promise<Record<string, HostValue>> {
     const source = this.#states.get(state) ?? new Map<string, ort.Tensor>();
-    const result: Record<string, HostTensor> = {};
+    const result: Record<string, HostValue> = {};
     for (const name of names ?? source.keys()) {
       const value = source.get(name);
       if (!value) throw new Error(`There is no variable ${name}.`);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { Engine } from "../engine/engine.ts";
-import type { Tensor } from "./index.ts";
-import * as T from "./index.ts";
+import type { Tensor } from "../tensor/index.ts";
+import * as T from "../tensor/index.ts";
+import { Engine } from "./engine.ts";
 
 // Central differences in float32: with a step of 1e-2 on values around 1 the error is near 1e-4.
 const step = 1e-2;

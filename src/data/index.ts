@@ -1,0 +1,1 @@
+export { type Batch, collate, type Example, epochOrder, ignoreIndex, pack } from "./batch.ts";

@@ -1,0 +1,212 @@
+import { cp, mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { referenceJson, referencePath } from "../../tests/reference.ts";
+import { type Batch, collate, type Example } from "../data/index.ts";
+import { Engine } from "../engine/index.ts";
+import { crossEntropy, grad, type HostValue, type Tensor } from "../tensor/index.ts";
+import { Tokenizer } from "../text/index.ts";
+import { batchInputs, decodeSafetensors, encodeSafetensors, LanguageModel, readSafetensors } from "./index.ts";
+
+interface ForwardCase {
+  input_ids: number[][];
+  attention_mask: number[][];
+  labels: number[][];
+  loss: number;
+  grad_norm?: number;
+  logits_in?: string;
+  gradients_in?: string;
+  config_override?: Record<string, unknown>;
+}
+interface Forward {
+  cases: Record<string, ForwardCase>;
+}
+
+const engine = await Engine.open();
+const tokenizer = await Tokenizer.load(referencePath("tokenizer"));
+const scratch = await mkdtemp(join(tmpdir(), "anneal-models-"));
+afterAll(() => rm(scratch, { recursive: true }));
+
+/** A model whose config.json is changed as a case asks. */
+async function load(name: string, override?: Record<string, unknown>, config = "config.json") {
+  const folder = join(scratch, `${name}-${Object.keys(override ?? {})}-${config}`);
+  await cp(referencePath(name), folder, { recursive: true });
+  const settings = JSON.parse(await readFile(join(folder, config), "utf8"));
+  await writeFile(join(folder, "config.json"), JSON.stringify({ ...settings, ...override }));
+  return LanguageModel.load(folder, { engine, tokenizer });
+}
+
+/** The batch as transformers was given it: rows of full length, with their masks and positions 0 to n - 1. */
+function batchOf({ input_ids, attention_mask, labels }: ForwardCase): Batch {
+  const length = input_ids[0].length;
+  const targets = labels.map((row) => [...row.slice(1), -100]);
+  return {
+    batch: input_ids.length,
+    length,
+    inputIds: Int32Array.from(input_ids.flat()),
+    positions: Int32Array.from(input_ids.flatMap((row) => row.map((_, i) => i))),
+    segments: Int32Array.from(attention_mask.flat()),
+    targets: Int32Array.from(targets.flat()),
+    tokens: targets.flat().filter((label) => label !== -100).length,
+  };
+}
+
+const relative = (found: number, expected: number) => Math.abs(found - expected) / Math.abs(expected);
+const largest = (values: ArrayLike<number>) => Array.from(values).reduce((m, v) => Math.max(m, Math.abs(v)), 0);
+
+function largestDifference(found: ArrayLike<number>, expected: ArrayLike<number>): number {
+  expect(found.length).toBe(expected.length);
+  return Array.from(found).reduce((m, v, i) => Math.max(m, Math.abs(v - expected[i])), 0);
+}
+
+describe.each(["phi3", "phi3-gqa", "phi3-longrope"])("reference: %s", (name) => {
+  const { cases } = referenceJson<Forward>(`${name}/forward.json`);
+
+  test.each(Object.entries(cases))("loss, logits and gradients: %s", async (label, expected) => {
+    const model = await load(name, expected.config_override);
+    const batch = batchOf(expected);
+    const weights = model.networkWeights();
+    const { logits, targets } = model.buildLogits(batch.batch, batch.length, weights);
+    const loss = crossEntropy(logits, targets).sum().div(batch.tokens);
+    const names = model.trainableNames();
+    const gradients = grad(loss, names.map(weights.parameter));
+    const outputs: Record<string, Tensor> = { logits, loss };
+    names.forEach((parameter, i) => {
+      outputs[parameter] = gradients[i];
+    });
+    const program = await engine.compile({ outputs });
+    const found = await program.run(batchInputs(batch), model.state);
+
+    expect(relative(found.loss[0], expected.loss)).toBeLessThan(1e-4);
+    if (expected.logits_in) {
+      const tensors = await readSafetensors(referencePath(`${name}/${expected.logits_in}`));
+      const masked = found.logits.map((v, i) => v * batch.segments[Math.floor(i / model.config.vocabSize)]);
+      expect(largestDifference(masked, tensors[label].data)).toBeLessThan(1e-4);
+    }
+    if (expected.gradients_in) {
+      const tensors = await readSafetensors(referencePath(`${name}/${expected.gradients_in}`));
+      expect(Object.keys(tensors).sort()).toEqual([...names].sort());
+      for (const parameter of names) {
+        const bound = Math.max(1e-4 * largest(tensors[parameter].data), 1e-6);
+        expect(largestDifference(found[parameter], tensors[parameter].data), parameter).toBeLessThan(bound);
+      }
+    }
+    if (expected.grad_norm) {
+      const squares = names.reduce((sum, p) => sum + Array.from(found[p]).reduce((s, v) => s + v * v, 0), 0);
+      expect(relative(Math.sqrt(squares), expected.grad_norm)).toBeLessThan(1e-4);
+    }
+    await program.release();
+    await model.release();
+  });
+
+  test("the layout that transformers 5 writes means the same", async () => {
+    const [published, five] = [await load(name), await load(name, undefined, "config.transformers5.json")];
+    expect(five.config).toEqual(published.config);
+    await published.release();
+    await five.release();
+  });
+});
+
+interface Packed {
+  documents: number[][];
+  packed_token_losses: number[][];
+  separate_token_losses: number[][];
+}
+
+describe("reference: packed rows", () => {
+  const { models } = referenceJson<{ models: Record<string, Packed> }>("packed/packed.json");
+
+  test.each(Object.entries(models))("%s: documents in one row do not see each other", async (name, expected) => {
+    const model = await load(name);
+    const documents = expected.documents.map((ids): Example => ({ inputIds: ids, labels: ids }));
+    const length = documents.reduce((sum, { inputIds }) => sum + inputIds.length, 0);
+    for (const [rows, losses] of [
+      [[documents], expected.packed_token_losses],
+      [documents.map((document) => [document]), expected.separate_token_losses],
+    ] as const) {
+      const batch = collate(rows, length, 0);
+      const found = await model.tokenLosses(batch);
+      const kept = Array.from(found.losses).filter((_, i) => batch.targets[i] !== -100);
+      losses.flat().forEach((loss, i) => {
+        expect(relative(kept[i], loss)).toBeLessThan(1e-4);
+      });
+      expect(kept).toHaveLength(losses.flat().length);
+    }
+    await model.release();
+  });
+});
+
+interface GenerateCase {
+  prompt: number[];
+  max_new_tokens: number;
+  eos_token_id: number | null;
+  new_ids: number[];
+  log_probs: number[];
+}
+
+describe("reference: greedy generation", () => {
+  const { models } = referenceJson<{ models: Record<string, GenerateCase[]> }>("generate.json");
+
+  test.each(Object.entries(models))("%s: the same ids, alone and side by side", async (name, cases) => {
+    const model = await load(name);
+    for (const { prompt, max_new_tokens, eos_token_id, new_ids, log_probs } of cases) {
+      const stopTokenIds = eos_token_id === null ? [] : [eos_token_id];
+      const others = [prompt, prompt.slice(0, 3)];
+      const [alone] = await model.generate([prompt], { maxNewTokens: max_new_tokens, stopTokenIds });
+      expect(alone.ids).toEqual(new_ids);
+      expect(largestDifference(alone.logProbs, log_probs)).toBeLessThan(1e-4);
+      if (name === "phi3-longrope") continue; // Rows that cross the original length at other steps turn differently.
+      const [beside] = await model.generate(others, { maxNewTokens: max_new_tokens, stopTokenIds });
+      expect(beside.ids).toEqual(new_ids);
+    }
+    await model.release();
+  });
+});
+
+describe("a model's files", () => {
+  test("what was saved loads with the same weights, and its bytes are the same again", async () => {
+    const model = await load("phi3-gqa");
+    const folder = join(scratch, "saved");
+    await model.save(folder);
+    const again = await LanguageModel.load(folder, { engine });
+    expect(await again.weights()).toEqual(await model.weights());
+    expect(again.config).toEqual(model.config);
+  });
+
+  test("a weights file that is cut short is refused by name, whether or not there is a manifest", async () => {
+    const model = await load("phi3-gqa");
+    const folder = join(scratch, "cut");
+    await model.save(folder);
+    await truncate(join(folder, "model.safetensors"), 5000);
+    await expect(LanguageModel.load(folder, { engine })).rejects.toThrow(/damaged: model\.safetensors \(5000 bytes\)/);
+    await rm(join(folder, "manifest.json"));
+    await expect(LanguageModel.load(folder, { engine })).rejects.toThrow(/no whole safetensors file/);
+  });
+
+  test("wrong settings are refused by field", async () => {
+    await expect(load("phi3", { model_type: "llama" })).rejects.toThrow('config.json: /model_type is "llama"');
+    await expect(load("phi3", { hidden_size: 32 })).rejects.toThrow(/has shape \[.*\]; the settings ask for/);
+    await expect(load("phi3", { num_attention_heads: 3 })).rejects.toThrow("hiddenSize 64 must divide into 3 heads");
+    await expect(LanguageModel.load(join(scratch, "nowhere"), { engine })).rejects.toThrow("There is no file");
+  });
+
+  test("safetensors come back as they were", () => {
+    const value: HostValue = { dtype: "float32", shape: [2, 1], data: Float32Array.of(1.5, -2) };
+    const ids: HostValue = { dtype: "int32", shape: [1], data: Int32Array.of(7) };
+    const bytes = encodeSafetensors({ b: value, a: ids });
+    expect(decodeSafetensors(bytes, "test")).toEqual({ a: ids, b: value });
+    for (const length of [0, 7, 20, bytes.length - 1]) {
+      expect(() => decodeSafetensors(bytes.subarray(0, length), "cut")).toThrow("cut is no whole safetensors file");
+    }
+  });
+
+  test("the same seed gives the same new model", async () => {
+    const config = { hiddenSize: 16, intermediateSize: 24, numHiddenLayers: 1, numAttentionHeads: 2 };
+    const [a, b, c] = await Promise.all(
+      [1, 1, 2].map((seed) => LanguageModel.create({ config, tokenizer, seed, engine })),
+    );
+    expect(await a.weights()).toEqual(await b.weights());
+    expect(await a.weights()).not.toEqual(await c.weights());
+  });
+});

@@ -1,0 +1,2 @@
+export type { BpeOptions } from "./bpe.ts";
+export { type ChatMessage, Tokenizer, TokenizerError } from "./tokenizer.ts";
