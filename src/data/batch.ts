@@ -78,3 +78,11 @@ export function pack(examples: readonly Example[], length: number): Example[][] 
 export function epochOrder(count: number, seed: number, epoch: number): Int32Array {
   return new Random(seed, `order/${epoch}`).permutation(count);
 }
+
+/** A data set as a model reads it. */
+export interface TokenizedDataset {
+  readonly name: string;
+  /** SHA-256 of what it was made from. */
+  readonly digest: string;
+  readonly examples: readonly Example[];
+}

@@ -1,1 +1,1 @@
-export { type Batch, collate, type Example, epochOrder, ignoreIndex, pack } from "./batch.ts";
+export { type Batch, collate, type Example, epochOrder, ignoreIndex, pack, type TokenizedDataset } from "./batch.ts";

@@ -1,5 +1,12 @@
 export { type Files, verifyFolder, writeFolder } from "./files.ts";
 export type { GenerateOptions, Generation } from "./generate.ts";
 export { type AdapterOptions, batchInputs, LanguageModel, type TokenLosses } from "./model.ts";
-export { ModelError, type Phi3Config, type Phi3Sizes, parsePhi3Config, phi3Config } from "./phi3/config.ts";
+export {
+  ModelError,
+  type Phi3Config,
+  type Phi3Sizes,
+  parsePhi3Config,
+  phi3Config,
+  toConfigFile,
+} from "./phi3/config.ts";
 export { decodeSafetensors, encodeSafetensors, readSafetensors } from "./safetensors.ts";

@@ -111,7 +111,7 @@ class PairCounts {
 
   constructor(words: Word[]) {
     this.#words = words;
-    words.forEach((_, i) => this.#count(i, 1));
+    for (const i of words.keys()) this.#count(i, 1);
   }
 
   mostFrequent(): [number, number] | undefined {

@@ -1,0 +1,73 @@
+/** A series of points to draw as a line. */
+export interface Series {
+  name: string;
+  points: readonly { x: number; y: number }[];
+}
+
+/** How a line chart is labelled and sized. */
+export interface LineChartOptions {
+  title?: string;
+  xTitle?: string;
+  yTitle?: string;
+  /** Pixels. */
+  width?: number;
+  height?: number;
+  /** Logarithmic y axis. */
+  logY?: boolean;
+}
+
+/** MIME type under which JupyterLab draws Vega-Lite. */
+export const vegaLiteMime = "application/vnd.vegalite.v5+json";
+
+/** Most points drawn of one series: a screen is not wider. */
+const resolution = 400;
+
+/** A line chart as a Vega-Lite specification. Points that are not finite are left out. */
+export function lineChart(series: readonly Series[], options: LineChartOptions = {}): Record<string, unknown> {
+  const { title, xTitle = "step", yTitle = "", width = 520, height = 240, logY = false } = options;
+  const values = series.flatMap(({ name, points }) =>
+    thin(points.filter(({ y }) => Number.isFinite(y))).map(({ x, y }) => ({ x, y, series: name })),
+  );
+  return {
+    $schema: "https://vega.github.io/schema/vega-lite/v5.json",
+    ...(title ? { title: { text: title, anchor: "start", fontSize: 13 } } : {}),
+    width,
+    height,
+    data: { values },
+    mark: { type: "line", clip: true, strokeWidth: 1.6, point: values.length < 2 * series.length + 1 },
+    encoding: {
+      x: {
+        field: "x",
+        type: "quantitative",
+        title: xTitle,
+        axis: { grid: false, tickMinStep: 1 },
+        scale: { nice: false },
+      },
+      y: { field: "y", type: "quantitative", title: yTitle, scale: { zero: false, type: logY ? "log" : "linear" } },
+      color: {
+        field: "series",
+        type: "nominal",
+        title: null,
+        sort: series.map(({ name }) => name),
+        legend: { orient: "top", direction: "horizontal", offset: 4 },
+      },
+      tooltip: [
+        { field: "series", title: "series" },
+        { field: "x", title: xTitle },
+        { field: "y", title: yTitle || "value", format: ".4f" },
+      ],
+    },
+    config: { view: { stroke: null }, font: "system-ui, sans-serif" },
+  };
+}
+
+/** Means of equal stretches, so that a long series keeps its shape. The last point stays as it is. */
+function thin(points: readonly { x: number; y: number }[]): readonly { x: number; y: number }[] {
+  if (points.length <= resolution) return points;
+  const size = points.length / resolution;
+  return Array.from({ length: resolution }, (_, i) => {
+    const part = points.slice(Math.floor(i * size), Math.max(Math.floor(i * size) + 1, Math.floor((i + 1) * size)));
+    const y = part.reduce((sum, point) => sum + point.y, 0) / part.length;
+    return { x: part[part.length - 1].x, y: i === resolution - 1 ? points[points.length - 1].y : y };
+  });
+}

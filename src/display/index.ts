@@ -1,0 +1,4 @@
+export { type LineChartOptions, lineChart, type Series, vegaLiteMime } from "./chart.ts";
+export { formatCount, formatDuration, LiveOutput } from "./live.ts";
+export { type DisplayOptions, type ExecutedCell, type MimeBundle, type Notebook, notebook } from "./notebook.ts";
+export { type Column, escapeHtml, Table } from "./table.ts";

@@ -1,0 +1,131 @@
+import { createReadStream } from "node:fs";
+import { readFile, stat } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { Readable } from "node:stream";
+import type { ReadableStream } from "node:stream/web";
+
+/** Where a tracker answers. */
+export interface TrackerAddress {
+  /** Without a trailing slash; requests go to `<uri>/api/2.0/mlflow/...`. */
+  uri: string;
+  token?: string;
+}
+
+/** A tracker refused a request, or did not answer. */
+export class TrackerError extends Error {
+  override name = "TrackerError";
+  /** MLflow's error code, or "UNREACHABLE". */
+  readonly code: string;
+  /** Whether the same request may succeed later. */
+  readonly temporary: boolean;
+
+  constructor(message: string, code: string, temporary: boolean) {
+    super(message);
+    this.code = code;
+    this.temporary = temporary;
+  }
+}
+
+/** The folder that holds everything Anneal keeps: ANNEAL_DATA, or `.anneal` in the working folder. */
+export function dataFolder(): string {
+  return resolve(process.env.ANNEAL_DATA ?? ".anneal");
+}
+
+/**
+ * The tracker to report to: ANNEAL_TRACKER_URI or MLFLOW_TRACKING_URI with their tokens, else the studio that runs on
+ * the data folder (which may have another port after a restart, so ask again after a failure).
+ */
+export async function findTracker(): Promise<TrackerAddress | undefined> {
+  const { ANNEAL_TRACKER_URI, ANNEAL_TOKEN, MLFLOW_TRACKING_URI, MLFLOW_TRACKING_TOKEN } = process.env;
+  const clean = (uri: string) => uri.replace(/\/+$/, "");
+  if (ANNEAL_TRACKER_URI) return { uri: clean(ANNEAL_TRACKER_URI), token: ANNEAL_TOKEN };
+  if (MLFLOW_TRACKING_URI) return { uri: clean(MLFLOW_TRACKING_URI), token: MLFLOW_TRACKING_TOKEN };
+  const text = await readFile(join(dataFolder(), "studio.json"), "utf8").catch(() => undefined);
+  if (text === undefined) return undefined;
+  const { url, token } = JSON.parse(text) as { url: string; token?: string };
+  return { uri: clean(url), token };
+}
+
+/** Speaks MLflow's REST protocol, to Anneal's tracker or any MLflow server. */
+export class TrackerClient {
+  readonly address: TrackerAddress;
+
+  constructor(address: TrackerAddress) {
+    this.address = address;
+  }
+
+  /** The tracker of {@link findTracker}. */
+  static async connect(): Promise<TrackerClient> {
+    const address = await findTracker();
+    if (!address) {
+      throw new TrackerError(
+        "There is no tracker to talk to. Start the studio (`npm start`) or set ANNEAL_TRACKER_URI.",
+        "UNREACHABLE",
+        true,
+      );
+    }
+    return new TrackerClient(address);
+  }
+
+  /** Call `/api/2.0/mlflow/<path>`. */
+  async call<T = Record<string, unknown>>(method: "GET" | "POST" | "PATCH", path: string, body?: object): Promise<T> {
+    const query = method === "GET" && body ? `?${new URLSearchParams(body as Record<string, string>)}` : "";
+    return this.request<T>(method, `/api/2.0/mlflow/${path}${query}`, method === "GET" ? undefined : body);
+  }
+
+  /** Call any path with a JSON body. */
+  async request<T>(method: string, path: string, body?: object): Promise<T> {
+    const response = await this.#fetch(path, {
+      method,
+      headers: body ? { "content-type": "application/json" } : {},
+      body: body && JSON.stringify(body),
+    });
+    return (await response.json()) as T;
+  }
+
+  /** Store a file as a run's artifact. */
+  async uploadArtifact(experimentId: string, runId: string, path: string, file: string): Promise<void> {
+    const { size } = await stat(file);
+    const target = [experimentId, runId, "artifacts", ...path.split("/")].map(encodeURIComponent).join("/");
+    const body = size === 0 ? new Uint8Array(0) : (Readable.toWeb(createReadStream(file)) as ReadableStream);
+    const options: RequestInit & { duplex: "half" } = {
+      method: "PUT",
+      headers: { "content-type": "application/octet-stream", ...(size ? { "content-length": String(size) } : {}) },
+      body,
+      duplex: "half",
+    };
+    await this.#fetch(`/api/2.0/mlflow-artifacts/artifacts/${target}`, options);
+  }
+
+  /** Read a run's artifact. */
+  async downloadArtifact(runId: string, path: string): Promise<Uint8Array> {
+    const response = await this.#fetch(`/get-artifact?${new URLSearchParams({ run_id: runId, path })}`, {});
+    return new Uint8Array(await response.arrayBuffer());
+  }
+
+  async #fetch(path: string, options: RequestInit): Promise<Response> {
+    const { uri, token } = this.address;
+    const headers = { ...options.headers, ...(token ? { authorization: `Bearer ${token}` } : {}) };
+    let response: Response;
+    try {
+      response = await fetch(uri + path, { ...options, headers, signal: AbortSignal.timeout(60_000) });
+    } catch (error) {
+      const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
+      throw new TrackerError(`The tracker at ${uri} does not answer (${cause}).`, "UNREACHABLE", true);
+    }
+    if (response.ok) return response;
+    const text = await response.text();
+    let [code, message] = ["INTERNAL_ERROR", text];
+    try {
+      ({ error_code: code, message } = JSON.parse(text));
+    } catch {
+      // Not one of MLflow's errors: a proxy in between, say. Its text is all there is.
+    }
+    const { status } = response;
+    throw new TrackerError(
+      `${message} (${status})`,
+      code,
+      status === 408 || status === 429 || status >= 500 || status === 401,
+    );
+  }
+}

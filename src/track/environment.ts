@@ -1,0 +1,95 @@
+import { execFile } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { cpus, totalmem } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { notebook } from "../display/notebook.ts";
+
+const run = promisify(execFile);
+
+/** What a run is made with: enough to set up the same again, and to say what differs when numbers do. */
+export interface Environment {
+  node: string;
+  platform: string;
+  cpu: string;
+  cores: number;
+  /** Bytes. */
+  memory: number;
+  versions: Record<string, string>;
+  git?: { commit: string; dirty: boolean };
+}
+
+/** Facts about this machine and process. */
+export async function captureEnvironment(): Promise<Environment> {
+  return {
+    node: process.version,
+    platform: `${process.platform}-${process.arch}`,
+    cpu: cpus()[0]?.model ?? "unknown",
+    cores: cpus().length,
+    memory: totalmem(),
+    versions: versions(),
+    git: await captureGit(workingFolder()),
+  };
+}
+
+/** The folder that a run belongs to: the notebook's, else the process's. */
+export function workingFolder(): string {
+  const path = notebook()?.path;
+  return path ? dirname(path) : process.cwd();
+}
+
+/** Name of what is running: the notebook's or script's file name without ending. */
+export function sourceName(): string {
+  const path = notebook()?.path ?? process.argv[1] ?? "node";
+  return basename(path).replace(/\.[^.]+$/, "");
+}
+
+/** The nearest `package-lock.json` above the working folder. */
+export function findLockfile(): string | undefined {
+  for (let folder = workingFolder(); ; folder = dirname(folder)) {
+    const path = join(folder, "package-lock.json");
+    if (existsSync(path)) return path;
+    if (dirname(folder) === folder) return undefined;
+  }
+}
+
+function versions(): Record<string, string> {
+  const require = createRequire(import.meta.url);
+  const version = (path: string): string => JSON.parse(readFileSync(path, "utf8")).version;
+  const packageRoot = (start: string): string =>
+    existsSync(join(start, "package.json")) ? start : packageRoot(dirname(start));
+  return {
+    anneal: version(join(packageRoot(dirname(fileURLToPath(import.meta.url))), "package.json")),
+    "onnxruntime-node": version(join(packageRoot(dirname(require.resolve("onnxruntime-node"))), "package.json")),
+  };
+}
+
+async function captureGit(folder: string): Promise<Environment["git"]> {
+  const git = async (...args: string[]) => (await run("git", args, { cwd: folder, timeout: 5000 })).stdout.trim();
+  try {
+    return { commit: await git("rev-parse", "HEAD"), dirty: (await git("status", "--porcelain")) !== "" };
+  } catch {
+    return undefined; // Not a repository, or no git here.
+  }
+}
+
+/** The cells run so far as a notebook that can be run again. */
+export function captureNotebook(): string | undefined {
+  const book = notebook();
+  if (!book || book.cells.length === 0) return undefined;
+  const cells = book.cells.map(({ id, source, executionCount }, i) => ({
+    cell_type: "code",
+    id: id ?? `cell-${i}`,
+    metadata: {},
+    execution_count: executionCount,
+    source: source.split(/(?<=\n)/),
+    outputs: [],
+  }));
+  const metadata = {
+    kernelspec: { name: "anneal", display_name: "TypeScript (Anneal)", language: "typescript" },
+    language_info: { name: "typescript" },
+  };
+  return JSON.stringify({ nbformat: 4, nbformat_minor: 5, metadata, cells }, null, 1);
+}

@@ -1,0 +1,231 @@
+import { randomUUID } from "node:crypto";
+import { copyFileSync, linkSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { userInfo } from "node:os";
+import { dirname, join } from "node:path";
+import { notebook } from "../display/notebook.ts";
+import { captureEnvironment, captureNotebook, findLockfile, sourceName } from "./environment.ts";
+import { type DatasetInput, Journal } from "./journal.ts";
+import { recoverJournals, Shipper } from "./shipper.ts";
+import { SystemMonitor } from "./system.ts";
+
+/** How a run ended, by MLflow's names. */
+export type RunStatus = "FINISHED" | "FAILED" | "KILLED";
+
+/** Options of {@link startRun}. */
+export interface RunOptions {
+  /** Shown in lists. The notebook's or script's name when left out. */
+  name?: string;
+  /** Runs of one experiment stand together. The notebook's or script's name when left out. */
+  experiment?: string;
+  tags?: Record<string, string>;
+  /** Go on with a run that ended, or whose process died. */
+  id?: string;
+}
+
+const sampleInterval = 5000;
+/** How long ending a run waits for the tracker to take the rest. */
+const endPatience = 15_000;
+
+let active: Run | undefined;
+
+/** The run that is going on in this process. */
+export function activeRun(): Run | undefined {
+  return active;
+}
+
+/**
+ * Start a run and make it the active one. What it is made with (machine, versions, git, notebook, lockfile) is logged
+ * by itself. Nothing here waits for a tracker, and nothing is lost when none answers.
+ *
+ * @example
+ * const run = startRun({ name: "by hand" });
+ * run.logMetrics({ "train/loss": 2.5 }, 1);
+ * await run.end();
+ */
+export function startRun(options: RunOptions = {}): Run {
+  if (active) throw new Error(`The run ${active.name} (${active.id}) is still active; end it first.`);
+  void recoverJournals();
+  active = new Run(options);
+  return active;
+}
+
+/** One run: what was tried, with what, and how it went. Everything is journaled at once and sent in the background. */
+export class Run {
+  readonly id: string;
+  readonly name: string;
+  readonly experiment: string;
+  readonly #journal: Journal;
+  readonly #shipper: Shipper;
+  readonly #monitor = new SystemMonitor();
+  readonly #timer: NodeJS.Timeout;
+  #files = 0;
+  #step = 0;
+  #ended = false;
+  #ready: Promise<void>;
+
+  /** Use {@link startRun}. */
+  constructor({ name, experiment, tags = {}, id }: RunOptions) {
+    this.name = name ?? sourceName();
+    this.experiment = experiment ?? sourceName();
+    this.id = id ?? randomUUID().replaceAll("-", "");
+    this.#journal = new Journal(this.id);
+    const book = notebook();
+    this.#journal.append({
+      kind: "create",
+      experiment: this.experiment,
+      name: this.name,
+      startTime: Date.now(),
+      tags: {
+        "mlflow.runName": this.name,
+        "mlflow.user": userInfo().username,
+        "mlflow.source.name": book?.path ?? process.argv[1] ?? "",
+        "mlflow.source.type": book ? "NOTEBOOK" : "LOCAL",
+        ...(book ? { "anneal.session_id": book.sessionId } : {}),
+        ...(process.env.ANNEAL_EXECUTION_ID ? { "anneal.execution_id": process.env.ANNEAL_EXECUTION_ID } : {}),
+        ...tags,
+      },
+    });
+    if (id) this.#journal.append({ kind: "status", status: "RUNNING" });
+    this.#ready = this.#capture();
+    this.#shipper = new Shipper(this.#journal);
+    this.#timer = setInterval(() => void this.#sample(), sampleInterval);
+    this.#timer.unref();
+  }
+
+  /** Settings; each is written once. Anything but text is written as JSON. */
+  logParams(params: Record<string, unknown>): void {
+    const text = (value: unknown) => (typeof value === "string" ? value : (JSON.stringify(value) ?? String(value)));
+    const entries = Object.entries(params).filter(([, value]) => value !== undefined);
+    this.#append({ kind: "params", params: Object.fromEntries(entries.map(([key, value]) => [key, text(value)])) });
+  }
+
+  /**
+   * Measured values.
+   * @param step which point of the run they belong to; the last one used when left out
+   */
+  logMetrics(metrics: Record<string, number>, step = this.#step): void {
+    this.#step = step;
+    const timestamp = Date.now();
+    this.#append({
+      kind: "metrics",
+      points: Object.entries(metrics).map(([key, value]) => ({ key, value, timestamp, step })),
+    });
+  }
+
+  /** Labels; setting one again replaces it. */
+  setTags(tags: Record<string, string>): void {
+    this.#append({ kind: "tags", tags });
+  }
+
+  /** What data the run works on. */
+  logDataset(dataset: DatasetInput): void {
+    this.#append({ kind: "dataset", dataset });
+  }
+
+  /** A text as an artifact. */
+  logText(content: string, path: string): void {
+    const file = this.#reserveFile();
+    writeFileSync(file, content);
+    this.#append({ kind: "artifact", path, file });
+  }
+
+  /**
+   * A file, or a folder with all that is in it, as an artifact. It may be deleted right after.
+   * @param path where it goes, with forward slashes; for a folder, the folder's name there
+   */
+  logArtifact(source: string, path: string): void {
+    if (statSync(source).isDirectory()) {
+      for (const name of readdirSync(source)) this.logArtifact(join(source, name), `${path}/${name}`);
+      return;
+    }
+    const file = this.#reserveFile();
+    try {
+      linkSync(source, file);
+    } catch {
+      copyFileSync(source, file); // Another disk, or one without links.
+    }
+    this.#append({ kind: "artifact", path, file });
+  }
+
+  /**
+   * End the run and wait a while for the tracker to take the rest. When it does not answer, the journal stays and is
+   * sent later.
+   */
+  async end(status: RunStatus = "FINISHED"): Promise<void> {
+    if (this.#ended) return;
+    this.#ended = true;
+    if (active === this) active = undefined;
+    clearInterval(this.#timer);
+    await this.#ready;
+    await this.#sample();
+    this.#logNotebook();
+    this.#journal.append({ kind: "status", status, endTime: Date.now() });
+    this.#journal.flush();
+    const sent = await this.#shipper.drain(endPatience);
+    this.#shipper.stop();
+    this.#journal.close();
+    if (sent) Journal.remove(this.id);
+    else {
+      process.stderr.write(
+        `Run ${this.id} is not at the tracker yet (${this.#shipper.problem}). It is kept, and sent by the next run.\n`,
+      );
+    }
+  }
+
+  /** Wait until the tracker has all that was logged so far; false when it takes longer than `patience` milliseconds. */
+  async flush(patience = endPatience): Promise<boolean> {
+    await this.#ready;
+    return this.#shipper.drain(patience);
+  }
+
+  #append(record: Parameters<Journal["append"]>[0]): void {
+    if (this.#ended) throw new Error(`The run ${this.name} has ended; nothing can be logged to it any more.`);
+    this.#journal.append(record);
+  }
+
+  #reserveFile(): string {
+    const file = join(this.#journal.filesFolder, `${process.pid}-${this.#files++}`);
+    mkdirSync(dirname(file), { recursive: true });
+    return file;
+  }
+
+  async #sample(): Promise<void> {
+    const step = this.#step;
+    const figures = await this.#monitor.sample();
+    const timestamp = Date.now();
+    const points = Object.entries(figures).map(([key, value]) => ({ key, value, timestamp, step }));
+    this.#journal.append({ kind: "metrics", points });
+  }
+
+  async #capture(): Promise<void> {
+    const environment = await captureEnvironment();
+    const { git } = environment;
+    this.#journal.append({
+      kind: "tags",
+      tags: {
+        "anneal.node": environment.node,
+        "anneal.cpu": environment.cpu,
+        "anneal.platform": environment.platform,
+        "anneal.versions": JSON.stringify(environment.versions),
+        ...(git ? { "mlflow.source.git.commit": git.commit, "anneal.git.dirty": String(git.dirty) } : {}),
+      },
+    });
+    this.#logFile(JSON.stringify(environment, null, 2), "environment.json");
+    const lockfile = findLockfile();
+    if (lockfile) this.logArtifact(lockfile, "package-lock.json");
+    this.#logNotebook();
+  }
+
+  #logNotebook(): void {
+    const content = captureNotebook();
+    if (content === undefined) return;
+    this.#logFile(content, "notebook.ipynb");
+    this.#journal.append({ kind: "tags", tags: { "anneal.notebook_cells": String(notebook()?.cells.length ?? 0) } });
+  }
+
+  #logFile(content: string, path: string): void {
+    const file = this.#reserveFile();
+    writeFileSync(file, content);
+    this.#journal.append({ kind: "artifact", path, file });
+  }
+}

@@ -1,0 +1,51 @@
+import type { ProgramDefinition } from "../engine/index.ts";
+import type { LanguageModel } from "../models/index.ts";
+import { crossEntropy, grad, input, type Tensor, variable, where } from "../tensor/index.ts";
+import { type AdamWConfig, adamW } from "./adamw.ts";
+
+export type OptimizerConfig = AdamWConfig;
+
+/** Names of the summed gradients of these parameters. */
+export function accumulatorNames(parameters: readonly string[]): string[] {
+  return parameters.map((name) => `gradient.${name}`);
+}
+
+function lossAndGradients(model: LanguageModel, batch: number, length: number) {
+  const weights = model.networkWeights();
+  const { logits, targets } = model.buildLogits(batch, length, weights);
+  // Scaled by one over the targets of the whole step, so that micro-batches add up to the step's mean.
+  const loss = crossEntropy(logits, targets).sum().mul(input("lossScale", []));
+  const names = model.trainableNames();
+  const values = names.map(weights.parameter);
+  const gradients = grad(loss, values);
+  return { loss, parameters: names.map((name, i) => ({ name, value: values[i], gradient: gradients[i] })) };
+}
+
+/** Forward, backward, clipping and optimizer as one program. */
+export function stepProgram(
+  model: LanguageModel,
+  batch: number,
+  length: number,
+  config: OptimizerConfig,
+  accumulated: boolean,
+): ProgramDefinition {
+  const { loss, parameters } = lossAndGradients(model, batch, length);
+  const complete = accumulated
+    ? parameters.map((p) => ({ ...p, gradient: p.gradient.add(accumulator(p.name, p.value)) }))
+    : parameters;
+  const { updates, gradNorm } = adamW(config, complete);
+  return { outputs: { loss, gradNorm }, updates };
+}
+
+/** Forward and backward of a micro-batch whose gradients wait for the step's last one. */
+export function accumulateProgram(model: LanguageModel, batch: number, length: number): ProgramDefinition {
+  const { loss, parameters } = lossAndGradients(model, batch, length);
+  const keep = input("keep", [], "bool");
+  const updates: Record<string, Tensor> = {};
+  for (const { name, value, gradient } of parameters) {
+    updates[accumulatorNames([name])[0]] = where(keep, accumulator(name, value), 0).add(gradient);
+  }
+  return { outputs: { loss }, updates };
+}
+
+const accumulator = (name: string, value: Tensor) => variable(accumulatorNames([name])[0], value.shape);

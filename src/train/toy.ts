@@ -1,0 +1,46 @@
+// A training small enough for tests, which can also be run as a process of its own and killed.
+import { pathToFileURL } from "node:url";
+import type { TokenizedDataset } from "../data/index.ts";
+import { LanguageModel } from "../models/index.ts";
+import { Tokenizer } from "../text/index.ts";
+import { type TrainOptions, train } from "./index.ts";
+
+const sentences = Array.from({ length: 40 }, (_, i) => `item ${i} has colour ${["red", "green", "blue"][i % 3]}`);
+const tokenizer = Tokenizer.train(sentences, { vocabSize: 300 });
+
+/** Forty short sentences. */
+export function toyData(): TokenizedDataset {
+  const examples = sentences.map((text) => {
+    const ids = [...tokenizer.encode(text), tokenizer.eosTokenId ?? 0];
+    return { inputIds: ids, labels: ids };
+  });
+  return { name: "toy", digest: tokenizer.digest(), examples };
+}
+
+/** A model of some ten thousand parameters. */
+export function toyModel(): Promise<LanguageModel> {
+  const config = {
+    hiddenSize: 32,
+    intermediateSize: 48,
+    numHiddenLayers: 2,
+    numAttentionHeads: 2,
+    maxPositionEmbeddings: 64,
+  };
+  return LanguageModel.create({ config, tokenizer, seed: 3 });
+}
+
+/** Thirty steps of full training. */
+export function toyOptions(): TrainOptions {
+  return { trainData: toyData(), method: "full", maxSteps: 30, perDeviceBatchSize: 4, learningRate: 5e-3, seed: 5 };
+}
+
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  await train(await toyModel(), {
+    ...toyOptions(),
+    maxSteps: 12,
+    saveSteps: 2,
+    saveTotalLimit: 3,
+    outputDir: process.argv[2],
+    onStep: ({ step }) => process.stdout.write(`step ${step}\n`),
+  });
+}

@@ -1,0 +1,165 @@
+import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { mkdtemp, readdir, rm, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeEach, describe, expect, test } from "vitest";
+import { newestCheckpoint, train } from "./index.ts";
+import { toyData, toyModel, toyOptions } from "./toy.ts";
+
+const scratch = await mkdtemp(join(tmpdir(), "anneal-train-"));
+afterAll(() => rm(scratch, { recursive: true, force: true }));
+beforeEach(() => {
+  process.env.ANNEAL_DATA = join(scratch, "data");
+});
+
+const folder = (name: string) => join(scratch, name);
+
+function digest(weights: Record<string, { data: ArrayBufferView }>): string {
+  const hash = createHash("sha256");
+  for (const name of Object.keys(weights).sort()) {
+    const { buffer, byteOffset, byteLength } = weights[name].data;
+    hash.update(new Uint8Array(buffer, byteOffset, byteLength));
+  }
+  return hash.digest("hex");
+}
+
+describe("training", () => {
+  test("brings the loss down, and the same seed gives the same weights to the last bit", async () => {
+    const results = [];
+    for (const name of ["a", "b"]) {
+      const model = await toyModel();
+      const losses: number[] = [];
+      await train(model, { ...toyOptions(), outputDir: folder(name), onStep: ({ loss }) => losses.push(loss) });
+      results.push({ losses, weights: digest(await model.weights()) });
+    }
+    expect(results[0]).toEqual(results[1]);
+    expect(results[0].losses.at(-1)).toBeLessThan(results[0].losses[0] * 0.7);
+  });
+
+  test("two micro-batches make the same step as one batch of both", async () => {
+    const [whole, halves] = [await toyModel(), await toyModel()];
+    const options = { ...toyOptions(), maxSteps: 3 };
+    await train(whole, { ...options, perDeviceBatchSize: 4, outputDir: folder("whole") });
+    await train(halves, {
+      ...options,
+      perDeviceBatchSize: 2,
+      gradientAccumulationSteps: 2,
+      outputDir: folder("halves"),
+    });
+    const [a, b] = [await whole.weights(), await halves.weights()];
+    for (const name of Object.keys(a)) {
+      const difference = Math.max(...Array.from(a[name].data, (v, i) => Math.abs(v - b[name].data[i])));
+      expect(difference, name).toBeLessThan(2e-5);
+    }
+  });
+
+  test("LoRA leaves the model's own weights as they were", async () => {
+    const model = await toyModel();
+    const before = digest(await model.weights());
+    const { trainable, total } = model.countParameters();
+    expect(trainable).toBe(total);
+    await train(model, { ...toyOptions(), method: "lora", lora: { r: 2, loraAlpha: 4 }, outputDir: folder("lora") });
+    const own = Object.entries(await model.weights()).filter(([name]) => !name.startsWith("base_model."));
+    expect(digest(Object.fromEntries(own))).toBe(before);
+    expect(model.countParameters().trainable).toBeLessThan(total / 5);
+  });
+
+  test("a packed row learns from every document in it", async () => {
+    const model = await toyModel();
+    const { tokens } = await train(model, {
+      ...toyOptions(),
+      maxSteps: 2,
+      perDeviceBatchSize: 2,
+      maxSeqLength: 64,
+      packing: true,
+      outputDir: folder("packed"),
+    });
+    expect(tokens).toBeGreaterThan(2 * 2 * 40);
+  });
+});
+
+describe("bad input is refused before anything changes", () => {
+  test.each([
+    [{ trainData: { ...toyData(), examples: [] } }, "The training data toy is empty"],
+    [{ learningRate: -1 }, "learningRate must be in [0, Infinity), not -1"],
+    [{ perDeviceBatchSize: 1.5 }, "perDeviceBatchSize must be a whole number of 1 or more, not 1.5"],
+    [{ maxSeqLength: 100_000 }, "maxSeqLength must be from 2 to the model's"],
+    [{ lrScheduler: "sinus" as "cosine" }, "lrScheduler must be linear, cosine or constant, not sinus"],
+    [{ resume: true, outputDir: undefined }, "resume needs the outputDir"],
+  ])("%o", async (wrong, message) => {
+    const model = await toyModel();
+    await expect(train(model, { ...toyOptions(), outputDir: folder("bad"), ...wrong })).rejects.toThrow(message);
+    expect(existsSync(folder("bad"))).toBe(false);
+  });
+
+  test("a loss that is no number stops the training and says what to turn down", async () => {
+    const model = await toyModel();
+    const options = { ...toyOptions(), learningRate: 1e30, warmupSteps: 0, outputDir: folder("nan") };
+    await expect(train(model, options)).rejects.toThrow(/The loss became .* Lower learningRate/);
+  });
+});
+
+describe("checkpoints", () => {
+  const options = () => ({ ...toyOptions(), maxSteps: 12, saveSteps: 2, saveTotalLimit: 3 });
+
+  test("a training killed in mid-epoch resumes to the very weights of one that ran through", async () => {
+    const model = await toyModel();
+    await train(model, { ...options(), outputDir: folder("through") });
+    const expected = digest(await model.weights());
+
+    const script = fileURLToPath(new URL("./toy.js", import.meta.url));
+    const child = spawn(process.execPath, [script, folder("killed")], { stdio: ["ignore", "pipe", "inherit"] });
+    await new Promise<void>((resolve) => {
+      child.stdout.on("data", (chunk: Buffer) => {
+        // Step 7 is not a step that is saved: what came after step 6 is lost and must be done again.
+        if (chunk.toString().includes("step 7\n")) child.kill("SIGKILL");
+      });
+      child.on("exit", () => resolve());
+    });
+    expect(child.signalCode).toBe("SIGKILL");
+    expect((await newestCheckpoint(folder("killed")))?.state.step).toBe(6);
+
+    const resumed = await toyModel();
+    const steps: number[] = [];
+    const { onStep, ...rest } = options();
+    await train(resumed, {
+      ...rest,
+      outputDir: folder("killed"),
+      resume: true,
+      onStep: ({ step }) => steps.push(step),
+    });
+    expect(steps).toEqual([7, 8, 9, 10, 11, 12]);
+    expect(digest(await resumed.weights())).toBe(expected);
+    expect(onStep).toBeUndefined();
+  });
+
+  test("only as many as asked are kept, and half-written ones never look whole", async () => {
+    const model = await toyModel();
+    await train(model, { ...options(), outputDir: folder("kept") });
+    expect((await readdir(folder("kept"))).sort()).toEqual(["step-000008", "step-000010", "step-000012"]);
+  });
+
+  test("one that is cut short is passed over for an earlier one; when none is whole, that is said", async () => {
+    const model = await toyModel();
+    await train(model, { ...options(), outputDir: folder("cut") });
+    await truncate(join(folder("cut"), "step-000012", "weights.safetensors"), 100);
+    expect((await newestCheckpoint(folder("cut")))?.state.step).toBe(10);
+    await writeFile(join(folder("cut"), "step-000010", "trainer_state.json"), "{}");
+    await truncate(join(folder("cut"), "step-000008", "optimizer.safetensors"), 0);
+    await expect(newestCheckpoint(folder("cut"))).rejects.toThrow("is whole. Delete the folder");
+  });
+
+  test("one made with other settings or data is refused by name", async () => {
+    const model = await toyModel();
+    await train(model, { ...options(), maxSteps: 2, outputDir: folder("other") });
+    const again = { ...options(), maxSteps: 2, outputDir: folder("other"), resume: true };
+    await expect(train(await toyModel(), { ...again, learningRate: 1 })).rejects.toThrow(
+      "was trained with learningRate",
+    );
+    const trainData = { ...toyData(), digest: "another" };
+    await expect(train(await toyModel(), { ...again, trainData })).rejects.toThrow("was trained on other data");
+  });
+});
