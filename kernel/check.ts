@@ -1,0 +1,499 @@
+/**
+ * Type checking of cells by TypeScript 7's language server.
+ *
+ * Every cell that ran is a module of its own, held by the server alone (no file is written), in the notebook's folder
+ * so that its imports resolve as the notebook's do. It imports the names it uses from the modules of the cells that
+ * declared them last, as of then; one more module, the scope, gathers the newest declaration of every name. The cell
+ * to check is one document that always imports the same modules: then the server need not build its program anew, and
+ * a check takes about 2 ms.
+ *
+ * A cell that failed half-way stays with those of its names that got a value, and with its types: they have no value
+ * that could be missing.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { type TypedDeclaration, typedDeclarations } from "./declarations.ts";
+import { LanguageServer } from "./lsp.ts";
+import type { Diagnostic } from "./mistakes.ts";
+import { offsetOf, position } from "./syntax.ts";
+import { prepareCell } from "./transform.ts";
+
+/** What came of a check. */
+export interface CheckResult {
+  diagnostics: Diagnostic[];
+  /** One line to show when nothing could be checked; told once for each cause. */
+  warning?: string;
+}
+
+/** One proposal of the completer. */
+export interface Completion {
+  text: string;
+  /** What it is: `function`, `property`, `class`, … */
+  type: string;
+}
+
+/** Where completions go, and what they are. */
+export interface Completions {
+  items: Completion[];
+  /** Offsets of what they replace. */
+  start: number;
+  end: number;
+}
+
+/** A module that stands for a cell that ran. */
+interface CellModule {
+  file: string;
+  declarations: readonly TypedDeclaration[];
+  /** Modules that it imports names from. */
+  needs: ReadonlySet<CellModule>;
+}
+
+interface Owner {
+  module: CellModule;
+  assignable: boolean;
+}
+
+const files = {
+  config: "tsconfig.json",
+  env: "__anneal_env.d.ts",
+  scope: "__anneal_scope.ts",
+  cell: "__anneal_cell.ts",
+  draft: "__anneal_draft.ts",
+} as const;
+
+/**
+ * Complaints that a notebook is better without: a variable whose type is learnt by use (7005, 7034), and a package
+ * that has no types (7016).
+ */
+const tolerated = new Set([7005, 7016, 7034]);
+
+const globals = `
+/** Shows a value under the cell, as a cell's result is shown. */
+declare function display(value: unknown, options?: {
+  /** The value is a MIME bundle already. */
+  raw?: boolean;
+  /** Names the output so that it can be replaced later. */
+  displayId?: string;
+  /** Replace the output of that name. */
+  update?: boolean;
+  metadata?: Record<string, unknown>;
+}): void;
+/** Asks the person at the notebook for a line of text, and waits for it. */
+declare function prompt(message?: string, otherwise?: string): string;
+/** Asks the person at the notebook for a yes or no, and waits for it. */
+declare function confirm(message?: string): boolean;
+/** Shows a message and waits until it was read. */
+declare function alert(message?: string): void;
+`;
+
+const crashesForgiven = 2;
+
+/** The types of one notebook's cells. */
+export class Checker {
+  readonly #folder: string;
+  readonly #packageRoot: string;
+  #server: LanguageServer | undefined;
+  #ready: Promise<void> | undefined;
+  #crashes = 0;
+  #warned: string | undefined;
+  readonly #versions = new Map<string, number>();
+  readonly #texts = new Map<string, string>();
+  #owners = new Map<string, Owner>();
+  #undo: { cell: number; module: CellModule; owners: Map<string, Owner> } | undefined;
+
+  /**
+   * @param folder the notebook's
+   * @param packageRoot where `anneal` and `@types/node` are found when they are not installed nearer
+   */
+  constructor(folder: string, packageRoot: string) {
+    this.#folder = folder;
+    this.#packageRoot = packageRoot;
+  }
+
+  /** Starts the server, if it does not run. Its failure is told by the next check. */
+  start(): Promise<void> {
+    if (this.#server?.failure !== undefined && this.#crashes < crashesForgiven) {
+      this.#crashes++;
+      this.#ready = undefined;
+    }
+    this.#ready ??= this.#launch();
+    this.#ready.catch(() => {});
+    return this.#ready;
+  }
+
+  async #launch(): Promise<void> {
+    this.#server = new LanguageServer(await compilerCommand(), this.#folder);
+    await this.#server.request("initialize", {
+      processId: process.pid,
+      rootUri: pathToFileURL(this.#folder).href,
+      capabilities: {
+        textDocument: {
+          diagnostic: {},
+          hover: { contentFormat: ["markdown"] },
+          signatureHelp: { signatureInformation: { documentationFormat: ["markdown"] } },
+          completion: { completionItem: { snippetSupport: false, documentationFormat: ["markdown"] } },
+        },
+      },
+      initializationOptions: { disablePushDiagnostics: true },
+    });
+    this.#server.notify("initialized", {});
+    this.#versions.clear();
+    if (this.#texts.size === 0) {
+      this.#texts.set(files.config, this.#config());
+      this.#texts.set(files.env, globals);
+      this.#texts.set(files.scope, "export {};\n");
+      this.#texts.set(files.cell, frame(new Map(), ""));
+      this.#texts.set(files.draft, frame(new Map(), ""));
+    }
+    for (const [file, text] of this.#texts) this.#write(file, text);
+    await this.#server.request("textDocument/diagnostic", this.#document(files.cell));
+  }
+
+  #config(): string {
+    const fromFolder = createRequire(join(this.#folder, "cell.js"));
+    const paths = resolves(fromFolder, "anneal") ? {} : { paths: ownTypes(this.#packageRoot) };
+    return JSON.stringify({
+      compilerOptions: {
+        strict: true,
+        target: "es2024",
+        lib: ["es2024"],
+        module: "preserve",
+        moduleResolution: "bundler",
+        moduleDetection: "force",
+        customConditions: ["node"],
+        types: nodeTypes(this.#folder, this.#packageRoot),
+        noEmit: true,
+        allowJs: true,
+        allowImportingTsExtensions: true,
+        resolveJsonModule: true,
+        skipLibCheck: true,
+        ...paths,
+      },
+      files: [files.env, files.scope, files.cell, files.draft],
+    });
+  }
+
+  #uri(file: string): string {
+    return pathToFileURL(join(this.#folder, file)).href;
+  }
+
+  #document(file: string): { textDocument: { uri: string } } {
+    return { textDocument: { uri: this.#uri(file) } };
+  }
+
+  #write(file: string, text: string): void {
+    this.#texts.set(file, text);
+    const version = (this.#versions.get(file) ?? 0) + 1;
+    this.#versions.set(file, version);
+    if (version === 1) {
+      const languageId = file.endsWith(".json") ? "json" : "typescript";
+      this.#server?.notify("textDocument/didOpen", {
+        textDocument: { uri: this.#uri(file), languageId, version, text },
+      });
+    } else {
+      this.#server?.notify("textDocument/didChange", {
+        textDocument: { uri: this.#uri(file), version },
+        contentChanges: [{ text }],
+      });
+    }
+  }
+
+  #remove(file: string): void {
+    this.#texts.delete(file);
+    if (this.#versions.delete(file)) this.#server?.notify("textDocument/didClose", this.#document(file));
+  }
+
+  /** Checks a cell against all cells before. Never throws: without a server, there is nothing to complain of. */
+  async check(source: string): Promise<CheckResult> {
+    try {
+      await this.start();
+      const { source: prepared, shift } = prepareCell(source);
+      this.#write(files.cell, frame(this.#used(prepared), prepared));
+      this.#tellFiles(prepared);
+      const report = await this.#server?.request("textDocument/diagnostic", this.#document(files.cell));
+      return { diagnostics: readDiagnostics(report, shift, source) };
+    } catch (error) {
+      const cause = error instanceof Error ? error.message : String(error);
+      if (this.#warned === cause) return { diagnostics: [] };
+      this.#warned = cause;
+      return { diagnostics: [], warning: `Types are not checked: ${cause}. Cells run all the same.` };
+    }
+  }
+
+  // The server is told of files that it may have seen otherwise before: packages just installed, files just edited.
+  #tellFiles(source: string): void {
+    const changes: { uri: string; type: number }[] = [];
+    for (const [, specifier = ""] of source.matchAll(/(?:from|import|import\()\s*["']([^"'\n]+)["']/g)) {
+      if (specifier.startsWith(".")) {
+        changes.push({ uri: pathToFileURL(join(this.#folder, specifier)).href, type: 2 });
+      } else if (!specifier.startsWith("node:") && !this.#seenPackages.has(specifier)) {
+        this.#seenPackages.add(specifier);
+        const name = specifier
+          .split("/")
+          .slice(0, specifier.startsWith("@") ? 2 : 1)
+          .join("/");
+        changes.push({ uri: this.#uri(`node_modules/${name}/package.json`), type: 1 });
+      }
+    }
+    if (changes.length > 0) this.#server?.notify("workspace/didChangeWatchedFiles", { changes });
+  }
+
+  readonly #seenPackages = new Set<string>();
+
+  /** Names of earlier cells that a cell uses and does not declare itself. */
+  #used(source: string, all = false): Map<string, Owner> {
+    const own = new Set(typedDeclarations(source).map(({ name }) => name));
+    const used = new Map<string, Owner>();
+    const candidates = all ? this.#owners.keys() : new Set(source.match(/[\p{L}_$][\p{L}\p{N}_$]*/gu));
+    for (const name of candidates) {
+      const owner = this.#owners.get(name);
+      if (owner && !own.has(name)) used.set(name, owner);
+    }
+    return used;
+  }
+
+  /** The cell runs: what it declares is seen by the cells after it. */
+  commit(cell: number, source: string): void {
+    const { source: prepared } = prepareCell(source);
+    const declarations = typedDeclarations(prepared);
+    if (declarations.length === 0) return;
+    const used = this.#used(prepared);
+    const module: CellModule = {
+      file: `__anneal_${cell}.ts`,
+      declarations,
+      needs: new Set([...used.values()].map((owner) => owner.module)),
+    };
+    this.#undo = { cell, module, owners: new Map(this.#owners) };
+    for (const { name, assignable } of declarations) this.#owners.set(name, { module, assignable });
+    const imports = [...used].map(([name, owner]) =>
+      owner.assignable
+        ? `declare let ${name}: typeof import("./${owner.module.file}").${name};`
+        : `import { ${name} } from "./${owner.module.file}";`,
+    );
+    const exported = declarations.filter((each) => !each.exported).map(({ name }) => name);
+    this.#write(module.file, `${imports.join("")}\n${prepared}\nexport { ${exported.join(", ")} };\n`);
+    this.#writeScope();
+  }
+
+  /** The cell that was committed last failed: of its values, only `bound` are there. */
+  retract(cell: number, bound: ReadonlySet<string>): void {
+    const undo = this.#undo;
+    if (undo?.cell !== cell) return;
+    const source = this.#texts.get(undo.module.file) ?? "";
+    for (const { name } of undo.module.declarations) {
+      if (bound.has(name) || isTypeOnly(source, name)) continue;
+      const before = undo.owners.get(name);
+      if (before) this.#owners.set(name, before);
+      else this.#owners.delete(name);
+    }
+    this.#undo = undefined;
+    this.#writeScope();
+  }
+
+  #writeScope(): void {
+    const byModule = new Map<CellModule, string[]>();
+    for (const [name, { module }] of this.#owners) {
+      const names = byModule.get(module);
+      if (names) names.push(name);
+      else byModule.set(module, [name]);
+    }
+    const lines = [...byModule].map(([module, names]) => `export { ${names.join(", ")} } from "./${module.file}";`);
+    this.#write(files.scope, `${lines.join("\n")}\nexport {};\n`);
+    this.#forgetUnused(new Set(byModule.keys()));
+    // Builds the program now, while the cell runs, instead of when the next cell waits for it.
+    this.#server?.request("textDocument/diagnostic", this.#document(files.scope)).catch(() => {});
+  }
+
+  #forgetUnused(live: Set<CellModule>): void {
+    if (this.#undo) for (const { module } of this.#undo.owners.values()) live.add(module);
+    for (const module of live) for (const needed of module.needs) live.add(needed);
+    const keep = new Set<string>([...Object.values(files), ...[...live].map(({ file }) => file)]);
+    for (const file of [...this.#texts.keys()]) if (!keep.has(file)) this.#remove(file);
+  }
+
+  /** All variables are lost, and so are their types. */
+  reset(): void {
+    this.#owners = new Map();
+    this.#undo = undefined;
+    if (this.#server) this.#writeScope();
+  }
+
+  /** What could stand at an offset of a cell that is being written. */
+  async complete(source: string, offset: number): Promise<Completions> {
+    const before = /[\p{L}\p{N}_$]*$/u.exec(source.slice(0, offset))?.[0] ?? "";
+    const start = offset - before.length;
+    const answer = await this.#ask("textDocument/completion", source, offset, { context: { triggerKind: 1 } });
+    const entries = (Array.isArray(answer) ? answer : ((answer as { items?: unknown[] } | null)?.items ?? [])) as {
+      label: string;
+      kind?: number;
+      sortText?: string;
+      insertText?: string;
+      textEdit?: { newText: string };
+      additionalTextEdits?: unknown;
+      labelDetails?: { description?: string };
+    }[];
+    const prefix = before.toLowerCase();
+    const items = entries
+      .filter((entry) => entry.label.toLowerCase().startsWith(prefix) && !entry.label.startsWith("__anneal"))
+      // Proposals that would add an import belong to an editor.
+      .filter((entry) => entry.additionalTextEdits === undefined && entry.labelDetails?.description === undefined)
+      .sort((a, b) => (a.sortText ?? "").localeCompare(b.sortText ?? "") || a.label.localeCompare(b.label))
+      .map((entry) => ({
+        text: /^[\p{L}\p{N}_$]+$/u.test(entry.label) ? entry.label : (entry.insertText ?? entry.label),
+        type: completionKinds[entry.kind ?? 0] ?? "text",
+      }));
+    return { items, start, end: offset };
+  }
+
+  /** What is known of the name at an offset, as Markdown; of the call around it, where there is no name. */
+  async inspect(source: string, offset: number): Promise<string | undefined> {
+    const hover = (await this.#ask("textDocument/hover", source, offset)) as { contents?: unknown } | null;
+    const text = markdown(hover?.contents);
+    if (text !== "") return cleaned(text);
+    const help = (await this.#ask("textDocument/signatureHelp", source, offset)) as {
+      signatures?: { label: string; documentation?: unknown }[];
+      activeSignature?: number;
+    } | null;
+    const signature = help?.signatures?.[help.activeSignature ?? 0];
+    if (!signature) return undefined;
+    return cleaned(`\`\`\`typescript\n${signature.label}\n\`\`\`\n${markdown(signature.documentation)}`);
+  }
+
+  async #ask(method: string, source: string, offset: number, more: object = {}): Promise<unknown> {
+    await this.start();
+    const used = this.#used(source, true);
+    this.#write(files.draft, frame(used, source));
+    const { line, column } = position(source, offset);
+    return this.#server?.request(method, {
+      ...this.#document(files.draft),
+      position: { line: line + 1, character: column },
+      ...more,
+    });
+  }
+
+  /** Ends the server. */
+  close(): void {
+    this.#server?.kill();
+  }
+}
+
+/** A cell as a document: one line that brings the names of other cells, then the cell. */
+function frame(used: ReadonlyMap<string, Owner>, source: string): string {
+  const fixed = [...used].filter(([, owner]) => !owner.assignable).map(([name]) => name);
+  const assignable = [...used].filter(([, owner]) => owner.assignable).map(([name]) => name);
+  const lets = assignable.map((name) => `declare let ${name}: typeof __anneal_scope.${name};`);
+  const head = `import * as __anneal_scope from "./${files.scope}";import { ${fixed.join(", ")} } from "./${files.scope}";`;
+  return `${head}${lets.join("")}\n${source}\nexport {};\n`;
+}
+
+function readDiagnostics(report: unknown, shift: number, source: string): Diagnostic[] {
+  const items = ((report as { items?: unknown[] } | null)?.items ?? []) as {
+    severity?: number;
+    code?: number;
+    message: string;
+    range: { start: { line: number; character: number }; end: { line: number; character: number } };
+  }[];
+  const found: Diagnostic[] = [];
+  for (const { severity, code = 0, message, range } of items) {
+    if (severity !== 1 || tolerated.has(code)) continue;
+    const line = range.start.line - 1;
+    // A complaint about the line that brings the names follows from another one, in the cell that declared them.
+    if (line < 0) continue;
+    const column = Math.max(0, range.start.character - (line === 0 ? shift : 0));
+    const from = offsetOf(source, line, column);
+    const to = offsetOf(source, range.end.line - 1, range.end.character - (range.end.line === 1 ? shift : 0));
+    found.push({ code, message: cleaned(message), line, column, length: Math.max(1, to - from) });
+  }
+  return found;
+}
+
+/** Text without the names of the modules that cells are to the checker. */
+function cleaned(text: string): string {
+  return text
+    .replace(/import\("[^"]*__anneal_[^"]*"\)\./g, "")
+    .replace(/\(alias\) /g, "")
+    .trim();
+}
+
+function isTypeOnly(source: string, name: string): boolean {
+  return new RegExp(`\\b(interface|type)\\s+${name.replaceAll("$", "\\$")}\\b`).test(source);
+}
+
+function markdown(contents: unknown): string {
+  if (typeof contents === "string") return contents;
+  if (Array.isArray(contents)) return contents.map(markdown).join("\n\n");
+  if (typeof contents === "object" && contents !== null && "value" in contents) return String(contents.value);
+  return "";
+}
+
+/** The compiler's own program; through Node where the package keeps it elsewhere. */
+async function compilerCommand(): Promise<[string, ...string[]]> {
+  const root = dirname(createRequire(import.meta.url).resolve("typescript/package.json"));
+  const args = ["--lsp", "--stdio"];
+  try {
+    const finder = (await import(pathToFileURL(join(root, "lib/getExePath.js")).href)) as { default: () => string };
+    return [finder.default(), ...args];
+  } catch {
+    return [process.execPath, join(root, "bin/tsc"), ...args];
+  }
+}
+
+function resolves(require: NodeJS.Require, name: string): boolean {
+  try {
+    // The package has no CommonJS entry, but its package.json is exported.
+    require.resolve(`${name}/package.json`);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function ownTypes(packageRoot: string): Record<string, string[]> {
+  const read = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as {
+    name: string;
+    exports?: Record<string, { types?: string } | string>;
+  };
+  const paths: Record<string, string[]> = {};
+  for (const [entry, target] of Object.entries(read.exports ?? {})) {
+    if (typeof target === "object" && target.types)
+      paths[`${read.name}${entry.slice(1)}`] = [join(packageRoot, target.types)];
+  }
+  return paths;
+}
+
+function nodeTypes(folder: string, packageRoot: string): string[] {
+  for (const from of [folder, packageRoot]) {
+    try {
+      const found = dirname(createRequire(join(from, "cell.js")).resolve("@types/node/package.json"));
+      if (existsSync(found)) return [found];
+    } catch {
+      // Not there: the next place.
+    }
+  }
+  return [];
+}
+
+/** Names of the language server protocol's kinds of completions. */
+const completionKinds: Record<number, string> = {
+  2: "method",
+  3: "function",
+  4: "constructor",
+  5: "field",
+  6: "variable",
+  7: "class",
+  8: "interface",
+  9: "module",
+  10: "property",
+  11: "unit",
+  12: "value",
+  13: "enum",
+  14: "keyword",
+  17: "file",
+  19: "folder",
+  20: "enum member",
+  21: "constant",
+  22: "struct",
+  25: "type",
+};

@@ -1,0 +1,81 @@
+/**
+ * The process that user code lives in. It runs cells on its main thread, tells the host what they print, show and
+ * return, and can be killed and started again without the front-end losing its kernel.
+ */
+import { receiveMessageOnPort } from "node:worker_threads";
+import { currentCellId, ownership } from "./child/cells.ts";
+import { showError } from "./child/errors.ts";
+import { answer, syncQuestions } from "./child/input.ts";
+import { isInterruption, resume, shared, slots, startWatcher, stop } from "./child/interrupt.ts";
+import { modulesFor } from "./child/modules.ts";
+import { display, makeNotebook } from "./child/notebook.ts";
+import { listen, tell } from "./child/pipes.ts";
+import { execute, interrupt } from "./child/run.ts";
+import { constant, peek, scope } from "./child/scope.ts";
+import { installStackTraces } from "./child/stacks.ts";
+import { captureStreams, flushStreams } from "./child/streams.ts";
+import type { ChildSettings } from "./protocol.ts";
+
+const settings = JSON.parse(process.argv[2] ?? "{}") as ChildSettings;
+process.argv.splice(1, 2, settings.notebookPath ?? "cell");
+process.execArgv.splice(0);
+
+installStackTraces();
+captureStreams();
+
+const { port, worker } = startWatcher();
+// The answers lie in the port until somebody who holds the thread looks.
+const questions = syncQuestions(() => receiveMessageOnPort(port)?.message as { id: number; value: string } | undefined);
+const modules = modulesFor(settings);
+
+const globals: Record<string, unknown> = { display, ...questions };
+for (const [name, value] of Object.entries(globals)) {
+  Object.defineProperty(globalThis, name, { value, writable: true, configurable: true, enumerable: false });
+}
+const named: Record<string, unknown> = {
+  require: modules.require,
+  __dirname: modules.meta.dirname,
+  __filename: modules.meta.filename,
+};
+for (const [name, value] of Object.entries(named)) {
+  Object.defineProperty(scope, name, { value, writable: true, configurable: true, enumerable: false });
+}
+const hidden: Record<symbol, unknown> = {
+  [Symbol.for("anneal.notebook")]: makeNotebook(settings),
+  [Symbol.for("anneal.cell")]: {
+    scope,
+    peek,
+    constant,
+    flag: shared,
+    stop,
+    resume,
+    import: modules.import,
+    bind: modules.bind,
+    meta: modules.meta,
+  },
+};
+for (const key of Object.getOwnPropertySymbols(hidden)) {
+  Object.defineProperty(globalThis, key, { value: hidden[key], enumerable: false });
+}
+
+// An interrupt that finds no script to break must not end the process.
+process.on("SIGINT", () => {});
+process.on("exit", flushStreams);
+process.on("uncaughtException", (error) => background(error));
+process.on("unhandledRejection", (reason) => background(reason));
+
+function background(thrown: unknown): void {
+  // What a cell that was given up still throws is the end it was given.
+  if (isInterruption(thrown) && (ownership.getStore()?.dead || shared[slots.running] === 0)) return;
+  flushStreams();
+  tell({ type: "error", cell: currentCellId(), error: showError(thrown) });
+}
+
+worker.on("error", (error) => tell({ type: "error", cell: currentCellId(), error: showError(error) }));
+
+listen((message) => {
+  if (message.type === "execute") void execute(message);
+  else if (message.type === "interrupt") interrupt(message.cell);
+  else answer(message.id, message.value);
+});
+tell({ type: "ready" });

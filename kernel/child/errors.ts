@@ -1,0 +1,95 @@
+/** How an error looks under a cell. */
+import { inspect } from "node:util";
+import { excerpt, paint } from "../excerpt.ts";
+import type { ShownError } from "../protocol.ts";
+import { isInterruption } from "./interrupt.ts";
+import { sourceOf } from "./stacks.ts";
+
+const framesShown = 20;
+
+/** What Jupyter shows for something that was thrown. */
+export function showError(thrown: unknown): ShownError {
+  if (isInterruption(thrown)) {
+    const evalue = "the cell was interrupted; its variables are kept";
+    return { ename: "Interrupted", evalue, traceback: [`${paint.error("Interrupted")}: ${evalue}`] };
+  }
+  if (!isError(thrown)) {
+    const evalue = safely(() => inspect(thrown), "a value that cannot be shown");
+    return { ename: "Uncaught", evalue, traceback: [`${paint.error("Uncaught")} ${evalue}`] };
+  }
+  const ename = safely(() => String(thrown.name || thrown.constructor.name), "Error");
+  const evalue = safely(() => String(thrown.message), "");
+  return { ename, evalue, traceback: errorLines(thrown, ename, evalue, new Set()) };
+}
+
+function isError(value: unknown): value is Error {
+  return value instanceof Error || Object.prototype.toString.call(value) === "[object Error]";
+}
+
+function errorLines(error: Error, ename: string, evalue: string, seen: Set<unknown>): string[] {
+  seen.add(error);
+  const lines = [evalue === "" ? paint.error(ename) : `${paint.error(ename)}: ${evalue}`];
+  const frames = framesOf(error);
+  lines.push(...fold(frames));
+  const cellFrame = frames.map((frame) => /((?:In|Silent)\[\d+\]):(\d+):(\d+)/.exec(frame)).find((match) => match);
+  const source = cellFrame ? sourceOf(cellFrame[1] ?? "") : undefined;
+  if (cellFrame && source !== undefined) {
+    lines.push("", ...excerpt(source, Number(cellFrame[2]) - 1, Number(cellFrame[3]) - 1, 1));
+  }
+  const inner = safely(() => [error.cause, ...(error instanceof AggregateError ? error.errors.slice(0, 5) : [])], []);
+  for (const each of inner) {
+    if (!isError(each) || seen.has(each)) continue;
+    const [first = "", ...rest] = errorLines(
+      each,
+      safely(() => each.name, "Error"),
+      safely(() => each.message, ""),
+      seen,
+    );
+    lines.push(`${paint.dim(each === error.cause ? "caused by" : "among them")} ${first}`, ...rest);
+  }
+  return lines;
+}
+
+function framesOf(error: Error): string[] {
+  const stack = safely(() => String(error.stack ?? ""), "");
+  return stack
+    .split("\n")
+    .filter((line) => /^\s+at /.test(line))
+    .map((line) => line.trim().slice("at ".length));
+}
+
+/** Frames of libraries and of Node itself are told in one line for each run of them. */
+function fold(frames: readonly string[]): string[] {
+  const lines: string[] = [];
+  let folded: string[] = [];
+  const close = () => {
+    if (folded.length > 0) lines.push(paint.dim(`    … ${folded.length} in ${[...new Set(folded)].join(", ")}`));
+    folded = [];
+  };
+  for (const frame of frames.slice(0, framesShown)) {
+    const library = libraryOf(frame);
+    if (library !== undefined) folded.push(library);
+    else {
+      close();
+      lines.push(`    at ${frame}`);
+    }
+  }
+  close();
+  return lines;
+}
+
+function libraryOf(frame: string): string | undefined {
+  const inPackage = /.*node_modules[\\/]((?:@[^\\/]+[\\/])?[^\\/]+)/.exec(frame);
+  if (inPackage) return inPackage[1];
+  if (/\(?node:/.test(frame) || frame === "<anonymous>" || / \(<anonymous>\)$/.test(frame)) return "Node.js";
+  return undefined;
+}
+
+// Getters and proxies of user code may throw; telling an error must not.
+function safely<T>(look: () => T, otherwise: T): T {
+  try {
+    return look();
+  } catch {
+    return otherwise;
+  }
+}

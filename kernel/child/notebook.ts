@@ -1,0 +1,73 @@
+/** What libraries in cells see of the notebook, and the global `display`. */
+import type { DisplayOptions, ExecutedCell, MimeBundle, Notebook } from "../../src/display/notebook.ts";
+import type { ChildSettings } from "../protocol.ts";
+import { currentCell, currentCellId } from "./cells.ts";
+import { bundleOf, transportable } from "./display.ts";
+import { input } from "./input.ts";
+import { shared, slots } from "./interrupt.ts";
+import { tell } from "./pipes.ts";
+import { flushStreams } from "./streams.ts";
+
+/** Cells run so far in this process, in order. */
+export const executed: ExecutedCell[] = [];
+
+function showBundle(data: MimeBundle, options: DisplayOptions = {}): void {
+  const ready = transportable(data);
+  flushStreams();
+  tell({
+    type: "display",
+    cell: currentCellId(),
+    data: ready,
+    metadata: options.metadata ?? {},
+    displayId: options.displayId,
+    update: options.update ?? false,
+  });
+}
+
+/** The notebook as `src/display` knows it. */
+export function makeNotebook(settings: ChildSettings): Notebook {
+  return {
+    display: showBundle,
+    clearOutput(wait = false) {
+      flushStreams();
+      tell({ type: "clear", cell: currentCellId(), wait });
+    },
+    input,
+    interruptSignal() {
+      const cell = currentCell();
+      if (!cell) return new AbortController().signal;
+      if (!cell.asked && shared[slots.running] === cell.id) {
+        cell.asked = true;
+        shared[slots.asked] = 1;
+        tell({ type: "asked", cell: cell.id });
+      }
+      return cell.signal;
+    },
+    path: settings.notebookPath,
+    sessionId: settings.sessionId,
+    cells: executed,
+  };
+}
+
+/** Options of the global `display`. */
+interface GlobalDisplayOptions extends DisplayOptions {
+  /** The value is a MIME bundle already. */
+  raw?: boolean;
+}
+
+/** The global `display`: shows any value under the cell, as a cell's result is shown. */
+export function display(value: unknown, options: GlobalDisplayOptions = {}): void {
+  if (options.raw) {
+    showBundle(value as MimeBundle, options);
+    return;
+  }
+  const making = bundleOf(value).then((bundle) => showBundle(bundle ?? { "text/plain": "undefined" }, options));
+  const cell = currentCell();
+  if (!cell) return;
+  cell.pending.add(making);
+  // The cell waits for what is pending, and tells its errors.
+  making.then(
+    () => cell.pending.delete(making),
+    () => {},
+  );
+}

@@ -1,0 +1,98 @@
+/** Running one cell after another. */
+import { Script } from "node:vm";
+import type { MimeBundle } from "../../src/display/notebook.ts";
+import type { ExecuteOrder, ExpressionResult, ShownError } from "../protocol.ts";
+import { CellRun, ownership, setLatest } from "./cells.ts";
+import { bundleOf } from "./display.ts";
+import { showError } from "./errors.ts";
+import { Interrupted, markDead, shared, slots } from "./interrupt.ts";
+import { executed } from "./notebook.ts";
+import { tell } from "./pipes.ts";
+import { boundSince, prepareNames } from "./scope.ts";
+import { cellFile, rememberCell } from "./stacks.ts";
+import { flushStreams } from "./streams.ts";
+
+let current: { cell: CellRun; giveUp: (error: Error) => void } | undefined;
+
+/** Runs a cell and tells the host what came of it. Never throws. */
+export async function execute(order: ExecuteOrder): Promise<void> {
+  const cell = new CellRun(order.cell, order.label, order.allowStdin);
+  setLatest(cell);
+  rememberCell(order.cell, order);
+  if (order.visible) {
+    executed.push({
+      ...(order.cellId === undefined ? {} : { id: order.cellId }),
+      executionCount: order.executionCount,
+      source: order.source,
+    });
+  }
+  const before = prepareNames(order.declared);
+  shared[slots.flag] = 0;
+  shared[slots.asked] = 0;
+  Atomics.store(shared, slots.running, order.cell);
+  const expressions: Record<string, ExpressionResult> = {};
+  let error: ShownError | undefined;
+  try {
+    const givenUp = new Promise<never>((_resolve, reject) => {
+      current = { cell, giveUp: reject };
+    });
+    await Promise.race([
+      givenUp,
+      ownership.run(cell, async () => {
+        const value = await run(order.code, cellFile(order.cell));
+        if (order.visible) await showResult(cell, value);
+        await Promise.all(cell.pending);
+        for (const { name, code } of order.expressions) expressions[name] = await evaluate(code);
+      }),
+    ]);
+  } catch (thrown) {
+    error = showError(thrown);
+  }
+  current = undefined;
+  Atomics.store(shared, slots.running, 0);
+  shared[slots.flag] = 0;
+  shared[slots.asked] = 0;
+  flushStreams();
+  tell({ type: "done", cell: order.cell, error, bound: boundSince(before), expressions });
+}
+
+// A script that is interrupted by signal ends at once where it is synchronous, libraries included.
+function run(code: string, filename: string): unknown {
+  return new Script(code, { filename }).runInThisContext({ breakOnSigint: true });
+}
+
+async function showResult(cell: CellRun, value: unknown): Promise<void> {
+  const data = await bundleOf(value);
+  if (!data) return;
+  flushStreams();
+  tell({ type: "result", cell: cell.id, data, metadata: {} });
+}
+
+async function evaluate(code: string): Promise<ExpressionResult> {
+  try {
+    const data: MimeBundle = (await bundleOf(await run(code, "user_expression"))) ?? { "text/plain": "undefined" };
+    return { status: "ok", data, metadata: {} };
+  } catch (thrown) {
+    return { status: "error", ...showError(thrown) };
+  }
+}
+
+/** Interrupts the running cell, if it is that one, from the main thread's own course: the cell waits for something. */
+export function interrupt(id: number): void {
+  const running = current;
+  if (running?.cell.id !== id) {
+    // Nothing runs that could have seen the flag.
+    if (!running) shared[slots.flag] = 0;
+    return;
+  }
+  const reason = new Interrupted();
+  if (running.cell.asked) {
+    shared[slots.flag] = 0;
+    running.cell.abort(reason);
+    return;
+  }
+  running.cell.dead = true;
+  markDead();
+  running.cell.abort(reason);
+  running.giveUp(reason);
+}

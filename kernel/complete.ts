@@ -1,0 +1,33 @@
+/** Is a cell complete, so that Enter runs it? */
+
+import { parse } from "./syntax.ts";
+import { prepareCell } from "./transform.ts";
+
+/** The answer to is_complete_request. */
+export type Completeness = { status: "complete" | "invalid" } | { status: "incomplete"; indent: string };
+
+/** Whether a cell can run as it is, lacks its end, or is wrong however it goes on. */
+export function completeness(source: string): Completeness {
+  const text = source.replace(/^\s*%.*$/gm, "");
+  const { errors } = parse(prepareCell(text).source, "ts");
+  const error = errors.find((each) => each.severity === "Error");
+  if (!error) return { status: "complete" };
+  const label = error.labels[0];
+  const end = text.trimEnd().length;
+  const cut =
+    (label !== undefined && label.start >= end) ||
+    /EOF/.test(error.message) ||
+    /^Unterminated (multiline comment|template)/.test(error.message) ||
+    (/^Unterminated string/.test(error.message) && label !== undefined && text[label.start] === "`") ||
+    (label !== undefined && label.end >= end && /^(Identifier expected after|Expected)/.test(error.message));
+  return cut ? { status: "incomplete", indent: indentAfter(text) } : { status: "invalid" };
+}
+
+const step = "  ";
+
+/** Indentation of the line that would follow: the last line's, one step more after an opening bracket. */
+function indentAfter(source: string): string {
+  const last = source.trimEnd().split("\n").at(-1) ?? "";
+  const indent = /^\s*/.exec(last)?.[0] ?? "";
+  return /[{([]$|=>$/.test(last.trimEnd()) ? indent + step : indent;
+}

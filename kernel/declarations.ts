@@ -1,0 +1,75 @@
+/** What a cell declares, as the type checker must know it: types too. */
+import { boundNames, child, children, flag, list, type Node, parse, text } from "./syntax.ts";
+
+/** A name at the top level of a cell. */
+export interface TypedDeclaration {
+  name: string;
+  /** Declared with `let` or `var`: other cells may assign to it. */
+  assignable: boolean;
+  /** Exported by the cell's own words. */
+  exported: boolean;
+}
+
+/** The top-level names of a cell; as many as can be told where the cell is not well-formed. */
+export function typedDeclarations(source: string): TypedDeclaration[] {
+  const { program, errors } = parse(source, "ts");
+  if (errors.length > 0) return guess(source);
+  const found = new Map<string, TypedDeclaration>();
+  const add = (name: string | undefined, assignable: boolean, exported: boolean) => {
+    if (name !== undefined && name !== "") found.set(name, { name, assignable, exported });
+  };
+  for (const statement of list(program as unknown as Node, "body")) {
+    const exported = statement.type === "ExportNamedDeclaration";
+    const node = exported ? (child(statement, "declaration") ?? statement) : statement;
+    const id = child(node, "id");
+    switch (node.type) {
+      case "ImportDeclaration":
+        for (const specifier of list(node, "specifiers")) add(nameOf(specifier, "local"), false, false);
+        break;
+      case "VariableDeclaration":
+        for (const each of list(node, "declarations")) {
+          for (const name of boundNames(child(each, "id") ?? each)) add(name, text(node, "kind") !== "const", exported);
+        }
+        break;
+      case "FunctionDeclaration":
+      case "TSDeclareFunction":
+      case "ClassDeclaration":
+      case "TSEnumDeclaration":
+      case "TSInterfaceDeclaration":
+      case "TSTypeAliasDeclaration":
+      case "TSImportEqualsDeclaration":
+        add(id && text(id, "name"), false, exported);
+        break;
+      case "TSModuleDeclaration":
+        if (id?.type === "Identifier" && !flag(node, "global")) add(text(id, "name"), false, exported);
+        break;
+      default:
+        for (const name of vars(node)) if (!found.has(name)) add(name, true, false);
+    }
+  }
+  return [...found.values()];
+}
+
+function nameOf(node: Node, key: string): string | undefined {
+  const found = child(node, key);
+  return found && text(found, "name");
+}
+
+function vars(node: Node): string[] {
+  if (/Function|Class/.test(node.type)) return [];
+  const own =
+    node.type === "VariableDeclaration" && text(node, "kind") === "var"
+      ? list(node, "declarations").flatMap((each) => boundNames(child(each, "id") ?? each))
+      : [];
+  return [...own, ...children(node).flatMap(vars)];
+}
+
+function guess(source: string): TypedDeclaration[] {
+  const pattern =
+    /\b(const|let|var|function\*?|class|enum|interface|type|namespace|import)\s+([\p{L}_$][\p{L}\p{N}_$]*)/gu;
+  return [...source.matchAll(pattern)].map(([, keyword, name = ""]) => ({
+    name,
+    assignable: keyword === "let" || keyword === "var",
+    exported: false,
+  }));
+}

@@ -1,0 +1,363 @@
+/** Executing cells, one after the other: check, run, show, reply. */
+
+import type { Checker } from "./check.ts";
+import { readMagics } from "./magics.ts";
+import { showDiagnostics, showSyntaxError } from "./mistakes.ts";
+import { Outputs, type Publish } from "./outputs.ts";
+import type { ChildSettings, DeclarationKind, ExpressionResult, FromChild, ShownError } from "./protocol.ts";
+import { Runtime } from "./runtime.ts";
+import { CellSyntaxError } from "./syntax.ts";
+import { type TransformedCell, transformCell } from "./transform.ts";
+import type { Header, RoutedMessage } from "./wire.ts";
+
+/** What an executor needs from the kernel around it. */
+export interface ExecutorLinks {
+  publish: Publish;
+  /** Answers a request. */
+  reply(request: RoutedMessage, content: Record<string, unknown>): void;
+  /** Asks the front-end of that request for a line of text. */
+  requestInput(request: RoutedMessage, prompt: string, password: boolean): void;
+  /** A cell ran and is to be kept in the history. */
+  remember(line: number, source: string): void;
+  log(line: string): void;
+}
+
+/** What an execute_request asks for. */
+interface Options {
+  code: string;
+  silent: boolean;
+  storeHistory: boolean;
+  allowStdin: boolean;
+  stopOnError: boolean;
+  expressions: Record<string, string>;
+  cellId: string | undefined;
+}
+
+interface Running {
+  cell: number;
+  request: RoutedMessage;
+  finish: (outcome: Outcome) => void;
+  /** It promised to stop by itself. */
+  asked: boolean;
+  timers: NodeJS.Timeout[];
+}
+
+interface Outcome {
+  error: ShownError | undefined;
+  bound: string[];
+  expressions: Record<string, ExpressionResult>;
+}
+
+/** After so long a busy script is broken by signal, and after so long a cell that did not stop is ended by force. */
+const signalMs = 150;
+const forceMs = 5000;
+/** The same for a cell that promised to stop by itself. */
+const politeForceMs = 60_000;
+
+/** The queue of cells, and the child process that runs them. */
+export class Executor {
+  readonly outputs: Outputs;
+  readonly #links: ExecutorLinks;
+  readonly #settings: ChildSettings;
+  readonly #checker: Checker;
+  readonly #names = new Map<string, DeclarationKind>();
+  readonly #queue: RoutedMessage[] = [];
+  readonly #counts = new Map<number, number>();
+  #runtime: Runtime;
+  #running: Running | undefined;
+  /** The request that is worked on, its type check included. */
+  #current: RoutedMessage | undefined;
+  #interrupted = false;
+  #count = 0;
+  #lastCell = 0;
+  #check = true;
+  #pendingInput: { id: number; sync: boolean } | undefined;
+
+  constructor(settings: ChildSettings, checker: Checker, links: ExecutorLinks) {
+    this.#settings = settings;
+    this.#checker = checker;
+    this.#links = links;
+    this.outputs = new Outputs(links.publish);
+    this.#runtime = this.#start();
+  }
+
+  #start(): Runtime {
+    const runtime: Runtime = new Runtime(this.#settings, {
+      message: (message) => {
+        if (runtime === this.#runtime) this.#take(message);
+      },
+      raw: (name, text) => this.outputs.stream(name, text, this.#running?.cell),
+      exit: (how) => {
+        if (runtime === this.#runtime) this.#lost(how);
+      },
+    });
+    return runtime;
+  }
+
+  /** The child's process id. */
+  get childPid(): number | undefined {
+    return this.#runtime.pid;
+  }
+
+  /** Names that cells have declared so far. */
+  get names(): ReadonlyMap<string, DeclarationKind> {
+    return this.#names;
+  }
+
+  /** The number of the last counted cell. */
+  get executionCount(): number {
+    return this.#count;
+  }
+
+  /** The header of the request that is worked on now. */
+  get busyWith(): Header | undefined {
+    return this.#current?.message.header;
+  }
+
+  /** Queues an execute_request. */
+  submit(request: RoutedMessage): void {
+    this.#queue.push(request);
+    if (!this.#current) void this.#work();
+  }
+
+  async #work(): Promise<void> {
+    for (;;) {
+      const request = this.#queue.shift();
+      if (!request) return;
+      this.#current = request;
+      const { header } = request.message;
+      this.outputs.publish("status", { execution_state: "busy" }, header);
+      try {
+        await this.#execute(request);
+      } catch (error) {
+        // A mistake of the kernel's own must not leave the front-end waiting.
+        const shown = kernelError(error);
+        this.#links.log(shown.evalue);
+        this.#fail(request, readOptions(request), shown);
+      }
+      this.outputs.publish("status", { execution_state: "idle" }, header);
+      this.#current = undefined;
+    }
+  }
+
+  async #execute(request: RoutedMessage): Promise<void> {
+    const options = readOptions(request);
+    const { header } = request.message;
+    const cell = ++this.#lastCell;
+    const visible = !options.silent;
+    if (visible && options.storeHistory) this.#count++;
+    const count = visible && !options.storeHistory ? this.#count + 1 : this.#count;
+    const label = visible ? `In[${count}]` : `Silent[${cell}]`;
+    this.#interrupted = false;
+    this.outputs.begin(cell, header);
+    this.#counts.set(cell, count);
+    this.#counts.delete(cell - 1000);
+    if (visible) this.outputs.publish("execute_input", { code: options.code, execution_count: count }, header);
+    if (visible && options.storeHistory && options.code.trim() !== "") this.#links.remember(count, options.code);
+
+    const ready = await this.#ready(cell, label, options);
+    if ("traceback" in ready) return this.#fail(request, options, ready);
+    const { transformed, source, expressions } = ready;
+    if (this.#interrupted) return this.#fail(request, options, interruptedEarly);
+
+    const outcome = new Promise<Outcome>((finish) => {
+      this.#running = { cell, request, finish, asked: false, timers: [] };
+    });
+    const runtime = this.#runtime;
+    runtime.execute({
+      type: "execute",
+      cell,
+      label,
+      code: transformed.code,
+      maps: transformed.maps,
+      declared: transformed.declared,
+      source: options.code,
+      cellId: options.cellId,
+      executionCount: count,
+      visible,
+      allowStdin: options.allowStdin,
+      expressions,
+    });
+    // While the child works: the next cell's check will see these declarations.
+    if (visible || transformed.declared.length > 0) this.#checker.commit(cell, source);
+    const { error, bound, expressions: results } = await outcome;
+    // Native prints come by another pipe than the end of the cell: let what has arrived be read.
+    await new Promise((resolve) => setImmediate(resolve));
+    for (const timer of this.#running?.timers ?? []) clearTimeout(timer);
+    this.#running = undefined;
+    this.#pendingInput = undefined;
+    const boundNow = new Set(bound);
+    for (const { name, kind } of transformed.declared) {
+      if (!error || boundNow.has(name)) this.#names.set(name, kind);
+    }
+    if (error) {
+      this.#checker.retract(cell, boundNow);
+      return this.#fail(request, options, error);
+    }
+    this.#links.reply(request, {
+      status: "ok",
+      execution_count: this.#count,
+      user_expressions: results,
+      payload: [],
+    });
+    if (this.#interrupted) this.#abortQueued();
+  }
+
+  /** Reads, transforms and checks a cell; an error to show where it must not run. */
+  async #ready(
+    cell: number,
+    label: string,
+    options: Options,
+  ): Promise<
+    ShownError | { transformed: TransformedCell; source: string; expressions: { name: string; code: string }[] }
+  > {
+    let transformed: TransformedCell;
+    let source: string;
+    let check: boolean;
+    try {
+      const magics = readMagics(options.code);
+      if (magics.alone && magics.check !== undefined) this.#check = magics.check;
+      check = magics.check ?? this.#check;
+      source = magics.source;
+      transformed = transformCell(source, this.#names);
+    } catch (error) {
+      if (error instanceof CellSyntaxError) return showSyntaxError(error, label, options.code);
+      throw error;
+    }
+    // A silent cell is the front-end's own; nobody could see what is wrong with its types.
+    if (check && !options.silent && source.trim() !== "") {
+      const result = await this.#checker.check(source);
+      if (result.warning !== undefined) this.outputs.stream("stderr", `${result.warning}\n`, cell);
+      if (result.diagnostics.length > 0) return showDiagnostics(result.diagnostics, label, source);
+    }
+    try {
+      await this.#runtime.ready;
+    } catch (error) {
+      return kernelError(error);
+    }
+    const expressions = Object.entries(options.expressions).map(([name, code]) => {
+      try {
+        return { name, code: transformCell(code, this.#names).code };
+      } catch (error) {
+        return { name, code: `throw new SyntaxError(${JSON.stringify(String(error))})` };
+      }
+    });
+    return { transformed, source, expressions };
+  }
+
+  #fail(request: RoutedMessage, options: Options, error: ShownError): void {
+    if (!options.silent) this.outputs.publish("error", { ...error }, request.message.header);
+    // Aborting before the reply: what comes after it was sent in knowledge of the error.
+    if (options.stopOnError || this.#interrupted) this.#abortQueued();
+    this.#links.reply(request, {
+      status: "error",
+      execution_count: this.#count,
+      ...error,
+      user_expressions: {},
+      payload: [],
+    });
+  }
+
+  #abortQueued(): void {
+    for (const request of this.#queue.splice(0)) {
+      const { header } = request.message;
+      this.outputs.publish("status", { execution_state: "busy" }, header);
+      this.#links.reply(request, {
+        status: "aborted",
+        execution_count: this.#count,
+        user_expressions: {},
+        payload: [],
+      });
+      this.outputs.publish("status", { execution_state: "idle" }, header);
+    }
+  }
+
+  #take(message: FromChild): void {
+    if (this.outputs.take(message, (cell) => this.#counts.get(cell) ?? this.#count)) return;
+    const running = this.#running;
+    if (!running || !("cell" in message) || message.cell !== running.cell) return;
+    if (message.type === "done") running.finish(message);
+    else if (message.type === "asked") running.asked = true;
+    else if (message.type === "input") {
+      this.#pendingInput = { id: message.id, sync: message.sync };
+      this.outputs.flush();
+      this.#links.requestInput(running.request, message.prompt, message.password);
+    }
+  }
+
+  /** Hands what the user typed to the cell that asked. */
+  answerInput(value: string): void {
+    const pending = this.#pendingInput;
+    this.#pendingInput = undefined;
+    if (pending) this.#runtime.answer(pending.id, value, pending.sync);
+  }
+
+  /** Interrupts the cell that runs; without one, whatever timers of earlier cells keep the child busy. */
+  interrupt(): void {
+    if (this.#current) this.#interrupted = true;
+    const running = this.#running;
+    const runtime = this.#runtime;
+    runtime.interrupt(running?.cell ?? 0);
+    if (!running || running.timers.length > 0) return;
+    const later = (ms: number, action: () => void) => {
+      running.timers.push(
+        setTimeout(() => {
+          if (this.#running === running && this.#runtime === runtime) action();
+        }, ms),
+      );
+    };
+    if (!running.asked) later(signalMs, () => runtime.breakScript());
+    else later(politeForceMs - forceMs, () => runtime.breakScript());
+    later(running.asked ? politeForceMs : forceMs, () => {
+      runtime.kill();
+      this.#lost("it did not react to the interrupt and was ended by force");
+    });
+  }
+
+  /** The child is gone, and the user's values with it: say so, and start another. */
+  #lost(how: string): void {
+    const wasRunning = this.#running;
+    this.#names.clear();
+    this.#checker.reset();
+    this.#runtime = this.#start();
+    const evalue = `the process that ran the cells ended (${how}). All variables are lost; a new process is ready.`;
+    const error: ShownError = { ename: "StateLost", evalue, traceback: [`\x1b[1;31mStateLost\x1b[0m: ${evalue}`] };
+    if (wasRunning) wasRunning.finish({ error, bound: [], expressions: {} });
+    else this.outputs.error(error, this.#lastCell);
+  }
+
+  /** Ends the child. */
+  close(): void {
+    this.outputs.flush();
+    this.#runtime.kill();
+  }
+}
+
+const interruptedEarly: ShownError = {
+  ename: "Interrupted",
+  evalue: "the cell was interrupted before it ran",
+  traceback: ["\x1b[1;31mInterrupted\x1b[0m: the cell was interrupted before it ran"],
+};
+
+function kernelError(error: unknown): ShownError {
+  const evalue = error instanceof Error ? error.message : String(error);
+  return { ename: "KernelError", evalue, traceback: [`\x1b[1;31mKernelError\x1b[0m: ${evalue}`] };
+}
+
+function readOptions(request: RoutedMessage): Options {
+  const { content, metadata } = request.message;
+  const expressions: Record<string, string> = {};
+  if (typeof content.user_expressions === "object" && content.user_expressions !== null) {
+    for (const [name, code] of Object.entries(content.user_expressions)) expressions[name] = String(code);
+  }
+  const silent = content.silent === true;
+  return {
+    code: typeof content.code === "string" ? content.code : "",
+    silent,
+    storeHistory: !silent && content.store_history !== false,
+    allowStdin: content.allow_stdin !== false,
+    stopOnError: content.stop_on_error !== false,
+    expressions,
+    cellId: typeof metadata.cellId === "string" ? metadata.cellId : undefined,
+  };
+}

@@ -1,0 +1,152 @@
+/** What the kernel does about each type of message: one handler a type, and tables of them. */
+import { completeness } from "./complete.ts";
+import type { Kernel } from "./kernel.ts";
+import { protocolVersion, type RoutedMessage } from "./wire.ts";
+
+/** Answers a request with the content of its reply; undefined where the reply comes later or never. */
+export type Handler = (
+  kernel: Kernel,
+  request: RoutedMessage,
+) => Promise<Record<string, unknown> | undefined> | Record<string, unknown> | undefined;
+
+/** The part of kernel_info_reply that does not change. */
+function kernelInfo(kernel: Kernel): Record<string, unknown> {
+  return {
+    status: "ok",
+    protocol_version: protocolVersion,
+    implementation: "anneal",
+    implementation_version: kernel.version,
+    language_info: {
+      name: "typescript",
+      version: kernel.typescriptVersion,
+      mimetype: "text/typescript",
+      file_extension: ".ts",
+      pygments_lexer: "typescript",
+      codemirror_mode: "typescript",
+      nbconvert_exporter: "script",
+    },
+    banner: `Anneal ${kernel.version}: TypeScript ${kernel.typescriptVersion} on Node.js ${process.versions.node}`,
+    debugger: false,
+    help_links: [
+      { text: "TypeScript", url: "https://www.typescriptlang.org/docs/" },
+      { text: "Node.js", url: "https://nodejs.org/docs/latest-v20.x/api/" },
+    ],
+    supported_features: [],
+  };
+}
+
+const complete: Handler = async (kernel, request) => {
+  const { code, offset } = cursor(request);
+  const { items, start, end } = await kernel.complete(code, offset);
+  const places = { start: codePoints(code, start), end: codePoints(code, end) };
+  return {
+    status: "ok",
+    matches: items.map(({ text }) => text),
+    cursor_start: places.start,
+    cursor_end: places.end,
+    metadata: { _jupyter_types_experimental: items.map(({ text, type }) => ({ ...places, text, type })) },
+  };
+};
+
+const inspect: Handler = async (kernel, request) => {
+  const { code, offset } = cursor(request);
+  const markdown = await kernel.inspect(code, offset);
+  const data = markdown === undefined ? {} : { "text/markdown": markdown, "text/plain": plain(markdown) };
+  return { status: "ok", found: markdown !== undefined, data, metadata: {} };
+};
+
+const history: Handler = async (kernel, request) => {
+  const { content } = request.message;
+  const number = (name: string) => (typeof content[name] === "number" ? content[name] : undefined);
+  const entries = await (async () => {
+    switch (content.hist_access_type) {
+      case "range":
+        return kernel.history.range(number("session") ?? 0, number("start") ?? 0, number("stop"));
+      case "search":
+        return kernel.history.search(String(content.pattern ?? "*"), number("n"), content.unique === true);
+      default:
+        return kernel.history.tail(number("n") ?? 10);
+    }
+  })();
+  // Outputs are not kept; a front-end that asks for them gets the form it expects.
+  const withOutput = content.output === true;
+  return {
+    status: "ok",
+    history: entries.map(([session, line, source]) => [session, line, withOutput ? [source, null] : source]),
+  };
+};
+
+const shutdown: Handler = (kernel, request) => {
+  const restart = request.message.content.restart === true;
+  kernel.shutdown(request, restart);
+  return undefined;
+};
+
+/** Handlers of the shell channel. */
+export const shellHandlers: Readonly<Record<string, Handler>> = {
+  kernel_info_request: kernelInfo,
+  execute_request(kernel, request) {
+    kernel.executor.submit(request);
+    return undefined;
+  },
+  complete_request: complete,
+  inspect_request: inspect,
+  is_complete_request(_kernel, request) {
+    return { ...completeness(String(request.message.content.code ?? "")) };
+  },
+  history_request: history,
+  comm_info_request: () => ({ status: "ok", comms: {} }),
+  comm_open(kernel, request) {
+    // No target is known: the protocol has the side that does not know it close the comm at once.
+    kernel.publish("comm_close", { comm_id: request.message.content.comm_id, data: {} }, request.message.header);
+    return undefined;
+  },
+  comm_msg: () => undefined,
+  comm_close: () => undefined,
+  shutdown_request: shutdown,
+};
+
+/** Handlers of the control channel. */
+export const controlHandlers: Readonly<Record<string, Handler>> = {
+  kernel_info_request: kernelInfo,
+  interrupt_request(kernel) {
+    kernel.executor.interrupt();
+    return { status: "ok" };
+  },
+  shutdown_request: shutdown,
+};
+
+/** Handlers of the stdin channel. */
+export const stdinHandlers: Readonly<Record<string, Handler>> = {
+  input_reply(kernel, request) {
+    kernel.executor.answerInput(String(request.message.content.value ?? ""));
+    return undefined;
+  },
+};
+
+/** Code and cursor of a request; the protocol counts in code points, JavaScript in UTF-16 units. */
+function cursor(request: RoutedMessage): { code: string; offset: number } {
+  const { content } = request.message;
+  const code = typeof content.code === "string" ? content.code : "";
+  const points = typeof content.cursor_pos === "number" ? content.cursor_pos : Number.POSITIVE_INFINITY;
+  let offset = 0;
+  let count = 0;
+  for (const character of code) {
+    if (count >= points) break;
+    offset += character.length;
+    count++;
+  }
+  return { code, offset };
+}
+
+function codePoints(code: string, offset: number): number {
+  return [...code.slice(0, offset)].length;
+}
+
+/** Markdown as a terminal shows it. */
+function plain(markdown: string): string {
+  return markdown
+    .replace(/^```.*\n?/gm, "")
+    .replace(/\n{3,}/g, "\n\n")
+    .trim();
+}

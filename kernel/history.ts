@@ -1,0 +1,129 @@
+/** What was run, kept across restarts in a database under the user's data folder. */
+import { mkdirSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import type Database from "libsql";
+
+/** One cell of the past: session, line, source. */
+export type HistoryEntry = [session: number, line: number, source: string];
+
+/** The folder for data of this user: `ANNEAL_DATA`, else `~/.local/share/anneal`. */
+export function dataFolder(env: NodeJS.ProcessEnv = process.env): string {
+  return env.ANNEAL_DATA || join(env.XDG_DATA_HOME || join(homedir(), ".local", "share"), "anneal");
+}
+
+interface Row {
+  session: number;
+  line: number;
+  source: string;
+}
+
+/** The history as one kernel sees it. Nothing is opened before the first cell: the start must be short. */
+export class History {
+  readonly #folder: string;
+  readonly #log: (line: string) => void;
+  #database: Promise<Database.Database | undefined> | undefined;
+  #session = 0;
+  /** One write after the other, in order. */
+  #writes: Promise<void> = Promise.resolve();
+
+  constructor(folder: string, log: (line: string) => void) {
+    this.#folder = folder;
+    this.#log = log;
+  }
+
+  #open(): Promise<Database.Database | undefined> {
+    this.#database ??= (async () => {
+      try {
+        const { default: Libsql } = await import("libsql");
+        mkdirSync(this.#folder, { recursive: true });
+        const database = new Libsql(join(this.#folder, "history.sqlite"));
+        database.exec("PRAGMA journal_mode = WAL");
+        database.exec("PRAGMA busy_timeout = 2000");
+        database.exec("PRAGMA synchronous = NORMAL");
+        database.exec(
+          "CREATE TABLE IF NOT EXISTS sessions (session INTEGER PRIMARY KEY AUTOINCREMENT, started TEXT NOT NULL)",
+        );
+        database.exec(
+          "CREATE TABLE IF NOT EXISTS cells (id INTEGER PRIMARY KEY, session INTEGER NOT NULL, line INTEGER NOT NULL, source TEXT NOT NULL)",
+        );
+        database.exec("CREATE INDEX IF NOT EXISTS cells_by_session ON cells (session, line)");
+        const { lastInsertRowid } = database
+          .prepare("INSERT INTO sessions (started) VALUES (?)")
+          .run(new Date().toISOString());
+        this.#session = Number(lastInsertRowid);
+        return database;
+      } catch (error) {
+        this.#log(`no history is kept: ${error instanceof Error ? error.message : error} (in ${this.#folder})`);
+        return undefined;
+      }
+    })();
+    return this.#database;
+  }
+
+  /** Keeps a cell. Returns at once; a failure is logged and costs nothing else. */
+  add(line: number, source: string): void {
+    this.#writes = this.#writes.then(async () => {
+      const database = await this.#open();
+      try {
+        database
+          ?.prepare("INSERT INTO cells (session, line, source) VALUES (?, ?, ?)")
+          .run(this.#session, line, source);
+      } catch (error) {
+        this.#log(`a cell is missing in the history: ${error instanceof Error ? error.message : error}`);
+      }
+    });
+  }
+
+  /** When all that was added is written. */
+  get written(): Promise<void> {
+    return this.#writes;
+  }
+
+  async #rows(sql: string, ...values: (string | number)[]): Promise<HistoryEntry[]> {
+    await this.#writes;
+    const database = await this.#open();
+    const rows = (database?.prepare(sql).all(...values) ?? []) as Row[];
+    return rows.map(({ session, line, source }) => [session, line, source]);
+  }
+
+  /** The last `n` cells, oldest first. */
+  async tail(n: number): Promise<HistoryEntry[]> {
+    return (await this.#rows("SELECT session, line, source FROM cells ORDER BY id DESC LIMIT ?", n)).reverse();
+  }
+
+  /**
+   * Cells of one session.
+   * @param session its number; 0 is this one, and negative numbers count back from it
+   * @param start first line
+   * @param stop line to stop before; undefined for the end
+   */
+  async range(session: number, start: number, stop: number | undefined): Promise<HistoryEntry[]> {
+    await this.#writes;
+    await this.#open();
+    const number = session > 0 ? session : this.#session + session;
+    return this.#rows(
+      "SELECT session, line, source FROM cells WHERE session = ? AND line >= ? AND line < ? ORDER BY id",
+      number,
+      start,
+      stop ?? Number.MAX_SAFE_INTEGER,
+    );
+  }
+
+  /**
+   * The last `n` cells that match a pattern with `*` and `?`, oldest first.
+   * @param unique each source once, at its last place
+   */
+  async search(pattern: string, n: number | undefined, unique: boolean): Promise<HistoryEntry[]> {
+    const group = unique ? "GROUP BY source" : "";
+    const id = unique ? "MAX(id)" : "id";
+    const sql = `SELECT session, line, source, ${id} AS latest FROM cells WHERE source GLOB ? ${group} ORDER BY latest DESC LIMIT ?`;
+    return (await this.#rows(sql, pattern, n ?? -1)).reverse();
+  }
+
+  /** Closes the database when all is written. */
+  async close(): Promise<void> {
+    await this.#writes;
+    (await this.#database)?.close();
+  }
+}

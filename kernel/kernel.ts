@@ -1,0 +1,189 @@
+/** The host: sockets on one side, the child process and the checker on the other. */
+import { randomUUID } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { basename, dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Checker, type Completions } from "./check.ts";
+import type { Channel, Connection } from "./connection.ts";
+import { Executor } from "./executor.ts";
+import { controlHandlers, type Handler, shellHandlers, stdinHandlers } from "./handlers.ts";
+import { dataFolder, History } from "./history.ts";
+import type { ChildSettings } from "./protocol.ts";
+import { Sockets } from "./sockets.ts";
+import { type Message, newHeader, type RoutedMessage } from "./wire.ts";
+
+/** The root of the package that this file belongs to. */
+export function packageRoot(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, "package.json"))) {
+    const above = dirname(folder);
+    if (above === folder) throw new Error(`no package.json above ${fileURLToPath(import.meta.url)}`);
+    folder = above;
+  }
+  return folder;
+}
+
+/** One kernel, from its start to its shutdown. */
+export class Kernel {
+  readonly executor: Executor;
+  readonly history: History;
+  readonly version: string;
+  readonly typescriptVersion: string;
+  readonly #session = randomUUID();
+  readonly #checker: Checker;
+  #sockets: Sockets | undefined;
+  #closing = false;
+
+  private constructor() {
+    const root = packageRoot();
+    const settings = childSettings(root, this.#session);
+    this.version = packageVersion(join(root, "package.json"));
+    this.typescriptVersion = packageVersion(createRequire(import.meta.url).resolve("typescript/package.json"));
+    this.history = new History(dataFolder(), log);
+    this.#checker = new Checker(settings.folder, root);
+    this.executor = new Executor(settings, this.#checker, {
+      publish: (msgType, content, parent) => this.publish(msgType, content, parent),
+      reply: (request, content) => this.#reply("shell", request, content),
+      requestInput: (request, prompt, password) => {
+        const message = this.#message("input_request", { prompt, password }, request.message.header);
+        this.#sockets?.send("stdin", request.identities, message);
+      },
+      remember: (line, source) => this.history.add(line, source),
+      log,
+    });
+  }
+
+  /** Starts a kernel that listens where the connection says. */
+  static async start(connection: Connection): Promise<Kernel> {
+    const kernel = new Kernel();
+    kernel.#sockets = await Sockets.open(connection, {
+      message: (channel, request) => void kernel.#handle(channel, request),
+      subscribed: (topic) => {
+        const message = kernel.#message("iopub_welcome", { subscription: topic }, {});
+        kernel.#sockets?.send("iopub", [Buffer.from(topic)], message);
+      },
+      dropped: (channel, why) => log(`dropped a message on ${channel}: ${why}`),
+    });
+    // In the background, so that the first cell need not wait for it.
+    kernel.#checker.start().catch(() => {});
+    kernel.publish("status", { execution_state: "starting" }, {});
+    return kernel;
+  }
+
+  #message(msgType: string, content: Record<string, unknown>, parent: Message["parent_header"]): Message {
+    return { header: newHeader(msgType, this.#session), parent_header: parent, metadata: {}, content, buffers: [] };
+  }
+
+  /** Sends a message to every front-end. */
+  publish(msgType: string, content: Record<string, unknown>, parent: Message["parent_header"]): void {
+    this.#sockets?.send("iopub", [Buffer.from(msgType)], this.#message(msgType, content, parent));
+  }
+
+  #reply(channel: Channel, request: RoutedMessage, content: Record<string, unknown>): void {
+    this.executor.outputs.flush();
+    const { header } = request.message;
+    const message = this.#message(header.msg_type.replace(/_request$/, "_reply"), content, header);
+    this.#sockets?.send(channel, request.identities, message);
+  }
+
+  async #handle(channel: "shell" | "control" | "stdin", request: RoutedMessage): Promise<void> {
+    const { header } = request.message;
+    const handler = handlerFor(channel, header.msg_type);
+    if (!handler) {
+      log(`no handler for ${header.msg_type} on ${channel}; ignored`);
+      return;
+    }
+    if (channel === "stdin" || header.msg_type === "execute_request") {
+      await handler(this, request);
+      return;
+    }
+    this.executor.outputs.publish("status", { execution_state: "busy" }, header);
+    let content: Record<string, unknown> | undefined;
+    try {
+      content = await handler(this, request);
+    } catch (error) {
+      const evalue = error instanceof Error ? error.message : String(error);
+      log(`${header.msg_type} failed: ${evalue}`);
+      content = { status: "error", ename: "KernelError", evalue, traceback: [] };
+    }
+    if (content) this.#reply(channel, request, content);
+    this.executor.outputs.publish("status", { execution_state: "idle" }, header);
+    // Front-ends take the last status for the kernel's: a cell that still runs must not look as if it had ended.
+    const busyWith = this.executor.busyWith;
+    if (busyWith) this.executor.outputs.publish("status", { execution_state: "busy" }, busyWith);
+  }
+
+  /** What could stand at an offset; names alone, where the checker cannot be asked. */
+  async complete(code: string, offset: number): Promise<Completions> {
+    try {
+      return await this.#checker.complete(code, offset);
+    } catch (error) {
+      log(`completion without types: ${error instanceof Error ? error.message : error}`);
+      const prefix = /[\p{L}\p{N}_$.]*$/u.exec(code.slice(0, offset))?.[0] ?? "";
+      const names = prefix.includes(".")
+        ? []
+        : [...this.executor.names.keys(), ...Object.getOwnPropertyNames(globalThis)];
+      const items = names.filter((name) => name.startsWith(prefix)).map((text) => ({ text, type: "variable" }));
+      return { items, start: offset - prefix.length, end: offset };
+    }
+  }
+
+  /** What is known of the name at an offset. */
+  async inspect(code: string, offset: number): Promise<string | undefined> {
+    try {
+      return await this.#checker.inspect(code, offset);
+    } catch (error) {
+      log(`nothing to inspect without types: ${error instanceof Error ? error.message : error}`);
+      return undefined;
+    }
+  }
+
+  /** Answers a shutdown request, closes everything and ends the process. */
+  shutdown(request: RoutedMessage, restart: boolean): void {
+    const { header } = request.message;
+    this.#reply("control", request, { status: "ok", restart });
+    this.#reply("shell", request, { status: "ok", restart });
+    this.publish("shutdown_reply", { status: "ok", restart }, header);
+    this.executor.outputs.publish("status", { execution_state: "idle" }, header);
+    void this.close();
+  }
+
+  /** Ends the kernel. */
+  async close(): Promise<void> {
+    if (this.#closing) return;
+    this.#closing = true;
+    this.executor.close();
+    this.#checker.close();
+    await this.history.close();
+    await this.#sockets?.close();
+    process.exit(0);
+  }
+}
+
+function handlerFor(channel: "shell" | "control" | "stdin", msgType: string): Handler | undefined {
+  const table = { shell: shellHandlers, control: controlHandlers, stdin: stdinHandlers }[channel];
+  return Object.hasOwn(table, msgType) ? table[msgType] : undefined;
+}
+
+/** Where cells run from: the notebook's folder, when the server told it, else where the kernel was started. */
+function childSettings(root: string, sessionId: string): ChildSettings {
+  const told = process.env.JPY_SESSION_NAME;
+  const path = told ? resolve(told) : undefined;
+  const known = path !== undefined && existsSync(dirname(path)) && basename(path).includes(".");
+  return {
+    folder: known ? dirname(path) : process.cwd(),
+    notebookPath: known ? path : undefined,
+    sessionId,
+    packageRoot: root,
+  };
+}
+
+function packageVersion(file: string): string {
+  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
+}
+
+/** One line for whoever reads the kernel's standard error: the server's log. */
+function log(line: string): void {
+  process.stderr.write(`[anneal kernel] ${line}\n`);
+}

@@ -1,0 +1,24 @@
+/** `node main.js <connection file>`: a kernel. */
+import { readConnection } from "./connection.ts";
+import { Kernel } from "./kernel.ts";
+
+const [, , file] = process.argv;
+
+async function main(): Promise<void> {
+  if (file === undefined) throw new Error("usage: node main.js <connection file>");
+  const kernel = await Kernel.start(readConnection(file));
+  process.on("SIGINT", () => kernel.executor.interrupt());
+  process.on("SIGTERM", () => void kernel.close());
+  // Whoever started the kernel is gone without a word: nobody will ever end it.
+  const parent = process.ppid;
+  if (process.env.JPY_PARENT_PID !== undefined) {
+    setInterval(() => {
+      if (process.ppid !== parent) void kernel.close();
+    }, 1000).unref();
+  }
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`${error instanceof Error ? error.message : error}\n`);
+  process.exit(1);
+});

@@ -1,0 +1,105 @@
+/**
+ * What the host process and the child process tell each other.
+ *
+ * The host owns the sockets and knows the code; the child owns the user's values. A cell is named by the number of its
+ * execution (`cell`), which is unique for one life of the host and goes up.
+ */
+import type { MimeBundle } from "../src/display/notebook.ts";
+
+/** Where a position of the code that runs came from: two source maps, applied in order, then a shift of columns. */
+export interface CodeMaps {
+  /** From what runs to the cell without its types. */
+  rewrite: string;
+  /** From the cell without its types to the cell. */
+  strip: string;
+  /** Columns that were put before the first line of the cell. */
+  shift: number;
+}
+
+/** How a name of a cell was declared. */
+export type DeclarationKind = "const" | "let" | "var" | "function" | "class" | "import" | "enum" | "namespace";
+
+/** A name that a cell declares at its top level. */
+export interface Declaration {
+  name: string;
+  kind: DeclarationKind;
+}
+
+/** Settings of a child's life, given at its start. */
+export interface ChildSettings {
+  /** Folder that imports start from: the notebook's. */
+  folder: string;
+  /** The notebook's absolute path, when known. */
+  notebookPath: string | undefined;
+  sessionId: string;
+  /** Root of the package that the kernel belongs to: `anneal` is found there when it is not installed nearer. */
+  packageRoot: string;
+}
+
+/** One cell, ready to run. */
+export interface ExecuteOrder {
+  type: "execute";
+  cell: number;
+  /** How the cell is named in stack traces, such as `In[3]`. */
+  label: string;
+  code: string;
+  maps: CodeMaps;
+  declared: Declaration[];
+  source: string;
+  cellId: string | undefined;
+  executionCount: number;
+  /** False for silent cells: no result is shown and the cell is not counted among those that were run. */
+  visible: boolean;
+  allowStdin: boolean;
+  /** `user_expressions`, each as code to run after the cell. */
+  expressions: { name: string; code: string }[];
+}
+
+/** From the host to the child's main thread. */
+export type ToChild =
+  | ExecuteOrder
+  | { type: "interrupt"; cell: number }
+  | { type: "input"; id: number; value: string | undefined };
+
+/** From the host to the child's watching thread, which hears it even while the main thread is busy. */
+export type ToWatcher = { type: "interrupt" } | { type: "input"; id: number; value: string | undefined };
+
+/** An error as Jupyter shows it. */
+export interface ShownError {
+  ename: string;
+  evalue: string;
+  traceback: string[];
+}
+
+/** A value of `user_expressions`. */
+export type ExpressionResult =
+  | { status: "ok"; data: MimeBundle; metadata: Record<string, unknown> }
+  | ({ status: "error" } & ShownError);
+
+/** From the child to the host. */
+export type FromChild =
+  | { type: "ready" }
+  | { type: "stream"; cell: number; name: "stdout" | "stderr"; text: string }
+  | {
+      type: "display";
+      cell: number;
+      data: MimeBundle;
+      metadata: Record<string, unknown>;
+      displayId: string | undefined;
+      update: boolean;
+    }
+  | { type: "result"; cell: number; data: MimeBundle; metadata: Record<string, unknown> }
+  | { type: "clear"; cell: number; wait: boolean }
+  | { type: "input"; cell: number; id: number; prompt: string; password: boolean; sync: boolean }
+  /** The cell asked for the interrupt signal: it will stop by itself when interrupted. */
+  | { type: "asked"; cell: number }
+  /** Something went wrong outside of any cell's own course: in a timer, or a promise nobody waits for. */
+  | { type: "error"; cell: number; error: ShownError }
+  | {
+      type: "done";
+      cell: number;
+      error: ShownError | undefined;
+      /** Names that have a value since this cell, of those it declares. */
+      bound: string[];
+      expressions: Record<string, ExpressionResult>;
+    };

@@ -1,0 +1,470 @@
+/** Rewriting the JavaScript of a cell: top-level names, loops, awaits, imports, and the last expression. */
+import type MagicString from "magic-string";
+import type { Declaration, DeclarationKind } from "./protocol.ts";
+import { boundNames, child, children, flag, list, type Node, text } from "./syntax.ts";
+
+// Names that the code of a cell is given. They are long so that no cell declares one of them by chance.
+const scope = "__anneal_scope";
+const runtime = "__anneal";
+const poll = "if(__anneal_flag[0]!==0)__anneal_stop();";
+const prologue =
+  '(async function __anneal_cell(){"use strict";const __anneal=globalThis[Symbol.for("anneal.cell")],' +
+  "__anneal_scope=__anneal.scope,__anneal_flag=__anneal.flag,__anneal_stop=__anneal.stop,__anneal_resume=__anneal.resume;";
+const epilogue = "\n})()";
+
+/** The top-level names of a program, each with the kind of its last declaration. */
+export function boundAt(program: Node, source: string): Declaration[] {
+  const kinds = new Map<string, DeclarationKind>();
+  for (const statement of list(program, "body")) {
+    const node = declarationOf(statement);
+    switch (node.type) {
+      case "ImportDeclaration":
+        for (const specifier of list(node, "specifiers")) {
+          const local = child(specifier, "local");
+          if (local) kinds.set(text(local, "name") ?? "", "import");
+        }
+        break;
+      case "VariableDeclaration":
+        if (text(node, "kind") === "var") break;
+        for (const name of list(node, "declarations").flatMap((each) => boundNames(child(each, "id") ?? each))) {
+          kinds.set(name, text(node, "kind") as DeclarationKind);
+        }
+        break;
+      case "FunctionDeclaration":
+      case "ClassDeclaration": {
+        const id = child(node, "id");
+        if (id) kinds.set(text(id, "name") ?? "", node.type === "ClassDeclaration" ? "class" : "function");
+        break;
+      }
+      case "ExportNamedDeclaration":
+        if (child(node, "source")) {
+          for (const specifier of list(node, "specifiers")) kinds.set(specifierName(specifier, "exported"), "import");
+        }
+        break;
+    }
+  }
+  for (const name of hoistedVars(program)) {
+    if (!kinds.has(name)) kinds.set(name, "var");
+  }
+  // What was an enum or a namespace is plain variables by now; they must start afresh when their cell runs again.
+  for (const [, kind, name] of source.matchAll(/\b(enum|namespace)\s+([\p{L}_$][\p{L}\p{N}_$]*)/gu)) {
+    if (name !== undefined && kinds.has(name) && ["var", "let"].includes(kinds.get(name) ?? "")) {
+      kinds.set(name, kind as DeclarationKind);
+    }
+  }
+  return [...kinds].map(([name, kind]) => ({ name, kind }));
+}
+
+/** What an export statement declares, or the statement itself. */
+function declarationOf(statement: Node): Node {
+  if (statement.type === "ExportNamedDeclaration" || statement.type === "ExportDefaultDeclaration") {
+    return child(statement, "declaration") ?? statement;
+  }
+  return statement;
+}
+
+function specifierName(specifier: Node, key: string): string {
+  const node = child(specifier, key);
+  if (!node) return "default";
+  return text(node, "name") ?? text(node, "value") ?? "default";
+}
+
+/** Names declared with `var` anywhere under `node`, short of inner functions. */
+function hoistedVars(node: Node): string[] {
+  if (isFunction(node) || node.type === "StaticBlock") return [];
+  const own =
+    node.type === "VariableDeclaration" && text(node, "kind") === "var"
+      ? list(node, "declarations").flatMap((each) => boundNames(child(each, "id") ?? each))
+      : [];
+  return [...own, ...children(node).flatMap(hoistedVars)];
+}
+
+function isFunction(node: Node): boolean {
+  return (
+    node.type === "FunctionDeclaration" || node.type === "FunctionExpression" || node.type === "ArrowFunctionExpression"
+  );
+}
+
+const loops = new Set(["ForStatement", "ForInStatement", "ForOfStatement", "WhileStatement", "DoWhileStatement"]);
+
+/** Names of an inner scope, with what is outside of it; undefined outside of all is the cell's top level. */
+type Scope = { names: ReadonlySet<string>; outer: Scope } | undefined;
+
+function isLocal(name: string, at: Scope): boolean {
+  for (let each = at; each; each = each.outer) if (each.names.has(name)) return true;
+  return false;
+}
+
+/** Lexical names that statements declare in the block they are in. */
+function blockNames(statements: readonly Node[]): Set<string> {
+  const names = new Set<string>();
+  for (const node of statements) {
+    if (node.type === "VariableDeclaration" && text(node, "kind") !== "var") {
+      for (const each of list(node, "declarations"))
+        for (const name of boundNames(child(each, "id") ?? each)) names.add(name);
+    } else if (node.type === "FunctionDeclaration" || node.type === "ClassDeclaration") {
+      const id = child(node, "id");
+      if (id) names.add(text(id, "name") ?? "");
+    }
+  }
+  return names;
+}
+
+/**
+ * Rewrites a program in place.
+ *
+ * @param declared the names of this cell, from {@link boundAt}
+ * @param known the names of earlier cells
+ */
+export function rewrite(
+  magic: MagicString,
+  program: Node,
+  declared: readonly Declaration[],
+  known: ReadonlyMap<string, DeclarationKind>,
+): void {
+  const own = new Map(declared.map(({ name, kind }) => [name, kind]));
+  const kindOf = (name: string) => own.get(name) ?? known.get(name);
+  // A name that no cell has declared and the runtime does not know may still be declared by the time it is used.
+  const isShared = (name: string) => kindOf(name) !== undefined || !(name in globalThis || name === "arguments");
+
+  const hoisted: string[] = [];
+  const imports: string[] = [];
+
+  function reference(node: Node, at: Scope): string | undefined {
+    const name = text(node, "name") ?? "";
+    return isLocal(name, at) || !isShared(name) ? undefined : `${scope}.${name}`;
+  }
+
+  function replace(node: Node, by: string): void {
+    magic.overwrite(node.start, node.end, by);
+  }
+
+  function walkAll(nodes: readonly Node[], at: Scope): void {
+    for (const node of nodes) walk(node, at);
+  }
+
+  function walk(node: Node, at: Scope): void {
+    if (loops.has(node.type)) {
+      loop(node, at);
+      return;
+    }
+    if (isFunction(node)) {
+      functionNode(node, at);
+      return;
+    }
+    switch (node.type) {
+      case "Identifier": {
+        const by = reference(node, at);
+        if (by) replace(node, by);
+        return;
+      }
+      case "MemberExpression": {
+        walkField(node, "object", at);
+        if (flag(node, "computed")) walkField(node, "property", at);
+        return;
+      }
+      case "Property":
+        property(node, at);
+        return;
+      case "MethodDefinition":
+      case "PropertyDefinition":
+      case "AccessorProperty":
+        if (flag(node, "computed")) walkField(node, "key", at);
+        walkField(node, "value", at);
+        return;
+      case "CallExpression":
+      case "TaggedTemplateExpression":
+        call(node, at);
+        return;
+      case "UnaryExpression": {
+        const argument = child(node, "argument");
+        if (text(node, "operator") === "typeof" && argument?.type === "Identifier" && reference(argument, at)) {
+          replace(argument, `${runtime}.peek.${text(argument, "name")}`);
+          return;
+        }
+        break;
+      }
+      case "AssignmentExpression":
+      case "UpdateExpression":
+        assignment(node, at);
+        return;
+      case "AwaitExpression":
+        magic.appendLeft(node.start, "__anneal_resume(");
+        walkAll(children(node), at);
+        magic.prependRight(node.end, ")");
+        return;
+      case "ImportExpression":
+        magic.overwrite(node.start, node.start + "import".length, `${runtime}.import`);
+        walkAll(children(node), at);
+        return;
+      case "MetaProperty": {
+        const meta = child(node, "meta");
+        if (meta && text(meta, "name") === "import") replace(node, `${runtime}.meta`);
+        return;
+      }
+      case "BlockStatement":
+      case "StaticBlock": {
+        const names = blockNames(list(node, "body"));
+        const inner = { names, outer: at };
+        if (node.type === "StaticBlock") {
+          for (const name of children(node).flatMap(hoistedVars)) names.add(name);
+          functionScopes.add(inner);
+        }
+        walkAll(children(node), inner);
+        return;
+      }
+      case "SwitchStatement": {
+        walkField(node, "discriminant", at);
+        const cases = list(node, "cases");
+        const names = blockNames(cases.flatMap((each) => list(each, "consequent")));
+        walkAll(cases, { names, outer: at });
+        return;
+      }
+      case "CatchClause": {
+        const parameter = child(node, "param");
+        const inner = { names: new Set(parameter ? boundNames(parameter) : []), outer: at };
+        walkAll(children(node), inner);
+        return;
+      }
+      case "ClassDeclaration":
+      case "ClassExpression": {
+        const id = child(node, "id");
+        const inner = id ? { names: new Set([text(id, "name") ?? ""]), outer: at } : at;
+        walkField(node, "superClass", inner);
+        walkAll(list(node, "decorators"), inner);
+        walkField(node, "body", inner);
+        return;
+      }
+      case "VariableDeclaration":
+        if (text(node, "kind") === "var" && !insideFunction(at)) {
+          topVariables(node, at, false);
+          return;
+        }
+        break;
+      case "LabeledStatement":
+        walkField(node, "body", at);
+        return;
+      case "BreakStatement":
+      case "ContinueStatement":
+        return;
+    }
+    walkAll(children(node), at);
+  }
+
+  function walkField(node: Node, key: string, at: Scope): void {
+    const value = child(node, key);
+    if (value) walk(value, at);
+  }
+
+  function insideFunction(at: Scope): boolean {
+    for (let each = at; each; each = each.outer) if (functionScopes.has(each)) return true;
+    return false;
+  }
+  const functionScopes = new WeakSet<object>();
+
+  function functionNode(node: Node, at: Scope): void {
+    const names = new Set<string>();
+    const id = child(node, "id");
+    if (id && node.type === "FunctionExpression") names.add(text(id, "name") ?? "");
+    for (const parameter of list(node, "params")) for (const name of boundNames(parameter)) names.add(name);
+    const body = child(node, "body");
+    if (body) for (const name of hoistedVars(body)) names.add(name);
+    if (node.type !== "ArrowFunctionExpression") names.add("arguments");
+    const inner = { names, outer: at };
+    functionScopes.add(inner);
+    walkAll(list(node, "params"), inner);
+    if (body) walk(body, inner);
+  }
+
+  function property(node: Node, at: Scope): void {
+    if (!flag(node, "shorthand")) {
+      if (flag(node, "computed")) walkField(node, "key", at);
+      walkField(node, "value", at);
+      return;
+    }
+    const value = child(node, "value") ?? node;
+    const target = value.type === "AssignmentPattern" ? (child(value, "left") ?? value) : value;
+    const by = reference(target, at);
+    if (by) replace(target, `${text(target, "name")}: ${by}`);
+    if (value.type === "AssignmentPattern") walkField(value, "right", at);
+  }
+
+  // `f()` must not become `scope.f()`: that would hand the scope to the function as its `this`.
+  function call(node: Node, at: Scope): void {
+    const callee = child(node, "callee") ?? child(node, "tag");
+    const by = callee?.type === "Identifier" ? reference(callee, at) : undefined;
+    if (callee && by) replace(callee, `(0,${by})`);
+    walkAll(by ? children(node).filter((each) => each !== callee) : children(node), at);
+  }
+
+  function assignment(node: Node, at: Scope): void {
+    const key = node.type === "AssignmentExpression" ? "left" : "argument";
+    const target = child(node, key);
+    if (target?.type === "Identifier" && reference(target, at) && kindOf(text(target, "name") ?? "") === "const") {
+      const name = text(target, "name") ?? "";
+      replace(target, `${runtime}.constant("${name}").${name}`);
+    } else if (target) walk(target, at);
+    walkField(node, "right", at);
+  }
+
+  function loop(node: Node, at: Scope): void {
+    const head = child(node, "init") ?? child(node, "left");
+    const names = head ? blockNames([head]) : new Set<string>();
+    const inner = { names, outer: at };
+    for (const each of children(node)) {
+      if (each === head && each.type === "VariableDeclaration" && text(each, "kind") === "var" && !insideFunction(at)) {
+        topVariables(each, inner, node.type !== "ForStatement");
+      } else walk(each, inner);
+    }
+    pollLoop(magic, node, flag(node, "await") ? `__anneal_resume();${poll}` : poll);
+  }
+
+  // `const a = 1, { b } = o` becomes `(scope.a = 1, { b: scope.b } = o)`. In the head of for-in and for-of, only the
+  // pattern stays.
+  function topVariables(node: Node, at: Scope, bare: boolean): void {
+    const declarators = list(node, "declarations");
+    const [first] = declarators;
+    if (!first) return;
+    magic.overwrite(node.start, first.start, bare ? "" : "(");
+    for (const each of declarators) {
+      const id = child(each, "id");
+      const init = child(each, "init");
+      if (!id) continue;
+      const name = id.type === "Identifier" ? (text(id, "name") ?? "") : undefined;
+      if (name !== undefined) {
+        const missing = bare || init ? "" : text(node, "kind") === "var" ? "" : "=void 0";
+        replace(id, `${scope}.${name}${missing}`);
+      } else walk(id, at);
+      if (!init) continue;
+      walk(init, at);
+      // An assignment to a property does not name an anonymous function; a property of an object literal does.
+      if (name !== undefined && isAnonymousFunction(init)) {
+        magic.appendLeft(init.start, `({${JSON.stringify(name)}:`);
+        magic.prependRight(init.end, `})[${JSON.stringify(name)}]`);
+      }
+    }
+    if (!bare) magic.appendLeft(declarators.at(-1)?.end ?? node.end, ")");
+  }
+
+  function topLevel(statement: Node, isLast: boolean): void {
+    const node = declarationOf(statement);
+    if (statement.type === "ImportDeclaration") {
+      importStatement(statement);
+      return;
+    }
+    if (statement.type.startsWith("Export")) {
+      if (child(statement, "source") || statement === node) {
+        exportStatement(statement);
+        return;
+      }
+      magic.remove(statement.start, node.start);
+    }
+    switch (node.type) {
+      case "VariableDeclaration":
+        topVariables(node, undefined, false);
+        return;
+      case "FunctionDeclaration": {
+        const name = child(node, "id");
+        if (name) hoisted.push(`${scope}.${text(name, "name")}=${text(name, "name")};`);
+        functionNode(node, undefined);
+        return;
+      }
+      case "ClassDeclaration": {
+        const id = child(node, "id");
+        walk(node, undefined);
+        if (id) magic.appendLeft(node.start, `${scope}.${text(id, "name")}=`);
+        magic.appendRight(node.end, ";");
+        return;
+      }
+      case "ExpressionStatement": {
+        walk(node, undefined);
+        const expression = child(node, "expression");
+        if (isLast && expression) {
+          magic.prependLeft(expression.start, "return (");
+          magic.appendRight(expression.end, ")");
+        }
+        return;
+      }
+      default:
+        walk(node, undefined);
+        // `export default` of an expression.
+        if (statement.type === "ExportDefaultDeclaration" && isLast) magic.prependLeft(node.start, "return ");
+    }
+  }
+
+  function importStatement(node: Node): void {
+    const source = child(node, "source");
+    const bindings = list(node, "specifiers").map((specifier) => [
+      specifier.type === "ImportNamespaceSpecifier" ? "*" : specifierName(specifier, "imported"),
+      specifierName(specifier, "local"),
+    ]);
+    addImport(node, source, bindings);
+  }
+
+  function exportStatement(node: Node): void {
+    const source = child(node, "source");
+    const bindings = list(node, "specifiers").map((specifier) => [
+      specifierName(specifier, "local"),
+      specifierName(specifier, "exported"),
+    ]);
+    if (source) addImport(node, source, bindings);
+    else magic.remove(node.start, node.end);
+  }
+
+  function addImport(node: Node, source: Node | undefined, bindings: string[][]): void {
+    const attributes = list(node, "attributes").map((each) => [
+      specifierName(each, "key"),
+      text(child(each, "value") ?? each, "value") ?? "",
+    ]);
+    const options = attributes.length > 0 ? `,{with:${JSON.stringify(Object.fromEntries(attributes))}}` : "";
+    const specifier = JSON.stringify(source ? text(source, "value") : "");
+    imports.push(`await ${runtime}.bind(${specifier},${JSON.stringify(bindings)}${options});`);
+    magic.remove(node.start, node.end);
+  }
+
+  const body = list(program, "body").filter((node) => node.type !== "EmptyStatement");
+  // A directive is an expression like any other here: `"use strict"` alone is a string to show.
+  const last = body.at(-1);
+  for (const statement of body) topLevel(statement, statement === last);
+  for (const { name, kind } of declared) {
+    if (kind === "var") hoisted.push(`${scope}.${name}=${runtime}.peek.${name};`);
+    if (kind === "enum" || kind === "namespace") hoisted.push(`${scope}.${name}=void 0;`);
+  }
+  // One resume after the imports: a cell given up while they load must not start.
+  const loading = imports.length > 0 ? `${imports.join("")}__anneal_resume();` : "";
+  magic.prepend(`${prologue}${hoisted.join("")}${loading}`);
+  magic.append(epilogue);
+}
+
+function isAnonymousFunction(node: Node): boolean {
+  if (node.type === "ParenthesizedExpression") return isAnonymousFunction(child(node, "expression") ?? node);
+  if (node.type === "ArrowFunctionExpression") return true;
+  return (node.type === "FunctionExpression" || node.type === "ClassExpression") && !child(node, "id");
+}
+
+/** Gives the loops of a module that cells import a look at the flag, and does nothing else to it. */
+export function pollLoops(magic: MagicString, program: Node): void {
+  let found = false;
+  const walk = (node: Node): void => {
+    if (loops.has(node.type)) {
+      found = true;
+      pollLoop(magic, node, poll);
+    }
+    children(node).forEach(walk);
+  };
+  walk(program);
+  if (!found) return;
+  magic.prepend(
+    'const {flag:__anneal_flag,stop:__anneal_stop}=globalThis[Symbol.for("anneal.cell")]??{flag:[0],stop(){}};',
+  );
+}
+
+function pollLoop(magic: MagicString, node: Node, look: string): void {
+  const body = child(node, "body");
+  if (!body) return;
+  if (body.type === "BlockStatement") magic.appendRight(body.start + 1, look);
+  else {
+    magic.appendLeft(body.start, `{${look}`);
+    magic.prependRight(body.end, "}");
+  }
+}

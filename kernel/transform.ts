@@ -1,0 +1,91 @@
+/**
+ * A cell in TypeScript becomes JavaScript that can run beside the other cells.
+ *
+ * Types are stripped by oxc; then every top-level name becomes a property of one object that all cells share (the
+ * scope), so that any cell can declare any name again as anything, and a function that was defined earlier sees the
+ * newest value. Names of inner scopes are left alone. Loops get a look at a flag, so that they can be stopped from
+ * outside; `await` gets one when it returns, so that a cell that was given up does not go on.
+ */
+import { originalPositionFor, TraceMap } from "@jridgewell/trace-mapping";
+import MagicString from "magic-string";
+import { transformSync } from "oxc-transform";
+import type { CodeMaps, Declaration } from "./protocol.ts";
+import { boundAt, rewrite } from "./rewrite.ts";
+import { CellSyntaxError, type Node, offsetOf, parse, position } from "./syntax.ts";
+
+/** A cell as it will run. */
+export interface TransformedCell {
+  code: string;
+  maps: CodeMaps;
+  declared: Declaration[];
+}
+
+/**
+ * Turns a cell into JavaScript.
+ *
+ * @param source the cell, without magics
+ * @param known names that earlier cells declared; the value tells which of them may not be assigned
+ * @returns code whose value, when run as a script, is a promise of the last expression's value
+ * @throws CellSyntaxError
+ */
+export function transformCell(source: string, known: ReadonlyMap<string, Declaration["kind"]>): TransformedCell {
+  const { source: prepared, shift } = prepareCell(source);
+  const stripped = transformSync("cell.ts", prepared, {
+    lang: "ts",
+    sourceType: "module",
+    sourcemap: true,
+    typescript: { onlyRemoveTypeImports: true },
+  });
+  throwFirst(stripped.errors, (offset) => offset - shift);
+  const parsed = parse(stripped.code, "js");
+  throwFirst(parsed.errors, (offset) => {
+    const { line, column } = position(stripped.code, offset);
+    const at = originalPositionFor(new TraceMap(JSON.stringify(stripped.map ?? {})), { line: line + 1, column });
+    return offsetOf(prepared, (at.line ?? 1) - 1, at.column ?? 0) - shift;
+  });
+  const magic = new MagicString(stripped.code);
+  const program = parsed.program as unknown as Node;
+  const declared = boundAt(program, prepared);
+  rewrite(magic, program, declared, known);
+  return {
+    code: magic.toString(),
+    maps: {
+      rewrite: magic.generateMap({ hires: "boundary", source: "cell.js" }).toString(),
+      strip: JSON.stringify(stripped.map ?? {}),
+      shift,
+    },
+    declared,
+  };
+}
+
+/**
+ * A cell that is one object literal, such as `{ a: 1 }`, would be read as a block: parentheses make it an object.
+ * @returns the cell, and how many columns its first line moved
+ */
+export function prepareCell(source: string): { source: string; shift: number } {
+  const trimmed = source.trim();
+  if (trimmed.startsWith("{") && trimmed.endsWith("}")) {
+    const wrapped = `(${source}\n)`;
+    if (parse(wrapped, "ts").errors.length === 0) return { source: wrapped, shift: 1 };
+  }
+  return { source, shift: 0 };
+}
+
+interface ParserError {
+  severity: unknown;
+  message: string;
+  helpMessage: string | null;
+  labels: { start: number; end: number }[];
+}
+
+function throwFirst(errors: readonly ParserError[], original: (offset: number) => number): void {
+  const error = errors.find((each) => each.severity === "Error");
+  if (!error) return;
+  const label = error.labels[0] ?? { start: 0, end: 0 };
+  throw new CellSyntaxError(
+    error.message,
+    Math.max(0, original(label.start)),
+    Math.max(1, label.end - label.start),
+    error.helpMessage ?? undefined,
+  );
+}
