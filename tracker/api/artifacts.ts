@@ -1,0 +1,158 @@
+import { Readable } from "node:stream";
+import { Type } from "@sinclair/typebox";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { join, locate } from "../artifacts/locate.ts";
+import { mediaType } from "../artifacts/paths.ts";
+import { invalid } from "../errors.ts";
+import type { Tracker } from "../tracker.ts";
+import { endpoint, optional, Text } from "./message.ts";
+import { runIdOf } from "./runs.ts";
+
+const RUN = { run_id: optional(Text), run_uuid: optional(Text) };
+
+/** Bytes asked for by a Range header: one range, as a download that goes on asks for. */
+function rangeOf(request: FastifyRequest, size: number): { start: number; end: number } | "none" | "impossible" {
+  const match = /^bytes=(\d*)-(\d*)$/.exec(request.headers.range ?? "");
+  if (!match || (match[1] === "" && match[2] === "")) return "none";
+  const start = match[1] === "" ? Math.max(0, size - Number(match[2])) : Number(match[1]);
+  const end = match[1] === "" || match[2] === "" ? size - 1 : Math.min(Number(match[2]), size - 1);
+  return start > end || start >= size ? "impossible" : { start, end };
+}
+
+/**
+ * Answers with a file. It is always sent as a download that the browser must not interpret:
+ * an artifact is whatever someone uploaded, and must not run as a page of the tracker.
+ */
+export async function sendArtifact(
+  { artifacts }: Tracker,
+  path: string,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const file = await artifacts.get(path);
+  const range = rangeOf(request, file.size);
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  reply
+    .header("content-type", mediaType(path))
+    .header("content-disposition", `attachment; filename*=UTF-8''${encodeURIComponent(name)}`)
+    .header("x-content-type-options", "nosniff")
+    .header("content-security-policy", "sandbox; default-src 'none'")
+    .header("cache-control", "private, no-cache")
+    .header("accept-ranges", "bytes");
+  if (file.sha256) reply.header("etag", `"${file.sha256}"`);
+  if (range === "impossible") return reply.code(416).header("content-range", `bytes */${file.size}`).send("");
+  if (range === "none") return reply.header("content-length", file.size).send(file.open());
+  return reply
+    .code(206)
+    .header("content-range", `bytes ${range.start}-${range.end}/${file.size}`)
+    .header("content-length", range.end - range.start + 1)
+    .send(file.open(range));
+}
+
+/** Routes that speak of artifacts by run or model version; for /api/2.0/mlflow and its mirror. */
+export function artifactRoutes(app: FastifyInstance, tracker: Tracker): void {
+  const { store, artifacts } = tracker;
+
+  endpoint(
+    app,
+    "GET",
+    "/artifacts/list",
+    Type.Object({ ...RUN, path: optional(Text), page_token: optional(Text) }),
+    async (message) => {
+      const run = await store.runs.get(runIdOf(message));
+      const root = await locate(store, run.artifactUri);
+      const files = (await artifacts.list(join(root, message.path))).map(({ path, isDir, size }) => ({
+        path: path.slice(root.length + 1),
+        is_dir: isDir,
+        ...(size === undefined ? {} : { file_size: size }),
+      }));
+      return { root_uri: run.artifactUri, ...(files.length > 0 ? { files } : {}) };
+    },
+  );
+
+  endpoint(
+    app,
+    "GET",
+    "/logged-models/:model_id/artifacts/directories",
+    Type.Object({ model_id: Text, artifact_directory_path: optional(Text) }),
+    async (message) => {
+      const model = await store.loggedModels.get(message.model_id);
+      const root = await locate(store, model.artifactUri);
+      const files = await artifacts.list(join(root, message.artifact_directory_path));
+      return {
+        root_uri: model.artifactUri,
+        files: files.map(({ path, isDir, size }) => ({
+          path: path.slice(root.length + 1),
+          is_dir: isDir,
+          ...(size === undefined ? {} : { file_size: size }),
+        })),
+      };
+    },
+  );
+}
+
+/** /get-artifact and its kin, which answer with a file's bytes. */
+export function downloadRoutes(app: FastifyInstance, tracker: Tracker): void {
+  const { store } = tracker;
+
+  endpoint(app, "GET", "/get-artifact", Type.Object({ ...RUN, path: Text }), async (message, request, reply) => {
+    const run = await store.runs.get(runIdOf(message));
+    return sendArtifact(tracker, join(await locate(store, run.artifactUri), message.path), request, reply);
+  });
+
+  endpoint(
+    app,
+    "GET",
+    "/model-versions/get-artifact",
+    Type.Object({ name: Text, version: Text, path: Text }),
+    async ({ name, version, path }, request, reply) => {
+      const root = await locate(store, `models:/${name}/${version}`);
+      return sendArtifact(tracker, join(root, path), request, reply);
+    },
+  );
+}
+
+/**
+ * The artifact proxy under /api/2.0/mlflow-artifacts: files by path, streamed both ways.
+ * To be registered in a scope of its own, because here a body is never parsed.
+ */
+export function artifactProxy(app: FastifyInstance, tracker: Tracker): void {
+  const { artifacts } = tracker;
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
+
+  const list = async (path: string): Promise<object> => {
+    const entries = await artifacts.list(path);
+    // Here, unlike in artifacts/list, paths are relative to the folder asked for.
+    const files = entries.map((entry) => ({
+      path: entry.path.slice(path === "" ? 0 : path.length + 1),
+      is_dir: entry.isDir,
+      ...(entry.size === undefined ? {} : { file_size: entry.size }),
+    }));
+    return files.length > 0 ? { files } : {};
+  };
+  const pathOf = (request: FastifyRequest): string => {
+    const path = (request.params as { "*": string })["*"];
+    if (path === "") throw invalid("The request names no artifact.");
+    return join("", path);
+  };
+
+  app.get("/artifacts", async (request) => {
+    const { path = "" } = request.query as { path?: string };
+    return list(join("", path));
+  });
+
+  app.get("/artifacts/*", async (request, reply) => sendArtifact(tracker, pathOf(request), request, reply));
+
+  app.put("/artifacts/*", { bodyLimit: Number.MAX_SAFE_INTEGER }, async (request, reply) => {
+    const content = request.body instanceof Readable ? request.body : Readable.from([]);
+    const { sha256 } = await artifacts.put(pathOf(request), content);
+    reply.header("etag", `"${sha256}"`);
+    return {};
+  });
+
+  app.delete("/artifacts/*", async (request) => {
+    await artifacts.remove(pathOf(request));
+    return {};
+  });
+}

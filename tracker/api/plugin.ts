@@ -1,0 +1,126 @@
+import { readFileSync } from "node:fs";
+import { userInfo } from "node:os";
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { TrackerError } from "../errors.ts";
+import type { Tracker } from "../tracker.ts";
+import { annealRoutes, gateResult } from "./anneal.ts";
+import { artifactProxy, artifactRoutes, downloadRoutes } from "./artifacts.ts";
+import { eventRoutes } from "./events.ts";
+import { experimentRoutes } from "./experiments.ts";
+import { loggedModelRoutes } from "./logged-models.ts";
+import { metricRoutes } from "./metrics.ts";
+import { pageRoutes } from "./pages.ts";
+import { registryRoutes } from "./registry.ts";
+import { runRoutes } from "./runs.ts";
+
+export interface TrackerPluginOptions {
+  tracker: Tracker;
+  /** Who makes a request, for the records of who did what; by default the user whom the server runs as. */
+  actor?: (request: FastifyRequest) => string;
+}
+
+/** Large enough for a data set's schema and profile, small enough that nobody fills the memory. */
+const BODY_LIMIT = 16 * 1024 * 1024;
+
+/** Writes an error as MLflow's clients read it. */
+function answerError(error: FastifyError | TrackerError | Error, request: FastifyRequest, reply: FastifyReply): void {
+  if (reply.raw.headersSent) return void reply.raw.destroy();
+  // A download that failed must not carry the headers of the file that it was to be.
+  for (const header of ["content-length", "content-range", "content-disposition", "etag"]) reply.removeHeader(header);
+  reply.type("application/json; charset=utf-8");
+  if (error instanceof TrackerError) {
+    const { gates, ...details } = error.details as { gates?: Parameters<typeof gateResult>[0][] };
+    const shown = gates ? { gates: gates.map(gateResult) } : {};
+    return void reply.code(error.status).send({ error_code: error.code, message: error.message, ...details, ...shown });
+  }
+  const status = "statusCode" in error ? error.statusCode : undefined;
+  if ("code" in error && error.code === "FST_ERR_CTP_BODY_TOO_LARGE") {
+    const message = "The request's body is too large. Send it in smaller batches.";
+    return void reply.code(400).send({ error_code: "INVALID_PARAMETER_VALUE", message });
+  }
+  if (status !== undefined && status >= 400 && status < 500) {
+    return void reply.code(400).send({ error_code: "BAD_REQUEST", message: error.message });
+  }
+  request.log.error(error);
+  reply.code(500).send({ error_code: "INTERNAL_ERROR", message: `The tracker could not do this: ${error.message}` });
+}
+
+function answerUnknown(request: FastifyRequest, reply: FastifyReply): void {
+  reply.code(404).send({
+    error_code: "ENDPOINT_NOT_FOUND",
+    message: `No endpoint ${request.method} ${request.url.split("?")[0]}.`,
+  });
+}
+
+/** A scope whose bodies come as text, whatever the client calls their type, and whose errors are MLflow's. */
+function jsonScope(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("*", { parseAs: "string" }, (_request, body, done) => done(null, body));
+  app.setErrorHandler(answerError);
+  app.setNotFoundHandler(answerUnknown);
+}
+
+const VERSION: string = (() => {
+  // The nearest package.json above is the package's, from the sources and from dist alike.
+  for (const up of ["../../package.json", "../../../package.json"]) {
+    try {
+      const { name, version } = JSON.parse(readFileSync(new URL(up, import.meta.url), "utf8"));
+      if (name === "anneal" && typeof version === "string") return version;
+    } catch {
+      // Not there: the next.
+    }
+  }
+  return "0.0.0";
+})();
+
+/**
+ * The tracker as a fastify plugin: MLflow's REST protocol, the extensions under /api/anneal, and the pages under
+ * /tracker. It takes every request that reaches it as authorised; the server that registers it checks that before.
+ */
+export async function trackerPlugin(app: FastifyInstance, options: TrackerPluginOptions): Promise<void> {
+  const { tracker } = options;
+  const self = userInfo().username;
+  const actor = options.actor ?? (() => self);
+
+  app.get("/health", async (_request, reply) => reply.type("text/plain").send("OK"));
+  app.get("/version", async (_request, reply) => reply.type("text/plain").send(VERSION));
+
+  for (const prefix of ["/api/2.0/mlflow", "/ajax-api/2.0/mlflow"]) {
+    await app.register(
+      async (scope) => {
+        jsonScope(scope);
+        experimentRoutes(scope, tracker);
+        runRoutes(scope, tracker, actor);
+        metricRoutes(scope, tracker);
+        registryRoutes(scope, tracker, actor);
+        loggedModelRoutes(scope, tracker);
+        artifactRoutes(scope, tracker);
+        downloadRoutes(scope, tracker);
+      },
+      { prefix, bodyLimit: BODY_LIMIT },
+    );
+  }
+  for (const prefix of ["/api/2.0/mlflow-artifacts", "/ajax-api/2.0/mlflow-artifacts"]) {
+    await app.register(
+      async (scope) => {
+        scope.setErrorHandler(answerError);
+        scope.setNotFoundHandler(answerUnknown);
+        artifactProxy(scope, tracker);
+      },
+      { prefix },
+    );
+  }
+  await app.register(
+    async (scope) => {
+      jsonScope(scope);
+      annealRoutes(scope, tracker, actor);
+      eventRoutes(scope, tracker);
+    },
+    { prefix: "/api/anneal" },
+  );
+  await app.register(async (scope) => {
+    jsonScope(scope);
+    downloadRoutes(scope, tracker);
+  });
+  await app.register(pageRoutes, { prefix: "/tracker" });
+}

@@ -1,0 +1,170 @@
+import type {
+  DatasetInput,
+  Experiment,
+  KeyValue,
+  LoggedModel,
+  Metric,
+  ModelInput,
+  ModelMetric,
+  ModelOutput,
+  ModelVersion,
+  RegisteredModel,
+  Run,
+  RunData,
+} from "../store/types.ts";
+
+/*
+ * The tracker's things as MLflow's protocol writes them. As there, a list that is empty and a field
+ * that is not set are left out.
+ */
+
+/** JSON has no NaN or infinity; the protocol writes them as strings. */
+export const number = (value: number): number | string => (Number.isFinite(value) ? value : String(value));
+
+const list = <T>(name: string, items: readonly T[]): Record<string, readonly T[]> =>
+  items.length > 0 ? { [name]: items } : {};
+
+const set = (fields: Record<string, unknown>): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null && value !== undefined));
+
+const pair = ({ key, value }: KeyValue) => ({ key, value });
+
+export const page = <T>(name: string, items: readonly T[], next: string | undefined) => ({
+  ...list(name, items),
+  ...(next === undefined ? {} : { next_page_token: next }),
+});
+
+export const experiment = (it: Experiment) => ({
+  experiment_id: it.id,
+  name: it.name,
+  artifact_location: it.artifactLocation,
+  lifecycle_stage: it.lifecycle,
+  last_update_time: it.updatedAt,
+  creation_time: it.createdAt,
+  ...list("tags", it.tags.map(pair)),
+});
+
+export const runInfo = (it: Run) => ({
+  run_uuid: it.id,
+  run_id: it.id,
+  run_name: it.name,
+  experiment_id: it.experimentId,
+  user_id: it.userId,
+  status: it.status,
+  start_time: it.startTime,
+  ...set({ end_time: it.endTime }),
+  artifact_uri: it.artifactUri,
+  lifecycle_stage: it.lifecycle,
+});
+
+export const metric = (it: Metric) => ({
+  key: it.key,
+  value: number(it.value),
+  timestamp: it.timestamp,
+  step: it.step,
+});
+
+export const modelMetric = (it: ModelMetric) => ({
+  ...metric(it),
+  model_id: it.modelId,
+  ...set({ dataset_name: it.datasetName, dataset_digest: it.datasetDigest, run_id: it.runId }),
+});
+
+export interface RunInputs {
+  datasets: DatasetInput[];
+  models: ModelInput[];
+  outputs: ModelOutput[];
+}
+
+export function run(it: RunData, inputs?: RunInputs) {
+  return {
+    info: runInfo(it.run),
+    data: {
+      ...list("metrics", it.metrics.map(metric)),
+      ...list("params", it.params.map(pair)),
+      ...list("tags", it.tags.map(pair)),
+    },
+    inputs: {
+      ...list("dataset_inputs", (inputs?.datasets ?? []).map(datasetInput)),
+      ...list(
+        "model_inputs",
+        (inputs?.models ?? []).map(({ modelId }) => ({ model_id: modelId })),
+      ),
+    },
+    ...(inputs && inputs.outputs.length > 0
+      ? {
+          outputs: list(
+            "model_outputs",
+            inputs.outputs.map(({ modelId, step }) => ({ model_id: modelId, step })),
+          ),
+        }
+      : {}),
+  };
+}
+
+const datasetInput = ({ dataset, tags }: DatasetInput) => ({
+  ...list("tags", tags.map(pair)),
+  dataset: {
+    name: dataset.name,
+    digest: dataset.digest,
+    source_type: dataset.sourceType,
+    source: dataset.source,
+    ...set({ schema: dataset.schema, profile: dataset.profile }),
+  },
+});
+
+const LOGGED_MODEL_STATUS = {
+  PENDING: "LOGGED_MODEL_PENDING",
+  READY: "LOGGED_MODEL_READY",
+  UPLOAD_FAILED: "LOGGED_MODEL_UPLOAD_FAILED",
+} as const;
+
+export const loggedModel = (it: LoggedModel) => ({
+  info: {
+    model_id: it.id,
+    experiment_id: it.experimentId,
+    name: it.name,
+    creation_timestamp_ms: it.createdAt,
+    last_updated_timestamp_ms: it.updatedAt,
+    artifact_uri: it.artifactUri,
+    status: LOGGED_MODEL_STATUS[it.status],
+    ...set({ status_message: it.statusMessage, model_type: it.modelType, source_run_id: it.sourceRunId }),
+    ...list("tags", it.tags.map(pair)),
+  },
+  data: {
+    ...list("params", it.params.map(pair)),
+    ...list("metrics", it.metrics.map(modelMetric)),
+  },
+});
+
+export const modelVersion = (it: ModelVersion) => ({
+  name: it.name,
+  version: String(it.version),
+  creation_timestamp: it.createdAt,
+  last_updated_timestamp: it.updatedAt,
+  current_stage: it.stage,
+  source: it.source,
+  status: it.status,
+  ...set({
+    user_id: it.userId,
+    description: it.description,
+    run_id: it.runId,
+    run_link: it.runLink,
+    model_id: it.modelId,
+  }),
+  ...list("tags", it.tags.map(pair)),
+  ...list("aliases", it.aliases),
+});
+
+export const registeredModel = (it: RegisteredModel, latest: ModelVersion[]) => ({
+  name: it.name,
+  creation_timestamp: it.createdAt,
+  last_updated_timestamp: it.updatedAt,
+  ...set({ description: it.description }),
+  ...list("latest_versions", latest.map(modelVersion)),
+  ...list("tags", it.tags.map(pair)),
+  ...list(
+    "aliases",
+    it.aliases.map(({ alias, version }) => ({ alias, version: String(version) })),
+  ),
+});

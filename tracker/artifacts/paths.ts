@@ -1,0 +1,72 @@
+import { invalid } from "../errors.ts";
+
+/** Windows reads a letter and a colon as a drive; a backslash there is a slash. */
+const FORBIDDEN = /^[A-Za-z]:|\\|\p{Cc}/u;
+
+/** Most systems refuse longer ones, with an error that says less. */
+const MAX_PATH = 1024;
+const MAX_NAME = 255;
+
+/**
+ * Checks a path that a client gave for an artifact, relative to some folder of artifacts.
+ * @returns the path, without a slash at its end
+ * @throws INVALID_PARAMETER_VALUE for whatever could lead out of the folder, in any encoding
+ */
+export function safePath(path: string): string {
+  const trimmed = path.replace(/\/+$/, "");
+  let decoded = trimmed;
+  for (let depth = 0; depth < 5; depth++) {
+    const segments = decoded.split("/");
+    if (FORBIDDEN.test(decoded) || segments.some((part) => part === ".." || part === "." || part === "")) {
+      throw invalid(
+        `Invalid artifact path '${path}': it must be relative, with names joined by single slashes, and no '.', '..', backslash or control character.`,
+      );
+    }
+    const again = decodeOnce(decoded);
+    if (again === decoded) break;
+    decoded = again;
+  }
+  if (trimmed.length > MAX_PATH || trimmed.split("/").some((part) => Buffer.byteLength(part) > MAX_NAME)) {
+    throw invalid(
+      `Invalid artifact path '${path.slice(0, 80)}...': longer than ${MAX_PATH}, or a name in it than ${MAX_NAME} bytes.`,
+    );
+  }
+  return trimmed;
+}
+
+function decodeOnce(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** Media types of the files that training leaves behind; what is unknown is bytes. */
+const TYPES: ReadonlyMap<string, string> = new Map([
+  ["json", "application/json"],
+  ["ipynb", "application/json"],
+  ["jsonl", "text/plain; charset=utf-8"],
+  ["txt", "text/plain; charset=utf-8"],
+  ["log", "text/plain; charset=utf-8"],
+  ["md", "text/markdown; charset=utf-8"],
+  ["csv", "text/csv; charset=utf-8"],
+  ["yaml", "text/plain; charset=utf-8"],
+  ["yml", "text/plain; charset=utf-8"],
+  ["ts", "text/plain; charset=utf-8"],
+  ["js", "text/plain; charset=utf-8"],
+  ["py", "text/plain; charset=utf-8"],
+  ["html", "text/html; charset=utf-8"],
+  ["svg", "image/svg+xml"],
+  ["png", "image/png"],
+  ["jpg", "image/jpeg"],
+  ["jpeg", "image/jpeg"],
+  ["gif", "image/gif"],
+  ["webp", "image/webp"],
+  ["pdf", "application/pdf"],
+]);
+
+export function mediaType(path: string): string {
+  const extension = path.slice(path.lastIndexOf(".") + 1).toLowerCase();
+  return TYPES.get(extension) ?? "application/octet-stream";
+}

@@ -1,0 +1,39 @@
+/** MLflow's error codes, each with the HTTP status its clients expect. */
+const STATUS = {
+  INVALID_PARAMETER_VALUE: 400,
+  RESOURCE_ALREADY_EXISTS: 400,
+  INVALID_STATE: 400,
+  BAD_REQUEST: 400,
+  UNAUTHENTICATED: 401,
+  PERMISSION_DENIED: 403,
+  RESOURCE_DOES_NOT_EXIST: 404,
+  ENDPOINT_NOT_FOUND: 404,
+  RESOURCE_CONFLICT: 409,
+  INTERNAL_ERROR: 500,
+} as const;
+
+export type ErrorCode = keyof typeof STATUS;
+
+/** An error that a client is told about: answered as `{ error_code, message, ...details }` with the code's HTTP status. */
+export class TrackerError extends Error {
+  readonly code: ErrorCode;
+  readonly status: number;
+  readonly details: Record<string, unknown>;
+
+  constructor(code: ErrorCode, message: string, details: Record<string, unknown> = {}) {
+    super(message);
+    this.name = "TrackerError";
+    this.code = code;
+    this.status = STATUS[code];
+    this.details = details;
+  }
+}
+
+/** A request that cannot be carried out as it stands. */
+export const invalid = (message: string): TrackerError => new TrackerError("INVALID_PARAMETER_VALUE", message);
+
+/** Something that was asked for by name and is not there. */
+export const missing = (message: string): TrackerError => new TrackerError("RESOURCE_DOES_NOT_EXIST", message);
+
+/** Something to be created whose name is taken. */
+export const exists = (message: string): TrackerError => new TrackerError("RESOURCE_ALREADY_EXISTS", message);

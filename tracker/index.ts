@@ -1,0 +1,5 @@
+/** The tracking server: runs, metrics, artifacts, the model registry and its pages. */
+export { type TrackerPluginOptions, trackerPlugin } from "./api/plugin.ts";
+export type { TrackerEvent } from "./events.ts";
+export { type ServedTracker, type ServeOptions, serveTracker } from "./serve.ts";
+export { openTracker, type Tracker } from "./tracker.ts";

@@ -1,0 +1,346 @@
+import { invalid } from "../errors.ts";
+
+/**
+ * MLflow's filter language: clauses joined by AND, each `entity.key comparator value`.
+ * Keys may stand bare (letters, digits and `_ . / - : @`), in "double quotes" or in `backticks`;
+ * a name without an entity is an attribute.
+ */
+
+export type Entity = "attribute" | "metric" | "param" | "tag" | "dataset";
+export type Comparator = "=" | "!=" | "<" | "<=" | ">" | ">=" | "LIKE" | "ILIKE" | "IN" | "NOT IN";
+
+export interface Clause {
+  entity: Entity;
+  key: string;
+  comparator: Comparator;
+  value: string | number | string[];
+}
+
+export interface OrderClause {
+  entity: Entity;
+  key: string;
+  ascending: boolean;
+}
+
+/** What can be searched for in one kind of thing. */
+export interface SearchDomain {
+  /** Named in messages: "runs", "experiments". */
+  what: string;
+  entities: readonly Entity[];
+  /** Attributes by canonical name; `id` are strings that also take IN and NOT IN. */
+  attributes: Readonly<Record<string, "string" | "number" | "id">>;
+  /** Other spellings of attributes, in lower case. */
+  aliases?: Readonly<Record<string, string>>;
+  /** Attributes that can be ordered by but not filtered on. */
+  orderOnly?: readonly string[];
+}
+
+const ENTITIES: ReadonlyMap<string, Entity> = new Map([
+  ...["attribute", "attributes", "attr", "run"].map((word) => [word, "attribute"] as const),
+  ...["metric", "metrics"].map((word) => [word, "metric"] as const),
+  ...["param", "params", "parameter", "parameters"].map((word) => [word, "param"] as const),
+  ...["tag", "tags"].map((word) => [word, "tag"] as const),
+  ...["dataset", "datasets"].map((word) => [word, "dataset"] as const),
+]);
+
+const DATASET_FIELDS = ["name", "digest", "context"];
+const NUMERIC: readonly Comparator[] = ["=", "!=", "<", "<=", ">", ">="];
+const TEXTUAL: readonly Comparator[] = ["=", "!=", "LIKE", "ILIKE"];
+const WITH_SETS: readonly Comparator[] = [...TEXTUAL, "IN", "NOT IN"];
+
+/** Longer filters are refused: nobody types them, and the parser's work stays bounded. */
+const MAX_LENGTH = 50_000;
+/** SQL engines bound the number of joins and values in a statement; this stays well below. */
+const MAX_CLAUSES = 60;
+
+type Token =
+  | { kind: "name"; text: string; quoted: boolean; at: number }
+  | { kind: "string"; text: string; at: number }
+  | { kind: "number"; value: number; text: string; at: number }
+  | { kind: "operator"; text: string; at: number }
+  | { kind: "punctuation"; text: string; at: number };
+
+const NAME = /[\p{L}_][\p{L}\p{N}_./\-:@]*/uy;
+const NUMBER = /[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\p{L}_])/uy;
+const OPERATOR = /!=|<=|>=|=|<|>/y;
+const SPACE = /\s+/uy;
+
+/** Tokens of a filter. A name directly followed by a quoted part (`params."a b"`) is one name. */
+function tokenize(text: string): Token[] {
+  const tokens: Token[] = [];
+  let at = 0;
+  const match = (pattern: RegExp): string | undefined => {
+    pattern.lastIndex = at;
+    return pattern.exec(text)?.[0];
+  };
+  const quoted = (quote: string): string => {
+    const end = text.indexOf(quote, at + 1);
+    if (end < 0) throw invalid(`Invalid filter '${text}': the ${quote} at position ${at + 1} is never closed.`);
+    const inside = text.slice(at + 1, end);
+    at = end + 1;
+    return inside;
+  };
+  while (at < text.length) {
+    const space = match(SPACE);
+    if (space !== undefined) {
+      at += space.length;
+      continue;
+    }
+    const start = at;
+    const char = text.charAt(at);
+    const name = match(NAME);
+    if (name !== undefined) {
+      at += name.length;
+      const next = text.charAt(at);
+      if (name.endsWith(".") && (next === '"' || next === "`")) {
+        tokens.push({ kind: "name", text: name + quoted(next), quoted: true, at: start });
+      } else {
+        tokens.push({ kind: "name", text: name, quoted: false, at: start });
+      }
+      continue;
+    }
+    if (char === "`") {
+      tokens.push({ kind: "name", text: quoted(char), quoted: true, at: start });
+      continue;
+    }
+    if (char === "'" || char === '"') {
+      tokens.push({ kind: "string", text: quoted(char), at: start });
+      continue;
+    }
+    const number = match(NUMBER);
+    if (number !== undefined) {
+      at += number.length;
+      tokens.push({ kind: "number", value: Number(number), text: number, at: start });
+      continue;
+    }
+    const operator = match(OPERATOR);
+    if (operator !== undefined) {
+      at += operator.length;
+      tokens.push({ kind: "operator", text: operator, at: start });
+      continue;
+    }
+    if (char === "(" || char === ")" || char === ",") {
+      at += 1;
+      tokens.push({ kind: "punctuation", text: char, at: start });
+      continue;
+    }
+    throw invalid(`Invalid filter '${text}': unexpected '${char}' at position ${at + 1}.`);
+  }
+  return tokens;
+}
+
+/** Splits `metrics.loss` into its entity and key and checks both against the domain. */
+function identify(
+  name: string,
+  quoted: boolean,
+  domain: SearchDomain,
+  ordering: boolean,
+): { entity: Entity; key: string } {
+  const dot = name.indexOf(".");
+  const prefix = dot < 0 ? undefined : ENTITIES.get(name.slice(0, dot).toLowerCase());
+  const entity = prefix ?? "attribute";
+  let key = prefix === undefined ? name : name.slice(dot + 1);
+  if (prefix === undefined && dot >= 0 && !quoted) {
+    throw invalid(
+      `Invalid entity type '${name.slice(0, dot)}' in '${name}'. Valid ones: ${domain.entities.map((e) => (e === "attribute" ? "attributes" : `${e}s`)).join(", ")}.`,
+    );
+  }
+  if (!domain.entities.includes(entity)) throw invalid(`${domain.what} cannot be searched by ${entity}s ('${name}').`);
+  if (key === "") throw invalid(`Invalid filter: '${name}' lacks a key after the dot.`);
+  if (entity === "attribute") {
+    const alias = key.toLowerCase();
+    if (domain.aliases && Object.hasOwn(domain.aliases, alias)) key = domain.aliases[alias] ?? key;
+    if (!Object.hasOwn(domain.attributes, key) && !(ordering && domain.orderOnly?.includes(key))) {
+      throw invalid(`Invalid attribute key '${key}'. Valid ones: ${Object.keys(domain.attributes).join(", ")}.`);
+    }
+  }
+  if (entity === "dataset" && !DATASET_FIELDS.includes(key)) {
+    throw invalid(`Invalid dataset key '${key}'. Valid ones: ${DATASET_FIELDS.join(", ")}.`);
+  }
+  return { entity, key };
+}
+
+function kindOf(entity: Entity, key: string, domain: SearchDomain): "string" | "number" | "id" {
+  if (entity === "metric") return "number";
+  if (entity === "dataset") return "id";
+  if (entity === "attribute") return domain.attributes[key] ?? "string";
+  return "string";
+}
+
+/**
+ * Parses a filter string.
+ * @returns its clauses, all of which must hold; none for an empty filter
+ * @throws INVALID_PARAMETER_VALUE naming what is wrong and where
+ */
+export function parseFilter(text: string | undefined, domain: SearchDomain): Clause[] {
+  if (text === undefined || text.trim() === "") return [];
+  if (text.length > MAX_LENGTH) {
+    throw invalid(`The filter is ${text.length} characters long; at most ${MAX_LENGTH} are read.`);
+  }
+  const tokens = tokenize(text);
+  const clauses: Clause[] = [];
+  let at = 0;
+  const word = (token: Token | undefined): string =>
+    token?.kind === "name" && !token.quoted ? token.text.toUpperCase() : "";
+  const fail = (expected: string): never => {
+    const token = tokens[at];
+    const found = token === undefined ? "the end" : `'${token.text}' at position ${token.at + 1}`;
+    throw invalid(`Invalid filter '${text}': expected ${expected}, found ${found}.`);
+  };
+  const comparator = (): Comparator => {
+    const token = tokens[at];
+    if (token?.kind === "operator") {
+      at += 1;
+      return token.text as Comparator;
+    }
+    const first = word(token);
+    if (first === "LIKE" || first === "ILIKE" || first === "IN") {
+      at += 1;
+      return first;
+    }
+    if (first === "NOT" && word(tokens[at + 1]) === "IN") {
+      at += 2;
+      return "NOT IN";
+    }
+    return fail("a comparator (=, !=, <, <=, >, >=, LIKE, ILIKE, IN, NOT IN)");
+  };
+  const list = (): string[] => {
+    const values: string[] = [];
+    const punctuation = (char: string): boolean => {
+      const token = tokens[at];
+      if (token?.kind !== "punctuation" || token.text !== char) return false;
+      at += 1;
+      return true;
+    };
+    if (!punctuation("(")) fail("'(' and a list of quoted values");
+    do {
+      const token = tokens[at];
+      if (token?.kind !== "string") return fail("a quoted value");
+      values.push(token.text);
+      at += 1;
+    } while (punctuation(","));
+    if (!punctuation(")")) fail("',' or ')'");
+    return values;
+  };
+
+  for (;;) {
+    const token = tokens[at];
+    if (token?.kind !== "name") return fail("a name such as metrics.loss");
+    at += 1;
+    const { entity, key } = identify(token.text, token.quoted, domain, false);
+    const op = comparator();
+    const kind = kindOf(entity, key, domain);
+    const allowed = kind === "number" ? NUMERIC : kind === "id" ? WITH_SETS : TEXTUAL;
+    if (!allowed.includes(op)) {
+      throw invalid(`Invalid comparator '${op}' for ${entity} '${key}'. Valid ones: ${allowed.join(" ")}.`);
+    }
+    if (op === "IN" || op === "NOT IN") {
+      clauses.push({ entity, key, comparator: op, value: list() });
+    } else {
+      const value = tokens[at];
+      if (kind === "number") {
+        if (value?.kind !== "number") return fail(`a number to compare ${entity} '${key}' with`);
+        clauses.push({ entity, key, comparator: op, value: value.value });
+      } else {
+        if (value?.kind !== "string") return fail(`a quoted value to compare ${entity} '${key}' with`);
+        clauses.push({ entity, key, comparator: op, value: value.text });
+      }
+      at += 1;
+    }
+    if (at === tokens.length) break;
+    if (word(tokens[at]) !== "AND") fail("AND or the end (OR is not supported)");
+    at += 1;
+  }
+  if (clauses.length > MAX_CLAUSES) {
+    throw invalid(`The filter has ${clauses.length} clauses; at most ${MAX_CLAUSES} are supported.`);
+  }
+  return clauses;
+}
+
+/**
+ * Parses `order_by`: each entry a name with an optional ASC or DESC.
+ * @throws INVALID_PARAMETER_VALUE for a field that is unknown or named twice
+ */
+export function parseOrder(entries: readonly string[] | undefined, domain: SearchDomain): OrderClause[] {
+  const clauses: OrderClause[] = [];
+  const seen = new Set<string>();
+  for (const entry of entries ?? []) {
+    const tokens = tokenize(entry);
+    const [name, direction] = tokens;
+    const word = direction?.kind === "name" ? direction.text.toUpperCase() : undefined;
+    if (name?.kind !== "name" || tokens.length > 2 || (direction && word !== "ASC" && word !== "DESC")) {
+      throw invalid(
+        `Invalid order_by clause '${entry}'. Expected a name such as metrics.loss, then ASC, DESC or nothing.`,
+      );
+    }
+    const { entity, key } = identify(name.text, name.quoted, domain, true);
+    if (entity === "dataset") throw invalid(`Invalid order_by clause '${entry}': datasets have no order.`);
+    const id = `${entity}.${key}`;
+    if (seen.has(id)) throw invalid(`order_by contains duplicate fields: '${id}'.`);
+    seen.add(id);
+    clauses.push({ entity, key, ascending: word !== "DESC" });
+  }
+  if (clauses.length > 10) throw invalid(`order_by has ${clauses.length} entries; at most 10 are supported.`);
+  return clauses;
+}
+
+export const RUNS: SearchDomain = {
+  what: "Runs",
+  entities: ["attribute", "metric", "param", "tag", "dataset"],
+  attributes: {
+    run_id: "id",
+    run_name: "string",
+    user_id: "string",
+    status: "string",
+    artifact_uri: "string",
+    start_time: "number",
+    end_time: "number",
+    duration: "number",
+  },
+  aliases: {
+    run_uuid: "run_id",
+    id: "run_id",
+    name: "run_name",
+    "run name": "run_name",
+    created: "start_time",
+    user: "user_id",
+  },
+};
+
+export const EXPERIMENTS: SearchDomain = {
+  what: "Experiments",
+  entities: ["attribute", "tag"],
+  attributes: { name: "string", creation_time: "number", last_update_time: "number" },
+  orderOnly: ["experiment_id"],
+};
+
+export const REGISTERED_MODELS: SearchDomain = {
+  what: "Registered models",
+  entities: ["attribute", "tag"],
+  attributes: { name: "id" },
+  aliases: { timestamp: "last_updated_timestamp", last_updated: "last_updated_timestamp" },
+  orderOnly: ["last_updated_timestamp", "creation_timestamp"],
+};
+
+export const MODEL_VERSIONS: SearchDomain = {
+  what: "Model versions",
+  entities: ["attribute", "tag"],
+  attributes: { name: "id", run_id: "id", source_path: "string", version_number: "number", current_stage: "string" },
+  aliases: { version: "version_number", source: "source_path" },
+  orderOnly: ["last_updated_timestamp", "creation_timestamp"],
+};
+
+export const LOGGED_MODELS: SearchDomain = {
+  what: "Logged models",
+  entities: ["attribute", "metric", "param", "tag"],
+  attributes: {
+    model_id: "id",
+    name: "string",
+    model_type: "string",
+    status: "string",
+    source_run_id: "id",
+    creation_timestamp: "number",
+    last_updated_timestamp: "number",
+  },
+  aliases: { creation_time: "creation_timestamp", last_updated_time: "last_updated_timestamp" },
+};

@@ -1,0 +1,258 @@
+import type { Database } from "./database.ts";
+
+/**
+ * The schema, as steps that each move a database one version forward. A step that has been
+ * released never changes: what comes later is a new step.
+ *
+ * A metric of a run is a row of `series`, which also holds its latest point; its points hang on the
+ * series' number, so that a point costs few bytes and lies beside its neighbours. NaN, which SQLite
+ * cannot hold, is `is_nan = 1` with value 0.
+ */
+const STEPS: readonly string[] = [
+  `
+  CREATE TABLE experiments (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    artifact_location TEXT NOT NULL,
+    lifecycle TEXT NOT NULL DEFAULT 'active',
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+  );
+  CREATE TABLE experiment_tags (
+    experiment_id INTEGER NOT NULL REFERENCES experiments ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (experiment_id, key)
+  ) WITHOUT ROWID;
+
+  CREATE TABLE runs (
+    seq INTEGER PRIMARY KEY,
+    run_id TEXT NOT NULL UNIQUE,
+    experiment_id INTEGER NOT NULL REFERENCES experiments,
+    name TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    status TEXT NOT NULL,
+    start_time INTEGER NOT NULL,
+    end_time INTEGER,
+    artifact_uri TEXT NOT NULL,
+    lifecycle TEXT NOT NULL DEFAULT 'active',
+    deleted_at INTEGER,
+    client_id TEXT
+  );
+  CREATE INDEX runs_by_experiment ON runs (experiment_id, lifecycle, start_time DESC, run_id);
+  CREATE INDEX runs_by_start ON runs (lifecycle, start_time DESC, run_id);
+  CREATE UNIQUE INDEX runs_by_client ON runs (experiment_id, client_id) WHERE client_id IS NOT NULL;
+
+  CREATE TABLE params (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (run, key)
+  ) WITHOUT ROWID;
+  CREATE TABLE tags (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (run, key)
+  ) WITHOUT ROWID;
+
+  CREATE TABLE series (
+    id INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    step INTEGER NOT NULL,
+    timestamp INTEGER NOT NULL,
+    value REAL NOT NULL,
+    is_nan INTEGER NOT NULL,
+    UNIQUE (run, key)
+  );
+  CREATE TABLE points (
+    series INTEGER NOT NULL REFERENCES series ON DELETE CASCADE,
+    step INTEGER NOT NULL,
+    timestamp INTEGER NOT NULL,
+    is_nan INTEGER NOT NULL,
+    value REAL NOT NULL,
+    PRIMARY KEY (series, step, timestamp, is_nan, value)
+  ) WITHOUT ROWID;
+
+  CREATE TABLE datasets (
+    id INTEGER PRIMARY KEY,
+    experiment_id INTEGER NOT NULL REFERENCES experiments,
+    name TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    source_type TEXT NOT NULL,
+    source TEXT NOT NULL,
+    schema TEXT,
+    profile TEXT,
+    UNIQUE (experiment_id, name, digest)
+  );
+  CREATE TABLE inputs (
+    id INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    dataset INTEGER NOT NULL REFERENCES datasets,
+    context TEXT NOT NULL,
+    UNIQUE (run, dataset, context)
+  );
+  CREATE TABLE input_tags (
+    input INTEGER NOT NULL REFERENCES inputs ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (input, key)
+  ) WITHOUT ROWID;
+  CREATE TABLE model_inputs (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    model_id TEXT NOT NULL,
+    PRIMARY KEY (run, model_id)
+  ) WITHOUT ROWID;
+  CREATE TABLE model_outputs (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    model_id TEXT NOT NULL,
+    step INTEGER NOT NULL,
+    PRIMARY KEY (run, model_id, step)
+  ) WITHOUT ROWID;
+
+  CREATE TABLE logged_models (
+    model_id TEXT PRIMARY KEY,
+    experiment_id INTEGER NOT NULL REFERENCES experiments,
+    name TEXT NOT NULL,
+    artifact_uri TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    status_message TEXT,
+    model_type TEXT,
+    source_run_id TEXT,
+    lifecycle TEXT NOT NULL DEFAULT 'active'
+  );
+  CREATE INDEX logged_models_by_experiment ON logged_models (experiment_id, created_at DESC);
+  CREATE TABLE logged_model_tags (
+    model_id TEXT NOT NULL REFERENCES logged_models ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (model_id, key)
+  ) WITHOUT ROWID;
+  CREATE TABLE logged_model_params (
+    model_id TEXT NOT NULL REFERENCES logged_models ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (model_id, key)
+  ) WITHOUT ROWID;
+  CREATE TABLE logged_model_metrics (
+    model_id TEXT NOT NULL REFERENCES logged_models ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    timestamp INTEGER NOT NULL,
+    step INTEGER NOT NULL,
+    value REAL NOT NULL,
+    is_nan INTEGER NOT NULL,
+    run_id TEXT NOT NULL,
+    dataset_name TEXT NOT NULL,
+    dataset_digest TEXT NOT NULL,
+    PRIMARY KEY (model_id, key, step, timestamp, is_nan, value, run_id, dataset_name, dataset_digest)
+  ) WITHOUT ROWID;
+
+  CREATE TABLE registered_models (
+    name TEXT PRIMARY KEY,
+    description TEXT,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    last_version INTEGER NOT NULL DEFAULT 0
+  );
+  CREATE TABLE registered_model_tags (
+    name TEXT NOT NULL REFERENCES registered_models ON UPDATE CASCADE ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (name, key)
+  ) WITHOUT ROWID;
+  CREATE TABLE model_versions (
+    name TEXT NOT NULL REFERENCES registered_models ON UPDATE CASCADE ON DELETE CASCADE,
+    version INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    description TEXT,
+    user_id TEXT,
+    stage TEXT NOT NULL DEFAULT 'None',
+    source TEXT NOT NULL,
+    run_id TEXT,
+    run_link TEXT,
+    model_id TEXT,
+    PRIMARY KEY (name, version)
+  );
+  CREATE INDEX model_versions_by_run ON model_versions (run_id);
+  CREATE TABLE model_version_tags (
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (name, version, key),
+    FOREIGN KEY (name, version) REFERENCES model_versions ON UPDATE CASCADE ON DELETE CASCADE
+  ) WITHOUT ROWID;
+  CREATE TABLE model_aliases (
+    name TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    PRIMARY KEY (name, alias),
+    FOREIGN KEY (name, version) REFERENCES model_versions ON UPDATE CASCADE ON DELETE CASCADE
+  ) WITHOUT ROWID;
+  CREATE TABLE gates (
+    name TEXT NOT NULL REFERENCES registered_models ON UPDATE CASCADE ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    metric TEXT NOT NULL,
+    op TEXT NOT NULL,
+    bound REAL,
+    versus TEXT,
+    PRIMARY KEY (name, position)
+  ) WITHOUT ROWID;
+  CREATE TABLE card_statements (
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    field TEXT NOT NULL,
+    value TEXT NOT NULL,
+    who TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (name, version, field),
+    FOREIGN KEY (name, version) REFERENCES model_versions ON UPDATE CASCADE ON DELETE CASCADE
+  ) WITHOUT ROWID;
+  -- No foreign key: who was in Production, and when, outlives the version.
+  CREATE TABLE stage_history (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    from_stage TEXT NOT NULL,
+    to_stage TEXT NOT NULL,
+    who TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    comment TEXT,
+    gates TEXT NOT NULL
+  );
+  CREATE INDEX stage_history_by_name ON stage_history (name, id);
+
+  CREATE TABLE artifact_files (
+    path TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  `,
+];
+
+/** Brings a database to this program's schema. A file that a newer Anneal wrote is left alone. */
+export function migrate(db: Database): void {
+  db.transaction(() => {
+    db.exec("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)");
+    const version = db.once<{ version: number }>("SELECT version FROM schema_version").get()?.version ?? 0;
+    if (version > STEPS.length) {
+      throw new Error(
+        `${db.path} was written by a newer Anneal (schema ${version}, this one knows ${STEPS.length}). Update Anneal, or use another data folder.`,
+      );
+    }
+    for (const step of STEPS.slice(version)) db.exec(step);
+    if (version === 0) {
+      const now = Date.now();
+      db.once(
+        "INSERT INTO experiments (id, name, artifact_location, created_at, updated_at) VALUES (0, 'Default', 'mlflow-artifacts:/0', ?, ?)",
+      ).run(now, now);
+    }
+    db.exec("DELETE FROM schema_version");
+    db.once("INSERT INTO schema_version (version) VALUES (?)").run(STEPS.length);
+  });
+}

@@ -1,0 +1,184 @@
+/** The things a tracker keeps, as the rooms of the tracker speak of them. Times are milliseconds since 1970. */
+
+export type Lifecycle = "active" | "deleted";
+/** Which lifecycle stages a search looks at. */
+export type ViewType = "ACTIVE_ONLY" | "DELETED_ONLY" | "ALL";
+export type RunStatus = "RUNNING" | "SCHEDULED" | "FINISHED" | "FAILED" | "KILLED";
+export type Stage = "None" | "Staging" | "Production" | "Archived";
+
+export interface KeyValue {
+  key: string;
+  value: string;
+}
+
+export interface Experiment {
+  id: string;
+  name: string;
+  artifactLocation: string;
+  lifecycle: Lifecycle;
+  createdAt: number;
+  updatedAt: number;
+  tags: KeyValue[];
+}
+
+export interface Run {
+  id: string;
+  experimentId: string;
+  name: string;
+  userId: string;
+  status: RunStatus;
+  startTime: number;
+  endTime: number | null;
+  artifactUri: string;
+  lifecycle: Lifecycle;
+}
+
+/** One measured point. `value` may be NaN or infinite. */
+export interface Metric {
+  key: string;
+  value: number;
+  timestamp: number;
+  step: number;
+}
+
+/** A point that belongs to a logged model and, perhaps, to a data set as well as to its run. */
+export interface ModelMetric extends Metric {
+  modelId: string;
+  datasetName: string | null;
+  datasetDigest: string | null;
+  runId: string | null;
+}
+
+export interface RunMetric extends Metric {
+  runId: string;
+}
+
+/** A run with what was logged to it: the latest point of every metric, its params and its tags. */
+export interface RunData {
+  run: Run;
+  metrics: Metric[];
+  params: KeyValue[];
+  tags: KeyValue[];
+}
+
+export interface Dataset {
+  name: string;
+  digest: string;
+  sourceType: string;
+  source: string;
+  schema: string | null;
+  profile: string | null;
+}
+
+export interface DatasetInput {
+  dataset: Dataset;
+  tags: KeyValue[];
+}
+
+export interface ModelInput {
+  modelId: string;
+}
+
+export interface ModelOutput {
+  modelId: string;
+  step: number;
+}
+
+export type LoggedModelStatus = "PENDING" | "READY" | "UPLOAD_FAILED";
+
+export interface LoggedModel {
+  id: string;
+  experimentId: string;
+  name: string;
+  artifactUri: string;
+  createdAt: number;
+  updatedAt: number;
+  status: LoggedModelStatus;
+  statusMessage: string | null;
+  modelType: string | null;
+  sourceRunId: string | null;
+  lifecycle: Lifecycle;
+  tags: KeyValue[];
+  params: KeyValue[];
+  metrics: ModelMetric[];
+}
+
+export interface Alias {
+  alias: string;
+  version: number;
+}
+
+export interface RegisteredModel {
+  name: string;
+  description: string | null;
+  createdAt: number;
+  updatedAt: number;
+  tags: KeyValue[];
+  aliases: Alias[];
+}
+
+export interface ModelVersion {
+  name: string;
+  version: number;
+  createdAt: number;
+  updatedAt: number;
+  description: string | null;
+  userId: string | null;
+  stage: Stage;
+  source: string;
+  runId: string | null;
+  runLink: string | null;
+  modelId: string | null;
+  status: "READY";
+  tags: KeyValue[];
+  aliases: string[];
+}
+
+export type GateOperator = "<" | "<=" | ">" | ">=";
+
+/**
+ * A condition for Production on a metric of a version's source run: against a fixed bound,
+ * or against the same metric of the version that is in Production now.
+ */
+export interface Gate {
+  metric: string;
+  op: GateOperator;
+  bound?: number;
+  versus?: "production";
+}
+
+/** What one gate said of one version. */
+export interface GateResult extends Gate {
+  /** The version's own value; null where its source run has no such metric. */
+  value: number | null;
+  /** What it was compared with; null where there was nothing to compare with. */
+  against: number | null;
+  passed: boolean;
+  why: string;
+}
+
+/** One change of a version's stage. `to` is "Deleted" where the version was removed. */
+export interface StageChange {
+  version: number;
+  from: Stage;
+  to: Stage | "Deleted";
+  who: string;
+  at: number;
+  comment: string | null;
+  gates: GateResult[];
+}
+
+/** What a person said in a model card. */
+export interface CardStatement {
+  field: string;
+  value: string;
+  who: string;
+  at: number;
+}
+
+export interface ArtifactRecord {
+  path: string;
+  size: number;
+  sha256: string;
+  createdAt: number;
+}

@@ -1,0 +1,112 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import Fastify, { type FastifyInstance, type InjectOptions } from "fastify";
+import { trackerPlugin } from "./api/plugin.ts";
+import { openTracker, type Tracker } from "./tracker.ts";
+
+/** What a test reads of an answer; fields are looked up by path so that tests stay short. */
+export interface Answer {
+  status: number;
+  body: Record<string, unknown>;
+  /** The value at a path such as "run.info.run_id" or "runs.0.info"; undefined where there is none. */
+  at(path: string): unknown;
+  text(path: string): string;
+}
+
+export function answer(status: number, payload: string): Answer {
+  const body = JSON.parse(payload) as Record<string, unknown>;
+  const at = (path: string): unknown =>
+    path
+      .split(".")
+      .reduce<unknown>(
+        (value, key) => (value === null || value === undefined ? undefined : Reflect.get(Object(value), key)),
+        body,
+      );
+  return {
+    status,
+    body,
+    at,
+    text: (path) => {
+      const value = at(path);
+      if (typeof value !== "string") throw new Error(`no text at ${path} in ${payload.slice(0, 500)}`);
+      return value;
+    },
+  };
+}
+
+/** A tracker on a folder of its own, asked without a network. Its actor is the header x-user, or "tester". */
+export class TestTracker {
+  readonly dataDir = mkdtempSync(join(tmpdir(), "anneal-tracker-"));
+  tracker: Tracker;
+  app: FastifyInstance;
+
+  constructor() {
+    this.tracker = openTracker({ dataDir: this.dataDir });
+    this.app = this.#serve();
+  }
+
+  #serve(): FastifyInstance {
+    const app = Fastify({ routerOptions: { maxParamLength: 4096 } });
+    const actor = (request: { headers: Record<string, unknown> }) => String(request.headers["x-user"] ?? "tester");
+    void app.register(trackerPlugin, { tracker: this.tracker, actor });
+    return app;
+  }
+
+  /** Stops and opens the same folder again, as a new process would. */
+  async restart(): Promise<void> {
+    await this.app.close();
+    await this.tracker.close();
+    this.tracker = openTracker({ dataDir: this.dataDir });
+    this.app = this.#serve();
+  }
+
+  async close(): Promise<void> {
+    await this.app.close();
+    await this.tracker.close();
+    rmSync(this.dataDir, { recursive: true, force: true });
+  }
+
+  async request(options: InjectOptions): Promise<Answer> {
+    const response = await this.app.inject(options);
+    return answer(response.statusCode, response.body);
+  }
+
+  /** GET of MLflow's API, or of any address that begins with /api. */
+  get(path: string, query: Record<string, string | string[]> = {}): Promise<Answer> {
+    return this.request({ method: "GET", url: this.#url(path), query });
+  }
+
+  post(path: string, body: object | string = {}, headers: Record<string, string> = {}): Promise<Answer> {
+    return this.send("POST", path, body, headers);
+  }
+
+  send(
+    method: "POST" | "PUT" | "PATCH" | "DELETE",
+    path: string,
+    body: object | string = {},
+    headers: Record<string, string> = {},
+  ): Promise<Answer> {
+    const payload = typeof body === "string" ? body : JSON.stringify(body);
+    return this.request({
+      method,
+      url: this.#url(path),
+      payload,
+      headers: { "content-type": "application/json", ...headers },
+    });
+  }
+
+  #url(path: string): string {
+    return path.startsWith("/") ? path : `/api/2.0/mlflow/${path}`;
+  }
+
+  /** A new run's id. */
+  async run(fields: object = {}): Promise<string> {
+    return (await this.post("runs/create", { experiment_id: "0", ...fields })).text("run.info.run_id");
+  }
+
+  async log(run_id: string, batch: object): Promise<void> {
+    const logged = await this.post("runs/log-batch", { run_id, ...batch });
+    if (logged.status !== 200) throw new Error(JSON.stringify(logged.body));
+  }
+}
