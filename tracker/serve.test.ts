@@ -1,0 +1,114 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, describe, expect, test } from "vitest";
+import { type ServedTracker, serveTracker } from "./serve.ts";
+
+const dataDir = mkdtempSync(join(tmpdir(), "anneal-serve-"));
+let served: ServedTracker | undefined;
+afterEach(async () => {
+  await served?.close();
+  served = undefined;
+});
+afterAll(() => rmSync(dataDir, { recursive: true, force: true }));
+
+async function serve(token?: string): Promise<string> {
+  served = await serveTracker({ dataDir, host: "127.0.0.1", port: 0, ...(token === undefined ? {} : { token }) });
+  return served.url;
+}
+
+const EXPERIMENT = "/api/2.0/mlflow/experiments/get?experiment_id=0";
+
+describe("a tracker with a token", () => {
+  test("answers nobody without it, but for /health", async () => {
+    const url = await serve("secret");
+    for (const path of [
+      EXPERIMENT,
+      "/api/anneal/events",
+      "/tracker/",
+      "/tracker/runs/x",
+      "/get-artifact?run_id=x&path=y",
+      "/version",
+      "/nowhere",
+    ]) {
+      const answer = await fetch(url + path);
+      expect([path, answer.status]).toEqual([path, 401]);
+      expect(await answer.json()).toMatchObject({ error_code: "UNAUTHENTICATED" });
+    }
+    expect((await fetch(`${url}/health`)).status).toBe(200);
+  });
+
+  test("takes it as Bearer, as a password and once in the address", async () => {
+    const url = await serve("secret");
+    const ask = (authorization: string) => fetch(url + EXPERIMENT, { headers: { authorization } });
+    expect((await ask("Bearer secret")).status).toBe(200);
+    expect((await ask("Bearer wrong")).status).toBe(401);
+    expect((await ask(`Basic ${Buffer.from("me:secret").toString("base64")}`)).status).toBe(200);
+    expect((await ask(`Basic ${Buffer.from("me:wrong").toString("base64")}`)).status).toBe(401);
+
+    const first = await fetch(`${url}/tracker/runs/x?token=secret&tab=a`, { redirect: "manual" });
+    expect([first.status, first.headers.get("location")]).toEqual([302, "/tracker/runs/x?tab=a"]);
+    const cookie = first.headers.get("set-cookie") ?? "";
+    expect(cookie).toMatch(/HttpOnly/i);
+    expect(cookie).toMatch(/SameSite=Strict/i);
+    const second = await fetch(url + EXPERIMENT, { headers: { cookie: cookie.split(";")[0] ?? "" } });
+    expect(second.status).toBe(200);
+  });
+});
+
+describe("a tracker without a token", () => {
+  test("refuses other sites' pages and other hosts' names", async () => {
+    const url = await serve();
+    expect((await fetch(url + EXPERIMENT)).status).toBe(200);
+    const foreign = await fetch(url + EXPERIMENT, { headers: { origin: "https://evil.example" } });
+    expect(foreign.status).toBe(403);
+    const { hostname, port } = new URL(url);
+    const status = await new Promise((resolve, reject) => {
+      request({ hostname, port, path: EXPERIMENT, headers: { host: `evil.example:${port}` } }, (answer) => {
+        answer.resume();
+        resolve(answer.statusCode);
+      })
+        .on("error", reject)
+        .end();
+    });
+    expect(status).toBe(403);
+  });
+
+  test("tells of a port that is taken", async () => {
+    const url = await serve();
+    const port = Number(new URL(url).port);
+    const second = join(dataDir, "second");
+    await expect(serveTracker({ dataDir: second, host: "127.0.0.1", port })).rejects.toThrow(`Port ${port} is in use`);
+  });
+});
+
+test("what happens is told to those who listen, many points as one event", async () => {
+  const url = await serve();
+  const post = async (path: string, body: object) => {
+    const answer = await fetch(`${url}/api/2.0/mlflow/${path}`, { method: "POST", body: JSON.stringify(body) });
+    return (await answer.json()) as { run: { info: { run_id: string } } };
+  };
+  const stop = new AbortController();
+  const stream = await fetch(`${url}/api/anneal/events`, { signal: stop.signal });
+  let text = "";
+  const reading = (async () => {
+    const decoder = new TextDecoder();
+    for await (const chunk of stream.body ?? []) text += decoder.decode(chunk, { stream: true });
+  })().catch(() => undefined);
+  await expect.poll(() => text).toContain("event: open");
+  const { run_id } = (await post("runs/create", { experiment_id: "0" })).run.info;
+  for (let step = 0; step < 20; step++)
+    await post("runs/log-metric", { run_id, key: "loss", value: 1, timestamp: 1, step });
+  await post("registered-models/create", { name: "m" });
+  await expect.poll(() => text, { timeout: 5000 }).toContain('"name":"m"');
+  expect(text).toContain(
+    `event: run\ndata: {"type":"run","change":"created","experiment_id":"0","run_id":"${run_id}"}`,
+  );
+  expect(text).toContain(
+    `event: metrics\ndata: {"type":"metrics","keys":["loss"],"experiment_id":"0","run_id":"${run_id}"}`,
+  );
+  expect(text.split("event: metrics").length - 1).toBeLessThan(10);
+  stop.abort();
+  await reading;
+});
