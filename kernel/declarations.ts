@@ -4,8 +4,11 @@ import { boundNames, child, children, flag, list, type Node, parse, text } from 
 /** A name at the top level of a cell. */
 export interface TypedDeclaration {
   name: string;
-  /** Declared with `let` or `var`: other cells may assign to it. */
-  assignable: boolean;
+  /**
+   * How other cells get it: a variable is declared there anew, with its type, so that the compiler knows whether it may
+   * be assigned; everything else is imported, as it may be a type too.
+   */
+  form: "let" | "const" | "import";
   /** Exported by the cell's own words. */
   exported: boolean;
 }
@@ -15,8 +18,8 @@ export function typedDeclarations(source: string): TypedDeclaration[] {
   const { program, errors } = parse(source, "ts");
   if (errors.length > 0) return guess(source);
   const found = new Map<string, TypedDeclaration>();
-  const add = (name: string | undefined, assignable: boolean, exported: boolean) => {
-    if (name !== undefined && name !== "") found.set(name, { name, assignable, exported });
+  const add = (name: string | undefined, form: TypedDeclaration["form"], exported: boolean) => {
+    if (name !== undefined && name !== "") found.set(name, { name, form, exported });
   };
   for (const statement of list(program as unknown as Node, "body")) {
     const exported = statement.type === "ExportNamedDeclaration";
@@ -24,11 +27,12 @@ export function typedDeclarations(source: string): TypedDeclaration[] {
     const id = child(node, "id");
     switch (node.type) {
       case "ImportDeclaration":
-        for (const specifier of list(node, "specifiers")) add(nameOf(specifier, "local"), false, false);
+        for (const specifier of list(node, "specifiers")) add(nameOf(specifier, "local"), "import", false);
         break;
       case "VariableDeclaration":
         for (const each of list(node, "declarations")) {
-          for (const name of boundNames(child(each, "id") ?? each)) add(name, text(node, "kind") !== "const", exported);
+          for (const name of boundNames(child(each, "id") ?? each))
+            add(name, text(node, "kind") === "const" ? "const" : "let", exported);
         }
         break;
       case "FunctionDeclaration":
@@ -38,13 +42,13 @@ export function typedDeclarations(source: string): TypedDeclaration[] {
       case "TSInterfaceDeclaration":
       case "TSTypeAliasDeclaration":
       case "TSImportEqualsDeclaration":
-        add(id && text(id, "name"), false, exported);
+        add(id && text(id, "name"), "import", exported);
         break;
       case "TSModuleDeclaration":
-        if (id?.type === "Identifier" && !flag(node, "global")) add(text(id, "name"), false, exported);
+        if (id?.type === "Identifier" && !flag(node, "global")) add(text(id, "name"), "import", exported);
         break;
       default:
-        for (const name of vars(node)) if (!found.has(name)) add(name, true, false);
+        for (const name of vars(node)) if (!found.has(name)) add(name, "let", false);
     }
   }
   return [...found.values()];
@@ -69,7 +73,7 @@ function guess(source: string): TypedDeclaration[] {
     /\b(const|let|var|function\*?|class|enum|interface|type|namespace|import)\s+([\p{L}_$][\p{L}\p{N}_$]*)/gu;
   return [...source.matchAll(pattern)].map(([, keyword, name = ""]) => ({
     name,
-    assignable: keyword === "let" || keyword === "var",
+    form: keyword === "const" ? "const" : keyword === "let" || keyword === "var" ? "let" : "import",
     exported: false,
   }));
 }

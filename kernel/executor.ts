@@ -68,6 +68,7 @@ export class Executor {
   /** The request that is worked on, its type check included. */
   #current: RoutedMessage | undefined;
   #interrupted = false;
+  #broken = false;
   #count = 0;
   #lastCell = 0;
   #check = true;
@@ -231,6 +232,8 @@ export class Executor {
       if (result.diagnostics.length > 0) return showDiagnostics(result.diagnostics, label, source);
     }
     try {
+      if (this.#broken) this.#runtime = this.#start();
+      this.#broken = false;
       await this.#runtime.ready;
     } catch (error) {
       return kernelError(error);
@@ -319,11 +322,13 @@ export class Executor {
     const wasRunning = this.#running;
     this.#names.clear();
     this.#checker.reset();
-    this.#runtime = this.#start();
+    // One that cannot even start is tried again with the next cell, not for ever.
+    if (this.#runtime.wasReady) this.#runtime = this.#start();
+    else this.#broken = true;
     const evalue = `the process that ran the cells ended (${how}). All variables are lost; a new process is ready.`;
     const error: ShownError = { ename: "StateLost", evalue, traceback: [`\x1b[1;31mStateLost\x1b[0m: ${evalue}`] };
     if (wasRunning) wasRunning.finish({ error, bound: [], expressions: {} });
-    else this.outputs.error(error, this.#lastCell);
+    else if (!this.#broken) this.outputs.error(error, this.#lastCell);
   }
 
   /** Ends the child. */

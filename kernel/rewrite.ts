@@ -189,9 +189,8 @@ export function rewrite(
         assignment(node, at);
         return;
       case "AwaitExpression":
-        magic.appendLeft(node.start, "__anneal_resume(");
         walkAll(children(node), at);
-        magic.prependRight(node.end, ")");
+        enclose(magic, node, "__anneal_resume(", ")");
         return;
       case "ImportExpression":
         magic.overwrite(node.start, node.start + "import".length, `${runtime}.import`);
@@ -339,8 +338,7 @@ export function rewrite(
       walk(init, at);
       // An assignment to a property does not name an anonymous function; a property of an object literal does.
       if (name !== undefined && isAnonymousFunction(init)) {
-        magic.appendLeft(init.start, `({${JSON.stringify(name)}:`);
-        magic.prependRight(init.end, `})[${JSON.stringify(name)}]`);
+        enclose(magic, init, `({${JSON.stringify(name)}:`, `})[${JSON.stringify(name)}]`);
       }
     }
     if (!bare) magic.appendLeft(declarators.at(-1)?.end ?? node.end, ")");
@@ -372,23 +370,19 @@ export function rewrite(
       case "ClassDeclaration": {
         const id = child(node, "id");
         walk(node, undefined);
-        if (id) magic.appendLeft(node.start, `${scope}.${text(id, "name")}=`);
-        magic.appendRight(node.end, ";");
+        if (id) enclose(magic, node, `${scope}.${text(id, "name")}=`, ";");
         return;
       }
       case "ExpressionStatement": {
         walk(node, undefined);
         const expression = child(node, "expression");
-        if (isLast && expression) {
-          magic.prependLeft(expression.start, "return (");
-          magic.appendRight(expression.end, ")");
-        }
+        if (isLast && expression) enclose(magic, expression, "return (", ")");
         return;
       }
       default:
         walk(node, undefined);
         // `export default` of an expression.
-        if (statement.type === "ExportDefaultDeclaration" && isLast) magic.prependLeft(node.start, "return ");
+        if (statement.type === "ExportDefaultDeclaration" && isLast) enclose(magic, node, "return (", ")");
     }
   }
 
@@ -446,11 +440,11 @@ function isAnonymousFunction(node: Node): boolean {
 export function pollLoops(magic: MagicString, program: Node): void {
   let found = false;
   const walk = (node: Node): void => {
+    children(node).forEach(walk);
     if (loops.has(node.type)) {
       found = true;
       pollLoop(magic, node, poll);
     }
-    children(node).forEach(walk);
   };
   walk(program);
   if (!found) return;
@@ -462,9 +456,15 @@ export function pollLoops(magic: MagicString, program: Node): void {
 function pollLoop(magic: MagicString, node: Node, look: string): void {
   const body = child(node, "body");
   if (!body) return;
-  if (body.type === "BlockStatement") magic.appendRight(body.start + 1, look);
-  else {
-    magic.appendLeft(body.start, `{${look}`);
-    magic.prependRight(body.end, "}");
-  }
+  if (body.type === "BlockStatement") magic.appendLeft(body.start + 1, look);
+  else enclose(magic, body, `{${look}`, "}");
+}
+
+/**
+ * Puts text around a node. What is inside of the node must have been rewritten before: then the inner text stays the
+ * inner one where both meet at one place.
+ */
+function enclose(magic: MagicString, node: Node, before: string, after: string): void {
+  magic.prependRight(node.start, before);
+  magic.appendLeft(node.end, after);
 }

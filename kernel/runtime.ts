@@ -21,6 +21,8 @@ export class Runtime {
   readonly #main: Writable;
   readonly #watcher: Writable;
   #killed = false;
+  /** Whether it came so far as to run cells. */
+  wasReady = false;
   /** Settles when the child can run cells; rejects when it ends before. */
   readonly ready: Promise<void>;
 
@@ -45,8 +47,10 @@ export class Runtime {
       (output as Readable).on(
         "data",
         frameReader<FromChild>((message) => {
-          if (message.type === "ready") resolve();
-          else events.message(message);
+          if (message.type === "ready") {
+            this.wasReady = true;
+            resolve();
+          } else events.message(message);
         }),
       );
       this.#process.once("error", (error) =>
@@ -66,6 +70,7 @@ export class Runtime {
     // A grandchild may hold the pipes open long after the child is gone.
     this.#process.once("exit", () => {
       const { stdout, stderr } = this.#process;
+      for (const stream of [this.#main, this.#watcher]) stream.destroy();
       setTimeout(() => {
         for (const stream of [stdout, stderr, output as Readable]) stream?.destroy();
       }, 200).unref();

@@ -10,27 +10,29 @@ const columnsShown = 30;
 
 /**
  * The forms of a value: its own, when it says so, else text, with a table beside it for an array of records.
- * @returns undefined where there is nothing to show
+ * @returns undefined where there is nothing to show; a promise only where the value makes its forms in its own time
  */
-export async function bundleOf(value: unknown): Promise<MimeBundle | undefined> {
+export function bundleOf(value: unknown): MimeBundle | undefined | Promise<MimeBundle> {
   if (value === undefined) return undefined;
-  const own = await ownBundle(value);
-  if (own) return transportable(own);
+  const own = ownBundle(value);
+  if (own !== undefined) return own instanceof Promise ? own.then(ready) : ready(own);
   const bundle: MimeBundle = { "text/plain": textOf(value) };
   const table = tableOf(value);
   if (table !== undefined) bundle["text/html"] = table;
   return bundle;
 }
 
-async function ownBundle(value: unknown): Promise<MimeBundle | undefined> {
+function ownBundle(value: unknown): unknown {
   if ((typeof value !== "object" || value === null) && typeof value !== "function") return undefined;
   const method = (value as Record<symbol, unknown>)[displaySymbol];
-  if (typeof method !== "function") return undefined;
-  const bundle: unknown = await method.call(value);
+  return typeof method === "function" ? method.call(value) : undefined;
+}
+
+function ready(bundle: unknown): MimeBundle {
   if (typeof bundle !== "object" || bundle === null) {
     throw new TypeError(`[Symbol.for("Jupyter.display")]() returned ${inspect(bundle)}, expected a MIME bundle`);
   }
-  return bundle as MimeBundle;
+  return transportable(bundle as MimeBundle);
 }
 
 /**

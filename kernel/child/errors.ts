@@ -66,7 +66,9 @@ function fold(frames: readonly string[]): string[] {
     if (folded.length > 0) lines.push(paint.dim(`    … ${folded.length} in ${[...new Set(folded)].join(", ")}`));
     folded = [];
   };
-  for (const frame of frames.slice(0, framesShown)) {
+  // What lies below the cell is how Node runs any script.
+  const last = frames.findLastIndex((frame) => libraryOf(frame) !== "Node.js");
+  for (const frame of frames.slice(0, Math.min(framesShown, last + 1))) {
     const library = libraryOf(frame);
     if (library !== undefined) folded.push(library);
     else {
@@ -81,7 +83,7 @@ function fold(frames: readonly string[]): string[] {
 function libraryOf(frame: string): string | undefined {
   const inPackage = /.*node_modules[\\/]((?:@[^\\/]+[\\/])?[^\\/]+)/.exec(frame);
   if (inPackage) return inPackage[1];
-  if (/\(?node:/.test(frame) || frame === "<anonymous>" || / \(<anonymous>\)$/.test(frame)) return "Node.js";
+  if (/\(?node:/.test(frame)) return "Node.js";
   return undefined;
 }
 

@@ -61,7 +61,12 @@ export function display(value: unknown, options: GlobalDisplayOptions = {}): voi
     showBundle(value as MimeBundle, options);
     return;
   }
-  const making = bundleOf(value).then((bundle) => showBundle(bundle ?? { "text/plain": "undefined" }, options));
+  const bundle = bundleOf(value);
+  if (!(bundle instanceof Promise)) {
+    showBundle(bundle ?? { "text/plain": "undefined" }, options);
+    return;
+  }
+  const making = bundle.then((made) => showBundle(made, options));
   const cell = currentCell();
   if (!cell) return;
   cell.pending.add(making);

@@ -42,6 +42,8 @@ export async function execute(order: ExecuteOrder): Promise<void> {
         const value = await run(order.code, cellFile(order.cell));
         if (order.visible) await showResult(cell, value);
         await Promise.all(cell.pending);
+        // One turn of the event loop: a promise that was rejected and left alone is told before the cell ends.
+        await new Promise((resolve) => setImmediate(resolve));
         for (const { name, code } of order.expressions) expressions[name] = await evaluate(code);
       }),
     ]);
