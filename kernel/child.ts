@@ -3,10 +3,10 @@
  * return, and can be killed and started again without the front-end losing its kernel.
  */
 import { receiveMessageOnPort } from "node:worker_threads";
-import { currentCellId, ownership } from "./child/cells.ts";
+import { currentCellId } from "./child/cells.ts";
 import { showError } from "./child/errors.ts";
 import { answer, syncQuestions } from "./child/input.ts";
-import { isInterruption, resume, shared, slots, startWatcher, stop } from "./child/interrupt.ts";
+import { isInterruption, resume, shared, startWatcher, stop } from "./child/interrupt.ts";
 import { modulesFor } from "./child/modules.ts";
 import { display, makeNotebook } from "./child/notebook.ts";
 import { listen, tell } from "./child/pipes.ts";
@@ -65,8 +65,8 @@ process.on("uncaughtException", (error) => background(error));
 process.on("unhandledRejection", (reason) => background(reason));
 
 function background(thrown: unknown): void {
-  // What a cell that was given up still throws is the end it was given.
-  if (isInterruption(thrown) && (ownership.getStore()?.dead || shared[slots.running] === 0)) return;
+  // The interrupted cell itself is told of it, and what it still throws is the end it was given.
+  if (isInterruption(thrown)) return;
   flushStreams();
   tell({ type: "error", cell: currentCellId(), error: showError(thrown) });
 }

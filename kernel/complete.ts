@@ -1,4 +1,4 @@
-/** Is a cell complete, so that Enter runs it? */
+/** Small questions about a cell that need no types: is it complete, so that Enter runs it? */
 
 import { parse } from "./syntax.ts";
 import { prepareCell } from "./transform.ts";
@@ -30,4 +30,12 @@ function indentAfter(source: string): string {
   const last = source.trimEnd().split("\n").at(-1) ?? "";
   const indent = /^\s*/.exec(last)?.[0] ?? "";
   return /[{([]$|=>$/.test(last.trimEnd()) ? indent + step : indent;
+}
+
+/** Markdown as a terminal shows it. */
+export function plainText(markdown: string): string {
+  return markdown
+    .replace(/^```.*\n?/gm, "")
+    .replace(/\n{3,}/g, "\n\n")
+    .trim();
 }

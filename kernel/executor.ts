@@ -1,7 +1,8 @@
 /** Executing cells, one after the other: check, run, show, reply. */
 
 import type { Checker } from "./check.ts";
-import { readMagics } from "./magics.ts";
+import { plainText } from "./complete.ts";
+import { askedAbout, readMagics } from "./magics.ts";
 import { showDiagnostics, showSyntaxError } from "./mistakes.ts";
 import { Outputs, type Publish } from "./outputs.ts";
 import type { ChildSettings, DeclarationKind, ExpressionResult, FromChild, ShownError } from "./protocol.ts";
@@ -156,6 +157,8 @@ export class Executor {
     if (visible) this.outputs.publish("execute_input", { code: options.code, execution_count: count }, header);
     if (visible && options.storeHistory && options.code.trim() !== "") this.#links.remember(count, options.code);
 
+    const asked = askedAbout(options.code);
+    if (asked !== undefined) return this.#page(request, asked);
     const ready = await this.#ready(cell, label, options);
     if ("traceback" in ready) return this.#fail(request, options, ready);
     const { transformed, source, expressions } = ready;
@@ -246,6 +249,18 @@ export class Executor {
       }
     });
     return { transformed, source, expressions };
+  }
+
+  // What is known of a name goes to the front-end's pager.
+  async #page(request: RoutedMessage, asked: string): Promise<void> {
+    const known = await this.#checker.inspect(asked, asked.length).catch(() => undefined);
+    const text = known ?? `nothing is known of ${asked}`;
+    this.#links.reply(request, {
+      status: "ok",
+      execution_count: this.#count,
+      user_expressions: {},
+      payload: [{ source: "page", data: { "text/plain": plainText(text), "text/markdown": text }, start: 0 }],
+    });
   }
 
   #fail(request: RoutedMessage, options: Options, error: ShownError): void {

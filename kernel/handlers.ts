@@ -1,5 +1,5 @@
 /** What the kernel does about each type of message: one handler a type, and tables of them. */
-import { completeness } from "./complete.ts";
+import { completeness, plainText } from "./complete.ts";
 import type { Kernel } from "./kernel.ts";
 import { protocolVersion, type RoutedMessage } from "./wire.ts";
 
@@ -51,7 +51,7 @@ const complete: Handler = async (kernel, request) => {
 const inspect: Handler = async (kernel, request) => {
   const { code, offset } = cursor(request);
   const markdown = await kernel.inspect(code, offset);
-  const data = markdown === undefined ? {} : { "text/markdown": markdown, "text/plain": plain(markdown) };
+  const data = markdown === undefined ? {} : { "text/markdown": markdown, "text/plain": plainText(markdown) };
   return { status: "ok", found: markdown !== undefined, data, metadata: {} };
 };
 
@@ -141,12 +141,4 @@ function cursor(request: RoutedMessage): { code: string; offset: number } {
 
 function codePoints(code: string, offset: number): number {
   return [...code.slice(0, offset)].length;
-}
-
-/** Markdown as a terminal shows it. */
-function plain(markdown: string): string {
-  return markdown
-    .replace(/^```.*\n?/gm, "")
-    .replace(/\n{3,}/g, "\n\n")
-    .trim();
 }

@@ -1,4 +1,4 @@
-/** Lines of a cell that speak to the kernel: `%check off`, `%check on`. */
+/** Lines of a cell that speak to the kernel: `%check off`, `%check on`, `?name`. */
 import { CellSyntaxError, offsetOf } from "./syntax.ts";
 
 /** What the magics at the head of a cell ask for. */
@@ -9,6 +9,12 @@ export interface Magics {
   check: boolean | undefined;
   /** The cell holds nothing else: the setting is for the session. */
   alone: boolean;
+}
+
+/** The expression that a cell asks about, as `?name` or `name?`; undefined for any other cell. */
+export function askedAbout(source: string): string | undefined {
+  const match = /^\s*(?:\?{1,2}\s*([\p{L}\p{N}_$.]+)|([\p{L}\p{N}_$.]+)\?{1,2})\s*$/u.exec(source);
+  return match?.[1] ?? match?.[2];
 }
 
 /**

@@ -2,7 +2,7 @@
 import { inspect } from "node:util";
 import { excerpt, paint } from "../excerpt.ts";
 import type { ShownError } from "../protocol.ts";
-import { isInterruption } from "./interrupt.ts";
+import { Interrupted, isInterruption } from "./interrupt.ts";
 import { sourceOf } from "./stacks.ts";
 
 const framesShown = 20;
@@ -10,8 +10,8 @@ const framesShown = 20;
 /** What Jupyter shows for something that was thrown. */
 export function showError(thrown: unknown): ShownError {
   if (isInterruption(thrown)) {
-    const evalue = "the cell was interrupted; its variables are kept";
-    return { ename: "Interrupted", evalue, traceback: [`${paint.error("Interrupted")}: ${evalue}`] };
+    const told = thrown instanceof Interrupted ? thrown : new Interrupted();
+    return { ename: told.name, evalue: told.message, traceback: errorLines(told, told.name, told.message, new Set()) };
   }
   if (!isError(thrown)) {
     const evalue = safely(() => inspect(thrown), "a value that cannot be shown");

@@ -1,0 +1,45 @@
+/** The kernelspec: how any Jupyter server finds and starts this kernel. */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { logo } from "./logo.ts";
+
+/** A kernelspec, as `kernel.json` holds it. */
+export interface KernelSpec {
+  argv: string[];
+  display_name: string;
+  language: string;
+  interrupt_mode: "message" | "signal";
+  env: Record<string, string>;
+  metadata: Record<string, unknown>;
+}
+
+/** The name of the kernelspec's folder, by which notebooks name their kernel. */
+export const kernelName = "anneal";
+
+/** The kernelspec of this installation. */
+export function kernelSpec(): KernelSpec {
+  return {
+    argv: [process.execPath, fileURLToPath(new URL("./main.js", import.meta.url)), "{connection_file}"],
+    display_name: "TypeScript (Anneal)",
+    language: "typescript",
+    interrupt_mode: "message",
+    env: {},
+    metadata: { debugger: false },
+  };
+}
+
+/**
+ * Writes the kernelspec where Jupyter looks for it.
+ *
+ * @param prefix such as `/usr/local`, or `~/.local` for one user
+ * @returns the folder it was written to
+ * @throws Error when the folder cannot be written
+ */
+export function installKernelSpec(prefix: string): string {
+  const folder = join(prefix, "share", "jupyter", "kernels", kernelName);
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "kernel.json"), `${JSON.stringify(kernelSpec(), null, 2)}\n`);
+  writeFileSync(join(folder, "logo-svg.svg"), logo);
+  return folder;
+}
