@@ -495,7 +495,7 @@ const completionKinds: Record<number, string> = {
   2: "method",
   3: "function",
   4: "constructor",
-  5: "field",
+  5: "property",
   6: "variable",
   7: "class",
   8: "interface",

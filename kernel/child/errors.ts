@@ -3,7 +3,7 @@ import { inspect } from "node:util";
 import { excerpt, paint } from "../excerpt.ts";
 import type { ShownError } from "../protocol.ts";
 import { Interrupted, isInterruption } from "./interrupt.ts";
-import { sourceOf } from "./stacks.ts";
+import { plainMessage, sourceOf } from "./stacks.ts";
 
 const framesShown = 20;
 
@@ -18,7 +18,7 @@ export function showError(thrown: unknown): ShownError {
     return { ename: "Uncaught", evalue, traceback: [`${paint.error("Uncaught")} ${evalue}`] };
   }
   const ename = safely(() => String(thrown.name || thrown.constructor.name), "Error");
-  const evalue = safely(() => String(thrown.message), "");
+  const evalue = safely(() => plainMessage(String(thrown.message)), "");
   return { ename, evalue, traceback: errorLines(thrown, ename, evalue, new Set()) };
 }
 
@@ -42,7 +42,7 @@ function errorLines(error: Error, ename: string, evalue: string, seen: Set<unkno
     const [first = "", ...rest] = errorLines(
       each,
       safely(() => each.name, "Error"),
-      safely(() => each.message, ""),
+      safely(() => plainMessage(each.message), ""),
       seen,
     );
     lines.push(`${paint.dim(each === error.cause ? "caused by" : "among them")} ${first}`, ...rest);

@@ -106,8 +106,17 @@ export function installStackTraces(): void {
 
 function describe(error: unknown): string {
   try {
-    return Error.prototype.toString.call(error);
+    return plainMessage(Error.prototype.toString.call(error));
   } catch {
     return "Error";
   }
+}
+
+/** A message without the names that a cell's code was given: V8 quotes the code that failed. */
+export function plainMessage(message: string): string {
+  return message.includes("__anneal")
+    ? message
+        .replace(/\(0\s*,\s*__anneal_scope\.([\p{L}\p{N}_$]+)\)/gu, "$1")
+        .replace(/__anneal_scope\.|__anneal\.peek\.|__anneal\.constant\([^)]*\)\./g, "")
+    : message;
 }

@@ -1,0 +1,149 @@
+import { describe, expect, test } from "vitest";
+import { sharedKernel, TestKernel, until } from "./cells.test.helper.ts";
+
+const shared = sharedKernel({ "spin.ts": "export function spin(): never { for (;;) {} }\n" });
+
+/** Runs a cell, interrupts it when it says that it is under way, and tells what came of it and how fast. */
+async function interrupted(kernel: TestKernel, code: string) {
+  let started = false;
+  const running = kernel.run(`%check off\nconsole.log("under way");\n${code}`, {
+    allowStdin: true,
+    onOutput: ({ header }) => {
+      if (header.msg_type === "stream") started = true;
+    },
+  });
+  await until(() => started);
+  const before = performance.now();
+  await kernel.client.interrupt();
+  const outcome = await running;
+  return { ...outcome, ms: performance.now() - before };
+}
+
+describe("an interrupt keeps all variables and stops", () => {
+  test.each([
+    ["a loop", "while (true) { count++ }"],
+    ["an empty loop", "for (;;);"],
+    ["a loop after an await", "await 1; await new Promise((done) => setTimeout(done, 5)); while (true) { count++ }"],
+    ["a loop in an awaited function", "async function f() { await null; for (;;) { count++ } }\nawait f()"],
+    ["a loop in a timer", "await new Promise(() => setTimeout(() => { for (;;) { count++ } }, 1))"],
+    ["a loop in an imported file", 'const { spin } = await import("./spin.ts"); spin()'],
+    ["a loop that catches the first interruption", "while (true) { try { while (true) {} } catch {} }"],
+    ["a wait", "await new Promise(() => {})"],
+    ["a storm of microtasks", "for (;;) await null"],
+    ["an endless async recursion", "async function f(): Promise<void> { await null; return f() }\nawait f()"],
+    [
+      "an async iteration",
+      "async function* g() { for (;;) { await null; yield 1 } }\nfor await (const x of g()) count += x",
+    ],
+    ["a busy library", '/(a+)+b/.test("a".repeat(60))'],
+    ["a command it waits for", 'require("node:child_process").execSync("sleep 30")'],
+    ["a question nobody answers", 'prompt("?")'],
+  ])("%s", async (_what, code) => {
+    const kernel = shared.current;
+    await kernel.ok("let count = 0; const kept = new Map([['a', 1]]);");
+    const { status, ename, ms } = await interrupted(kernel, code);
+    expect([status, ename]).toEqual(["error", "Interrupted"]);
+    expect(ms).toBeLessThan(3000);
+    expect((await kernel.ok("kept.get('a')")).result).toBe("1");
+  });
+});
+
+describe("an interrupted cell", () => {
+  test("that was given up does not go on behind the scenes", async () => {
+    const kernel = shared.current;
+    await kernel.ok("let ticks = 0");
+    await interrupted(kernel, "for (;;) { await new Promise((done) => setTimeout(done, 2)); ticks++ }");
+    await kernel.ok("const then = ticks; await new Promise((done) => setTimeout(done, 50))");
+    expect((await kernel.ok("ticks - then")).result).toBe("0");
+  });
+
+  test("that asked for the signal settles in its own way", async () => {
+    const kernel = shared.current;
+    const done = await interrupted(
+      kernel,
+      `const signal = globalThis[Symbol.for("anneal.notebook")].interruptSignal();
+       let steps = 0;
+       while (!signal.aborted) { await new Promise((done) => setTimeout(done, 10)); steps++ }
+       "stopped after a whole step"`,
+    );
+    expect([done.status, done.result]).toEqual(["ok", "'stopped after a whole step'"]);
+  });
+
+  test("tells where it was", async () => {
+    const { traceback } = await interrupted(shared.current, "let i = 0;\nwhile (true) { i++ }");
+    expect(traceback).toMatch(/^Interrupted: the cell was interrupted; its variables are kept\n {4}at In\[\d+\]:4:/);
+  });
+
+  test("aborts the cells that are queued behind it", async () => {
+    const kernel = shared.current;
+    let started = false;
+    const first = kernel.run('console.log("under way"); await new Promise(() => {})', {
+      onOutput: ({ header }) => {
+        if (header.msg_type === "stream") started = true;
+      },
+    });
+    const second = kernel.run("1");
+    await until(() => started);
+    await kernel.client.interrupt();
+    expect([(await first).status, (await second).status]).toEqual(["error", "aborted"]);
+  });
+
+  test("a hundred times in a row, at any moment, costs nothing", async () => {
+    const kernel = shared.current;
+    await kernel.ok("let rounds = 0; const precious = { safe: true };");
+    for (let round = 0; round < 100; round++) {
+      const cell = kernel.run(round % 2 ? "rounds++; while (true) {}" : "rounds++; await new Promise(() => {})");
+      await new Promise((resolve) => setTimeout(resolve, (round * 7) % 12));
+      // One that comes before the cell began is for the cell all the same.
+      await kernel.client.interrupt();
+      expect((await cell).ename).toBe("Interrupted");
+    }
+    expect((await kernel.ok("precious.safe")).result).toBe("true");
+  });
+});
+
+test("the signal SIGINT interrupts as the message does", async () => {
+  const kernel = shared.current;
+  let started = false;
+  const running = kernel.run('console.log("under way"); while (true) {}', {
+    onOutput: ({ header }) => {
+      if (header.msg_type === "stream") started = true;
+    },
+  });
+  await until(() => started);
+  process.kill(kernel.client.pid ?? 0, "SIGINT");
+  expect((await running).ename).toBe("Interrupted");
+});
+
+test("an interrupt with nothing to interrupt changes nothing", async () => {
+  await shared.current.client.interrupt();
+  expect((await shared.current.ok("let n = 0; for (let i = 0; i < 1000; i++) n++; n")).result).toBe("1000");
+});
+
+test("a timer that loops after its cell has ended is stopped by an interrupt", async () => {
+  const kernel = shared.current;
+  await kernel.ok('setTimeout(() => { console.log("looping"); for (;;) {} }, 20); undefined');
+  let looping = false;
+  const forget = kernel.client.onMessage((_channel, { content }) => {
+    if (content.text === "looping\n") looping = true;
+  });
+  await until(() => looping);
+  forget();
+  await kernel.client.interrupt();
+  expect((await kernel.ok("1 + 1")).result).toBe("2");
+});
+
+test("what cannot be stopped is ended by force: the user is told, and the kernel is back", async () => {
+  const kernel = await TestKernel.start();
+  try {
+    await kernel.ok("const lost = 1");
+    // Nothing but the end of the process wakes a thread that waits in this way.
+    const stuck = await interrupted(kernel, "await null; Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)");
+    expect([stuck.status, stuck.ename]).toEqual(["error", "StateLost"]);
+    expect(stuck.evalue).toContain("ended by force");
+    expect(stuck.ms).toBeGreaterThan(4500);
+    expect((await kernel.ok("1 + 1")).result).toBe("2");
+  } finally {
+    await kernel.close();
+  }
+});

@@ -1,0 +1,201 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { folderWith, sharedKernel } from "./cells.test.helper.ts";
+import { Checker } from "./check.ts";
+import { packageRoot } from "./kernel.ts";
+
+const shared = sharedKernel({
+  "shapes.ts": "export interface Shape { sides: number }\nexport class Box { side = 1 }\n",
+});
+
+describe("type errors", () => {
+  test("stop the cell before anything runs, with place, text, code and a way out", async () => {
+    const kernel = shared.current;
+    const count = Number((await kernel.ok("1")).reply.content.execution_count) + 1;
+    const wrong = await kernel.run('console.log("ran");\nconst n: number = "text";');
+    expect(wrong).toMatchObject({ status: "error", ename: "TS2322", stdout: "" });
+    expect(wrong.evalue).toBe("Type 'string' is not assignable to type 'number'. (line 2)");
+    expect(wrong.traceback).toBe(
+      [
+        "TS2322: Type 'string' is not assignable to type 'number'.",
+        `    at In[${count}]:2:7`,
+        '  1 | console.log("ran");',
+        '> 2 | const n: number = "text";',
+        "    |       ^",
+        "Nothing was run. With `%check off` as its first line the cell runs anyway.",
+      ].join("\n"),
+    );
+  });
+
+  test("in an object literal alone keep their place", async () => {
+    const wrong = await shared.current.run("{ a: 1 + nowhere }");
+    expect(wrong.traceback).toContain(":1:10\n");
+    expect(wrong.traceback).toContain("^~~~~~~\n");
+  });
+
+  test("there are none of strictness that a notebook is better without", async () => {
+    await shared.current.ok("let later; const list = [];");
+    await shared.current.ok("later = 5; list.push(1);");
+  });
+
+  test("the browser's names are no names", async () => {
+    expect((await shared.current.run("document.title")).ename).toBe("TS2584");
+    expect((await shared.current.ok("typeof Buffer")).result).toBe("'function'");
+  });
+
+  test("can be left unheard, for one cell and for all", async () => {
+    const kernel = shared.current;
+    await kernel.ok('%check off\nconst s: number = "text"');
+    expect((await kernel.run('const t: number = "text"')).ename).toBe("TS2322");
+    await kernel.ok("%check off");
+    await kernel.ok('const t: number = "text"');
+    await kernel.ok("%check on");
+    expect((await kernel.run('const t: number = "text"')).ename).toBe("TS2322");
+  });
+});
+
+describe("types of earlier cells", () => {
+  test("are seen: of values, functions, classes, interfaces, enums, imports, generics", async () => {
+    const kernel = shared.current;
+    await kernel.ok(`
+      import { Box, type Shape } from "./shapes.ts";
+      interface Point { x: number; y?: string }
+      type Pair<T> = [T, T];
+      enum Colour { Red, Green }
+      class Stack<T> { #items: T[] = []; push(item: T) { this.#items.push(item); return this } }
+      function first<T>(pair: Pair<T>): T { return pair[0] }
+      const point = { x: 1 } as const;
+      let mutable: string | undefined;`);
+    await kernel.ok(`
+      const p: Point = point; const c: Colour = Colour.Red; const n: number = first([1, 2]);
+      const s = new Stack<string>().push("a"); const b: Shape & Box = { sides: 1, side: 2 }; mutable = "now";`);
+    for (const [code, ename] of [
+      ["const q: Point = { x: 'one' }", "TS2322"],
+      ["s.push(1)", "TS2345"],
+      ["first([1, 'two'])", "TS2322"],
+      ["point.x = 2", "TS2540"],
+      ["mutable = 5", "TS2322"],
+      ["p = point", "TS2588"],
+      ["new Box().sides", "TS2551"],
+    ] as const) {
+      expect((await kernel.run(code)).ename, code).toBe(ename);
+    }
+  });
+
+  test("are replaced when a name is declared again; what used the old one keeps it", async () => {
+    const kernel = shared.current;
+    await kernel.ok("const value = 'text'; const size = () => value.length");
+    await kernel.ok("const value = 5; class Again { old = 1 }");
+    await kernel.ok("class Again { fresh = value.toFixed(1) }");
+    await kernel.ok("const length: number = size(); const f: string = new Again().fresh");
+    expect((await kernel.run("new Again().old")).ename).toBe("TS2339");
+    await kernel.ok("function value(): Again { return new Again() }");
+    expect((await kernel.run("value.toFixed(1)")).ename).toBe("TS2339");
+  });
+
+  test("of a cell that failed are seen as far as its values go", async () => {
+    const kernel = shared.current;
+    await kernel.ok("const after = 'before'");
+    expect(
+      (await kernel.run("interface Kept { a: 1 } const reached = 1; throw new Error('x'); const after = 2")).ename,
+    ).toBe("Error");
+    await kernel.ok("const k: Kept = { a: 1 }; reached.toFixed(); after.toUpperCase()");
+  });
+
+  test("of a file that changed are read anew", async () => {
+    const kernel = shared.current;
+    writeFileSync(join(kernel.folder, "later.ts"), "export const v = 1");
+    await kernel.ok('import { v } from "./later.ts"; v.toFixed()');
+    writeFileSync(join(kernel.folder, "later.ts"), "export const v = 'now a text'");
+    await kernel.ok('import { v } from "./later.ts"; v.toUpperCase()');
+  });
+
+  test("of a package that was installed meanwhile are found", async () => {
+    const kernel = shared.current;
+    expect((await kernel.run('import { made } from "just-made"')).ename).toBe("TS2307");
+    const made = folderWith({});
+    const { cpSync, mkdirSync, rmSync } = await import("node:fs");
+    mkdirSync(join(made, "just-made"));
+    writeFileSync(
+      join(made, "just-made/package.json"),
+      '{"name":"just-made","type":"module","exports":"./i.js","types":"./i.d.ts"}',
+    );
+    writeFileSync(join(made, "just-made/i.js"), "export const made = 1");
+    writeFileSync(join(made, "just-made/i.d.ts"), "export const made: number");
+    cpSync(made, join(kernel.folder, "node_modules"), { recursive: true });
+    rmSync(made, { recursive: true });
+    expect((await kernel.ok('%check off\nimport { made } from "just-made"; made')).result).toBe("1");
+    expect((await kernel.ok('import { made } from "just-made"; made.toFixed()')).result).toBe("'1'");
+  });
+});
+
+describe("completion", () => {
+  async function complete(code: string, at = code.length) {
+    const reply = await shared.current.client.request("shell", "complete_request", { code, cursor_pos: at });
+    const { matches, cursor_start, cursor_end } = reply.content;
+    return { matches: matches as string[], start: cursor_start, end: cursor_end, metadata: reply.content };
+  }
+
+  test("of members, in the middle of code, with kinds", async () => {
+    const { matches, start, end, metadata } = await complete("process.vers + 1", 12);
+    expect(matches).toEqual(["version", "versions"]);
+    expect([start, end]).toEqual([8, 12]);
+    expect(metadata.metadata).toMatchObject({
+      _jupyter_types_experimental: [{ start: 8, end: 12, text: "version", type: "property" }, {}],
+    });
+  });
+
+  test("of globals and of names of earlier cells, values and types", async () => {
+    await shared.current.ok("const myVariable = [1]; interface MyInterface { a: 1 }");
+    expect((await complete("myVar")).matches).toEqual(["myVariable"]);
+    expect((await complete("myVariable.fl")).matches).toEqual(["flat", "flatMap"]);
+    expect((await complete("let x: MyInt")).matches).toEqual(["MyInterface"]);
+    expect((await complete("Mat")).matches).toEqual(["Math"]);
+    expect((await complete("disp")).matches).toEqual(["display"]);
+  });
+
+  test("counts places in code points", async () => {
+    const { matches, start, end } = await complete('"🎉🎉"; process.versi', 20);
+    expect(matches).toEqual(["version", "versions"]);
+    expect([start, end]).toEqual([14, 19]);
+  });
+
+  test("of names of imports, and of nothing", async () => {
+    expect((await complete('import { readFileS } from "node:fs"', 18)).matches).toEqual(["readFileSync"]);
+    expect((await complete("noSuchNameAnywhere")).matches).toEqual([]);
+  });
+});
+
+describe("inspection", () => {
+  async function inspect(code: string, at = code.length) {
+    const { content } = await shared.current.client.request("shell", "inspect_request", { code, cursor_pos: at });
+    return { found: content.found, data: content.data as Record<string, string> };
+  }
+
+  test("tells type and documentation of a name of an earlier cell", async () => {
+    await shared.current.ok("/** Doubles a number. */\nfunction twice(n: number): number { return n * 2 }");
+    const { found, data } = await inspect("twice(2)", 3);
+    expect(found).toBe(true);
+    expect(data["text/plain"]).toContain("function twice(n: number): number");
+    expect(data["text/markdown"]).toContain("```typescript\nfunction twice");
+    expect(data["text/markdown"]).toContain("Doubles a number.");
+  });
+
+  test("tells the signature inside of a call's parentheses", async () => {
+    expect((await inspect("twice( )", 6)).data["text/plain"]).toContain("twice(n: number): number");
+  });
+
+  test("finds nothing where nothing is", async () => {
+    expect(await inspect("   ", 1)).toEqual({ found: false, data: {} });
+  });
+});
+
+test("without a compiler cells are not checked, and that is said once", async () => {
+  // A folder that is gone is where no process can start.
+  const checker = new Checker("/nonexistent/folder", packageRoot());
+  const first = await checker.check("const a: number = 'x'");
+  expect(first.diagnostics).toEqual([]);
+  expect(first.warning).toMatch(/^Types are not checked: .*Cells run all the same\.$/);
+  checker.close();
+});
