@@ -9,4 +9,5 @@ export {
   phi3Config,
   toConfigFile,
 } from "./phi3/config.ts";
+export { type RegisteredVersion, registerModel } from "./register.ts";
 export { decodeSafetensors, encodeSafetensors, readSafetensors } from "./safetensors.ts";

@@ -150,6 +150,11 @@ export class Journal {
     rmSync(join(folder(), `${this.runId}.owner`), { force: true });
   }
 
+  /** Whether something of this run may be left to send. */
+  static exists(runId: string): boolean {
+    return existsSync(join(folder(), `${runId}.jsonl`));
+  }
+
   /** Delete a journal whose every record has arrived. */
   static remove(runId: string): void {
     for (const ending of ["jsonl", "sent", "owner", "files"]) {

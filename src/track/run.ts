@@ -3,6 +3,7 @@ import { copyFileSync, linkSync, mkdirSync, readdirSync, statSync, writeFileSync
 import { userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import { notebook } from "../display/notebook.ts";
+import { TrackerError } from "./client.ts";
 import { captureEnvironment, captureNotebook, findLockfile, sourceName } from "./environment.ts";
 import { type DatasetInput, Journal } from "./journal.ts";
 import { recoverJournals, Shipper } from "./shipper.ts";
@@ -20,7 +21,12 @@ export interface RunOptions {
   tags?: Record<string, string>;
   /** Go on with a run that ended, or whose process died. */
   id?: string;
+  /** Only add to it: see {@link addToRun}. */
+  amend?: boolean;
 }
+
+/** Runs started by this process so far. */
+let count = 0;
 
 const sampleInterval = 5000;
 /** How long ending a run waits for the tracker to take the rest. */
@@ -49,6 +55,20 @@ export function startRun(options: RunOptions = {}): Run {
   return active;
 }
 
+/**
+ * Add to a run that may have ended, such as a metric measured afterwards; its state and times stay as they are.
+ * @param add logs what there is to add
+ */
+export async function addToRun(id: string, add: (run: Run) => void): Promise<void> {
+  if (active?.id === id) {
+    add(active);
+    return;
+  }
+  const run = new Run({ id, amend: true });
+  add(run);
+  await run.end();
+}
+
 /** One run: what was tried, with what, and how it went. Everything is journaled at once and sent in the background. */
 export class Run {
   readonly id: string;
@@ -61,10 +81,12 @@ export class Run {
   #files = 0;
   #step = 0;
   #ended = false;
+  readonly #amend: boolean;
   #ready: Promise<void>;
 
   /** Use {@link startRun}. */
-  constructor({ name, experiment, tags = {}, id }: RunOptions) {
+  constructor({ name, experiment, tags = {}, id, amend = false }: RunOptions) {
+    this.#amend = amend;
     this.name = name ?? sourceName();
     this.experiment = experiment ?? sourceName();
     this.id = id ?? randomUUID().replaceAll("-", "");
@@ -82,14 +104,16 @@ export class Run {
         "mlflow.source.type": book ? "NOTEBOOK" : "LOCAL",
         ...(book ? { "anneal.session_id": book.sessionId } : {}),
         ...(process.env.ANNEAL_EXECUTION_ID ? { "anneal.execution_id": process.env.ANNEAL_EXECUTION_ID } : {}),
+        ...(amend ? {} : { "anneal.run_index": String(count++) }),
         ...tags,
       },
     });
-    if (id) this.#journal.append({ kind: "status", status: "RUNNING" });
-    this.#ready = this.#capture();
+    if (id && !amend) this.#journal.append({ kind: "status", status: "RUNNING" });
+    this.#ready = amend ? Promise.resolve() : this.#capture();
     this.#shipper = new Shipper(this.#journal);
     this.#timer = setInterval(() => void this.#sample(), sampleInterval);
     this.#timer.unref();
+    if (amend) clearInterval(this.#timer);
   }
 
   /** Settings; each is written once. Anything but text is written as JSON. */
@@ -157,9 +181,9 @@ export class Run {
     if (active === this) active = undefined;
     clearInterval(this.#timer);
     await this.#ready;
-    await this.#sample();
+    if (!this.#amend) await this.#sample();
     this.#logNotebook();
-    this.#journal.append({ kind: "status", status, endTime: Date.now() });
+    if (!this.#amend) this.#journal.append({ kind: "status", status, endTime: Date.now() });
     this.#journal.flush();
     const sent = await this.#shipper.drain(endPatience);
     this.#shipper.stop();
@@ -228,4 +252,19 @@ export class Run {
     writeFileSync(file, content);
     this.#journal.append({ kind: "artifact", path, file });
   }
+}
+
+/**
+ * Wait until everything of an ended run is at the tracker.
+ * @throws TrackerError when it does not get there
+ */
+export async function waitForRun(id: string): Promise<void> {
+  if (!Journal.exists(id)) return;
+  const journal = new Journal(id);
+  const shipper = new Shipper(journal);
+  const sent = await shipper.drain(endPatience);
+  shipper.stop();
+  journal.close();
+  if (!sent) throw new TrackerError(`Run ${id} is not at the tracker yet: ${shipper.problem}`, "UNREACHABLE", true);
+  Journal.remove(id);
 }

@@ -193,7 +193,9 @@ export function runStore(db: Database): RunStore {
         .get(experiment.id, run.clientId);
       if (known) return { data: dataOf(known.run_id), created: false };
     }
-    const id = randomUUID().replaceAll("-", "");
+    // A client that names its runs itself knows them also while no server answers.
+    const own = /^[0-9a-f]{32}$/.exec(run.clientId ?? "")?.[0];
+    const id = own ?? randomUUID().replaceAll("-", "");
     const row = db
       .prepare<{ seq: number }>(
         `INSERT INTO runs (run_id, experiment_id, name, user_id, status, start_time, artifact_uri, client_id)

@@ -1,0 +1,113 @@
+// Installs what is missing and builds what is stale, a line of progress each. Plain JavaScript without packages: it
+// runs before there are any.
+import { execFileSync, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+export const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+
+const path = (...parts) => join(root, ...parts);
+
+/** What is built, from what, and how. */
+const targets = [
+  {
+    name: "the library, kernel and servers",
+    sources: ["src", "kernel", "tracker", "server", "tests", "bench", "tsconfig.json"],
+    skip: ["tracker/ui", "server/lab", "tests/reference"],
+    command: ["node_modules/typescript/bin/tsc"],
+    made: "dist/server/cli.js",
+  },
+  {
+    name: "JupyterLab",
+    sources: ["server/lab"],
+    command: ["server/lab/build.js"],
+    made: "dist/server/lab/build.json",
+  },
+  {
+    name: "the tracker's pages",
+    sources: ["tracker/ui"],
+    command: ["node_modules/vite/bin/vite.js", "build", "tracker/ui", "--logLevel", "warn"],
+    made: "dist/tracker/ui/index.html",
+  },
+];
+
+/** Install the packages that package-lock.json names, unless they are there. */
+export function install() {
+  const [major] = process.versions.node.split(".").map(Number);
+  if (major < 20) fail(`Anneal needs Node.js 20 or newer; this is ${process.version}.`);
+  const digest = hashFiles(["package.json", "package-lock.json"]);
+  const stamp = path("node_modules/.anneal-installed");
+  if (existsSync(stamp) && readFileSync(stamp, "utf8") === digest) return;
+  step("Installing packages (once, about a minute)", () => {
+    // Install scripts stay off: every native part comes as a binary inside its package.
+    run("npm", ["ci", "--no-fund", "--no-audit", "--loglevel=error"]);
+  });
+  fetchCudaProvider();
+  writeFileSync(stamp, digest);
+}
+
+/** A machine with an NVIDIA card and a network gets ONNX Runtime's CUDA provider; without either all works, on the CPU. */
+function fetchCudaProvider() {
+  const card = spawnSync("nvidia-smi", ["-L"], { encoding: "utf8", timeout: 5000 });
+  if (process.platform !== "linux" || card.status !== 0) return;
+  step("Fetching ONNX Runtime's CUDA provider for the NVIDIA card", () => {
+    const script = path("node_modules/onnxruntime-node/script/install.js");
+    const result = spawnSync(process.execPath, [script, "--onnxruntime-node-install=cuda12"], {
+      cwd: path("node_modules/onnxruntime-node"),
+      encoding: "utf8",
+      timeout: 600_000,
+    });
+    if (result.status !== 0) process.stdout.write(" (not reached: going on without it)");
+  });
+}
+
+/** Build each target whose sources changed since it was built. */
+export function build({ force = false } = {}) {
+  for (const { name, sources, skip = [], command, made } of targets) {
+    const digest = hashFiles(sources, skip);
+    const stamp = path("dist", `.built-${command[0].split("/").at(-1)}-${sources[0].replaceAll("/", "-")}`);
+    const fresh = existsSync(path(made)) && existsSync(stamp) && readFileSync(stamp, "utf8") === digest;
+    if (fresh && !force) continue;
+    step(`Building ${name}`, () => run(process.execPath, command));
+    mkdirSync(dirname(stamp), { recursive: true });
+    writeFileSync(stamp, digest);
+  }
+}
+
+function step(title, work) {
+  const start = Date.now();
+  process.stdout.write(`  ${title} …`);
+  work();
+  process.stdout.write(` ${((Date.now() - start) / 1000).toFixed(1)} s\n`);
+}
+
+function run(command, args) {
+  const windows = process.platform === "win32" && command === "npm";
+  try {
+    execFileSync(windows ? "npm.cmd" : command, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"], shell: windows });
+  } catch (error) {
+    process.stdout.write("\n");
+    fail(`${error.stdout ?? ""}${error.stderr ?? ""}\n${command} ${args.join(" ")} failed.`);
+  }
+}
+
+export function fail(message) {
+  process.stderr.write(`${message.trim()}\n`);
+  process.exit(1);
+}
+
+/** SHA-256 over names, sizes and times: a change is seen without reading every file. */
+function hashFiles(sources, skip = []) {
+  const hash = createHash("sha256");
+  const visit = (name) => {
+    if (skip.includes(name) || name.endsWith("node_modules")) return;
+    const facts = statSync(path(name), { throwIfNoEntry: false });
+    if (!facts) return;
+    if (facts.isDirectory()) for (const entry of readdirSync(path(name)).sort()) visit(`${name}/${entry}`);
+    else hash.update(`${name} ${facts.size} ${facts.mtimeMs}\n`);
+  };
+  sources.forEach(visit);
+  return hash.digest("hex");
+}

@@ -1,0 +1,12 @@
+// npm start: install what is missing, build what is stale, open the studio.
+import { spawn } from "node:child_process";
+import { build, install, root } from "./prepare.js";
+
+install();
+build();
+const studio = spawn(process.execPath, [`${root}/dist/server/cli.js`, "start", ...process.argv.slice(2)], {
+  stdio: "inherit",
+});
+// Ctrl-C reaches the studio by itself; this process stays until it has shut down.
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => signal === "SIGTERM" && studio.kill(signal));
+studio.on("exit", (code) => process.exit(code ?? 1));

@@ -1,0 +1,155 @@
+#!/usr/bin/env node
+import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { installKernelSpec } from "../kernel/spec.ts";
+import { UsageError } from "./errors.ts";
+import { rerun, showReport } from "./rerun.ts";
+import { reportTo, runNotebook } from "./run.ts";
+import { type Studio, startStudio } from "./studio.ts";
+
+const help = `anneal: TypeScript notebooks that train
+
+  anneal start                    open the studio: JupyterLab, kernel and tracker
+      --port 8888  --host 127.0.0.1  --data .anneal  --root .  --no-browser
+  anneal tracker                  the tracker alone
+      --port 5000  --host 127.0.0.1  --data .anneal
+  anneal run <notebook>           execute a notebook without a browser
+      --output <file>  --data .anneal
+  anneal rerun <run id>           do a recorded run again and compare every metric; exits with 1 if one differs
+      --data .anneal
+  anneal install                  let another Jupyter find the kernel
+      --prefix <folder>
+  anneal --version, anneal --help
+`;
+
+const flags = {
+  port: { type: "string" },
+  host: { type: "string", default: "127.0.0.1" },
+  data: { type: "string", default: process.env.ANNEAL_DATA ?? ".anneal" },
+  root: { type: "string", default: "." },
+  output: { type: "string", short: "o" },
+  prefix: { type: "string" },
+  browser: { type: "boolean", default: true },
+  version: { type: "boolean", default: false },
+  help: { type: "boolean", short: "h", default: false },
+} as const;
+
+function parse() {
+  try {
+    return parseArgs({ options: flags, allowPositionals: true, allowNegative: true });
+  } catch (error) {
+    throw new UsageError(`${(error as Error).message.split("\n")[0]} \`anneal --help\` lists what there is.`);
+  }
+}
+
+async function main(): Promise<number> {
+  const { values, positionals } = parse();
+  if (values.version) {
+    const manifest = new URL("../../package.json", import.meta.url);
+    process.stdout.write(`${JSON.parse(readFileSync(manifest, "utf8")).version}\n`);
+    return 0;
+  }
+  const [command = values.help ? "help" : "start", argument, ...more] = positionals;
+  if (more.length > 0) throw new UsageError(`One argument is enough: ${[argument, ...more].join(" ")}`);
+  switch (command) {
+    case "start":
+    case "tracker":
+      return serve(command === "tracker", values);
+    case "run": {
+      if (!argument) throw new UsageError("Which notebook? anneal run <notebook>");
+      const { output, runs, error } = await runNotebook(argument, {
+        dataDir: values.data,
+        ...(values.output ? { output: values.output } : {}),
+        signal: interruption(),
+        listener: reportTo(process.stderr),
+      });
+      process.stdout.write(`\nWritten: ${output}\n`);
+      for (const run of runs) process.stdout.write(`Run ${run.id}  ${run.status.toLowerCase()}  ${run.name}\n`);
+      if (!error) return 0;
+      process.stderr.write(
+        `\nCell ${error.cell} stopped with ${error.name}: ${error.value}\n${error.traceback.join("\n")}\n`,
+      );
+      return 1;
+    }
+    case "rerun": {
+      if (!argument) throw new UsageError("Which run? anneal rerun <run id>");
+      const report = await rerun(argument, {
+        dataDir: values.data,
+        signal: interruption(),
+        listener: reportTo(process.stderr),
+      });
+      process.stdout.write(`\n${showReport(report)}\n`);
+      return report.same ? 0 : 1;
+    }
+    case "install": {
+      const folder = installKernelSpec(values.prefix ?? join(homedir(), ".local"));
+      process.stdout.write(`The kernel "TypeScript (Anneal)" is installed in ${folder}\n`);
+      return 0;
+    }
+    case "help":
+      process.stdout.write(help);
+      return 0;
+    default:
+      throw new UsageError(`There is no command ${command}.\n\n${help}`);
+  }
+}
+
+async function serve(
+  trackerOnly: boolean,
+  values: { port?: string; host: string; data: string; root: string; browser: boolean },
+): Promise<number> {
+  const port = Number(values.port ?? (trackerOnly ? 5000 : 8888));
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) {
+    throw new UsageError(`--port must be a number from 0 to 65535, not ${values.port}.`);
+  }
+  const studio = await startStudio({ root: values.root, dataDir: values.data, host: values.host, port, trackerOnly });
+  const page = `${studio.url}${trackerOnly ? "/tracker/" : "/lab"}?token=${studio.token}`;
+  process.stdout.write(`\n  Anneal is up: ${page}\n  Stop it with Ctrl-C.\n\n`);
+  if (values.browser && !trackerOnly) openBrowser(page);
+  return new Promise((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+      process.once(signal, () => void stop(studio).then(() => resolve(0)));
+    }
+  });
+}
+
+async function stop(studio: Studio): Promise<void> {
+  process.stdout.write("\n  Stopping: kernels are shut down, everything logged is stored.\n");
+  await studio.close();
+}
+
+/** Open a page where there is a desktop to show it on. */
+function openBrowser(url: string): void {
+  const { platform, env } = process;
+  if (platform === "linux" && !env.DISPLAY && !env.WAYLAND_DISPLAY) return;
+  const [command, ...args] =
+    platform === "darwin" ? ["open", url] : platform === "win32" ? ["cmd", "/c", "start", "", url] : ["xdg-open", url];
+  const child = spawn(command, args, { stdio: "ignore", detached: true });
+  child.on("error", () => undefined); // The address stands on the screen all the same.
+  child.unref();
+}
+
+/** The first Ctrl-C interrupts the cell that runs, so that its training is saved; the second ends the process. */
+function interruption(): AbortSignal {
+  const controller = new AbortController();
+  process.once("SIGINT", () => {
+    process.stderr.write("\nInterrupting: training stops after this step. Ctrl-C again ends at once.\n");
+    controller.abort();
+    process.once("SIGINT", () => process.exit(130));
+  });
+  return controller.signal;
+}
+
+main().then(
+  (code) => process.exit(code),
+  (error: unknown) => {
+    const expected = error instanceof UsageError || (error instanceof Error && error.name === "TrackerError");
+    process.stderr.write(
+      `${expected ? (error as Error).message : error instanceof Error ? error.stack : String(error)}\n`,
+    );
+    process.exit(2);
+  },
+);

@@ -1,0 +1,265 @@
+import { type Dirent, existsSync } from "node:fs";
+import { cp, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { basename, dirname, extname, join, relative, resolve, sep } from "node:path";
+import type { FastifyInstance } from "fastify";
+import { HttpError } from "./errors.ts";
+
+/** A file, notebook or folder, as Jupyter's contents API describes it. */
+interface ContentsModel {
+  name: string;
+  path: string;
+  type: "file" | "notebook" | "directory";
+  created: string;
+  last_modified: string;
+  mimetype: string | null;
+  content: unknown;
+  format: "json" | "text" | "base64" | null;
+  writable: boolean;
+  size: number | null;
+}
+
+interface SaveBody {
+  type?: string;
+  format?: string;
+  content?: unknown;
+  chunk?: number;
+  ext?: string;
+  copy_from?: string;
+  path?: string;
+}
+
+const textTypes: Record<string, string> = {
+  ".ts": "text/typescript",
+  ".tsx": "text/typescript",
+  ".js": "text/javascript",
+  ".json": "application/json",
+  ".jsonl": "application/x-ndjson",
+  ".md": "text/markdown",
+  ".html": "text/html",
+  ".css": "text/css",
+  ".csv": "text/csv",
+  ".svg": "image/svg+xml",
+  ".png": "image/png",
+  ".jpg": "image/jpeg",
+  ".pdf": "application/pdf",
+};
+
+const checkpointFolder = ".ipynb_checkpoints";
+
+/** Jupyter's contents API over one folder; nothing outside of it can be reached. */
+export function contentsRoutes(app: FastifyInstance, root: string): void {
+  const base = "/api/contents";
+  const pathOf = (request: { params: unknown }) => decodePath((request.params as { "*"?: string })["*"] ?? "");
+
+  for (const url of [base, `${base}/*`]) {
+    app.get(url, async (request) => {
+      const { content = "1", type, format, hash } = request.query as Record<string, string>;
+      void hash;
+      const path = pathOf(request);
+      const checkpoints = /^(.*)\/checkpoints$/.exec(path);
+      if (checkpoints) return listCheckpoints(root, checkpoints[1]);
+      return describe(root, path, content !== "0", type, format);
+    });
+    app.post(url, async (request, reply) => {
+      const path = pathOf(request);
+      const body = (request.body ?? {}) as SaveBody;
+      const checkpoint = /^(.*)\/checkpoints(?:\/(.+))?$/.exec(path);
+      if (checkpoint) {
+        const [, file, id] = checkpoint;
+        if (id) {
+          await cp(checkpointPath(root, file), inside(root, file));
+          return reply.code(204).send();
+        }
+        return reply.code(201).send(await createCheckpoint(root, file));
+      }
+      return reply.code(201).send(await create(root, path, body));
+    });
+    app.put(url, async (request, reply) => {
+      const path = pathOf(request);
+      const existed = existsSync(inside(root, path));
+      const model = await save(root, path, (request.body ?? {}) as SaveBody);
+      return reply.code(existed ? 200 : 201).send(model);
+    });
+    app.patch(url, async (request) => {
+      const to = decodePath(((request.body ?? {}) as SaveBody).path ?? "");
+      const [from, target] = [inside(root, pathOf(request)), inside(root, to)];
+      if (existsSync(target)) throw new HttpError(409, `There is a file ${to} already.`);
+      await mkdir(dirname(target), { recursive: true });
+      await rename(from, target);
+      return describe(root, to, false);
+    });
+    app.delete(url, async (request, reply) => {
+      const path = pathOf(request);
+      if (/\/checkpoints\//.test(path)) return reply.code(204).send();
+      const target = inside(root, path);
+      if (target === resolve(root)) throw new HttpError(400, "The studio's own folder is not deleted from here.");
+      await rm(target, { recursive: true });
+      return reply.code(204).send();
+    });
+  }
+}
+
+function decodePath(path: string): string {
+  return path.replace(/^\/+|\/+$/g, "");
+}
+
+/** The absolute path of one inside the root. */
+function inside(root: string, path: string): string {
+  const target = resolve(root, path);
+  const within = relative(root, target);
+  if (within.startsWith("..") || resolve(within) === within || path.includes("\0")) {
+    throw new HttpError(404, `${path} is outside of the studio's folder.`);
+  }
+  return target;
+}
+
+async function describe(
+  root: string,
+  path: string,
+  withContent: boolean,
+  type?: string,
+  format?: string,
+): Promise<ContentsModel> {
+  const target = inside(root, path);
+  const facts = await stat(target).catch(() => {
+    throw new HttpError(404, `There is no ${path || "such folder"}.`);
+  });
+  const kind = facts.isDirectory() ? "directory" : type === "file" || !path.endsWith(".ipynb") ? "file" : "notebook";
+  if (type === "directory" && kind !== "directory") throw new HttpError(400, `${path} is not a folder.`);
+  const model: ContentsModel = {
+    name: path === "" ? "" : basename(target),
+    path,
+    type: kind,
+    created: facts.birthtime.toISOString(),
+    last_modified: facts.mtime.toISOString(),
+    mimetype: null,
+    content: null,
+    format: null,
+    writable: true,
+    size: kind === "directory" ? null : facts.size,
+  };
+  if (!withContent) return model;
+  if (kind === "directory") return { ...model, content: await list(root, path), format: "json" };
+  const bytes = await readFile(target);
+  if (kind === "notebook") return { ...model, content: parseNotebook(bytes.toString("utf8"), path), format: "json" };
+  const text = format === "base64" ? undefined : asText(bytes);
+  if (text === undefined && format === "text") throw new HttpError(400, `${path} is not text in UTF-8.`);
+  const mimetype =
+    textTypes[extname(path).toLowerCase()] ?? (text === undefined ? "application/octet-stream" : "text/plain");
+  return text === undefined
+    ? { ...model, content: bytes.toString("base64"), format: "base64", mimetype }
+    : { ...model, content: text, format: "text", mimetype };
+}
+
+async function list(root: string, path: string): Promise<ContentsModel[]> {
+  const entries: Dirent[] = await readdir(inside(root, path), { withFileTypes: true });
+  const shown = entries.filter(({ name }) => !name.startsWith(".") && name !== "node_modules");
+  // What vanishes between the listing and the look at it is simply not there.
+  const models = await Promise.all(
+    shown.map(({ name }) => describe(root, path === "" ? name : `${path}/${name}`, false).catch(() => undefined)),
+  );
+  return models.filter((model) => model !== undefined);
+}
+
+function parseNotebook(text: string, path: string): unknown {
+  if (text.trim() === "") return { cells: [], metadata: {}, nbformat: 4, nbformat_minor: 5 };
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new HttpError(400, `${path} is no notebook: ${(error as Error).message}`);
+  }
+}
+
+function asText(bytes: Buffer): string | undefined {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+async function save(root: string, path: string, body: SaveBody): Promise<ContentsModel> {
+  const target = inside(root, path);
+  if (body.type === "directory") {
+    await mkdir(target, { recursive: true });
+    return describe(root, path, false);
+  }
+  await mkdir(dirname(target), { recursive: true });
+  const bytes = encode(body, path);
+  if (body.chunk !== undefined && body.chunk !== 1) {
+    await writeFile(target, bytes, { flag: "a" });
+  } else if (body.chunk === 1) {
+    await writeFile(target, bytes);
+  } else {
+    await replaceFile(target, bytes);
+  }
+  return describe(root, path, false);
+}
+
+function encode({ content, format, type }: SaveBody, path: string): Buffer {
+  if (type === "notebook") return Buffer.from(`${JSON.stringify(content, null, 1)}\n`);
+  if (format === "base64") return Buffer.from(String(content ?? ""), "base64");
+  if (format === "json") return Buffer.from(JSON.stringify(content));
+  if (typeof content !== "string" && content !== undefined && content !== null) {
+    throw new HttpError(400, `The content of ${path} should be text.`);
+  }
+  return Buffer.from(content ?? "");
+}
+
+/** A file is there with the old content or the new, never with half of it. */
+async function replaceFile(target: string, bytes: Uint8Array): Promise<void> {
+  const partial = join(dirname(target), `.${basename(target)}.partial-${process.pid}`);
+  const file = await open(partial, "w");
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(partial, target);
+}
+
+async function create(root: string, folder: string, body: SaveBody): Promise<ContentsModel> {
+  if (body.copy_from) {
+    const from = decodePath(body.copy_from);
+    const ending = extname(from);
+    const path = await freeName(root, folder, `${basename(from, ending)}-Copy`, ending);
+    await cp(inside(root, from), inside(root, path), { recursive: true });
+    return describe(root, path, false);
+  }
+  if (body.type === "directory") {
+    const path = await freeName(root, folder, "Untitled Folder", "");
+    await mkdir(inside(root, path), { recursive: true });
+    return describe(root, path, false);
+  }
+  const ending = body.ext ?? (body.type === "notebook" ? ".ipynb" : ".txt");
+  const path = await freeName(root, folder, body.type === "notebook" ? "Untitled" : "untitled", ending);
+  const empty = { cells: [], metadata: {}, nbformat: 4, nbformat_minor: 5 };
+  const content = ending === ".ipynb" ? { type: "notebook", content: empty } : { type: "file", content: "" };
+  return save(root, path, content);
+}
+
+async function freeName(root: string, folder: string, stem: string, ending: string): Promise<string> {
+  for (let i = 0; ; i++) {
+    const name = `${stem}${i === 0 ? "" : i}${ending}`;
+    const path = folder === "" ? name : `${folder}/${name}`;
+    if (!existsSync(inside(root, path))) return path;
+  }
+}
+
+function checkpointPath(root: string, path: string): string {
+  const target = inside(root, path);
+  return join(dirname(target), checkpointFolder, basename(target).split(sep).join("-"));
+}
+
+async function createCheckpoint(root: string, path: string) {
+  const target = checkpointPath(root, path);
+  await mkdir(dirname(target), { recursive: true });
+  await cp(inside(root, path), target);
+  return { id: "checkpoint", last_modified: (await stat(target)).mtime.toISOString() };
+}
+
+async function listCheckpoints(root: string, path: string) {
+  const facts = await stat(checkpointPath(root, path)).catch(() => undefined);
+  return facts ? [{ id: "checkpoint", last_modified: facts.mtime.toISOString() }] : [];
+}

@@ -1,0 +1,180 @@
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import { KernelClient } from "../kernel/client.ts";
+import type { Message } from "../kernel/wire.ts";
+import { UsageError } from "./errors.ts";
+
+/** A cell of a notebook file (nbformat 4). */
+export interface Cell {
+  cell_type: "code" | "markdown" | "raw";
+  id?: string;
+  source: string | string[];
+  metadata: Record<string, unknown>;
+  execution_count?: number | null;
+  outputs?: Output[];
+}
+
+/** An output of a cell (nbformat 4). */
+export type Output = { output_type: string } & Record<string, unknown>;
+
+/** A notebook file (nbformat 4). */
+export interface NotebookFile {
+  cells: Cell[];
+  metadata: Record<string, unknown>;
+  nbformat: number;
+  nbformat_minor: number;
+}
+
+/** What is told while a notebook runs. */
+export interface ExecutionListener {
+  /** A code cell begins, counted from 1. */
+  onCell?(index: number, total: number, source: string): void;
+  onOutput?(output: Output): void;
+}
+
+/** How a notebook ended. */
+export interface Execution {
+  notebook: NotebookFile;
+  /** The error that stopped it, if one did. */
+  error?: { cell: number; name: string; value: string; traceback: string[] };
+}
+
+export const sourceOf = ({ source }: Cell): string => (Array.isArray(source) ? source.join("") : source);
+
+/** @throws UsageError when the file is missing or no notebook */
+export async function readNotebook(path: string): Promise<NotebookFile> {
+  const text = await readFile(path, "utf8").catch(() => {
+    throw new UsageError(`There is no notebook ${path}.`);
+  });
+  return parseNotebook(text, path);
+}
+
+/** @throws UsageError when the text is no notebook of format 4 */
+export function parseNotebook(text: string, name: string): NotebookFile {
+  let file: NotebookFile;
+  try {
+    file = JSON.parse(text) as NotebookFile;
+  } catch (error) {
+    throw new UsageError(`${name} is no notebook: ${(error as Error).message}`);
+  }
+  if (file.nbformat !== 4 || !Array.isArray(file.cells)) throw new UsageError(`${name} is no notebook of format 4.`);
+  return file;
+}
+
+/**
+ * Run a notebook's cells in order in a fresh kernel, up to the first error.
+ * @param path the notebook's path: imports, the working folder and the runs' names follow it
+ */
+export async function executeNotebook(
+  notebook: NotebookFile,
+  path: string,
+  options: { cwd: string; env: Record<string, string>; listener?: ExecutionListener; signal?: AbortSignal },
+): Promise<Execution> {
+  const { cwd, env, listener, signal } = options;
+  const client = await KernelClient.start({ cwd, env, notebookPath: resolve(path) });
+  const interrupt = () => void client.interrupt();
+  signal?.addEventListener("abort", interrupt);
+  try {
+    const result: NotebookFile = structuredClone(notebook);
+    const code = result.cells.filter((cell) => cell.cell_type === "code");
+    for (const cell of code) Object.assign(cell, { outputs: [], execution_count: null });
+    const displays = new Map<string, Output[]>();
+    for (const [i, cell] of code.entries()) {
+      const source = sourceOf(cell);
+      if (source.trim() === "") continue;
+      listener?.onCell?.(i + 1, code.length, source);
+      const collector = new OutputCollector(cell, displays, listener);
+      const reply = await client.execute(source, {
+        onOutput: (message) => collector.take(message),
+        ...(cell.id ? { cellId: cell.id } : {}),
+      });
+      cell.execution_count = (reply.content.execution_count as number | undefined) ?? null;
+      if (reply.content.status !== "ok") {
+        const { ename = "Aborted", evalue = "", traceback = [] } = reply.content as Record<string, never>;
+        return { notebook: result, error: { cell: i + 1, name: ename, value: evalue, traceback } };
+      }
+    }
+    return { notebook: result };
+  } finally {
+    signal?.removeEventListener("abort", interrupt);
+    await client.shutdown();
+  }
+}
+
+/** Turns a kernel's messages into a cell's outputs, as a front-end does. */
+class OutputCollector {
+  readonly #outputs: Output[];
+  readonly #displays: Map<string, Output[]>;
+  readonly #listener: ExecutionListener | undefined;
+  #clearNext = false;
+
+  constructor(cell: Cell, displays: Map<string, Output[]>, listener: ExecutionListener | undefined) {
+    this.#outputs = cell.outputs ?? [];
+    cell.outputs = this.#outputs;
+    this.#displays = displays;
+    this.#listener = listener;
+  }
+
+  take({ header, content }: Message): void {
+    switch (header.msg_type) {
+      case "stream":
+        this.#stream(String(content.name), String(content.text));
+        return;
+      case "display_data":
+      case "execute_result":
+        this.#display(header.msg_type, content);
+        return;
+      case "update_display_data":
+        this.#update(content);
+        return;
+      case "error":
+        this.#add({
+          output_type: "error",
+          ename: content.ename,
+          evalue: content.evalue,
+          traceback: content.traceback,
+        });
+        return;
+      case "clear_output":
+        if (content.wait === true) this.#clearNext = true;
+        else this.#outputs.length = 0;
+    }
+  }
+
+  #stream(name: string, text: string): void {
+    const last = this.#clearNext ? undefined : this.#outputs.at(-1);
+    if (last?.output_type === "stream" && last.name === name) {
+      last.text = `${last.text}${text}`;
+      this.#listener?.onOutput?.({ output_type: "stream", name, text });
+      return;
+    }
+    this.#add({ output_type: "stream", name, text });
+  }
+
+  #display(type: "display_data" | "execute_result", content: Record<string, unknown>): void {
+    const { data, metadata = {}, execution_count } = content;
+    const output: Output = { output_type: type, data, metadata };
+    if (type === "execute_result") output.execution_count = execution_count;
+    const id = (content.transient as { display_id?: string } | undefined)?.display_id;
+    if (id !== undefined) this.#displays.set(id, [...(this.#displays.get(id) ?? []), output]);
+    this.#add(output);
+  }
+
+  #update(content: Record<string, unknown>): void {
+    const id = (content.transient as { display_id?: string } | undefined)?.display_id ?? "";
+    for (const output of this.#displays.get(id) ?? []) {
+      output.data = content.data;
+      output.metadata = content.metadata ?? {};
+      this.#listener?.onOutput?.(output);
+    }
+  }
+
+  #add(output: Output): void {
+    if (this.#clearNext) {
+      this.#outputs.length = 0;
+      this.#clearNext = false;
+    }
+    this.#outputs.push(output);
+    this.#listener?.onOutput?.(output);
+  }
+}

@@ -1,0 +1,35 @@
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+/** What a running studio leaves in its data folder, so that others find it. */
+export interface Lodger {
+  url: string;
+  token: string;
+  pid: number;
+}
+
+const fileOf = (dataDir: string) => join(dataDir, "studio.json");
+
+/** The studio that runs on a data folder, if one does and answers. */
+export async function findLodger(dataDir: string): Promise<Lodger | undefined> {
+  if (!existsSync(fileOf(dataDir))) return undefined;
+  try {
+    const lodger = JSON.parse(readFileSync(fileOf(dataDir), "utf8")) as Lodger;
+    process.kill(lodger.pid, 0);
+    const response = await fetch(`${lodger.url}/health`, { signal: AbortSignal.timeout(2000) });
+    return response.ok ? lodger : undefined;
+  } catch {
+    return undefined; // Left by one that was killed: its process is gone, or another program's now.
+  }
+}
+
+/** Make a studio known; the function given back takes that back. */
+export function moveIn(dataDir: string, lodger: Lodger): () => void {
+  mkdirSync(dataDir, { recursive: true });
+  writeFileSync(fileOf(dataDir), JSON.stringify(lodger), { mode: 0o600 });
+  return () => {
+    // Only our own note: a studio that started after us has written another.
+    const current = existsSync(fileOf(dataDir)) && (JSON.parse(readFileSync(fileOf(dataDir), "utf8")) as Lodger);
+    if (current && current.pid === lodger.pid) rmSync(fileOf(dataDir), { force: true });
+  };
+}

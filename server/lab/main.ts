@@ -1,0 +1,46 @@
+// The studio's front-end: JupyterLab, composed in the browser from its npm packages.
+import "./studio.css";
+import { type JupyterFrontEndPlugin, JupyterLab } from "@jupyterlab/application";
+import { JupyterPluginRegistry } from "@jupyterlab/coreutils";
+import type { IRenderMime } from "@jupyterlab/rendermime-interfaces";
+import { IConnectionStatus, IServiceManager } from "@jupyterlab/services";
+import { extensions, mimeExtensions } from "./extensions";
+import runs from "./runs";
+
+/** Would ask jupyter.org for news at each start, or is no part of a studio with one kernel. */
+const left = ["@jupyterlab/apputils-extension:announcements", "@jupyterlab/application-extension:logo"];
+
+type Plugin = JupyterFrontEndPlugin<unknown>;
+
+async function main(): Promise<void> {
+  const plugins = [...extensions.map((module) => module.default as unknown as Plugin | Plugin[]), runs as Plugin]
+    .flat()
+    .filter(({ id }) => !left.includes(id));
+  const pluginRegistry = new JupyterPluginRegistry();
+  pluginRegistry.registerPlugins(plugins);
+  const connectionStatus = (await pluginRegistry.resolveOptionalService(IConnectionStatus)) ?? undefined;
+  const serviceManager = await pluginRegistry.resolveRequiredService(IServiceManager);
+  const lab = new JupyterLab({
+    pluginRegistry,
+    serviceManager,
+    mimeExtensions: mimeExtensions as unknown as IRenderMime.IExtensionModule[],
+    connectionStatus,
+    disabled: { matches: left, patterns: [] },
+    deferred: { matches: [], patterns: [] },
+    availablePlugins: plugins.map(({ id, description, autoStart }) => ({
+      id,
+      description: description ?? "",
+      requires: [],
+      optional: [],
+      provides: null,
+      autoStart,
+      enabled: true,
+      extension: id.split(":")[0],
+    })),
+  });
+  await lab.start({ ignorePlugins: [], bubblingKeydown: true });
+  await lab.restored;
+  document.body.dataset.ready = "true";
+}
+
+void main();

@@ -1,0 +1,219 @@
+import { randomUUID } from "node:crypto";
+import { mkdir, writeFile } from "node:fs/promises";
+import { cpus } from "node:os";
+import { basename, join, resolve } from "node:path";
+import { type TrackerClient, TrackerError } from "../src/track/client.ts";
+import { UsageError } from "./errors.ts";
+import { type ExecutionListener, executeNotebook, parseNotebook } from "./execute.ts";
+import { folderOf, runsOf, type TrackedRun, tagOf, withTracker } from "./run.ts";
+
+interface Point {
+  step: number;
+  value: number;
+}
+
+/** How one metric of the new run stands against the old. */
+export interface MetricComparison {
+  key: string;
+  /** Points of the recorded run, and of the new one. */
+  points: [number, number];
+  /** Points that are not the same to the last bit. */
+  different: number;
+  /** The first point that differs. */
+  first?: { step: number; recorded: number; rerun: number };
+  /** Largest difference, relative to the recorded value. */
+  largest: number;
+}
+
+/** What differs in the environment. */
+export interface EnvironmentDifference {
+  what: string;
+  recorded: string;
+  now: string;
+}
+
+/** The report of {@link rerun}. */
+export interface RerunReport {
+  runId: string;
+  rerunId: string | undefined;
+  metrics: MetricComparison[];
+  environment: EnvironmentDifference[];
+  /** Every metric has the same points with the same bits. */
+  same: boolean;
+  /** The error that stopped the notebook, if one did. */
+  error?: string;
+}
+
+/** Metrics of time and load: they differ between any two executions and say nothing about the result. */
+const isMeasurement = (key: string) => key.startsWith("system/");
+
+/**
+ * Do a recorded run again in a fresh kernel, from the cells, settings and data that the run recorded, and compare every
+ * metric to the last bit. Nothing is registered by it.
+ * @throws UsageError when there is no such run, or it recorded no notebook
+ */
+export async function rerun(
+  runId: string,
+  options: { dataDir: string; listener?: ExecutionListener; signal?: AbortSignal },
+): Promise<RerunReport> {
+  const dataDir = resolve(options.dataDir);
+  return withTracker(dataDir, async (client) => {
+    const recorded = await findRun(client, runId);
+    const text = await client.downloadArtifact(runId, "notebook.ipynb").catch(() => {
+      throw new UsageError(`Run ${runId} recorded no notebook: it was made by a script. Run the script again instead.`);
+    });
+    const notebook = parseNotebook(new TextDecoder().decode(text), `the notebook of run ${runId}`);
+    const source = tagOf(recorded, "mlflow.source.name") ?? "notebook.ipynb";
+    const cwd = folderOf(recorded) ?? process.cwd();
+    const executionId = randomUUID();
+    const execution = await executeNotebook(notebook, join(cwd, basename(source)), {
+      cwd,
+      env: { ANNEAL_DATA: dataDir, ANNEAL_EXECUTION_ID: executionId, ANNEAL_RERUN_OF: runId },
+      ...(options.listener ? { listener: options.listener } : {}),
+      ...(options.signal ? { signal: options.signal } : {}),
+    });
+    const runs = await runsOf(client, executionId);
+    const index = tagOf(recorded, "anneal.run_index");
+    const again = runs.find((run) => tagOf(run, "anneal.run_index") === index);
+    const metrics = again ? await compareMetrics(client, runId, again.info.run_id) : [];
+    const complete = again !== undefined && execution.error === undefined;
+    const report: RerunReport = {
+      runId,
+      rerunId: again?.info.run_id,
+      metrics,
+      environment: again ? compareEnvironments(recorded, again) : [],
+      same: complete && metrics.length > 0 && metrics.every(({ different }) => different === 0),
+      ...(execution.error
+        ? { error: `cell ${execution.error.cell}: ${execution.error.name}: ${execution.error.value}` }
+        : {}),
+    };
+    await keepReport(dataDir, report);
+    return report;
+  });
+}
+
+async function findRun(client: TrackerClient, runId: string): Promise<TrackedRun> {
+  try {
+    return (await client.call<{ run: TrackedRun }>("GET", "runs/get", { run_id: runId })).run;
+  } catch (error) {
+    if (error instanceof TrackerError && error.code === "RESOURCE_DOES_NOT_EXIST") {
+      throw new UsageError(
+        `There is no run ${runId} in this data folder. Its id stands on the run's page in the tracker.`,
+      );
+    }
+    throw error;
+  }
+}
+
+async function compareMetrics(client: TrackerClient, recorded: string, again: string): Promise<MetricComparison[]> {
+  const keys = new Set([...(await metricKeys(client, recorded)), ...(await metricKeys(client, again))]);
+  const result: MetricComparison[] = [];
+  for (const key of [...keys].filter((name) => !isMeasurement(name)).sort()) {
+    result.push(comparePoints(key, await history(client, recorded, key), await history(client, again, key)));
+  }
+  return result;
+}
+
+/** Compare two histories point by point, in order of step and time. */
+export function comparePoints(key: string, recorded: readonly Point[], rerun: readonly Point[]): MetricComparison {
+  const result: MetricComparison = { key, points: [recorded.length, rerun.length], different: 0, largest: 0 };
+  for (let i = 0; i < Math.max(recorded.length, rerun.length); i++) {
+    const [a, b] = [recorded[i], rerun[i]];
+    if (a && b && a.step === b.step && Object.is(a.value, b.value)) continue;
+    result.different++;
+    if (!a || !b) continue;
+    result.first ??= { step: a.step, recorded: a.value, rerun: b.value };
+    result.largest = Math.max(result.largest, Math.abs(b.value - a.value) / Math.max(Math.abs(a.value), 1e-12));
+  }
+  return result;
+}
+
+async function metricKeys(client: TrackerClient, runId: string): Promise<string[]> {
+  const { run } = await client.call<{ run: { data: { metrics?: { key: string }[] } } }>("GET", "runs/get", {
+    run_id: runId,
+  });
+  return (run.data.metrics ?? []).map(({ key }) => key);
+}
+
+async function history(client: TrackerClient, runId: string, key: string): Promise<Point[]> {
+  const points: (Point & { timestamp: number })[] = [];
+  let token: string | undefined;
+  do {
+    const query = { run_id: runId, metric_key: key, max_results: "25000", ...(token ? { page_token: token } : {}) };
+    const page = await client.call<{
+      metrics?: { step?: number | string; value: number | string; timestamp: number | string }[];
+      next_page_token?: string;
+    }>("GET", "metrics/get-history", query);
+    for (const { step = 0, value, timestamp } of page.metrics ?? []) {
+      points.push({ step: Number(step), value: Number(value), timestamp: Number(timestamp) });
+    }
+    token = page.next_page_token || undefined;
+  } while (token);
+  return points.sort((a, b) => a.step - b.step || a.timestamp - b.timestamp);
+}
+
+function compareEnvironments(recorded: TrackedRun, again: TrackedRun): EnvironmentDifference[] {
+  const aspects: Record<string, string> = {
+    "anneal.node": "Node.js",
+    "anneal.platform": "platform",
+    "anneal.cpu": "processor",
+    "anneal.device": "device",
+    "anneal.threads": "threads",
+    "anneal.versions": "packages",
+    "mlflow.source.git.commit": "git commit",
+    "anneal.git.dirty": "uncommitted changes",
+  };
+  return Object.entries(aspects).flatMap(([tag, what]) => {
+    const [a, b] = [tagOf(recorded, tag) ?? "not recorded", tagOf(again, tag) ?? "not recorded"];
+    return a === b ? [] : [{ what, recorded: a, now: b }];
+  });
+}
+
+async function keepReport(dataDir: string, report: RerunReport): Promise<void> {
+  const folder = join(dataDir, "reruns");
+  await mkdir(folder, { recursive: true });
+  await writeFile(
+    join(folder, `${report.runId}-${Date.now()}.json`),
+    JSON.stringify({ ...report, cpu: cpus()[0]?.model }, null, 1),
+  );
+}
+
+/** The report as lines for a terminal. */
+export function showReport({ runId, rerunId, metrics, environment, same, error }: RerunReport): string {
+  const lines: string[] = [];
+  if (error) lines.push(`The notebook stopped with an error: ${error}`);
+  if (rerunId === undefined) lines.push(`It made no run that stands for ${runId}.`);
+  const changed = metrics.filter(({ different }) => different > 0);
+  if (changed.length > 0) {
+    const rows = changed.map(({ key, points: [a, b], different, first, largest }) => [
+      key,
+      a === b ? `${different} of ${a}` : `${a} recorded, ${b} now`,
+      first ? String(first.step) : "",
+      first ? String(first.recorded) : "",
+      first ? String(first.rerun) : "",
+      largest > 0 ? `${(100 * largest).toPrecision(2)} %` : "",
+    ]);
+    lines.push(...alignColumns([["metric", "differs in", "first at step", "recorded", "rerun", "most"], ...rows]));
+  }
+  if (environment.length > 0) {
+    lines.push("", "What is different here:");
+    lines.push(...alignColumns(environment.map(({ what, recorded, now }) => [`  ${what}`, recorded, "→", now])));
+  }
+  const points = metrics.reduce((sum, { points: [a] }) => sum + a, 0);
+  lines.push(
+    same
+      ? `Same: ${points} points of ${metrics.length} metrics, every one equal to the last bit (run ${rerunId}).`
+      : `Not the same: ${changed.length} of ${metrics.length} metrics differ.`,
+  );
+  return lines.join("\n");
+}
+
+function alignColumns(rows: readonly (readonly string[])[]): string[] {
+  const widths = rows[0].map((_, i) => Math.max(...rows.map((row) => row[i].length)));
+  return rows.map((row) =>
+    row
+      .map((text, i) => text.padEnd(widths[i]))
+      .join("  ")
+      .trimEnd(),
+  );
+}

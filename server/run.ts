@@ -1,0 +1,146 @@
+import { randomUUID } from "node:crypto";
+import { existsSync } from "node:fs";
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, dirname, join, resolve } from "node:path";
+import { TrackerClient } from "../src/track/client.ts";
+import { type Execution, type ExecutionListener, executeNotebook, readNotebook } from "./execute.ts";
+import { findLodger } from "./house.ts";
+import { startStudio } from "./studio.ts";
+
+/** A run as the tracker's search gives it, as far as we read it. */
+export interface TrackedRun {
+  info: { run_id: string; run_name: string; experiment_id: string; status: string };
+  data: { tags?: { key: string; value: string }[]; params?: { key: string; value: string }[] };
+}
+
+export const tagOf = (run: TrackedRun, key: string): string | undefined =>
+  run.data.tags?.find((tag) => tag.key === key)?.value;
+
+/** Do something with the tracker of a data folder: the studio's that runs on it, or one of our own for as long as it takes. */
+export async function withTracker<T>(dataDir: string, work: (client: TrackerClient) => Promise<T>): Promise<T> {
+  const lodger = await findLodger(dataDir);
+  if (lodger) return work(new TrackerClient({ uri: lodger.url, token: lodger.token }));
+  const own = await startStudio({ root: process.cwd(), dataDir, host: "127.0.0.1", port: 0, trackerOnly: true });
+  try {
+    return await work(new TrackerClient({ uri: own.url, token: own.token }));
+  } finally {
+    await own.close();
+  }
+}
+
+/** The runs that one execution of a notebook made, in the order they were started. */
+export async function runsOf(client: TrackerClient, executionId: string): Promise<TrackedRun[]> {
+  const { experiments = [] } = await client.call<{ experiments?: { experiment_id: string }[] }>(
+    "POST",
+    "experiments/search",
+    { max_results: 10_000 },
+  );
+  const { runs = [] } = await client.call<{ runs?: TrackedRun[] }>("POST", "runs/search", {
+    experiment_ids: experiments.map(({ experiment_id }) => experiment_id),
+    filter: `tags.\`anneal.execution_id\` = '${executionId}'`,
+    max_results: 1000,
+  });
+  return runs.sort((a, b) => Number(tagOf(a, "anneal.run_index")) - Number(tagOf(b, "anneal.run_index")));
+}
+
+/** Says on standard error what a notebook is doing: its cells, what they print, and how training goes. */
+export function reportTo(stream: NodeJS.WriteStream): ExecutionListener {
+  const start = performance.now();
+  let shown = 0;
+  let live = false;
+  const endLine = () => {
+    if (live) stream.write("\n");
+    live = false;
+  };
+  return {
+    onCell(index, total, source) {
+      endLine();
+      const first = source.split("\n").find((line) => line.trim() !== "" && !line.trim().startsWith("import")) ?? "";
+      const seconds = ((performance.now() - start) / 1000).toFixed(0);
+      stream.write(`[${index}/${total}] ${seconds} s  ${first.trim().slice(0, 90)}\n`);
+    },
+    onOutput(output) {
+      if (output.output_type === "stream") {
+        endLine();
+        stream.write(String(output.text));
+        return;
+      }
+      const text = (output.data as Record<string, unknown> | undefined)?.["text/plain"];
+      if (typeof text !== "string") return;
+      // What is updated in place in a notebook is updated in place here, and now and then where nobody looks.
+      const line = text.split("\n")[0];
+      if (stream.isTTY && !text.includes("\n")) {
+        stream.write(`\r\u001b[K${line.slice(0, stream.columns ?? 100)}`);
+        live = true;
+      } else if (text.includes("\n")) {
+        endLine();
+        stream.write(`${text}\n`);
+      } else if (performance.now() - shown > 5000) {
+        shown = performance.now();
+        stream.write(`    ${line}\n`);
+      }
+    },
+  };
+}
+
+/** What came of {@link runNotebook}. */
+export interface NotebookRun extends Execution {
+  /** Where the executed notebook was written. */
+  output: string;
+  runs: { id: string; name: string; status: string }[];
+}
+
+/**
+ * Execute a notebook without a browser, write it with its outputs, and store it with the runs it made.
+ * @param output where to write it; `<name>.executed.ipynb` beside the notebook when left out
+ */
+export async function runNotebook(
+  path: string,
+  options: {
+    dataDir: string;
+    output?: string;
+    env?: Record<string, string>;
+    signal?: AbortSignal;
+    listener?: ExecutionListener;
+  },
+): Promise<NotebookRun> {
+  const absolute = resolve(path);
+  const notebook = await readNotebook(absolute);
+  const output = resolve(options.output ?? absolute.replace(/(\.ipynb)?$/, ".executed.ipynb"));
+  const executionId = randomUUID();
+  return withTracker(options.dataDir, async (client) => {
+    const execution = await executeNotebook(notebook, absolute, {
+      cwd: dirname(absolute),
+      env: { ...options.env, ANNEAL_DATA: resolve(options.dataDir), ANNEAL_EXECUTION_ID: executionId },
+      ...(options.listener ? { listener: options.listener } : {}),
+      ...(options.signal ? { signal: options.signal } : {}),
+    });
+    const text = `${JSON.stringify(execution.notebook, null, 1)}\n`;
+    await mkdir(dirname(output), { recursive: true });
+    await writeFile(output, text);
+    const runs = await runsOf(client, executionId);
+    for (const run of runs) await storeText(client, run, text, "notebook.executed.ipynb");
+    return {
+      ...execution,
+      output,
+      runs: runs.map(({ info }) => ({ id: info.run_id, name: info.run_name, status: info.status })),
+    };
+  });
+}
+
+async function storeText(client: TrackerClient, run: TrackedRun, text: string, path: string): Promise<void> {
+  const file = join(tmpdir(), `anneal-${randomUUID()}-${basename(path)}`);
+  await writeFile(file, text);
+  try {
+    await client.uploadArtifact(run.info.experiment_id, run.info.run_id, path, file);
+  } finally {
+    await rm(file);
+  }
+}
+
+/** The folder a run's notebook stood in, if it is still there. */
+export function folderOf(run: TrackedRun): string | undefined {
+  const source = tagOf(run, "mlflow.source.name");
+  return source && existsSync(dirname(source)) ? dirname(source) : undefined;
+}

@@ -1,0 +1,144 @@
+import { resolve } from "node:path";
+import websocket from "@fastify/websocket";
+import { type FastifyError, fastify } from "fastify";
+import { openTracker, trackerPlugin } from "../tracker/index.ts";
+import { loadToken, protect } from "./auth.ts";
+import { channelRoutes } from "./channels.ts";
+import { contentsRoutes } from "./contents.ts";
+import { HttpError, UsageError } from "./errors.ts";
+import { findLodger, moveIn } from "./house.ts";
+import { KernelManager } from "./kernels.ts";
+import { labRoutes } from "./lab.ts";
+import { subprotocol } from "./wire.ts";
+
+/** How to run the studio. */
+export interface StudioOptions {
+  /** Folder shown in the file browser. */
+  root: string;
+  /** Folder for everything that is kept: runs, artifacts, settings. */
+  dataDir: string;
+  host: string;
+  /** 0 takes a free one. */
+  port: number;
+  /** Leave out the notebook's part: tracker only. */
+  trackerOnly?: boolean;
+}
+
+/** A running studio. */
+export interface Studio {
+  /** Without token and trailing slash. */
+  url: string;
+  token: string;
+  close(): Promise<void>;
+}
+
+/**
+ * Start JupyterLab, the Jupyter Server API and the tracker on one port.
+ * @throws UsageError when the port is taken, or when a studio runs on the data folder already
+ */
+export async function startStudio({ root, dataDir, host, port, trackerOnly = false }: StudioOptions): Promise<Studio> {
+  const data = resolve(dataDir);
+  const other = await findLodger(data);
+  if (other) {
+    throw new UsageError(
+      `A studio already runs on ${data}: ${other.url}/lab?token=${other.token} (process ${other.pid}). Open that one, or choose another folder with --data.`,
+    );
+  }
+  const token = loadToken(data);
+  const tracker = await openTracker({ dataDir: data });
+  const app = fastify({
+    bodyLimit: 256 * 2 ** 20,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 4096 },
+  });
+  app.setErrorHandler((error: FastifyError, _, reply) => {
+    const status = error.statusCode ?? 500;
+    if (status >= 500) process.stderr.write(`${error.stack ?? error.message}\n`);
+    return reply.code(status).send({ message: error.message, reason: null });
+  });
+  protect(app, token);
+  await app.register(websocket, {
+    options: {
+      maxPayload: 256 * 2 ** 20,
+      handleProtocols: (offered: Set<string>) => (offered.has(subprotocol) ? subprotocol : false),
+    },
+  });
+  await app.register(trackerPlugin, { tracker });
+  const manager = new KernelManager(root, { ANNEAL_DATA: data });
+  if (!trackerOnly) {
+    await app.register(async (scope) => {
+      // Jupyter's clients send JSON under any content type, and nothing at all under JSON's.
+      scope.removeAllContentTypeParsers();
+      scope.addContentTypeParser("*", { parseAs: "string" }, async (_: unknown, body: string) => {
+        if (body === "") return {};
+        try {
+          return JSON.parse(body);
+        } catch {
+          throw new HttpError(400, "The request's body is no JSON.");
+        }
+      });
+      contentsRoutes(scope, resolve(root));
+      await labRoutes(scope, data);
+      manager.routes(scope);
+      channelRoutes(scope, manager);
+      serverRoutes(scope);
+    });
+  }
+  try {
+    await app.listen({ host, port });
+  } catch (error) {
+    await app.close();
+    await tracker.close();
+    throw explainListen(error as NodeJS.ErrnoException, host, port);
+  }
+  const address = app.server.address();
+  const bound = typeof address === "object" && address ? address.port : port;
+  const url = `http://${host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host}:${bound}`;
+  const moveOut = moveIn(data, { url, token, pid: process.pid });
+  return {
+    url,
+    token,
+    close: async () => {
+      moveOut();
+      await manager.shutdownAll();
+      await app.close();
+      await tracker.close();
+    },
+  };
+}
+
+function explainListen(error: NodeJS.ErrnoException, host: string, port: number): Error {
+  if (error.code === "EADDRINUSE") {
+    return new UsageError(
+      `Port ${port} is in use by another program. Choose another with --port, or --port 0 for any free one.`,
+    );
+  }
+  if (error.code === "EACCES")
+    return new UsageError(`Port ${port} may not be used by this user. Choose one above 1023.`);
+  if (error.code === "EADDRNOTAVAIL" || error.code === "ENOTFOUND") {
+    return new UsageError(`This machine has no address ${host}. Use --host 127.0.0.1, or 0.0.0.0 for all.`);
+  }
+  return error;
+}
+
+/** What JupyterLab asks the server about itself. */
+function serverRoutes(app: import("fastify").FastifyInstance): void {
+  const started = new Date().toISOString();
+  app.get("/api", () => ({ version: "2.14.0" }));
+  app.get("/api/status", () => ({ started, last_activity: new Date().toISOString(), connections: 0, kernels: 0 }));
+  app.get("/api/me", () => {
+    const name = process.env.USER ?? "user";
+    const identity = {
+      username: name,
+      name,
+      display_name: name,
+      initials: name.slice(0, 1).toUpperCase(),
+      color: null,
+    };
+    return { identity, permissions: {} };
+  });
+  app.get("/api/terminals", () => []);
+  app.get("/api/config/:section", () => ({}));
+  app.get("/api/nbconvert", () => ({}));
+  app.get("/lsp/status", () => ({ version: 2, sessions: {}, specs: {} }));
+}

@@ -1,0 +1,149 @@
+import { createHash } from "node:crypto";
+import { Random } from "../tensor/index.ts";
+
+/** A row of data: names and values. */
+export type Row = Readonly<Record<string, unknown>>;
+
+/** Data that cannot be read or used. */
+export class DataError extends Error {
+  override name = "DataError";
+}
+
+/** How {@link Dataset.split} divides. */
+export interface SplitOptions {
+  /** Default 42. */
+  seed?: number;
+  /**
+   * Keys of a row. Rows that share any key stay in the same part, directly or through others: what is tested was never
+   * trained on. By default a row's key is its whole content, so that copies stay together.
+   */
+  groupBy?: (row: Row) => readonly string[];
+}
+
+/**
+ * Rows with a name and a digest. Never changed: every operation gives a new one.
+ *
+ * @example
+ * const data = Dataset.from("faq", rows);
+ * const { train, test } = data.split({ train: 0.9, test: 0.1 }, { groupBy: (row) => [String(row.answer)] });
+ */
+export class Dataset<R extends Row = Row> {
+  readonly name: string;
+  readonly rows: readonly R[];
+  /** Rows of the source that were left out because they could not be read. */
+  readonly skipped: number;
+  #digest: string | undefined;
+
+  private constructor(name: string, rows: readonly R[], skipped: number) {
+    this.name = name;
+    this.rows = rows;
+    this.skipped = skipped;
+  }
+
+  /** @throws DataError when there are no rows */
+  static from<R extends Row>(name: string, rows: readonly R[], skipped = 0): Dataset<R> {
+    if (rows.length === 0) throw new DataError(`The data set ${name} is empty.`);
+    return new Dataset(name, rows, skipped);
+  }
+
+  get length(): number {
+    return this.rows.length;
+  }
+
+  /** SHA-256 over the rows in order. */
+  get digest(): string {
+    if (this.#digest === undefined) {
+      const hash = createHash("sha256");
+      for (const row of this.rows) hash.update(`${JSON.stringify(row)}\n`);
+      this.#digest = hash.digest("hex");
+    }
+    return this.#digest;
+  }
+
+  filter(keep: (row: R) => boolean, name = this.name): Dataset<R> {
+    return Dataset.from(name, this.rows.filter(keep), this.skipped);
+  }
+
+  map<S extends Row>(change: (row: R) => S, name = this.name): Dataset<S> {
+    return Dataset.from(name, this.rows.map(change), this.skipped);
+  }
+
+  /** The first `n` rows. */
+  take(n: number): Dataset<R> {
+    return Dataset.from(this.name, this.rows.slice(0, n), this.skipped);
+  }
+
+  /** The rows in an order that depends on the seed alone. */
+  shuffle(seed = 42): Dataset<R> {
+    const order = new Random(seed, "shuffle").permutation(this.rows.length);
+    return Dataset.from(
+      this.name,
+      Array.from(order, (i) => this.rows[i]),
+      this.skipped,
+    );
+  }
+
+  /**
+   * Divide into parts, named and sized by `shares` (which need not add up to 1: they are weighed against each other).
+   * Groups are kept whole, so sizes are as near to the shares as the groups allow.
+   * @throws DataError when a part would be empty
+   */
+  split<K extends string>(shares: Readonly<Record<K, number>>, options: SplitOptions = {}): Record<K, Dataset<R>> {
+    const { seed = 42, groupBy = (row) => [JSON.stringify(row)] } = options;
+    const names = Object.keys(shares) as K[];
+    const total = names.reduce((sum, name) => sum + shares[name], 0);
+    if (!(total > 0) || names.some((name) => !(shares[name] > 0))) {
+      throw new DataError(`split: every share must be above 0: ${JSON.stringify(shares)}`);
+    }
+    const groups = connected(this.rows.map(groupBy));
+    const order = new Random(seed, "split").permutation(groups.length);
+    const parts = new Map<K, number[]>(names.map((name) => [name, []]));
+    const room = (name: K) => (shares[name] / total) * this.rows.length - (parts.get(name)?.length ?? 0);
+    for (const g of order) {
+      const name = names.reduce((best, candidate) => (room(candidate) > room(best) ? candidate : best));
+      parts.get(name)?.push(...groups[g]);
+    }
+    return Object.fromEntries(
+      names.map((name) => {
+        const rows = (parts.get(name) ?? []).sort((a, b) => a - b).map((i) => this.rows[i]);
+        if (rows.length === 0) {
+          throw new DataError(
+            `split: ${name} would be empty: ${this.rows.length} rows in ${groups.length} groups are too few.`,
+          );
+        }
+        return [name, Dataset.from(`${this.name}/${name}`, rows)];
+      }),
+    ) as unknown as Record<K, Dataset<R>>;
+  }
+
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    const columns = Object.keys(this.rows[0]).join(", ");
+    const skipped = this.skipped > 0 ? `, ${this.skipped} lines skipped` : "";
+    return `Dataset ${this.name}: ${this.rows.length} rows (${columns})${skipped}, sha256 ${this.digest.slice(0, 12)}…`;
+  }
+}
+
+/** Indices of rows that share keys, in the order in which each group first appears. */
+function connected(keysOfRows: readonly (readonly string[])[]): number[][] {
+  const parent = keysOfRows.map((_, i) => i);
+  const find = (i: number): number => {
+    let root = i;
+    while (parent[root] !== root) root = parent[root];
+    for (let at = i; parent[at] !== root; ) [parent[at], at] = [root, parent[at]];
+    return root;
+  };
+  const first = new Map<string, number>();
+  keysOfRows.forEach((keys, i) => {
+    for (const key of keys) {
+      const other = first.get(key);
+      if (other === undefined) first.set(key, i);
+      else parent[find(i)] = find(other);
+    }
+  });
+  const groups = new Map<number, number[]>();
+  keysOfRows.forEach((_, i) => {
+    const root = find(i);
+    groups.set(root, [...(groups.get(root) ?? []), i]);
+  });
+  return [...groups.values()];
+}

@@ -1,0 +1,115 @@
+import { createReadStream } from "node:fs";
+import { readFile, stat } from "node:fs/promises";
+import { basename, extname } from "node:path";
+import { createInterface } from "node:readline";
+import { parse } from "csv-parse/sync";
+import { DataError, Dataset, type Row } from "./dataset.ts";
+
+/** How to read a file. */
+export interface LoadOptions {
+  /** Shown in the tracker. The file's name when left out. */
+  name?: string;
+  /**
+   * What to do with a line that cannot be read: "stop" names it and stops (the default), "skip" goes on without it and
+   * says how many there were.
+   */
+  onError?: "stop" | "skip";
+  /** Columns that every row must have, not empty. */
+  required?: readonly string[];
+}
+
+/**
+ * Read rows from a `.jsonl`, `.json` (an array) or `.csv` (with a header) file.
+ * @throws DataError naming the file and the line that is wrong, or that the file is missing, empty or of another kind
+ */
+export async function loadDataset(path: string, options: LoadOptions = {}): Promise<Dataset> {
+  const facts = await stat(path).catch(() => undefined);
+  if (!facts) throw new DataError(`There is no file ${path}.`);
+  if (facts.isDirectory()) throw new DataError(`${path} is a folder; name a .jsonl, .json or .csv file.`);
+  const { name = basename(path), onError = "stop", required = [] } = options;
+  const problems: string[] = [];
+  const problem = (line: number, why: string) => {
+    const message = `${path}, line ${line}: ${why}`;
+    if (onError === "stop") throw new DataError(`${message} (onError: "skip" goes on without such lines)`);
+    problems.push(message);
+  };
+  const rows: Row[] = [];
+  for await (const { line, value } of readRows(path, problem)) {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) {
+      problem(line, `a row must be an object, not ${JSON.stringify(value)?.slice(0, 40)}`);
+      continue;
+    }
+    const missing = required.find((key) => (value as Row)[key] === undefined || (value as Row)[key] === "");
+    if (missing !== undefined)
+      problem(line, `${missing} is missing; there is ${Object.keys(value).join(", ") || "nothing"}`);
+    else rows.push(value as Row);
+  }
+  if (problems.length > 0) {
+    const more = problems.length > 3 ? ` … and ${problems.length - 3} more` : "";
+    process.stderr.write(`Skipped ${problems.length} lines: ${problems.slice(0, 3).join("; ")}${more}\n`);
+  }
+  if (rows.length === 0) throw new DataError(`${path} holds no row that can be used.`);
+  return Dataset.from(name, rows, problems.length);
+}
+
+type Problem = (line: number, why: string) => void;
+
+async function* readRows(path: string, problem: Problem): AsyncGenerator<{ line: number; value: unknown }> {
+  switch (extname(path).toLowerCase()) {
+    case ".jsonl":
+    case ".ndjson":
+      yield* readLines(path, problem);
+      return;
+    case ".json": {
+      const value = parseJson(await readFile(path, "utf8"), (why) => {
+        throw new DataError(`${path}: ${why}`);
+      });
+      if (!Array.isArray(value)) throw new DataError(`${path} should hold an array of rows.`);
+      yield* value.map((row, i) => ({ line: i + 1, value: row as unknown }));
+      return;
+    }
+    case ".csv": {
+      const rows = readCsv(await readFile(path, "utf8"), path);
+      yield* rows.map((value, i) => ({ line: i + 2, value }));
+      return;
+    }
+    default:
+      throw new DataError(
+        `${path}: ${extname(path) || "a file without ending"} is not a kind of data that is read; .jsonl, .json and .csv are.`,
+      );
+  }
+}
+
+async function* readLines(path: string, problem: Problem): AsyncGenerator<{ line: number; value: unknown }> {
+  let line = 0;
+  for await (const text of createInterface({
+    input: createReadStream(path, "utf8"),
+    crlfDelay: Number.POSITIVE_INFINITY,
+  })) {
+    line++;
+    if (text.trim() === "") continue;
+    let broken = false;
+    const value = parseJson(text, (why) => {
+      broken = true;
+      problem(line, why);
+    });
+    if (!broken) yield { line, value };
+  }
+}
+
+function parseJson(text: string, fail: (why: string) => void): unknown {
+  try {
+    return JSON.parse(text.replace(/^\uFEFF/, ""));
+  } catch (error) {
+    fail(`no JSON (${(error as Error).message})`);
+    return undefined;
+  }
+}
+
+function readCsv(text: string, path: string): Row[] {
+  try {
+    return parse(text, { columns: true, bom: true, skip_empty_lines: true });
+  } catch (error) {
+    throw new DataError(`${path}: ${(error as Error).message}`);
+  }
+}
