@@ -1,0 +1,84 @@
+import { type QueryClient, type QueryKey, useQueryClient } from "@tanstack/react-query";
+import { useEffect, useState } from "react";
+
+interface Message {
+  type?: string;
+  change?: string;
+  run_id?: string;
+  keys?: string[];
+  name?: string;
+}
+
+/** Tables of runs are read anew at most this often while metrics stream in. */
+const TABLE_MS = 3000;
+const PAGE_MS = 600;
+
+/** Which queries a piece of news makes stale, and how soon they should be read again. */
+function staleBy(event: string, message: Message): { key: QueryKey; after: number }[] {
+  if (event === "experiment") return [{ key: ["experiments"], after: PAGE_MS }];
+  if (event === "model") {
+    return ["models", "model", "runs"].map((key) => ({ key: [key], after: PAGE_MS }));
+  }
+  const run = { key: ["run", message.run_id], after: PAGE_MS };
+  if (event === "run") {
+    const table = { key: ["runs"], after: PAGE_MS };
+    if (message.change === "updated") return [run, table, { key: ["artifacts", message.run_id], after: PAGE_MS }];
+    return [run, table, { key: ["experiments"], after: PAGE_MS }, { key: ["keys"], after: TABLE_MS }];
+  }
+  return [
+    run,
+    { key: ["runs"], after: TABLE_MS },
+    { key: ["keys"], after: TABLE_MS },
+    ...(message.keys ?? []).map((key) => ({ key: ["history", key], after: PAGE_MS })),
+  ];
+}
+
+/** Collects what is stale and reads each once per time span, however much news there is. */
+function refresher(client: QueryClient): { add(key: QueryKey, after: number): void; stop(): void } {
+  const timers = new Map<string, ReturnType<typeof setTimeout>>();
+  return {
+    add(key, after) {
+      const id = JSON.stringify(key);
+      if (timers.has(id)) return;
+      timers.set(
+        id,
+        setTimeout(() => {
+          timers.delete(id);
+          void client.invalidateQueries({ queryKey: key });
+        }, after),
+      );
+    },
+    stop() {
+      for (const timer of timers.values()) clearTimeout(timer);
+    },
+  };
+}
+
+/** Keeps all queries in step with the tracker's events. @returns whether the connection stands */
+export function useLive(): boolean {
+  const client = useQueryClient();
+  const [live, setLive] = useState(false);
+  useEffect(() => {
+    const source = new EventSource("/api/anneal/events");
+    const refresh = refresher(client);
+    let opened = false;
+    source.addEventListener("open", () => {
+      setLive(true);
+      // News of the time without a connection is lost, so all is read anew.
+      if (opened) void client.invalidateQueries();
+      opened = true;
+    });
+    source.addEventListener("error", () => setLive(false));
+    source.addEventListener("reset", () => void client.invalidateQueries());
+    for (const event of ["experiment", "run", "metrics", "model"]) {
+      source.addEventListener(event, ({ data }: MessageEvent<string>) => {
+        for (const { key, after } of staleBy(event, JSON.parse(data) as Message)) refresh.add(key, after);
+      });
+    }
+    return () => {
+      source.close();
+      refresh.stop();
+    };
+  }, [client]);
+  return live;
+}

@@ -1,0 +1,119 @@
+import type { Num, Point } from "../api.ts";
+
+/** One line of a chart. */
+export interface Series {
+  id: string;
+  /** Shown in the legend and on hover. */
+  label: string;
+  color: string;
+  dashed: boolean;
+  points: Point[];
+}
+
+export interface ChartOptions {
+  log: boolean;
+  /** 0 for the raw points up to 0.99, the weight of what came before. */
+  smoothing: number;
+  x: "step" | "time";
+}
+
+export interface ChartRow {
+  [key: string]: string | number | null;
+  series: string;
+  x: number;
+  y: number | null;
+  raw: number | null;
+}
+
+const toNumber = (value: Num): number => (typeof value === "string" ? Number(value) : value);
+
+/**
+ * The rows that a chart draws: smoothed by an exponential average that is corrected for its start,
+ * without what the scale cannot show; a NaN breaks the line.
+ */
+export function chartRows(series: Series[], { log, smoothing, x }: ChartOptions): ChartRow[] {
+  const rows: ChartRow[] = [];
+  for (const { id, points } of series) {
+    let average = 0;
+    let weight = 0;
+    const start = points.reduce((least, point) => Math.min(least, point.timestamp), Number.POSITIVE_INFINITY);
+    for (const point of points) {
+      const raw = toNumber(point.value);
+      const drawable = Number.isFinite(raw) && Math.abs(raw) < 1.79e308 && (!log || raw > 0);
+      let y: number | null = null;
+      if (drawable) {
+        average = average * smoothing + raw * (1 - smoothing);
+        weight = weight * smoothing + (1 - smoothing);
+        y = smoothing === 0 ? raw : average / weight;
+      }
+      rows.push({
+        series: id,
+        x: x === "step" ? point.step : (point.timestamp - start) / 1000,
+        y,
+        raw: drawable ? raw : null,
+      });
+    }
+  }
+  return rows;
+}
+
+/** A line chart of some series over steps or seconds. */
+export function chartSpec(
+  series: Pick<Series, "id" | "color" | "dashed">[],
+  { log, smoothing, x }: ChartOptions,
+  height: number,
+): object {
+  const domain = series.map(({ id }) => id);
+  const color = {
+    field: "series",
+    type: "nominal",
+    legend: null,
+    scale: { domain, range: series.map((it) => it.color) },
+  };
+  const strokeDash = {
+    field: "series",
+    type: "nominal",
+    legend: null,
+    scale: { domain, range: series.map(({ dashed }) => (dashed ? [5, 3] : [1, 0])) },
+  };
+  const xs = {
+    field: "x",
+    type: "quantitative",
+    title: x === "step" ? "step" : "seconds",
+    scale: { nice: false, zero: false },
+    axis: { grid: false, tickCount: 6, format: x === "step" ? "~s" : "~r" },
+  };
+  const scale = { type: log ? "log" : "linear", zero: false, nice: true };
+  const axis = { tickCount: 5, format: "~g", labelFlush: true };
+  const ys = (field: string) => ({ field, type: "quantitative", title: null, scale, axis });
+  const line = { type: "line", interpolate: "linear", strokeWidth: 1.6, clip: true };
+  return {
+    $schema: "https://vega.github.io/schema/vega-lite/v6.json",
+    width: "container",
+    height,
+    autosize: { type: "fit", contains: "padding" },
+    data: { name: "rows" },
+    layer: [
+      ...(smoothing > 0
+        ? [{ mark: { ...line, opacity: 0.22, strokeWidth: 1 }, encoding: { x: xs, y: ys("raw"), color, strokeDash } }]
+        : []),
+      { mark: line, encoding: { x: xs, y: ys("y"), color, strokeDash } },
+      {
+        params: [{ name: "at", select: { type: "point", on: "pointermove", nearest: true, clear: "pointerout" } }],
+        mark: { type: "point", filled: true, size: 46 },
+        encoding: {
+          x: xs,
+          y: ys("y"),
+          color,
+          opacity: { condition: { param: "at", empty: false, value: 1 }, value: 0 },
+          tooltip: [
+            { field: "series", title: "series" },
+            { field: "x", type: "quantitative", title: x === "step" ? "step" : "seconds", format: ",~r" },
+            { field: "raw", type: "quantitative", title: "value", format: ".6~g" },
+            ...(smoothing > 0 ? [{ field: "y", type: "quantitative", title: "smoothed", format: ".6~g" }] : []),
+          ],
+        },
+      },
+    ],
+  };
+}

@@ -1,0 +1,78 @@
+import { useComputedColorScheme } from "@mantine/core";
+import { useEffect, useRef, useState } from "react";
+import type { Result, VisualizationSpec } from "vega-embed";
+import classes from "./chart.module.css";
+
+type Row = Record<string, string | number | null>;
+
+/**
+ * A Vega-Lite chart as wide as its place. The spec is drawn once; rows for its data set "rows" are handed
+ * to the standing drawing, so that a chart of a running run moves and does not flicker.
+ */
+export function VegaView({ spec, rows, label }: { spec: object; rows?: Row[]; label: string }) {
+  const place = useRef<HTMLDivElement>(null);
+  const view = useRef<Result | undefined>(undefined);
+  const latest = useRef(rows);
+  latest.current = rows;
+  const scheme = useComputedColorScheme("light");
+  const [failure, setFailure] = useState<string>();
+
+  useEffect(() => {
+    const node = place.current;
+    if (!node) return undefined;
+    let ended = false;
+    const ink = scheme === "dark" ? "#a6adb3" : "#5b6470";
+    const line = scheme === "dark" ? "#2f3335" : "#e7eaec";
+    void (async () => {
+      try {
+        const { embed } = await import("./vega.ts");
+        if (ended) return;
+        const result = await embed(node, spec as VisualizationSpec, {
+          actions: false,
+          renderer: "canvas",
+          // Expressions are walked, not compiled, so that the page needs no right to make code.
+          ast: true,
+          tooltip: { theme: scheme },
+          config: {
+            background: "transparent",
+            font: "system-ui, 'DejaVu Sans', sans-serif",
+            view: { stroke: null },
+            axis: {
+              labelColor: ink,
+              titleColor: ink,
+              gridColor: line,
+              domainColor: line,
+              tickColor: line,
+              titleFontWeight: "normal",
+              labelFontSize: 11,
+              titleFontSize: 11,
+            },
+            legend: { labelColor: ink, titleColor: ink, labelFontSize: 11, labelLimit: 260 },
+          },
+        });
+        if (ended) return result.finalize();
+        view.current = result;
+        if (latest.current) await result.view.data("rows", latest.current).runAsync();
+        setFailure(undefined);
+      } catch (error) {
+        if (!ended) setFailure(error instanceof Error ? error.message : String(error));
+      }
+    })();
+    return () => {
+      ended = true;
+      view.current?.finalize();
+      view.current = undefined;
+    };
+  }, [spec, scheme]);
+
+  useEffect(() => {
+    if (rows) void view.current?.view.data("rows", rows).runAsync();
+  }, [rows]);
+
+  return (
+    <>
+      <div ref={place} className={classes.vega} role="img" aria-label={label} />
+      {failure !== undefined && <div className={classes.failure}>This chart cannot be drawn: {failure}</div>}
+    </>
+  );
+}

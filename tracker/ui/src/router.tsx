@@ -1,0 +1,73 @@
+import { createRootRoute, createRoute, createRouter } from "@tanstack/react-router";
+import { ComparePage } from "./compare/compare.tsx";
+import { ModelPage } from "./models/model.tsx";
+import { ModelsPage } from "./models/models.tsx";
+import { VersionPage } from "./models/version.tsx";
+import { Empty, Failure, PageLink } from "./parts/bits.tsx";
+import { RunPage } from "./run/run.tsx";
+import { RunsPage } from "./runs/runs.tsx";
+import { Shell } from "./shell.tsx";
+
+const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
+
+/** Fields of an address that are set; those that are not are left out of it. */
+function only<T extends Record<string, string | undefined>>(fields: T): { [K in keyof T]?: string } {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: string;
+  };
+}
+
+const root = createRootRoute({
+  component: Shell,
+  notFoundComponent: () => (
+    <Empty title="There is no such page">
+      <PageLink to="/">All runs</PageLink>
+    </Empty>
+  ),
+  errorComponent: ({ error }) => <Failure error={error instanceof Error ? error : new Error(String(error))} />,
+});
+
+/** The state of the runs' list that an address keeps, so that it can be sent to someone. */
+const runsSearch = (search: Record<string, unknown>) =>
+  only({ filter: text(search.filter), order: text(search.order) });
+
+const runs = createRoute({ getParentRoute: () => root, path: "/", validateSearch: runsSearch, component: RunsPage });
+const experiment = createRoute({
+  getParentRoute: () => root,
+  path: "/experiments/$experimentId",
+  validateSearch: runsSearch,
+  component: RunsPage,
+});
+const run = createRoute({
+  getParentRoute: () => root,
+  path: "/runs/$runId",
+  validateSearch: (search: Record<string, unknown>) => only({ tab: text(search.tab), file: text(search.file) }),
+  component: RunPage,
+});
+const compare = createRoute({
+  getParentRoute: () => root,
+  path: "/compare",
+  validateSearch: (search: Record<string, unknown>) => only({ runs: text(search.runs), tab: text(search.tab) }),
+  component: ComparePage,
+});
+const models = createRoute({ getParentRoute: () => root, path: "/models", component: ModelsPage });
+const model = createRoute({ getParentRoute: () => root, path: "/models/$name", component: ModelPage });
+const version = createRoute({
+  getParentRoute: () => root,
+  path: "/models/$name/versions/$version",
+  validateSearch: (search: Record<string, unknown>) => only({ tab: text(search.tab) }),
+  component: VersionPage,
+});
+
+export const router = createRouter({
+  routeTree: root.addChildren([runs, experiment, run, compare, models, model, version]),
+  basepath: "/tracker",
+  defaultPreload: false,
+  scrollRestoration: true,
+});
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: typeof router;
+  }
+}
