@@ -1,5 +1,5 @@
 /** What the tests of the kernel share: a kernel in a notebook folder of its own, and what cells came to. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
@@ -129,5 +129,15 @@ export async function until(condition: () => boolean | Promise<boolean>, withinM
   while (!(await condition())) {
     if (performance.now() > deadline) throw new Error(`${condition} did not hold within ${withinMs} ms`);
     await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+/** Whether a process runs. */
+export function alive(pid: number): boolean {
+  try {
+    // A process that ended but was not waited for is still listed.
+    return !readFileSync(`/proc/${pid}/stat`, "utf8").includes(") Z ");
+  } catch {
+    return false;
   }
 }

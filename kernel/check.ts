@@ -10,13 +10,12 @@
  * A cell that failed half-way stays with those of its names that got a value, and with its types: they have no value
  * that could be missing.
  */
-import { existsSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type TypedDeclaration, typedDeclarations } from "./declarations.ts";
 import { LanguageServer } from "./lsp.ts";
 import type { Diagnostic } from "./mistakes.ts";
+import { compilerCommand, compilerConfig, globalTypes } from "./project.ts";
 import { offsetOf, position } from "./syntax.ts";
 import { prepareCell } from "./transform.ts";
 
@@ -68,25 +67,6 @@ const files = {
  * that has no types (7016).
  */
 const tolerated = new Set([7005, 7016, 7034]);
-
-const globals = `
-/** Shows a value under the cell, as a cell's result is shown. */
-declare function display(value: unknown, options?: {
-  /** The value is a MIME bundle already. */
-  raw?: boolean;
-  /** Names the output so that it can be replaced later. */
-  displayId?: string;
-  /** Replace the output of that name. */
-  update?: boolean;
-  metadata?: Record<string, unknown>;
-}): void;
-/** Asks the person at the notebook for a line of text, and waits for it. */
-declare function prompt(message?: string, otherwise?: string): string;
-/** Asks the person at the notebook for a yes or no, and waits for it. */
-declare function confirm(message?: string): boolean;
-/** Shows a message and waits until it was read. */
-declare function alert(message?: string): void;
-`;
 
 const crashesForgiven = 2;
 
@@ -145,40 +125,14 @@ export class Checker {
     this.#server.notify("initialized", {});
     this.#versions.clear();
     if (this.#texts.size === 0) {
-      this.#texts.set(files.config, this.#config());
-      this.#texts.set(files.env, globals);
+      this.#texts.set(files.config, compilerConfig(this.#folder, this.#packageRoot, Object.values(files)));
+      this.#texts.set(files.env, globalTypes);
       this.#texts.set(files.scope, "export {};\n");
       this.#texts.set(files.cell, frame(new Map(), ""));
       this.#texts.set(files.draft, frame(new Map(), ""));
     }
     for (const [file, text] of this.#texts) this.#write(file, text);
     await this.#server.request("textDocument/diagnostic", this.#document(files.cell));
-  }
-
-  #config(): string {
-    const fromFolder = createRequire(join(this.#folder, "cell.js"));
-    const paths = resolves(fromFolder, "anneal") ? {} : { paths: ownTypes(this.#packageRoot) };
-    return JSON.stringify({
-      compilerOptions: {
-        strict: true,
-        target: "es2024",
-        lib: ["es2024"],
-        module: "preserve",
-        moduleResolution: "bundler",
-        moduleDetection: "force",
-        customConditions: ["node"],
-        types: nodeTypes(this.#folder, this.#packageRoot),
-        noEmit: true,
-        allowJs: true,
-        allowImportingTsExtensions: true,
-        resolveJsonModule: true,
-        skipLibCheck: true,
-        ...paths,
-      },
-      // Every document must belong to this project, the configuration itself too: for others the server would build a
-      // second program, with all type packages there are.
-      files: Object.values(files),
-    });
   }
 
   #uri(file: string): string {
@@ -441,53 +395,6 @@ function markdown(contents: unknown): string {
   if (Array.isArray(contents)) return contents.map(markdown).join("\n\n");
   if (typeof contents === "object" && contents !== null && "value" in contents) return String(contents.value);
   return "";
-}
-
-/** The compiler's own program; through Node where the package keeps it elsewhere. */
-async function compilerCommand(): Promise<[string, ...string[]]> {
-  const root = dirname(createRequire(import.meta.url).resolve("typescript/package.json"));
-  const args = ["--lsp", "--stdio"];
-  try {
-    const finder = (await import(pathToFileURL(join(root, "lib/getExePath.js")).href)) as { default: () => string };
-    return [finder.default(), ...args];
-  } catch {
-    return [process.execPath, join(root, "bin/tsc"), ...args];
-  }
-}
-
-function resolves(require: NodeJS.Require, name: string): boolean {
-  try {
-    // The package has no CommonJS entry, but its package.json is exported.
-    require.resolve(`${name}/package.json`);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function ownTypes(packageRoot: string): Record<string, string[]> {
-  const read = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as {
-    name: string;
-    exports?: Record<string, { types?: string } | string>;
-  };
-  const paths: Record<string, string[]> = {};
-  for (const [entry, target] of Object.entries(read.exports ?? {})) {
-    if (typeof target === "object" && target.types)
-      paths[`${read.name}${entry.slice(1)}`] = [join(packageRoot, target.types)];
-  }
-  return paths;
-}
-
-function nodeTypes(folder: string, packageRoot: string): string[] {
-  for (const from of [folder, packageRoot]) {
-    try {
-      const found = dirname(createRequire(join(from, "cell.js")).resolve("@types/node/package.json"));
-      if (existsSync(found)) return [found];
-    } catch {
-      // Not there: the next place.
-    }
-  }
-  return [];
 }
 
 /** Names of the language server protocol's kinds of completions. */

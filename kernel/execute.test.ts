@@ -1,7 +1,6 @@
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { folderWith, sharedKernel, TestKernel, until } from "./cells.test.helper.ts";
+import { alive, folderWith, sharedKernel, TestKernel, until } from "./cells.test.helper.ts";
 
 const shared = sharedKernel({
   "util.ts": `import { deeper } from "./deeper.ts";
@@ -335,12 +334,3 @@ describe("a process that ends", () => {
     await until(() => !alive(pid));
   });
 });
-
-function alive(pid: number): boolean {
-  try {
-    // A process that ended but was not waited for is still listed.
-    return !readFileSync(`/proc/${pid}/stat`, "utf8").includes(") Z ");
-  } catch {
-    return false;
-  }
-}

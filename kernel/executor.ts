@@ -40,7 +40,8 @@ interface Running {
   finish: (outcome: Outcome) => void;
   /** It promised to stop by itself. */
   asked: boolean;
-  timers: NodeJS.Timeout[];
+  /** Ends it by force; set once it was interrupted. */
+  force: NodeJS.Timeout | undefined;
 }
 
 interface Outcome {
@@ -49,8 +50,7 @@ interface Outcome {
   expressions: Record<string, ExpressionResult>;
 }
 
-/** After so long a busy script is broken by signal, and after so long a cell that did not stop is ended by force. */
-const signalMs = 150;
+/** After so long a cell that did not stop is ended by force. */
 const forceMs = 5000;
 /** The same for a cell that promised to stop by itself. */
 const politeForceMs = 60_000;
@@ -165,7 +165,7 @@ export class Executor {
     if (this.#interrupted) return this.#fail(request, options, interruptedEarly);
 
     const outcome = new Promise<Outcome>((finish) => {
-      this.#running = { cell, request, finish, asked: false, timers: [] };
+      this.#running = { cell, request, finish, asked: false, force: undefined };
     });
     const runtime = this.#runtime;
     runtime.execute({
@@ -187,7 +187,7 @@ export class Executor {
     const { error, bound, expressions: results } = await outcome;
     // Native prints come by another pipe than the end of the cell: let what has arrived be read.
     await new Promise((resolve) => setImmediate(resolve));
-    for (const timer of this.#running?.timers ?? []) clearTimeout(timer);
+    clearTimeout(this.#running?.force);
     this.#running = undefined;
     this.#pendingInput = undefined;
     const boundNow = new Set(bound);
@@ -316,20 +316,15 @@ export class Executor {
     const running = this.#running;
     const runtime = this.#runtime;
     runtime.interrupt(running?.cell ?? 0);
-    if (!running || running.timers.length > 0) return;
-    const later = (ms: number, action: () => void) => {
-      running.timers.push(
-        setTimeout(() => {
-          if (this.#running === running && this.#runtime === runtime) action();
-        }, ms),
-      );
-    };
-    if (!running.asked) later(signalMs, () => runtime.breakScript());
-    else later(politeForceMs - forceMs, () => runtime.breakScript());
-    later(running.asked ? politeForceMs : forceMs, () => {
-      runtime.kill();
-      this.#lost("it did not react to the interrupt and was ended by force");
-    });
+    if (!running || running.force) return;
+    running.force = setTimeout(
+      () => {
+        if (this.#running !== running || this.#runtime !== runtime) return;
+        runtime.kill();
+        this.#lost("it did not react to the interrupt and was ended by force");
+      },
+      running.asked ? politeForceMs : forceMs,
+    );
   }
 
   /** The child is gone, and the user's values with it: say so, and start another. */

@@ -19,7 +19,8 @@ function kernelInfo(kernel: Kernel): Record<string, unknown> {
     language_info: {
       name: "typescript",
       version: kernel.typescriptVersion,
-      mimetype: "text/typescript",
+      // The one that JupyterLab's editor knows.
+      mimetype: "application/typescript",
       file_extension: ".ts",
       pygments_lexer: "typescript",
       codemirror_mode: "typescript",

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { Dealer } from "zeromq";
-import { folderWith, sharedKernel, TestKernel, until } from "./cells.test.helper.ts";
+import { alive, folderWith, sharedKernel, TestKernel, until } from "./cells.test.helper.ts";
 import { address } from "./connection.ts";
 
 const shared = sharedKernel();
@@ -126,6 +126,16 @@ describe("life and death", () => {
     });
     expect(content.history).toEqual([[1, 1, "const remembered = 1"]]);
     await second.close();
+  });
+
+  test("a kernel that is killed takes its child along, even a busy one", async () => {
+    const kernel = await TestKernel.start();
+    const child = Number((await kernel.ok("process.pid")).result);
+    const busy = kernel.run("while (true) {}").catch((error: Error) => error.message);
+    process.kill(kernel.client.pid ?? 0, "SIGKILL");
+    expect(await busy).toBe("the kernel ended (signal SIGKILL)");
+    await until(() => !alive(child));
+    await kernel.close();
   });
 
   test("shutdown answers, tells everyone, and ends with exit code 0", async () => {

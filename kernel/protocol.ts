@@ -62,7 +62,7 @@ export type ToChild =
   | { type: "input"; id: number; value: string | undefined };
 
 /** From the host to the child's watching thread, which hears it even while the main thread is busy. */
-export type ToWatcher = { type: "interrupt" } | { type: "input"; id: number; value: string | undefined };
+export type ToWatcher = { type: "interrupt"; cell: number } | { type: "input"; id: number; value: string | undefined };
 
 /** An error as Jupyter shows it. */
 export interface ShownError {

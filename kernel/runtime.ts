@@ -91,15 +91,10 @@ export class Runtime {
     this.#tell(order);
   }
 
-  /** Asks the running cell to stop: its loops by the watching thread, its waiting by the main thread. */
+  /** Asks a cell (0: whatever runs without one) to stop: its loops by the watching thread, its waiting by the main thread. */
   interrupt(cell: number): void {
-    this.#watcher.write(encodeFrame({ type: "interrupt" } satisfies ToWatcher));
+    this.#watcher.write(encodeFrame({ type: "interrupt", cell } satisfies ToWatcher));
     this.#tell({ type: "interrupt", cell });
-  }
-
-  /** Breaks a script that is busy outside of the cell's own loops, and what the cell started and waits for. */
-  breakScript(): void {
-    this.#signal("SIGINT");
   }
 
   /** Hands over what the user typed; undefined where the front-end takes no input. */
@@ -111,21 +106,18 @@ export class Runtime {
   /** Ends the child and all that it started. */
   kill(): void {
     this.#killed = true;
-    this.#signal("SIGKILL");
+    const { pid } = this.#process;
+    if (pid === undefined) return;
+    try {
+      // The whole group, where there are groups.
+      process.kill(process.platform === "win32" ? pid : -pid, "SIGKILL");
+    } catch {
+      // It is gone already.
+    }
   }
 
   #tell(message: ToChild): void {
     this.#main.write(encodeFrame(message));
-  }
-
-  #signal(signal: NodeJS.Signals): void {
-    const { pid } = this.#process;
-    if (pid === undefined) return;
-    try {
-      process.kill(process.platform === "win32" ? pid : -pid, signal);
-    } catch {
-      // It is gone already.
-    }
   }
 }
 

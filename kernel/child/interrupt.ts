@@ -19,6 +19,8 @@ export const slots = {
   asked: 2,
   /** Goes up with every answer to a question, to wake a thread that waits for one. */
   answers: 3,
+  /** The last cell that ended: what comes for it comes too late. */
+  finished: 4,
 } as const;
 
 /** Shared with the watching thread; see {@link slots}. */
@@ -47,12 +49,33 @@ export function stop(): void {
   // A flag of 2^30 and more stays up until the cell has ended: the first stop was caught and ignored.
   const sticky = raised >= stickyBit;
   const cell = sticky ? raised - stickyBit : raised;
-  if (cell > 0 && cell !== running) {
-    shared[slots.flag] = 0;
+  if (cell > 0 && running !== 0 && cell !== running) {
+    lower(raised);
     return;
   }
-  if (!sticky) shared[slots.flag] = 0;
+  // A timer of an earlier cell may keep the thread from the cell that is to stop: then both do.
+  if (!sticky && (cell < 0 || running !== 0)) lower(raised);
   throw new Interrupted();
+}
+
+function lower(raised: number): void {
+  Atomics.compareExchange(shared, slots.flag, raised, 0);
+}
+
+/** A cell begins. An interrupt that came for it before stays. */
+export function beginCell(cell: number): void {
+  const raised = Atomics.load(shared, slots.flag);
+  if (raised !== cell) lower(raised);
+  shared[slots.asked] = 0;
+  Atomics.store(shared, slots.running, cell);
+}
+
+/** A cell has ended: nobody may be stopped in its name. */
+export function endCell(cell: number): void {
+  Atomics.store(shared, slots.finished, cell);
+  Atomics.store(shared, slots.running, 0);
+  Atomics.store(shared, slots.flag, 0);
+  shared[slots.asked] = 0;
 }
 
 const stickyBit = 2 ** 30;

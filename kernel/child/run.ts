@@ -5,7 +5,7 @@ import type { ExecuteOrder, ExpressionResult, ShownError } from "../protocol.ts"
 import { CellRun, ownership, setLatest } from "./cells.ts";
 import { bundleOf } from "./display.ts";
 import { showError } from "./errors.ts";
-import { Interrupted, markDead, shared, slots } from "./interrupt.ts";
+import { beginCell, endCell, Interrupted, markDead, shared, slots } from "./interrupt.ts";
 import { executed } from "./notebook.ts";
 import { tell } from "./pipes.ts";
 import { boundSince, prepareNames } from "./scope.ts";
@@ -27,9 +27,7 @@ export async function execute(order: ExecuteOrder): Promise<void> {
     });
   }
   const before = prepareNames(order.declared);
-  shared[slots.flag] = 0;
-  shared[slots.asked] = 0;
-  Atomics.store(shared, slots.running, order.cell);
+  beginCell(order.cell);
   const expressions: Record<string, ExpressionResult> = {};
   let error: ShownError | undefined;
   try {
@@ -51,9 +49,7 @@ export async function execute(order: ExecuteOrder): Promise<void> {
     error = showError(thrown);
   }
   current = undefined;
-  Atomics.store(shared, slots.running, 0);
-  shared[slots.flag] = 0;
-  shared[slots.asked] = 0;
+  endCell(order.cell);
   flushStreams();
   tell({ type: "done", cell: order.cell, error, bound: boundSince(before), expressions });
 }

@@ -15,9 +15,12 @@ const flag = 0;
 const running = 1;
 const asked = 2;
 const answers = 3;
+const finished = 4;
 
 /** How long a cell that promised to stop by itself is left to it before its loops are stopped. */
 const patienceMs = 3000;
+/** How long a cell may stay busy where its own loops do not see the flag, before its script is broken by signal. */
+const signalMs = 150;
 /** How long a stopped cell may go on before every one of its loops is stopped for good. */
 const ignoredMs = 1000;
 
@@ -25,7 +28,7 @@ const socket = new Socket({ fd, readable: true, writable: false });
 socket.on(
   "data",
   frameReader<ToWatcher>((message) => {
-    if (message.type === "interrupt") interrupt();
+    if (message.type === "interrupt") interrupt(message.cell);
     else port.postMessage(message);
     // Whoever waits for an answer looks whether it is the one; an interrupt is an answer too.
     Atomics.add(shared, answers, 1);
@@ -36,16 +39,27 @@ socket.on(
 socket.on("close", () => process.kill(process.pid, "SIGKILL"));
 socket.on("error", () => process.kill(process.pid, "SIGKILL"));
 
-function interrupt(): void {
-  const cell = Atomics.load(shared, running);
+function interrupt(cell: number): void {
+  // The cell may not have begun: then the flag waits for it.
+  const over = () => cell !== 0 && Atomics.load(shared, finished) >= cell;
   const raise = () => {
-    if (Atomics.load(shared, running) !== cell) return;
+    if (over()) return;
     Atomics.store(shared, flag, cell || -1);
     if (cell === 0) return;
+    setTimeout(() => {
+      if (Atomics.load(shared, running) === cell) breakScript();
+    }, signalMs);
     setTimeout(() => {
       if (Atomics.load(shared, running) === cell) Atomics.store(shared, flag, cell + sticky);
     }, ignoredMs);
   };
-  if (cell !== 0 && Atomics.load(shared, asked) === 1) setTimeout(raise, patienceMs);
-  else raise();
+  if (cell !== 0 && Atomics.load(shared, running) === cell && Atomics.load(shared, asked) === 1) {
+    setTimeout(raise, patienceMs);
+  } else raise();
+}
+
+// Sent from inside of the process: when the call returns, the main thread has the signal before anything else it does,
+// so that it cannot hit the next cell. To the group, so that commands which the cell waits for end too.
+function breakScript(): void {
+  if (process.platform !== "win32") process.kill(-process.pid, "SIGINT");
 }

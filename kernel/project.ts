@@ -1,0 +1,103 @@
+/** The project that cells are to the compiler: its program, its settings, and the names that cells find there. */
+import { existsSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { pathToFileURL } from "node:url";
+
+/** Types of what every cell may use without importing it. */
+export const globalTypes = `
+/** Shows a value under the cell, as a cell's result is shown. */
+declare function display(value: unknown, options?: {
+  /** The value is a MIME bundle already. */
+  raw?: boolean;
+  /** Names the output so that it can be replaced later. */
+  displayId?: string;
+  /** Replace the output of that name. */
+  update?: boolean;
+  metadata?: Record<string, unknown>;
+}): void;
+/** Asks the person at the notebook for a line of text, and waits for it. */
+declare function prompt(message?: string, otherwise?: string): string;
+/** Asks the person at the notebook for a yes or no, and waits for it. */
+declare function confirm(message?: string): boolean;
+/** Shows a message and waits until it was read. */
+declare function alert(message?: string): void;
+`;
+
+/** The compiler's own program; through Node where the package keeps it elsewhere. */
+export async function compilerCommand(): Promise<[string, ...string[]]> {
+  const root = dirname(createRequire(import.meta.url).resolve("typescript/package.json"));
+  const args = ["--lsp", "--stdio"];
+  try {
+    const finder = (await import(pathToFileURL(join(root, "lib/getExePath.js")).href)) as { default: () => string };
+    return [finder.default(), ...args];
+  } catch {
+    return [process.execPath, join(root, "bin/tsc"), ...args];
+  }
+}
+
+/**
+ * The compiler's settings for the cells of a folder, as JSON.
+ *
+ * @param folder the notebook's
+ * @param packageRoot where `anneal` and `@types/node` are found when they are not installed nearer
+ * @param files every document that the server is given, but for the modules of cells: for one that is in no project
+ *   the server would build a second program, with all type packages there are
+ */
+export function compilerConfig(folder: string, packageRoot: string, files: readonly string[]): string {
+  const isInstalled = resolves(createRequire(join(folder, "cell.js")), "anneal");
+  return JSON.stringify({
+    compilerOptions: {
+      strict: true,
+      target: "es2024",
+      lib: ["es2024"],
+      module: "preserve",
+      moduleResolution: "bundler",
+      moduleDetection: "force",
+      customConditions: ["node"],
+      types: nodeTypes(folder, packageRoot),
+      noEmit: true,
+      allowJs: true,
+      allowImportingTsExtensions: true,
+      resolveJsonModule: true,
+      skipLibCheck: true,
+      ...(isInstalled ? {} : { paths: ownTypes(packageRoot) }),
+    },
+    files,
+  });
+}
+
+function resolves(require: NodeJS.Require, name: string): boolean {
+  try {
+    // The package has no CommonJS entry, but its package.json is exported.
+    require.resolve(`${name}/package.json`);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function ownTypes(packageRoot: string): Record<string, string[]> {
+  const read = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as {
+    name: string;
+    exports?: Record<string, { types?: string } | string>;
+  };
+  const paths: Record<string, string[]> = {};
+  for (const [entry, target] of Object.entries(read.exports ?? {})) {
+    if (typeof target === "object" && target.types)
+      paths[`${read.name}${entry.slice(1)}`] = [join(packageRoot, target.types)];
+  }
+  return paths;
+}
+
+function nodeTypes(folder: string, packageRoot: string): string[] {
+  for (const from of [folder, packageRoot]) {
+    try {
+      const found = dirname(createRequire(join(from, "cell.js")).resolve("@types/node/package.json"));
+      if (existsSync(found)) return [found];
+    } catch {
+      // Not there: the next place.
+    }
+  }
+  return [];
+}
