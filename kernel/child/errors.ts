@@ -6,6 +6,8 @@ import { Interrupted, isInterruption } from "./interrupt.ts";
 import { plainMessage, sourceOf } from "./stacks.ts";
 
 const framesShown = 20;
+/** Where the package's own libraries lie when it is not among the installed ones. */
+const ownPackage = new URL("../../", import.meta.url).href;
 
 /** What Jupyter shows for something that was thrown. */
 export function showError(thrown: unknown): ShownError {
@@ -83,6 +85,7 @@ function fold(frames: readonly string[]): string[] {
 function libraryOf(frame: string): string | undefined {
   const inPackage = /.*node_modules[\\/]((?:@[^\\/]+[\\/])?[^\\/]+)/.exec(frame);
   if (inPackage) return inPackage[1];
+  if (frame.includes(ownPackage)) return "anneal";
   if (/\(?node:/.test(frame)) return "Node.js";
   return undefined;
 }
