@@ -222,7 +222,7 @@ describe("errors", () => {
 
   test("a stack that user code prints speaks of cells too", async () => {
     const { stdout } = await shared.current.ok('console.log(new Error("printed").stack)');
-    expect(stdout).toMatch(/^Error: printed\n {4}at In\[\d+\]:1:13\n/);
+    expect(stdout).toMatch(/^Error: printed\n {4}at In\[\d+\]:1:13\n$/);
   });
 
   test("in timers and in promises nobody waits for show under their cell, and the kernel lives", async () => {

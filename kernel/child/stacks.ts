@@ -97,8 +97,11 @@ export function installStackTraces(): void {
   Error.prepareStackTrace = (error, sites) => {
     const lines = [describe(error)];
     for (const site of sites) {
-      const frame = mapFrame(String(site));
+      const raw = String(site);
+      const frame = mapFrame(raw);
       if (frame !== undefined) lines.push(`    at ${frame}`);
+      // Below the cell's top level there is only how the kernel runs it.
+      if (raw.includes("__anneal_cell")) break;
     }
     return lines.join("\n");
   };
