@@ -66,8 +66,10 @@ export function reportTo(stream: NodeJS.WriteStream): ExecutionListener {
         stream.write(String(output.text));
         return;
       }
-      const text = (output.data as Record<string, unknown> | undefined)?.["text/plain"];
-      if (typeof text !== "string") return;
+      const data = (output.data ?? {}) as Record<string, unknown>;
+      const text = data["text/plain"];
+      // A chart is for eyes; the line of figures beside it says the same.
+      if (typeof text !== "string" || Object.keys(data).some((type) => type.includes("vega"))) return;
       // What is updated in place in a notebook is updated in place here, and now and then where nobody looks.
       const line = text.split("\n")[0];
       if (stream.isTTY && !text.includes("\n")) {

@@ -39,8 +39,6 @@ async function main(): Promise<void> {
     })),
   });
   await lab.start({ ignorePlugins: [], bubblingKeydown: true });
-  await lab.restored;
-  document.body.dataset.ready = "true";
 }
 
 void main();

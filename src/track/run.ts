@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { copyFileSync, linkSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { constants, copyFileSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import { notebook } from "../display/notebook.ts";
@@ -78,7 +78,6 @@ export class Run {
   readonly #shipper: Shipper;
   readonly #monitor = new SystemMonitor();
   readonly #timer: NodeJS.Timeout;
-  #files = 0;
   #step = 0;
   #ended = false;
   readonly #amend: boolean;
@@ -149,7 +148,7 @@ export class Run {
   /** A text as an artifact. */
   logText(content: string, path: string): void {
     const file = this.#reserveFile();
-    writeFileSync(file, content);
+    writeFileSync(file, content, { flag: "wx" });
     this.#append({ kind: "artifact", path, file });
   }
 
@@ -163,11 +162,8 @@ export class Run {
       return;
     }
     const file = this.#reserveFile();
-    try {
-      linkSync(source, file);
-    } catch {
-      copyFileSync(source, file); // Another disk, or one without links.
-    }
+    // Never a hard link: writing to it would write to the user's own file. A clone costs nothing where there are any.
+    copyFileSync(source, file, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
     this.#append({ kind: "artifact", path, file });
   }
 
@@ -208,7 +204,7 @@ export class Run {
   }
 
   #reserveFile(): string {
-    const file = join(this.#journal.filesFolder, `${process.pid}-${this.#files++}`);
+    const file = join(this.#journal.filesFolder, randomUUID());
     mkdirSync(dirname(file), { recursive: true });
     return file;
   }
@@ -249,7 +245,7 @@ export class Run {
 
   #logFile(content: string, path: string): void {
     const file = this.#reserveFile();
-    writeFileSync(file, content);
+    writeFileSync(file, content, { flag: "wx" });
     this.#journal.append({ kind: "artifact", path, file });
   }
 }

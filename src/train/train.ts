@@ -334,10 +334,13 @@ function optimizerConfig(options: ResolvedOptions): OptimizerConfig {
 /** Mean loss over all target tokens of a data set. */
 async function meanLoss(model: LanguageModel, data: TokenizedDataset, options: ResolvedOptions): Promise<number> {
   const { perDeviceBatchSize: size, maxSeqLength } = options;
+  // Rows are as long as the longest example, not as a packed row: nothing is spent on padding.
+  const longest = Math.max(...data.examples.map(({ inputIds }) => inputIds.length));
+  const length = Math.min(maxSeqLength, Math.ceil(longest / 16) * 16);
   let [sum, tokens] = [0, 0];
   for (let i = 0; i < data.examples.length; i += size) {
     const rows = Array.from({ length: size }, (_, k) => (data.examples[i + k] ? [data.examples[i + k]] : []));
-    const batch = collate(rows, maxSeqLength, model.config.padTokenId ?? 0);
+    const batch = collate(rows, length, model.config.padTokenId ?? 0);
     const { losses } = await model.tokenLosses(batch);
     sum += losses.reduce((a, b) => a + b, 0);
     tokens += batch.tokens;
