@@ -123,7 +123,7 @@ describe("gates", () => {
     expect(promoted.at("model_version.current_stage")).toBe("Production");
     expect(promoted.at("gates.0")).toMatchObject({ value: 3.2, against: 4, passed: true });
     expect(promoted.at("gates.1")).toMatchObject({ value: 3.2, against: null, passed: true });
-    expect(promoted.text("gates.1.why")).toContain("No version is in Production");
+    expect(promoted.text("gates.1.why")).toContain("No other version is in Production");
     const history = await t.get("/api/anneal/registered-models/m/history");
     expect(history.at("history.0")).toMatchObject({
       version: 1,

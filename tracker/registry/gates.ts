@@ -37,7 +37,7 @@ function decide(gate: Gate, value: number | undefined, current: ModelVersion | u
   if (Number.isNaN(value)) return fail(`${gate.metric} is NaN.`);
   if (gate.versus === "production") {
     if (!current) {
-      const why = "No version is in Production, so there is nothing to compare with.";
+      const why = "No other version is in Production, so there is nothing to compare with.";
       return { ...gate, value, against: null, passed: true, why };
     }
     if (theirs === undefined || Number.isNaN(theirs)) {

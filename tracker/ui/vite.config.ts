@@ -8,6 +8,8 @@ export default defineConfig({
   build: {
     outDir: "../../dist/tracker/ui",
     emptyOutDir: true,
+    // The colours of both schemes are written with light-dark(), which these browsers have.
+    cssTarget: ["chrome123", "firefox120", "safari17.5"],
     // Vega is large by nature, and is loaded only where a chart is shown.
     chunkSizeWarningLimit: 1500,
   },

@@ -83,7 +83,6 @@ const STEPS: readonly string[] = [
     source_type TEXT NOT NULL,
     source TEXT NOT NULL,
     schema TEXT,
-    profile TEXT,
     UNIQUE (experiment_id, name, digest)
   );
   CREATE TABLE inputs (
@@ -91,6 +90,7 @@ const STEPS: readonly string[] = [
     run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
     dataset INTEGER NOT NULL REFERENCES datasets,
     context TEXT NOT NULL,
+    profile TEXT,
     UNIQUE (run, dataset, context)
   );
   CREATE TABLE input_tags (

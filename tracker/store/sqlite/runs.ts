@@ -218,17 +218,10 @@ export function runStore(db: Database): RunStore {
 
   const datasetId = (experiment: number, dataset: Dataset): number => {
     // The first description of a data set stays: its digest says that a second one is of the same data.
+    // Its profile is kept with each use, because the splits of one data set differ in it.
     db.prepare(
-      "INSERT INTO datasets (experiment_id, name, digest, source_type, source, schema, profile) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-    ).run(
-      experiment,
-      dataset.name,
-      dataset.digest,
-      dataset.sourceType,
-      dataset.source,
-      dataset.schema,
-      dataset.profile,
-    );
+      "INSERT INTO datasets (experiment_id, name, digest, source_type, source, schema) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    ).run(experiment, dataset.name, dataset.digest, dataset.sourceType, dataset.source, dataset.schema);
     const row = db
       .prepare<{ id: number }>("SELECT id FROM datasets WHERE experiment_id = ? AND name = ? AND digest = ?")
       .get(experiment, dataset.name, dataset.digest);
@@ -334,9 +327,10 @@ export function runStore(db: Database): RunStore {
         for (const { dataset, tags } of datasets) {
           const context = tags.find(({ key }) => key === "mlflow.data.context")?.value ?? "";
           const values = [run.seq, datasetId(run.experiment_id, dataset), context] as const;
-          db.prepare("INSERT INTO inputs (run, dataset, context) VALUES (?, ?, ?) ON CONFLICT DO NOTHING").run(
-            ...values,
-          );
+          db.prepare(
+            `INSERT INTO inputs (run, dataset, context, profile) VALUES (?, ?, ?, ?)
+             ON CONFLICT DO UPDATE SET profile = COALESCE(excluded.profile, profile)`,
+          ).run(...values, dataset.profile);
           const input = db
             .prepare<{ id: number }>("SELECT id FROM inputs WHERE run = ? AND dataset = ? AND context = ?")
             .get(...values);
@@ -380,7 +374,7 @@ export function runStore(db: Database): RunStore {
               schema: string | null;
               profile: string | null;
             }>(
-              "SELECT i.id, d.name, d.digest, d.source_type, d.source, d.schema, d.profile FROM inputs i JOIN datasets d ON d.id = i.dataset WHERE i.run = ? ORDER BY i.id",
+              "SELECT i.id, d.name, d.digest, d.source_type, d.source, d.schema, i.profile FROM inputs i JOIN datasets d ON d.id = i.dataset WHERE i.run = ? ORDER BY i.id",
             )
             .all(seq);
           const datasets = rows.map((row) => ({

@@ -1,5 +1,5 @@
 import { ActionIcon, Box, Group, Text, Tooltip, useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
-import { createLink, Outlet } from "@tanstack/react-router";
+import { createLink, Outlet, useLocation } from "@tanstack/react-router";
 import icon from "./assets/icon.svg";
 import { useLive } from "./live.ts";
 import { MoonIcon, SunIcon } from "./parts/icons.tsx";
@@ -12,6 +12,7 @@ export function Shell() {
   const live = useLive();
   const { setColorScheme } = useMantineColorScheme();
   const scheme = useComputedColorScheme("light");
+  const inModels = useLocation({ select: ({ pathname }) => pathname.includes("/models") });
   return (
     <Box className={classes.shell}>
       <header className={classes.bar}>
@@ -20,10 +21,10 @@ export function Shell() {
           <span>Anneal</span>
         </NavLink>
         <nav className={classes.nav} aria-label="Main">
-          <NavLink to="/" activeOptions={{ exact: true }} className={classes.link}>
+          <NavLink to="/" className={classes.link} data-current={!inModels || undefined}>
             Runs
           </NavLink>
-          <NavLink to="/models" className={classes.link}>
+          <NavLink to="/models" className={classes.link} data-current={inModels || undefined}>
             Models
           </NavLink>
         </nav>

@@ -102,11 +102,12 @@ function Versions({ versions }: { versions: ModelVersion[] }) {
                         params={{ name: version.name, version: version.version }}
                         fz="sm"
                         fw={550}
+                        style={{ whiteSpace: "nowrap" }}
                       >
                         Version {version.version}
                       </PageLink>
                       {version.aliases?.map((alias) => (
-                        <Badge key={alias} color="blue">
+                        <Badge key={alias} color="blue" miw="max-content">
                           @{alias}
                         </Badge>
                       ))}

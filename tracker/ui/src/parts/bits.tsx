@@ -55,7 +55,11 @@ export function StatusBadge({ status }: { status: RunInfo["status"] }) {
 export function StageBadge({ stage }: { stage: string }) {
   const color = { Production: "teal", Staging: "yellow", Archived: "gray", Deleted: "red" }[stage] ?? "gray";
   return (
-    <Badge color={color} variant={stage === "Production" ? "filled" : stage === "None" ? "outline" : "light"}>
+    <Badge
+      color={color}
+      miw="max-content"
+      variant={stage === "Production" ? "filled" : stage === "None" ? "outline" : "light"}
+    >
       {stage === "None" ? "No stage" : stage}
     </Badge>
   );

@@ -48,7 +48,7 @@ export function MetricChart({
         const points = (histories[keyIndex] ?? EMPTY).filter((point) => point.run_id === run.id);
         if (points.length === 0) continue;
         const single = runs.length === 1;
-        const label = single ? key : keys.length > 1 ? `${run.name} ${key.split("/")[0]}` : run.name;
+        const label = single ? key : keyIndex > 0 ? `${run.name} (${key})` : run.name;
         // Two runs may share a name; the chart tells series apart by this.
         const id = list.some((other) => other.id === label) ? `${label} (${runIndex + 1})` : label;
         const color = single ? (PALETTE[keyIndex % PALETTE.length] ?? run.color) : run.color;
@@ -68,15 +68,20 @@ export function MetricChart({
     () => chartSpec(JSON.parse(shape) as Series[], { log, smoothing, x }, 460),
     [shape, log, smoothing, x],
   );
+  const several = runs.length > 1;
+  const dashed = several ? keys.filter((key) => key !== keys[0]) : [];
   const legend = (
     <div className={classes.legend}>
-      {series.map((it) => (
-        <span key={it.id} title={it.label}>
-          <span className={classes.swatch} data-dashed={it.dashed || undefined} style={{ borderColor: it.color }} />
-          <span className={classes.name}>{it.label}</span>
-          <b>{formatNumber(it.points.at(-1)?.value)}</b>
-        </span>
-      ))}
+      {series
+        .filter((it) => !(several && it.dashed))
+        .map((it) => (
+          <span key={it.id} title={it.label}>
+            <span className={classes.swatch} style={{ borderColor: it.color }} />
+            <span className={classes.name}>{it.label}</span>
+            <b>{formatNumber(it.points.at(-1)?.value)}</b>
+          </span>
+        ))}
+      {dashed.length > 0 && <span>dashed: {dashed.join(", ")}</span>}
     </div>
   );
   return (

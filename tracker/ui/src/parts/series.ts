@@ -84,14 +84,17 @@ export function chartSpec(
     axis: { grid: false, tickCount: 6, format: x === "step" ? "~s" : "~r" },
   };
   const scale = { type: log ? "log" : "linear", zero: false, nice: true };
-  const axis = { tickCount: 5, format: "~g", labelFlush: true };
+  const labelExpr =
+    "datum.value != 0 && (abs(datum.value) < 0.001 || abs(datum.value) >= 1e6) ? format(datum.value, '.2~e') : format(datum.value, ',.6~r')";
+  const axis = { tickCount: 5, labelExpr, labelFlush: true };
   const ys = (field: string) => ({ field, type: "quantitative", title: null, scale, axis });
   const line = { type: "line", interpolate: "linear", strokeWidth: 1.6, clip: true };
   return {
     $schema: "https://vega.github.io/schema/vega-lite/v6.json",
     width: "container",
     height,
-    autosize: { type: "fit", contains: "padding" },
+    // Laid out anew as data comes: the labels of the first points say nothing of how wide later ones are.
+    autosize: { type: "fit", contains: "padding", resize: true },
     data: { name: "rows" },
     layer: [
       ...(smoothing > 0

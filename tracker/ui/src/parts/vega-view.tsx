@@ -27,7 +27,9 @@ export function VegaView({ spec, rows, label }: { spec: object; rows?: Row[]; la
       try {
         const { embed } = await import("./vega.ts");
         if (ended) return;
-        const result = await embed(node, spec as VisualizationSpec, {
+        const first = latest.current;
+        const filled = first ? { ...spec, data: { name: "rows", values: first } } : spec;
+        const result = await embed(node, filled as VisualizationSpec, {
           actions: false,
           renderer: "canvas",
           // Expressions are walked, not compiled, so that the page needs no right to make code.
@@ -52,7 +54,10 @@ export function VegaView({ spec, rows, label }: { spec: object; rows?: Row[]; la
         });
         if (ended) return result.finalize();
         view.current = result;
-        if (latest.current) await result.view.data("rows", latest.current).runAsync();
+        // Rows may have come while Vega was loading.
+        if (latest.current && latest.current !== first) {
+          await result.view.data("rows", latest.current).runAsync();
+        }
         setFailure(undefined);
       } catch (error) {
         if (!ended) setFailure(error instanceof Error ? error.message : String(error));

@@ -92,6 +92,13 @@ function LatestMetrics({ run }: { run: Run }) {
   );
 }
 
+/** A field of a profile: a number, or parts with their sizes, as people write them. */
+function profileText(value: string): string {
+  const parts = value.startsWith("{") ? jsonPairs(value) : [];
+  if (parts.length > 0) return parts.map(([name, size]) => `${name} ${profileText(size)}`).join(", ");
+  return /^\d+$/.test(value) ? formatNumber(Number(value)) : value;
+}
+
 function Datasets({ inputs }: { inputs: DatasetInput[] }) {
   if (inputs.length === 0) return null;
   return (
@@ -108,10 +115,7 @@ function Datasets({ inputs }: { inputs: DatasetInput[] }) {
               <Facts
                 rows={[
                   ["Digest", <Copyable key="digest" text={dataset.digest} />],
-                  ...jsonPairs(dataset.profile).map(([key, value]): [string, string] => [
-                    key,
-                    /^\d+$/.test(value) ? formatNumber(Number(value)) : value,
-                  ]),
+                  ...jsonPairs(dataset.profile).map(([key, value]): [string, string] => [key, profileText(value)]),
                 ]}
               />
             </div>

@@ -46,7 +46,7 @@ export const FIXED: Column[] = [
   {
     id: "started",
     title: "Started",
-    width: 124,
+    width: 148,
     order: "attributes.start_time",
     cell: (run) => <When time={run.start_time} />,
   },

@@ -66,7 +66,13 @@ export function RunsTable({ request, columns, order, onOrder, selected, onSelect
   const byId = new Map(columns.map((column) => [column.id, column]));
   const chosen = visible.filter((row) => selected.has(row.run_id)).length;
 
-  if (rows.error) return <Failure error={rows.error} />;
+  if (rows.error) {
+    return (
+      <div className={classes.failure}>
+        <Failure error={rows.error} />
+      </div>
+    );
+  }
   return (
     <>
       {summary(rows.total)}
@@ -126,7 +132,7 @@ export function RunsTable({ request, columns, order, onOrder, selected, onSelect
                         }
                       >
                         <span>{column.title}</span>
-                        <span className={classes.arrow}>{sorted ? (order.ascending ? "↑" : "↓") : ""}</span>
+                        {sorted && <span className={classes.arrow}>{order.ascending ? "↑" : "↓"}</span>}
                       </UnstyledButton>
                     )}
                     {/* biome-ignore lint/a11y/noStaticElementInteractions: dragging has no counterpart on the keyboard */}
