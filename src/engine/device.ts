@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 
 /** Where programs run. */
-export type DeviceName = "cpu" | "webgpu";
+export type DeviceName = "cpu";
 
 /** What a device was chosen for. */
 export interface Device {
@@ -17,8 +17,8 @@ export interface Device {
  */
 export function resolveDevice(wanted: DeviceName | "auto" = "auto", threads = availableParallelism()): Device {
   if (!Number.isInteger(threads) || threads < 1) throw new RangeError(`threads must be 1 or more, not ${threads}`);
-  if (wanted !== "auto" && wanted !== "cpu" && wanted !== "webgpu") {
-    throw new RangeError(`device must be "auto", "cpu" or "webgpu", not "${String(wanted)}"`);
+  if (wanted !== "auto" && wanted !== "cpu") {
+    throw new RangeError(`device must be "auto" or "cpu", not "${String(wanted)}"`);
   }
-  return { name: wanted === "auto" ? "cpu" : wanted, threads };
+  return { name: "cpu", threads };
 }

@@ -5,7 +5,7 @@ import { ModelError } from "./phi3/config.ts";
 /** A model in the registry. */
 export interface RegisteredVersion {
   name: string;
-  /** Counted from 1 for each name. */
+  /** Counted from 1 for each name; `(rerun)` when nothing was registered. */
   version: string;
   runId: string;
   /** Page in the tracker. */
@@ -14,7 +14,7 @@ export interface RegisteredVersion {
 
 /**
  * Register the model that its last training logged, as a new version under a name. The tracker then shows its card and
- * can promote it.
+ * can promote it. While a run is done again to compare its numbers, nothing is registered.
  * @param name letters, digits and `-_. `; a new name makes a new registered model
  * @throws ModelError when the model was not trained here; TrackerError when the tracker does not answer
  */
@@ -27,6 +27,12 @@ export async function registerModel(
   if (runId === undefined) throw new ModelError("This model was not trained in a tracked run; train it first.");
   await waitForRun(runId);
   const client = await TrackerClient.connect();
+  const url = `${client.address.uri}/tracker/models/${encodeURIComponent(name)}`;
+  const { ANNEAL_RERUN_OF } = process.env;
+  if (ANNEAL_RERUN_OF) {
+    process.stderr.write(`A rerun registers nothing: ${name} stays as run ${ANNEAL_RERUN_OF} registered it.\n`);
+    return { name, version: "(rerun)", runId, url };
+  }
   await client.call("POST", "registered-models/create", { name }).catch((error) => {
     if (!(error instanceof TrackerError && error.code === "RESOURCE_ALREADY_EXISTS")) throw error;
   });
@@ -38,6 +44,5 @@ export async function registerModel(
     description: options.description,
     tags: Object.entries(options.tags ?? {}).map(([key, value]) => ({ key, value })),
   });
-  const url = `${client.address.uri}/tracker/models/${encodeURIComponent(name)}`;
   return { name, version: model_version.version, runId, url };
 }

@@ -33,20 +33,12 @@ export class OnnxExecutor {
 
   async load(program: number, bytes: Uint8Array, plan: ProgramPlan): Promise<void> {
     const session = await ort.InferenceSession.create(bytes, {
-      executionProviders: this.#device === "cpu" ? ["cpu"] : [this.#device, "cpu"],
+      executionProviders: [this.#device],
       intraOpNumThreads: this.#threads,
       interOpNumThreads: 1,
       executionMode: "sequential",
       graphOptimizationLevel: "all",
       logSeverityLevel: 3,
-      ...(this.#device === "cpu"
-        ? {}
-        : {
-            preferredOutputLocation: Object.fromEntries([
-              ...plan.outputs.map(({ name }) => [graphNames.output(name), "cpu"]),
-              ...plan.updates.map(({ name }) => [graphNames.update(name), "gpu-buffer"]),
-            ]),
-          }),
       // Denormal numbers make a step many times slower late in training, and carry nothing.
       extra: { session: { set_denormal_as_zero: "1" } },
     });
@@ -65,14 +57,14 @@ export class OnnxExecutor {
       target.set(name, toRuntime(dtype, data, shape));
   }
 
-  async read(state: number, names?: readonly string[]): Promise<Record<string, HostValue>> {
+  /** Copies, so that the caller may give them away. */
+  read(state: number, names?: readonly string[]): Record<string, HostValue> {
     const source = this.#states.get(state) ?? new Map<string, ort.Tensor>();
     const result: Record<string, HostValue> = {};
     for (const name of names ?? source.keys()) {
       const value = source.get(name);
       if (!value) throw new Error(`There is no variable ${name}.`);
-      const data = value.location === "cpu" ? value.data : await value.getData();
-      result[name] = { dtype: dtypeOf(value), shape: value.dims, data: (data as TensorData).slice() };
+      result[name] = { dtype: value.type as DType, shape: value.dims, data: (value.data as TensorData).slice() };
     }
     return result;
   }
@@ -106,15 +98,12 @@ export class OnnxExecutor {
     const fetches: Record<string, ort.Tensor | null> = {};
     for (const { name } of plan.outputs) fetches[graphNames.output(name)] = null;
     for (const { name, inPlace } of plan.updates) {
-      const current = variables?.get(name);
-      fetches[graphNames.update(name)] = inPlace && current?.location === "cpu" ? current : null;
+      // The old value's own buffer takes the new one.
+      fetches[graphNames.update(name)] = (inPlace && variables?.get(name)) || null;
     }
     const results = await session.run(feeds, fetches as Record<string, ort.Tensor>);
     for (const { name, inPlace } of plan.updates) {
-      const previous = variables?.get(name);
-      if (inPlace && previous?.location === "cpu") continue; // Already there.
-      variables?.set(name, results[graphNames.update(name)]);
-      if (previous && previous.location !== "cpu") previous.dispose();
+      if (!inPlace || !variables?.has(name)) variables?.set(name, results[graphNames.update(name)]);
     }
     return Object.fromEntries(
       plan.outputs.map(({ name }) => [name, results[graphNames.output(name)].data as TensorData]),
@@ -124,8 +113,4 @@ export class OnnxExecutor {
 
 function toRuntime(dtype: DType, data: TensorData, shape: Shape): ort.Tensor {
   return new ort.Tensor(dtype as "float32", data as Float32Array, shape);
-}
-
-function dtypeOf(value: ort.Tensor): DType {
-  return value.type as DType;
 }

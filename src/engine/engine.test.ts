@@ -1,0 +1,129 @@
+import { afterAll, describe, expect, test } from "vitest";
+import { grad, input, matmul, Random, softmax, type Tensor, tensor, variable, where, zeros } from "../tensor/index.ts";
+import { Engine, resolveDevice } from "./index.ts";
+import { defineProgram } from "./program.ts";
+
+const engine = await Engine.open({ threads: 2 });
+afterAll(() => engine.close());
+
+describe("running programs", () => {
+  test("a cell's tensor is computed when it is looked at", async () => {
+    const x = tensor([
+      [1, 2],
+      [3, 4],
+    ]);
+    expect(await x.matmul(x).sum().data()).toEqual(Float32Array.of(54));
+    const [dx] = grad(x.mul(x).sum(), [x]);
+    expect(await dx.data()).toEqual(Float32Array.of(2, 4, 6, 8));
+  });
+
+  test("inputs of the wrong name, kind or size are refused with what was expected", async () => {
+    const program = await engine.compile({ outputs: { y: input("x", [2, 2]).mul(2) } });
+    await expect(program.run({})).rejects.toThrow("Input x should be float32 [2,2] (4 values), got nothing");
+    await expect(program.run({ x: new Float32Array(3) })).rejects.toThrow("got Float32Array of 3");
+    await expect(program.run({ x: new Int32Array(4) })).rejects.toThrow("got Int32Array of 4");
+  });
+
+  test("a variable that was never written is named", async () => {
+    const program = await engine.compile({ outputs: { y: variable("w", [2]).mul(2) } });
+    await expect(program.run({}, engine.createState())).rejects.toThrow("Variable w has no value in this state");
+  });
+
+  test("two leaves of one name, and an update of another shape, are refused when the program is defined", async () => {
+    await expect(engine.compile({ outputs: { y: input("a", [1]).add(input("a", [1])) } })).rejects.toThrow(
+      "Two different leaves are named a",
+    );
+    const w = variable("w", [2]);
+    await expect(engine.compile({ updates: { w: w.sum() } })).rejects.toThrow("Update of w is float32 []");
+    await expect(engine.compile({})).rejects.toThrow("A program needs an output or an update");
+  });
+
+  test("the caller's thread goes on while the engine works", async () => {
+    const a = input("a", [512, 512]);
+    let product: Tensor = a;
+    for (let i = 0; i < 40; i++) product = softmax(matmul(product, a));
+    const program = await engine.compile({ outputs: { y: product.sum() } });
+    let ticks = 0;
+    const timer = setInterval(() => ticks++, 1);
+    await program.run({ a: new Random(1, "a").normal(512 * 512) });
+    clearInterval(timer);
+    expect(ticks).toBeGreaterThan(5);
+  });
+
+  test("the same program gives the same bits each time, whatever the number of threads it is given", async () => {
+    const x = input("x", [64, 96]);
+    const w = input("w", [96, 80]);
+    const loss = softmax(matmul(x, w))
+      .mul(tensor(new Random(3, "t").normal(64 * 80), [64, 80]))
+      .sum();
+    const [dw] = grad(loss, [w]);
+    const values = { x: new Random(1, "x").normal(64 * 96), w: new Random(2, "w").normal(96 * 80) };
+    const program = await engine.compile({ outputs: { loss, dw } });
+    const first = await program.run(values);
+    for (let i = 0; i < 5; i++) expect(await program.run(values)).toEqual(first);
+  });
+
+  test("a closed engine says so", async () => {
+    const other = await Engine.open({ threads: 1 });
+    const program = await other.compile({ outputs: { y: input("x", [1]) } });
+    await other.close();
+    await expect(program.run({ x: Float32Array.of(1) })).rejects.toThrow("The engine is closed");
+  });
+});
+
+describe("variables", () => {
+  test("take their new values, and can be read, replaced and removed", async () => {
+    const state = engine.createState();
+    const w = variable("w", [3]);
+    const program = await engine.compile({ outputs: { before: w.sum() }, updates: { w: w.add(1) } });
+    await state.write({ w: { dtype: "float32", shape: [3], data: Float32Array.of(1, 2, 3) } });
+    expect((await program.run({}, state)).before).toEqual(Float32Array.of(6));
+    expect((await program.run({}, state)).before).toEqual(Float32Array.of(9));
+    expect((await state.read(["w"])).w.data).toEqual(Float32Array.of(3, 4, 5));
+    await state.remove(["w"]);
+    await expect(program.run({}, state)).rejects.toThrow("Variable w has no value");
+  });
+
+  test("states of one program do not touch each other", async () => {
+    const w = variable("w", [1]);
+    const program = await engine.compile({ updates: { w: w.mul(2) } });
+    const [a, b] = [engine.createState(), engine.createState()];
+    await a.write({ w: { dtype: "float32", shape: [1], data: Float32Array.of(1) } });
+    await b.write({ w: { dtype: "float32", shape: [1], data: Float32Array.of(10) } });
+    await program.run({}, a);
+    await program.run({}, a);
+    await program.run({}, b);
+    expect([(await a.read()).w.data[0], (await b.read()).w.data[0]]).toEqual([4, 20]);
+  });
+
+  test("change where they lie only when nothing reads them later", () => {
+    const w = variable("w", [2, 2]);
+    const v = variable("v", [2, 2]);
+    const safe = defineProgram({ updates: { w: w.sub(w.mul(0.1)) } });
+    expect(safe.inPlace).toEqual(new Set(["w"]));
+    // v's update reads w, and nothing orders it before w's own.
+    const read = defineProgram({ updates: { w: w.sub(1), v: v.add(w.matmul(w)) } });
+    expect(read.inPlace).toEqual(new Set(["v"]));
+    const whole = defineProgram({ updates: { w: w.matmul(w) } });
+    expect(whole.inPlace).toEqual(new Set());
+    const asked = w.sub(1);
+    expect(defineProgram({ outputs: { asked }, updates: { w: asked } }).inPlace).toEqual(new Set());
+  });
+
+  test("swapping two is done as if at once", async () => {
+    const state = engine.createState();
+    const [a, b] = [variable("a", [1]), variable("b", [1])];
+    const program = await engine.compile({ updates: { a: b.add(0), b: where(tensor(true), a, zeros([1])) } });
+    const value = (n: number) => ({ dtype: "float32" as const, shape: [1], data: Float32Array.of(n) });
+    await state.write({ a: value(1), b: value(2) });
+    await program.run({}, state);
+    const { a: newA, b: newB } = await state.read();
+    expect([newA.data[0], newB.data[0]]).toEqual([2, 1]);
+  });
+});
+
+test("devices and threads are checked", () => {
+  expect(resolveDevice("auto", 2)).toEqual({ name: "cpu", threads: 2 });
+  expect(() => resolveDevice("auto", 0)).toThrow("threads must be 1 or more, not 0");
+  expect(() => resolveDevice("tpu" as "cpu")).toThrow('device must be "auto" or "cpu", not "tpu"');
+});
