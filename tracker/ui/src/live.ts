@@ -59,24 +59,40 @@ export function useLive(): boolean {
   const client = useQueryClient();
   const [live, setLive] = useState(false);
   useEffect(() => {
-    const source = new EventSource("/api/anneal/events");
     const refresh = refresher(client);
+    let source: EventSource | undefined;
     let opened = false;
-    source.addEventListener("open", () => {
-      setLive(true);
-      // News of the time without a connection is lost, so all is read anew.
-      if (opened) void client.invalidateQueries();
-      opened = true;
-    });
-    source.addEventListener("error", () => setLive(false));
-    source.addEventListener("reset", () => void client.invalidateQueries());
-    for (const event of ["experiment", "run", "metrics", "model"]) {
-      source.addEventListener(event, ({ data }: MessageEvent<string>) => {
-        for (const { key, after } of staleBy(event, JSON.parse(data) as Message)) refresh.add(key, after);
+    const listen = (): void => {
+      const made = new EventSource("/api/anneal/events");
+      source = made;
+      made.addEventListener("open", () => {
+        setLive(true);
+        // News of the time without a connection is lost, so all is read anew.
+        if (opened) void client.invalidateQueries();
+        opened = true;
       });
-    }
+      made.addEventListener("error", () => setLive(false));
+      made.addEventListener("reset", () => void client.invalidateQueries());
+      for (const event of ["experiment", "run", "metrics", "model"]) {
+        made.addEventListener(event, ({ data }: MessageEvent<string>) => {
+          for (const { key, after } of staleBy(event, JSON.parse(data) as Message)) refresh.add(key, after);
+        });
+      }
+    };
+    // A browser opens six connections to a server in all: pages that nobody looks at must not hold them.
+    const follow = (): void => {
+      if (document.visibilityState === "visible") {
+        if (!source) listen();
+      } else {
+        source?.close();
+        source = undefined;
+      }
+    };
+    follow();
+    document.addEventListener("visibilitychange", follow);
     return () => {
-      source.close();
+      document.removeEventListener("visibilitychange", follow);
+      source?.close();
       refresh.stop();
     };
   }, [client]);

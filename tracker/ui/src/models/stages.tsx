@@ -44,9 +44,11 @@ export function StageDialog({ version, stage, onClose }: { version: ModelVersion
       centered
       size="md"
       title={
-        stage === "None"
-          ? `Take version ${version.version} out of its stage`
-          : `Move version ${version.version} to ${stage}`
+        toProduction
+          ? `Promote version ${version.version} to Production`
+          : stage === "None"
+            ? `Take version ${version.version} out of its stage`
+            : `Move version ${version.version} to ${stage}`
       }
     >
       <Stack gap="sm">

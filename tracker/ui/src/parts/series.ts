@@ -83,7 +83,7 @@ export function chartSpec(
     scale: { nice: false, zero: false },
     axis: { grid: false, tickCount: 6, format: x === "step" ? "~s" : "~r" },
   };
-  const scale = { type: log ? "log" : "linear", zero: false, nice: true };
+  const scale = log ? { type: "log", nice: true } : { type: "linear", zero: false, nice: true };
   const labelExpr =
     "datum.value != 0 && (abs(datum.value) < 0.001 || abs(datum.value) >= 1e6) ? format(datum.value, '.2~e') : format(datum.value, ',.6~r')";
   const axis = { tickCount: 5, labelExpr, labelFlush: true };

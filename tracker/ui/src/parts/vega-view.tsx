@@ -76,7 +76,10 @@ export function VegaView({ spec, rows, label }: { spec: object; rows?: Row[]; la
 
   return (
     <>
-      <div ref={place} className={classes.vega} role="img" aria-label={label} />
+      {/* Vega names its own container after its needs, so the chart's name stands around it. */}
+      <div role="img" aria-label={label} className={classes.vega}>
+        <div ref={place} className={classes.vega} />
+      </div>
       {failure !== undefined && <div className={classes.failure}>This chart cannot be drawn: {failure}</div>}
     </>
   );

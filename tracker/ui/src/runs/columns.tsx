@@ -3,6 +3,7 @@ import type { ReactNode } from "react";
 import type { RunRow } from "../api.ts";
 import { baseName, formatDuration, formatNumber } from "../format.ts";
 import { PageLink, StatusDot, When } from "../parts/bits.tsx";
+import { lowerIsBetter } from "../run/data.ts";
 
 /** A column of the table of runs. */
 export interface Column {
@@ -12,6 +13,8 @@ export interface Column {
   numeric?: boolean;
   /** The field that order_by takes; none where there is no order. */
   order?: string;
+  /** Whether what one looks for comes first in ascending order: names from A, losses from the least. */
+  ascending?: boolean;
   cell(run: RunRow): ReactNode;
 }
 
@@ -34,6 +37,7 @@ export const FIXED: Column[] = [
     title: "Name",
     width: 240,
     order: "attributes.run_name",
+    ascending: true,
     cell: (run) => (
       <Group gap={8} wrap="nowrap">
         <StatusDot status={run.status} />
@@ -89,6 +93,7 @@ export const metricColumn = (key: string): Column => ({
   width: Math.max(104, Math.min(170, key.length * 7.2 + 34)),
   numeric: true,
   order: field("metrics", key),
+  ascending: lowerIsBetter(key) === true,
   cell: (run) => formatNumber(run.metrics[key]),
 });
 
@@ -97,6 +102,7 @@ export const paramColumn = (key: string): Column => ({
   title: key,
   width: Math.max(96, Math.min(170, key.length * 7.2 + 34)),
   order: field("params", key),
+  ascending: true,
   cell: (run) => <span title={run.params[key]}>{run.params[key]}</span>,
 });
 

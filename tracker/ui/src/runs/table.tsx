@@ -127,7 +127,7 @@ export function RunsTable({ request, columns, order, onOrder, selected, onSelect
                         onClick={() =>
                           onOrder({
                             field: column.order ?? "",
-                            ascending: sorted ? !order.ascending : !column.numeric && column.id !== "started",
+                            ascending: sorted ? !order.ascending : column.ascending === true,
                           })
                         }
                       >
