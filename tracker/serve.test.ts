@@ -1,9 +1,12 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
 import { type ServedTracker, serveTracker } from "./serve.ts";
+import { openTracker } from "./tracker.ts";
 
 const dataDir = mkdtempSync(join(tmpdir(), "anneal-serve-"));
 let served: ServedTracker | undefined;
@@ -89,8 +92,7 @@ test("what happens is told to those who listen, many points as one event", async
     const answer = await fetch(`${url}/api/2.0/mlflow/${path}`, { method: "POST", body: JSON.stringify(body) });
     return (await answer.json()) as { run: { info: { run_id: string } } };
   };
-  const stop = new AbortController();
-  const stream = await fetch(`${url}/api/anneal/events`, { signal: stop.signal });
+  const stream = await fetch(`${url}/api/anneal/events`);
   let text = "";
   const reading = (async () => {
     const decoder = new TextDecoder();
@@ -109,6 +111,59 @@ test("what happens is told to those who listen, many points as one event", async
     `event: metrics\ndata: {"type":"metrics","keys":["loss"],"experiment_id":"0","run_id":"${run_id}"}`,
   );
   expect(text.split("event: metrics").length - 1).toBeLessThan(10);
-  stop.abort();
+  // A listener does not keep the server from ending, and learns of its end.
+  await served?.close();
+  served = undefined;
   await reading;
+});
+
+test("what was acknowledged is there after the process was killed", async () => {
+  const home = mkdtempSync(join(tmpdir(), "anneal-killed-"));
+  const program = `
+    import { serveTracker } from ${JSON.stringify(new URL("./serve.js", import.meta.url).href)};
+    const { url } = await serveTracker({ dataDir: ${JSON.stringify(home)}, host: "127.0.0.1", port: 0 });
+    console.log(url);
+  `;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", program], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const ended = once(child, "exit");
+  const [line] = (await once(child.stdout, "data")) as [Buffer];
+  const url = line.toString().trim();
+  const post = async (path: string, body: object) =>
+    (await (await fetch(`${url}/api/2.0/mlflow/${path}`, { method: "POST", body: JSON.stringify(body) })).json()) as {
+      run: { info: { run_id: string } };
+    };
+  const { run_id } = (await post("runs/create", { experiment_id: "0" })).run.info;
+  let acknowledged = 0;
+  const logging = (async () => {
+    for (let step = 0; ; step++) {
+      await post("runs/log-metric", { run_id, key: "loss", value: step, timestamp: 1, step });
+      acknowledged = step + 1;
+    }
+  })().catch(() => undefined);
+  await expect.poll(() => acknowledged).toBeGreaterThan(50);
+  child.kill("SIGKILL");
+  await ended;
+  await logging;
+  const tracker = openTracker({ dataDir: home });
+  const { items } = await tracker.store.metrics.history(run_id, "loss", { offset: 0, limit: 25_000 });
+  await tracker.close();
+  rmSync(home, { recursive: true, force: true });
+  // One more may have been stored whose answer never arrived.
+  expect([acknowledged, acknowledged + 1]).toContain(items.length);
+  expect(items.map(({ step }) => step)).toEqual(items.map((_, index) => index));
+});
+
+test("pages are found at any address below /tracker, by whoever may see them", async () => {
+  const url = await serve();
+  for (const path of ["/tracker", "/tracker/", "/tracker/runs/some-run", "/tracker/models/a%20b/versions/1"]) {
+    const answer = await fetch(url + path);
+    const text = await answer.text();
+    // Without a build there is a sentence that says how to make one.
+    if (answer.status === 503) expect(text).toContain("npm run build");
+    else expect([path, answer.status, text.includes('<div id="root">')]).toEqual([path, 200, true]);
+  }
+  const outside = await fetch(`${url}/tracker/assets/..%2f..%2f..%2fpackage.json`);
+  expect(await outside.text()).not.toContain("devDependencies");
 });
