@@ -37,15 +37,25 @@ const targets = [
 export function install() {
   const [major] = process.versions.node.split(".").map(Number);
   if (major < 20) fail(`Anneal needs Node.js 20 or newer; this is ${process.version}.`);
-  const digest = hashFiles(["package.json", "package-lock.json"]);
-  const stamp = path("node_modules/.anneal-installed");
-  if (existsSync(stamp) && readFileSync(stamp, "utf8") === digest) return;
+  if (isInstalled()) return;
   step("Installing packages (once, about a minute)", () => {
     // Install scripts stay off: every native part comes as a binary inside its package.
     run("npm", ["ci", "--no-fund", "--no-audit", "--loglevel=error"]);
   });
   fetchCudaProvider();
-  writeFileSync(stamp, digest);
+}
+
+/** Whether npm's own note of what it installed agrees with the lockfile. */
+function isInstalled() {
+  const note = path("node_modules/.package-lock.json");
+  if (!existsSync(note)) return false;
+  const [locked, installed] = [path("package-lock.json"), note].map(
+    (file) => JSON.parse(readFileSync(file, "utf8")).packages,
+  );
+  return Object.entries(locked).every(([name, { version, optional }]) => {
+    const found = installed[name];
+    return name === "" || (found ? found.version === version : optional);
+  });
 }
 
 /** A machine with an NVIDIA card and a network gets ONNX Runtime's CUDA provider; without either all works, on the CPU. */
