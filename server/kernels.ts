@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { existsSync, statSync } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { dirname, posix, resolve } from "node:path";
 import type { FastifyInstance } from "fastify";
 import { KernelClient } from "../kernel/client.ts";
 import { logo } from "../kernel/logo.ts";
@@ -101,6 +101,11 @@ interface SessionBody {
   kernel?: { id?: string; name?: string };
 }
 
+/** JupyterLab asks under a path made up for the moment; the notebook's own name stands beside it. */
+function notebookOf({ path = "", name, type }: SessionBody): string {
+  return name && type === "notebook" ? posix.join(posix.dirname(path), posix.basename(name)) : path;
+}
+
 /** Starts kernels as processes and remembers which notebook each belongs to. */
 export class KernelManager {
   readonly #root: string;
@@ -170,7 +175,7 @@ export class KernelManager {
       if (typeof body.path !== "string") throw new HttpError(400, "A session needs the path of its notebook.");
       const known = [...this.#sessions.values()].find(({ path }) => path === body.path);
       if (known) return reply.code(201).send(sessionModel(known));
-      const kernel = body.kernel?.id ? this.kernel(body.kernel.id) : await this.#create(body.path);
+      const kernel = body.kernel?.id ? this.kernel(body.kernel.id) : await this.#create(notebookOf(body));
       const session: Session = {
         id: randomUUID(),
         path: body.path,
