@@ -2,13 +2,17 @@
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { join, resolve as resolvePath } from "node:path";
 import { parseArgs } from "node:util";
 import { installKernelSpec } from "../kernel/spec.ts";
+import { recoverJournals } from "../src/track/index.ts";
 import { UsageError } from "./errors.ts";
 import { rerun, showReport } from "./rerun.ts";
 import { reportTo, runNotebook } from "./run.ts";
 import { type Studio, startStudio } from "./studio.ts";
+
+/** Milliseconds between two looks for runs whose process is gone. */
+const recoveryInterval = 3000;
 
 const help = `anneal: TypeScript notebooks that train
 
@@ -109,11 +113,22 @@ async function serve(
   const page = `${studio.url}${trackerOnly ? "/tracker/" : "/lab"}?token=${studio.token}`;
   process.stdout.write(`\n  Anneal is up: ${page}\n  Stop it with Ctrl-C.\n\n`);
   if (values.browser && !trackerOnly) openBrowser(page);
+  const recovery = recoverNowAndThen(values.data);
   return new Promise((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
-      process.once(signal, () => void stop(studio).then(() => resolve(0)));
+      process.once(signal, () => {
+        clearInterval(recovery);
+        void stop(studio).then(() => resolve(0));
+      });
     }
   });
+}
+
+/** Take in what kernels and scripts on this data folder left when they were killed, or while nothing answered. */
+function recoverNowAndThen(dataDir: string): NodeJS.Timeout {
+  process.env.ANNEAL_DATA = resolvePath(dataDir);
+  void recoverJournals();
+  return setInterval(() => void recoverJournals(), recoveryInterval);
 }
 
 async function stop(studio: Studio): Promise<void> {

@@ -2,7 +2,7 @@ import { type Dirent, existsSync } from "node:fs";
 import { cp, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, extname, join, relative, resolve, sep } from "node:path";
 import type { FastifyInstance } from "fastify";
-import { HttpError } from "./errors.ts";
+import { HttpError, oneLine } from "./errors.ts";
 
 /** A file, notebook or folder, as Jupyter's contents API describes it. */
 interface ContentsModel {
@@ -166,7 +166,7 @@ function parseNotebook(text: string, path: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new HttpError(400, `${path} is no notebook: ${(error as Error).message}`);
+    throw new HttpError(400, `${path} is no notebook: ${oneLine((error as Error).message)}`);
   }
 }
 

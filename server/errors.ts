@@ -12,3 +12,6 @@ export class HttpError extends Error {
 export class UsageError extends Error {
   override name = "UsageError";
 }
+
+/** A message that quotes what it is about, such as JSON.parse's, without the line breaks in the quotation. */
+export const oneLine = (message: string): string => message.replace(/\s+/g, " ");

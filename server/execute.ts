@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { KernelClient } from "../kernel/client.ts";
 import type { Message } from "../kernel/wire.ts";
-import { UsageError } from "./errors.ts";
+import { oneLine, UsageError } from "./errors.ts";
 
 /** A cell of a notebook file (nbformat 4). */
 export interface Cell {
@@ -55,7 +55,7 @@ export function parseNotebook(text: string, name: string): NotebookFile {
   try {
     file = JSON.parse(text) as NotebookFile;
   } catch (error) {
-    throw new UsageError(`${name} is no notebook: ${(error as Error).message}`);
+    throw new UsageError(`${name} is no notebook: ${oneLine((error as Error).message)}`);
   }
   if (file.nbformat !== 4 || !Array.isArray(file.cells)) throw new UsageError(`${name} is no notebook of format 4.`);
   return file;

@@ -6,6 +6,8 @@ export interface Lodger {
   url: string;
   token: string;
   pid: number;
+  /** Without JupyterLab. */
+  trackerOnly?: boolean;
 }
 
 const fileOf = (dataDir: string) => join(dataDir, "studio.json");

@@ -1,3 +1,4 @@
+import { accessSync, constants, mkdirSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import websocket from "@fastify/websocket";
 import { type FastifyError, fastify } from "fastify";
@@ -40,10 +41,12 @@ export async function startStudio({ root, dataDir, host, port, trackerOnly = fal
   const data = resolve(dataDir);
   const other = await findLodger(data);
   if (other) {
+    const [what, page] = other.trackerOnly ? ["tracker", "tracker/"] : ["studio", "lab"];
     throw new UsageError(
-      `A studio already runs on ${data}: ${other.url}/lab?token=${other.token} (process ${other.pid}). Open that one, or choose another folder with --data.`,
+      `A ${what} already runs on ${data}: ${other.url}/${page}?token=${other.token} (process ${other.pid}). Open that one, or choose another folder with --data.`,
     );
   }
+  checkFolders(resolve(root), data);
   const token = loadToken(data);
   const tracker = await openTracker({ dataDir: data });
   const app = fastify({
@@ -94,7 +97,7 @@ export async function startStudio({ root, dataDir, host, port, trackerOnly = fal
   const address = app.server.address();
   const bound = typeof address === "object" && address ? address.port : port;
   const url = `http://${host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host}:${bound}`;
-  const moveOut = moveIn(data, { url, token, pid: process.pid });
+  const moveOut = moveIn(data, { url, token, pid: process.pid, trackerOnly });
   return {
     url,
     token,
@@ -105,6 +108,22 @@ export async function startStudio({ root, dataDir, host, port, trackerOnly = fal
       await tracker.close();
     },
   };
+}
+
+function checkFolders(root: string, data: string): void {
+  if (!statSync(root, { throwIfNoEntry: false })?.isDirectory()) {
+    throw new UsageError(`There is no folder ${root} to show. Choose one with --root.`);
+  }
+  try {
+    mkdirSync(data, { recursive: true });
+    accessSync(data, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const why = { EEXIST: "it is a file", ENOTDIR: "a part of its path is a file", ENOSPC: "the disk is full" };
+    throw new UsageError(
+      `${data} cannot be the data folder: ${why[code as keyof typeof why] ?? (error as Error).message}. Choose another with --data.`,
+    );
+  }
 }
 
 function explainListen(error: NodeJS.ErrnoException, host: string, port: number): Error {

@@ -101,7 +101,7 @@ function parseJson(text: string, fail: (why: string) => void): unknown {
   try {
     return JSON.parse(text.replace(/^\uFEFF/, ""));
   } catch (error) {
-    fail(`no JSON (${(error as Error).message})`);
+    fail(`no JSON (${(error as Error).message.replace(/\s+/g, " ")})`);
     return undefined;
   }
 }

@@ -122,10 +122,8 @@ export class TrackerClient {
       // Not one of MLflow's errors: a proxy in between, say. Its text is all there is.
     }
     const { status } = response;
-    throw new TrackerError(
-      `${message} (${status})`,
-      code,
-      status === 408 || status === 429 || status >= 500 || status === 401,
-    );
+    // A wrong token can be put right, and a proxy may refuse for a while: neither is a reason to give a record up.
+    const temporary = [401, 403, 408, 429].includes(status) || status >= 500;
+    throw new TrackerError(`${message} (${status})`, code, temporary);
   }
 }

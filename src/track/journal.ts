@@ -3,6 +3,7 @@ import {
   existsSync,
   fstatSync,
   fsyncSync,
+  ftruncateSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -38,7 +39,15 @@ export interface DatasetInput {
 
 /** What a run's journal is made of, in the order it happened. */
 export type JournalRecord =
-  | { kind: "create"; experiment: string; name: string; startTime: number; tags: Record<string, string> }
+  | {
+      kind: "create";
+      experiment: string;
+      name: string;
+      startTime: number;
+      tags: Record<string, string>;
+      /** Only adds to a run that is there. */
+      amend?: boolean;
+    }
   | { kind: "params"; params: Record<string, string> }
   | { kind: "metrics"; points: MetricPoint[] }
   | { kind: "tags"; tags: Record<string, string> }
@@ -57,16 +66,20 @@ const folder = () => join(dataFolder(), "journal");
 /** How often appended records are forced to disk: a machine that loses power loses at most this much. */
 const flushInterval = 1000;
 
+/** How often each run's journal is open in this process: a run may be recovered, or added to, while it goes on. */
+const opened = new Map<string, number>();
+
 /**
  * A run's points on their way to a tracker. Records are appended to a file, each line with a checksum, before
  * anything is sent; a mark beside it says how far the tracker has acknowledged. What was appended and not
  * acknowledged is sent again by this process or a later one; every record may be sent twice without harm.
+ *
+ * The same journal may be open several times: appending keeps every line whole, and the last to close it cleans up.
  */
 export class Journal {
   readonly runId: string;
   readonly #path: string;
   readonly #file: number;
-  #size: number;
   #unflushed = false;
   readonly #timer: NodeJS.Timeout;
   #closed = false;
@@ -75,10 +88,13 @@ export class Journal {
     this.runId = runId;
     mkdirSync(folder(), { recursive: true });
     this.#path = join(folder(), `${runId}.jsonl`);
-    const whole = readEntries(this.#path, 0).at(-1)?.end ?? 0;
-    this.#file = openSync(this.#path, existsSync(this.#path) ? "r+" : "w+");
-    this.#size = whole; // A line that a crash cut short is written over.
-    writeFileSync(join(folder(), `${runId}.owner`), String(process.pid));
+    this.#file = openSync(this.#path, "a+");
+    if (!isOpenHere(runId) && !isOwned(runId)) {
+      // A line that a crash cut short would make the next one unreadable.
+      ftruncateSync(this.#file, readEntries(this.#path, 0).at(-1)?.end ?? 0);
+    }
+    opened.set(runId, (opened.get(runId) ?? 0) + 1);
+    writeFileSync(ownerPath(runId), String(process.pid));
     this.#timer = setInterval(() => this.flush(), flushInterval);
     this.#timer.unref();
   }
@@ -95,8 +111,7 @@ export class Journal {
       typeof value === "number" && !Number.isFinite(value) ? String(value) : value,
     );
     const line = Buffer.from(`${crc32(json).toString(16).padStart(8, "0")} ${json}\n`);
-    writeSync(this.#file, line, 0, line.length, this.#size);
-    this.#size += line.length;
+    writeSync(this.#file, line);
     this.#unflushed = true;
   }
 
@@ -124,6 +139,7 @@ export class Journal {
   }
 
   acknowledge(end: number): void {
+    if (end <= this.acknowledged) return;
     const mark = join(folder(), `${this.runId}.sent`);
     writeFileSync(`${mark}.new`, String(end));
     renameSync(`${mark}.new`, mark);
@@ -142,24 +158,30 @@ export class Journal {
     fsyncSync(this.#file);
   }
 
+  /** Close it, and delete what lies on disk once nobody writes to it any more and every record has arrived. */
   close(): void {
+    if (this.#closed) return;
     this.#closed = true;
     clearInterval(this.#timer);
     this.flush();
     closeSync(this.#file);
-    rmSync(join(folder(), `${this.runId}.owner`), { force: true });
+    const others = (opened.get(this.runId) ?? 1) - 1;
+    if (others > 0) {
+      opened.set(this.runId, others);
+      return;
+    }
+    opened.delete(this.runId);
+    // Another process has gone on with the run meanwhile: the journal is that one's.
+    if (readOwner(this.runId) !== process.pid) return;
+    const endings = this.pending(1).length === 0 ? ["jsonl", "sent", "files", "owner"] : ["owner"];
+    for (const ending of endings) {
+      rmSync(join(folder(), `${this.runId}.${ending}`), { force: true, recursive: true });
+    }
   }
 
   /** Whether something of this run may be left to send. */
   static exists(runId: string): boolean {
     return existsSync(join(folder(), `${runId}.jsonl`));
-  }
-
-  /** Delete a journal whose every record has arrived. */
-  static remove(runId: string): void {
-    for (const ending of ["jsonl", "sent", "owner", "files"]) {
-      rmSync(join(folder(), `${runId}.${ending}`), { force: true, recursive: true });
-    }
   }
 
   /** Runs whose process is gone and left something to send. */
@@ -168,14 +190,29 @@ export class Journal {
     return readdirSync(folder())
       .filter((name) => name.endsWith(".jsonl") && !name.endsWith(".rejected.jsonl"))
       .map((name) => name.slice(0, -".jsonl".length))
-      .filter((runId) => !isOwned(runId));
+      .filter(Journal.isOrphan);
+  }
+
+  /** Whether no living process writes to a run's journal. */
+  static isOrphan(runId: string): boolean {
+    return Journal.exists(runId) && !isOpenHere(runId) && !isOwned(runId);
   }
 }
 
+const ownerPath = (runId: string) => join(folder(), `${runId}.owner`);
+
+const isOpenHere = (runId: string) => opened.has(runId);
+
+function readOwner(runId: string): number | undefined {
+  const path = ownerPath(runId);
+  return existsSync(path) ? Number(readFileSync(path, "utf8")) : undefined;
+}
+
+/** Whether another living process writes to a run's journal. */
 function isOwned(runId: string): boolean {
-  const path = join(folder(), `${runId}.owner`);
-  if (!existsSync(path)) return false;
-  const pid = Number(readFileSync(path, "utf8"));
+  const pid = readOwner(runId);
+  // Our own id in a file that we did not write: a process before us had it, as happens in containers.
+  if (pid === undefined || pid === process.pid) return false;
   try {
     process.kill(pid, 0);
     return true;

@@ -96,6 +96,7 @@ export class Run {
       experiment: this.experiment,
       name: this.name,
       startTime: Date.now(),
+      ...(amend ? { amend } : {}),
       tags: {
         "mlflow.runName": this.name,
         "mlflow.user": userInfo().username,
@@ -184,8 +185,7 @@ export class Run {
     const sent = await this.#shipper.drain(endPatience);
     this.#shipper.stop();
     this.#journal.close();
-    if (sent) Journal.remove(this.id);
-    else {
+    if (!sent) {
       process.stderr.write(
         `Run ${this.id} is not at the tracker yet (${this.#shipper.problem}). It is kept, and sent by the next run.\n`,
       );
@@ -262,5 +262,4 @@ export async function waitForRun(id: string): Promise<void> {
   shipper.stop();
   journal.close();
   if (!sent) throw new TrackerError(`Run ${id} is not at the tracker yet: ${shipper.problem}`, "UNREACHABLE", true);
-  Journal.remove(id);
 }

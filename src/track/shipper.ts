@@ -21,6 +21,7 @@ interface RemoteRun {
  */
 export class Shipper {
   readonly #journal: Journal;
+  readonly #quiet: boolean;
   #client: TrackerClient | undefined;
   #remote: RemoteRun | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -30,8 +31,10 @@ export class Shipper {
   #stopped = false;
   #lastError = "";
 
-  constructor(journal: Journal) {
+  /** @param options.quiet says nothing when the tracker does not answer */
+  constructor(journal: Journal, { quiet = false } = {}) {
     this.#journal = journal;
+    this.#quiet = quiet;
     this.#schedule();
   }
 
@@ -76,7 +79,7 @@ export class Shipper {
         this.#failures++;
         this.#lastError = error.message;
         this.#client = undefined; // It may be back under another address.
-        if (this.#warned) return;
+        if (this.#warned || this.#quiet) return;
         this.#warned = true;
         process.stderr.write(
           `${error.message} Nothing is lost: the run is kept in a journal and sent when it is back.\n`,
@@ -234,25 +237,33 @@ async function deliver(client: TrackerClient, run: RemoteRun, records: readonly 
 
 const wireNumber = (value: number) => (Number.isNaN(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity");
 
-let recovery: Promise<void> | undefined;
-
 /**
- * Send what processes that ended before their time left behind, and mark their runs as failed. Runs once a process,
- * in the background.
+ * Send what processes that ended before their time left behind, and mark their runs as failed. What cannot be sent now
+ * stays for the next time; a journal that cannot be read keeps no new run from starting.
  */
-export function recoverJournals(): Promise<void> {
-  recovery ??= (async () => {
-    for (const runId of Journal.orphans()) {
-      const journal = new Journal(runId);
-      const shipper = new Shipper(journal);
-      const ended = journal.all().findLast(({ record }) => record.kind === "status");
-      const isOver = ended?.record.kind === "status" && ended.record.status !== "RUNNING";
-      if (!isOver) journal.append({ kind: "status", status: "FAILED", endTime: Date.now() });
-      const done = await shipper.drain(5000);
-      shipper.stop();
-      journal.close();
-      if (done) Journal.remove(runId);
-    }
-  })().catch(() => undefined);
-  return recovery;
+export async function recoverJournals(): Promise<void> {
+  for (const runId of Journal.orphans()) {
+    // Somebody may have gone on with it while we were busy with the others.
+    if (Journal.isOrphan(runId) && !(await recover(runId).catch(() => false))) return;
+  }
+}
+
+async function recover(runId: string): Promise<boolean> {
+  const journal = new Journal(runId);
+  const shipper = new Shipper(journal, { quiet: true });
+  try {
+    if (isUnfinished(journal)) journal.append({ kind: "status", status: "FAILED", endTime: Date.now() });
+    return await shipper.drain(5000);
+  } finally {
+    shipper.stop();
+    journal.close();
+  }
+}
+
+/** Whether a run was begun and not ended; what was only added to a run that is over does not count. */
+function isUnfinished(journal: Journal): boolean {
+  const last = journal.all().findLast(({ record }) => {
+    return record.kind === "status" || (record.kind === "create" && record.amend !== true);
+  })?.record;
+  return last?.kind === "create" || (last?.kind === "status" && last.status === "RUNNING");
 }

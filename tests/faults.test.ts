@@ -1,0 +1,191 @@
+import { mkdirSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { root } from "./reference.ts";
+import { Command, cleanUp, Server, scratch, until } from "./support.ts";
+
+const training = join(root, "dist/tests/training.js");
+const train = (data: string, ...args: string[]) => new Command(training, args, { ANNEAL_DATA: data });
+const range = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
+const stepsSaid = (command: Command) => [...command.stdout.matchAll(/^step (\d+)$/gm)].map(([, step]) => Number(step));
+
+afterAll(cleanUp);
+
+describe("a tracker that fails", () => {
+  test("killed and started again while a model trains, it has every point once", async () => {
+    const data = scratch("restart");
+    let tracker = await Server.start("tracker", data);
+    const trainer = train(data, "3000");
+    const [, id] = await trainer.says(/^run (\w+)/m);
+    for (const step of [300, 1200]) {
+      await trainer.says(new RegExp(`^step ${step}$`, "m"));
+      await tracker.command.kill("SIGKILL");
+      await trainer.says(new RegExp(`^step ${step + 300}$`, "m"));
+      tracker = await Server.start("tracker", data);
+    }
+    expect(await trainer.exited).toBe(0);
+    expect(trainer.stderr).toContain("Nothing is lost");
+    expect(trainer.stderr).not.toContain("    at ");
+    for (const key of ["train/loss", "train/grad_norm", "train/learning_rate", "system/tokens_per_second"]) {
+      const history = await tracker.history(id, key);
+      expect(history.map(({ step }) => step)).toEqual(range(3000));
+    }
+    expect((await tracker.run(id)).status).toBe("FINISHED");
+    expect(readdirSync(join(data, "journal"))).toEqual([]);
+    await tracker.stop();
+  });
+
+  test("down from the start, it has everything soon after it starts", async () => {
+    const data = scratch("down");
+    const alone = train(data, "40");
+    expect(await alone.exited).toBe(0);
+    const [, id] = await alone.says(/^done (\w+)/m);
+    expect(alone.stderr).toContain(`Run ${id} is not at the tracker yet`);
+
+    const tracker = await Server.start("tracker", data);
+    const run = await until("the run is there", 20, async () =>
+      (await tracker.runs()).find(({ status }) => status === "FINISHED"),
+    );
+    expect(run.id).toBe(id);
+    expect((await tracker.history(id, "train/loss")).map(({ step }) => step)).toEqual(range(40));
+    expect(run.params).toMatchObject({ learning_rate: "0.005", total_steps: "40" });
+    expect(await tracker.artifacts(id)).toEqual(
+      expect.arrayContaining(["environment.json", "model/model.safetensors", "checkpoints/step-40/trainer_state.json"]),
+    );
+    await tracker.stop();
+  });
+});
+
+describe("a training process that is killed", () => {
+  test("has its points sent by the tracker's server, and its run marked as failed", async () => {
+    const data = scratch("killed");
+    const tracker = await Server.start("tracker", data);
+    const trainer = train(data, "100000");
+    const [, id] = await trainer.says(/^run (\w+)/m);
+    await trainer.says(/^step 500$/m);
+    await trainer.kill("SIGKILL");
+    const said = stepsSaid(trainer);
+    const run = await until("the run is marked as failed", 20, async () => {
+      const now = await tracker.run(id);
+      return now.status === "FAILED" && now;
+    });
+    expect(run.endTime).toBeGreaterThan(run.startTime);
+    const steps = (await tracker.history(id, "train/loss")).map(({ step }) => step);
+    // The step that was cut off may have been logged and not said.
+    expect(steps).toEqual(range(steps.length));
+    expect(steps.length - said.length).toBeOneOf([0, 1]);
+    await tracker.stop();
+  });
+
+  test("has its points sent to a tracker elsewhere by the next process", async () => {
+    const tracker = await Server.start("tracker", scratch("elsewhere"));
+    const data = scratch("here");
+    const env = { ANNEAL_DATA: data, ANNEAL_TRACKER_URI: tracker.url, ANNEAL_TOKEN: tracker.token };
+    // With a wrong token nothing arrives, and nothing is given up.
+    const trainer = new Command(training, ["100000"], { ...env, ANNEAL_TOKEN: "wrong" });
+    const [, id] = await trainer.says(/^run (\w+)/m);
+    await trainer.says(/^step 300$/m);
+    await trainer.kill("SIGKILL");
+    const said = stepsSaid(trainer);
+    expect(await tracker.runs()).toEqual([]);
+
+    expect(await new Command(training, ["1"], env).exited).toBe(0);
+    const run = await tracker.run(id);
+    expect(run.status).toBe("FAILED");
+    expect((await tracker.history(id, "train/loss")).length).toBeGreaterThanOrEqual(said.length);
+    expect((await tracker.runs()).map(({ status }) => status).sort()).toEqual(["FAILED", "FINISHED"]);
+    await tracker.stop();
+  });
+
+  test("goes on in the same run when it is resumed, with no step missing", async () => {
+    const data = scratch("resumed");
+    const output = join(data, "output");
+    const tracker = await Server.start("tracker", data);
+    // Steps long enough that the journal is empty between two of them.
+    const again = () => train(data, "100000", output, "256");
+    const trainer = again();
+    const [, id] = await trainer.says(/^run (\w+)/m);
+    await trainer.says(/^step 25$/m);
+    await trainer.kill("SIGKILL");
+    const before = stepsSaid(trainer).length;
+    // Killed again, with a tracker that is down: what both left behind is still in the journal.
+    await tracker.command.kill("SIGKILL");
+    const second = again();
+    await second.says(new RegExp(`^step ${before + 15}$`, "m"));
+    await second.kill("SIGKILL");
+    const restarted = await Server.start("tracker", data);
+    const third = again();
+    await third.says(new RegExp(`^step ${before + 60}$`, "m"));
+    await third.kill("SIGKILL");
+    await until("the run is marked as failed", 20, async () => (await restarted.run(id)).status === "FAILED");
+
+    const history = await restarted.history(id, "train/loss");
+    const values = new Map(history.map(({ step, value }) => [step, value]));
+    expect([...values.keys()]).toEqual(range(values.size));
+    expect(values.size).toBeGreaterThanOrEqual(before + 60);
+    // What was done twice, since it came after the last checkpoint, came out the same.
+    for (const { step, value } of history) expect(value).toBe(values.get(step));
+    await restarted.stop();
+  });
+});
+
+describe("starting", () => {
+  const start = (data: string, ...args: string[]) =>
+    new Command(join(root, "dist/server/cli.js"), ["start", "--no-browser", "--data", data, ...args]);
+
+  test("a second studio on a data folder says where the first is, in one line, and harms nothing", async () => {
+    const data = scratch("second");
+    const first = await Server.start("start", data);
+    const second = start(data, "--port", "0");
+    expect(await second.exited).toBe(2);
+    expect(second.stdout).toBe("");
+    expect(second.stderr.trim().split("\n")).toHaveLength(1);
+    expect(second.stderr).toContain(`A studio already runs on ${data}: ${first.url}/lab?token=${first.token}`);
+    expect((await first.fetch("/api/status")).status).toBe(200);
+    expect(await first.stop()).toBe(0);
+
+    const third = await Server.start("start", data);
+    expect(third.token).toBe(first.token);
+    await third.stop();
+  });
+
+  test("after a kill, the data folder opens again", async () => {
+    const data = scratch("again");
+    const first = await Server.start("start", data);
+    await first.command.kill("SIGKILL");
+    const second = await Server.start("start", data);
+    expect(await second.stop()).toBe(0);
+  });
+
+  test("on a port in use says so in one line", async () => {
+    const first = await Server.start("tracker", scratch("port"));
+    const { port } = new URL(first.url);
+    const second = start(scratch("port"), "--port", port);
+    expect(await second.exited).toBe(2);
+    expect(second.stderr.trim()).toBe(
+      `Port ${port} is in use by another program. Choose another with --port, or --port 0 for any free one.`,
+    );
+    await first.stop();
+  });
+
+  test("with what cannot be used is refused in one line", async () => {
+    const data = scratch("flags");
+    mkdirSync(join(data, "folder"));
+    const said = async (...args: string[]) => {
+      const command = new Command(join(root, "dist/server/cli.js"), args);
+      expect(await command.exited).toBe(2);
+      expect(command.stderr.trim().split("\n")).toHaveLength(1);
+      return command.stderr;
+    };
+    expect(await said("start", "--port", "70000", "--data", data)).toContain("--port must be a number from 0 to 65535");
+    expect(await said("start", "--prot", "1")).toContain("--prot");
+    expect(await said("run", "missing.ipynb", "--data", data)).toContain("There is no notebook");
+    expect(await said("run", "package.json", "--data", data)).toContain("is no notebook of format 4");
+    expect(await said("run", "README.md", "--data", data)).toContain("is no notebook");
+    expect(await said("rerun", "0123", "--data", data)).toContain("There is no run 0123 in this data folder");
+    expect(await said("start", "--port", "0", "--data", join(root, "package.json"))).toContain("package.json");
+    expect(await said("start", "--port", "0", "--no-browser", "--root", "missing", "--data", data)).toContain(
+      "missing",
+    );
+  });
+});
