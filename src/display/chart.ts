@@ -22,19 +22,22 @@ export const vegaLiteMime = "application/vnd.vegalite.v5+json";
 /** Most points drawn of one series: a screen is not wider. */
 const resolution = 400;
 
+/** Series of this many points or fewer show each of them. */
+const sparse = 20;
+
 /** A line chart as a Vega-Lite specification. Points that are not finite are left out. */
 export function lineChart(series: readonly Series[], options: LineChartOptions = {}): Record<string, unknown> {
   const { title, xTitle = "step", yTitle = "", width = 520, height = 240, logY = false } = options;
-  const values = series.flatMap(({ name, points }) =>
-    thin(points.filter(({ y }) => Number.isFinite(y))).map(({ x, y }) => ({ x, y, series: name })),
-  );
+  const values = series.flatMap(({ name, points }) => {
+    const shown = thin(points.filter(({ y }) => Number.isFinite(y)));
+    return shown.map(({ x, y }) => ({ x, y, series: name, sparse: shown.length <= sparse }));
+  });
   return {
     $schema: "https://vega.github.io/schema/vega-lite/v5.json",
     ...(title ? { title: { text: title, anchor: "start", fontSize: 13 } } : {}),
     width,
     height,
     data: { values },
-    mark: { type: "line", clip: true, strokeWidth: 1.6, point: values.length < 2 * series.length + 1 },
     encoding: {
       x: {
         field: "x",
@@ -57,6 +60,11 @@ export function lineChart(series: readonly Series[], options: LineChartOptions =
         { field: "y", title: yTitle || "value", format: ".4f" },
       ],
     },
+    layer: [
+      { mark: { type: "line", clip: true, strokeWidth: 1.6 } },
+      // A line through few points says too little, and through one nothing at all.
+      { transform: [{ filter: "datum.sparse" }], mark: { type: "circle", size: 28, opacity: 1 } },
+    ],
     config: { view: { stroke: null }, font: "system-ui, sans-serif" },
   };
 }

@@ -102,6 +102,15 @@ export function chartSpec(
         : []),
       { mark: line, encoding: { x: xs, y: ys("y"), color, strokeDash } },
       {
+        // A line through one point is nothing to see.
+        transform: [
+          { joinaggregate: [{ op: "count", as: "points" }], groupby: ["series"] },
+          { filter: "datum.points <= 20" },
+        ],
+        mark: { type: "point", filled: true, size: 22, opacity: 1 },
+        encoding: { x: xs, y: ys("y"), color },
+      },
+      {
         params: [{ name: "at", select: { type: "point", on: "pointermove", nearest: true, clear: "pointerout" } }],
         mark: { type: "point", filled: true, size: 46 },
         encoding: {
