@@ -6,7 +6,7 @@ import { decodeFrame, encodeFrame, subprotocol } from "./wire.ts";
 
 const channels = new Set(["shell", "control", "stdin"]);
 
-/** Beyond this many unsent bytes a slow page's messages wait in the kernel's own queue instead of our memory. */
+/** Beyond this many unsent bytes a page that reads too slowly is let go, before its messages fill our memory. */
 const highWater = 64 * 2 ** 20;
 
 /** The websocket over which a page talks to a kernel, and the one of events. */
@@ -19,7 +19,7 @@ export function channelRoutes(app: FastifyInstance, manager: KernelManager): voi
     try {
       kernel = manager.kernel(id);
     } catch (error) {
-      socket.close(4404, (error as Error).message);
+      socket.close(4404, (error as Error).message.slice(0, 120)); // A close frame holds 123 bytes.
       return;
     }
     const listener: Listener = (channel, message) => {
@@ -40,7 +40,10 @@ export function channelRoutes(app: FastifyInstance, manager: KernelManager): voi
         request.log.warn(`A frame to kernel ${id} was dropped: it is no Jupyter message.`);
         return;
       }
-      void kernel.client.then((client) => client.send(received.channel as "shell", received.message));
+      kernel.client
+        .then((client) => client.send(received.channel as "shell", received.message))
+        // The page is told of a kernel that is gone by its state.
+        .catch((error: Error) => request.log.warn(`A frame to kernel ${id} was dropped: ${error.message}`));
     });
     socket.on("close", () => kernel.listeners.delete(listener));
   });
@@ -53,10 +56,18 @@ export function channelRoutes(app: FastifyInstance, manager: KernelManager): voi
 
 function parse(data: Buffer, isBinary: boolean): { channel: string; message: Message } | undefined {
   try {
-    if (isBinary) return decodeFrame(data);
-    const { channel, ...message } = JSON.parse(data.toString("utf8"));
-    return { channel, message: { ...message, buffers: [] } };
+    const { channel, message } = isBinary ? decodeFrame(data) : parseText(data);
+    const parts: unknown[] = [message.header, message.parent_header, message.metadata, message.content];
+    return parts.every((part) => typeof part === "object" && part !== null) ? { channel, message } : undefined;
   } catch {
     return undefined;
   }
+}
+
+function parseText(data: Buffer): { channel: string; message: Message } {
+  const { channel, header, parent_header, metadata, content } = JSON.parse(data.toString("utf8"));
+  return {
+    channel,
+    message: { header, parent_header: parent_header ?? {}, metadata: metadata ?? {}, content, buffers: [] },
+  };
 }

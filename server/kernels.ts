@@ -31,13 +31,14 @@ class Kernel {
 
   async restart(): Promise<void> {
     this.#announce("restarting");
-    await (await this.#client).shutdown();
+    // One that did not start again the last time is tried once more.
+    await this.#client.then((client) => client.shutdown()).catch(() => undefined);
     this.#client = this.#open();
     await this.#client;
   }
 
   async shutdown(): Promise<void> {
-    await (await this.#client).shutdown();
+    await this.#client.then((client) => client.shutdown()).catch(() => undefined);
     this.#announce("dead");
   }
 
@@ -64,9 +65,10 @@ class Kernel {
     });
     void client.exited.then(() => {
       // Stopped by us when another process has taken its place, or when nobody knows it any more.
-      void this.#client.then((current) => {
+      const after = (current: KernelClient) => {
         if (current === client && this.state !== "dead") this.#announce("dead");
-      });
+      };
+      this.#client.then(after, () => this.#announce("dead"));
     });
     return client;
   }

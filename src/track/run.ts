@@ -65,8 +65,11 @@ export async function addToRun(id: string, add: (run: Run) => void): Promise<voi
     return;
   }
   const run = new Run({ id, amend: true });
-  add(run);
-  await run.end();
+  try {
+    add(run);
+  } finally {
+    await run.end();
+  }
 }
 
 /** One run: what was tried, with what, and how it went. Everything is journaled at once and sent in the background. */
@@ -99,7 +102,7 @@ export class Run {
       ...(amend ? { amend } : {}),
       tags: {
         "mlflow.runName": this.name,
-        "mlflow.user": userInfo().username,
+        "mlflow.user": userName(),
         "mlflow.source.name": book?.path ?? process.argv[1] ?? "",
         "mlflow.source.type": book ? "NOTEBOOK" : "LOCAL",
         ...(book ? { "anneal.session_id": book.sessionId } : {}),
@@ -109,7 +112,12 @@ export class Run {
       },
     });
     if (id && !amend) this.#journal.append({ kind: "status", status: "RUNNING" });
-    this.#ready = amend ? Promise.resolve() : this.#capture();
+    // What the run is made with is worth having, and no reason to stop it.
+    this.#ready = amend
+      ? Promise.resolve()
+      : this.#capture().catch((error: Error) => {
+          process.stderr.write(`The surroundings of run ${this.name} are not recorded in full: ${error.message}\n`);
+        });
     this.#shipper = new Shipper(this.#journal);
     this.#timer = setInterval(() => void this.#sample(), sampleInterval);
     this.#timer.unref();
@@ -162,10 +170,7 @@ export class Run {
       for (const name of readdirSync(source)) this.logArtifact(join(source, name), `${path}/${name}`);
       return;
     }
-    const file = this.#reserveFile();
-    // Never a hard link: writing to it would write to the user's own file. A clone costs nothing where there are any.
-    copyFileSync(source, file, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
-    this.#append({ kind: "artifact", path, file });
+    this.#append({ kind: "artifact", path, file: this.#copy(source) });
   }
 
   /**
@@ -209,6 +214,13 @@ export class Run {
     return file;
   }
 
+  #copy(source: string): string {
+    const file = this.#reserveFile();
+    // Never a hard link: writing to it would write to the user's own file. A clone costs nothing where there are any.
+    copyFileSync(source, file, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
+    return file;
+  }
+
   async #sample(): Promise<void> {
     const step = this.#step;
     const figures = await this.#monitor.sample();
@@ -232,7 +244,8 @@ export class Run {
     });
     this.#logFile(JSON.stringify(environment, null, 2), "environment.json");
     const lockfile = findLockfile();
-    if (lockfile) this.logArtifact(lockfile, "package-lock.json");
+    // Past the check that refuses what comes after the end: a short run ends while this is still going on.
+    if (lockfile) this.#journal.append({ kind: "artifact", path: "package-lock.json", file: this.#copy(lockfile) });
     this.#logNotebook();
   }
 
@@ -247,6 +260,15 @@ export class Run {
     const file = this.#reserveFile();
     writeFileSync(file, content, { flag: "wx" });
     this.#journal.append({ kind: "artifact", path, file });
+  }
+}
+
+/** Who runs this. A container may run as a user that the system has no name for. */
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return process.env.USER ?? "unknown";
   }
 }
 
