@@ -1,11 +1,13 @@
 import { randomBytes, timingSafeEqual } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import cookies from "@fastify/cookie";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { HttpError } from "./errors.ts";
 
-const cookieName = "anneal_token";
+/** Cookies are shared by all ports of a host: each studio has one of its own, or they would log each other out. */
+const cookieNameOf = (request: FastifyRequest) =>
+  `anneal_token_${/:(\d+)$/.exec(request.headers.host ?? "")?.[1] ?? "default"}`;
 const xsrfName = "_xsrf";
 
 /**
@@ -14,11 +16,11 @@ const xsrfName = "_xsrf";
  */
 export function loadToken(dataDir: string): string {
   const path = join(dataDir, "token");
-  if (existsSync(path)) return readFileSync(path, "utf8").trim();
+  const kept = existsSync(path) ? readFileSync(path, "utf8").trim() : "";
+  if (kept !== "") return kept; // An empty file, as a full disk leaves one, is no token: it would let everyone in.
   const token = randomBytes(24).toString("hex");
   mkdirSync(dataDir, { recursive: true });
-  writeFileSync(path, token);
-  chmodSync(path, 0o600);
+  writeFileSync(path, token, { mode: 0o600 });
   return token;
 }
 
@@ -38,16 +40,16 @@ export function protect(app: FastifyInstance, token: string): void {
     const isPage = request.method === "GET" && request.headers.accept?.includes("text/html");
     if (same(query.token, token)) {
       if (!isPage) return;
-      reply.setCookie(cookieName, token, { path: "/", httpOnly: true, sameSite: "strict" });
+      reply.setCookie(cookieNameOf(request), token, { path: "/", httpOnly: true, sameSite: "strict" });
       const url = new URL(request.url, "http://studio");
       url.searchParams.delete("token");
-      // 303 within the site: a strict cookie set by this answer is sent along.
+      // Within the site, so that the strict cookie set by this answer is sent along.
       return reply
         .code(302)
-        .header("location", url.pathname + url.search)
+        .header("location", url.pathname.replace(/^\/+/, "/") + url.search)
         .send();
     }
-    if (same(request.cookies[cookieName], token)) {
+    if (same(request.cookies[cookieNameOf(request)], token)) {
       if (!request.cookies[xsrfName])
         reply.setCookie(xsrfName, randomBytes(16).toString("hex"), { path: "/", sameSite: "strict" });
       checkXsrf(request);
@@ -71,10 +73,11 @@ function same(given: string | undefined, token: string): boolean {
 /** A page of another site must not reach us, whatever it knows. */
 function checkOrigin(request: FastifyRequest): void {
   const { origin, host } = request.headers;
-  if (origin === undefined || origin === "null") {
-    if (origin === "null" && request.method !== "GET")
-      throw new HttpError(403, "Requests without an origin are refused.");
-    return;
+  if (origin === undefined) return;
+  if (origin === "null") {
+    // A sandboxed frame may load what it shows; it may neither change anything nor talk to kernels.
+    if (request.method === "GET" && request.headers.upgrade === undefined) return;
+    throw new HttpError(403, "Requests without an origin are refused.");
   }
   let from: string | undefined;
   try {

@@ -1,8 +1,10 @@
-import { type Dirent, existsSync } from "node:fs";
-import { cp, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { createReadStream, type Dirent, existsSync, statSync } from "node:fs";
+import { cp, mkdir, open, readdir, readFile, realpath, rename, rm, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, extname, join, relative, resolve, sep } from "node:path";
-import type { FastifyInstance } from "fastify";
-import { HttpError, oneLine } from "./errors.ts";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { HttpError } from "./errors.ts";
+import { parseNotebook } from "./execute.ts";
 
 /** A file, notebook or folder, as Jupyter's contents API describes it. */
 interface ContentsModel {
@@ -46,56 +48,98 @@ const textTypes: Record<string, string> = {
 
 const checkpointFolder = ".ipynb_checkpoints";
 
-/** Jupyter's contents API over one folder; nothing outside of it can be reached. */
+/**
+ * Jupyter's contents API over one folder, and its files as they are under `/files/`. No path leads out of the folder;
+ * a link that the user put into it does.
+ */
 export function contentsRoutes(app: FastifyInstance, root: string): void {
   const base = "/api/contents";
   const pathOf = (request: { params: unknown }) => decodePath((request.params as { "*"?: string })["*"] ?? "");
 
+  type Answer = (path: string, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>;
+  const answering = (answer: Answer) => async (request: FastifyRequest, reply: FastifyReply) => {
+    const path = pathOf(request);
+    return answer(path, request, reply).catch((error) => {
+      throw explain(error, path);
+    });
+  };
+
   for (const url of [base, `${base}/*`]) {
-    app.get(url, async (request) => {
-      const { content = "1", type, format, hash } = request.query as Record<string, string>;
-      void hash;
-      const path = pathOf(request);
-      const checkpoints = /^(.*)\/checkpoints$/.exec(path);
-      if (checkpoints) return listCheckpoints(root, checkpoints[1]);
-      return describe(root, path, content !== "0", type, format);
-    });
-    app.post(url, async (request, reply) => {
-      const path = pathOf(request);
-      const body = (request.body ?? {}) as SaveBody;
-      const checkpoint = /^(.*)\/checkpoints(?:\/(.+))?$/.exec(path);
-      if (checkpoint) {
+    app.get(
+      url,
+      answering(async (path, request) => {
+        const { content = "1", type, format } = request.query as Record<string, string>;
+        const checkpoints = /^(.*)\/checkpoints$/.exec(path);
+        if (checkpoints) return listCheckpoints(root, checkpoints[1]);
+        return describe(root, path, content !== "0", type, format);
+      }),
+    );
+    app.post(
+      url,
+      answering(async (path, request, reply) => {
+        const body = (request.body ?? {}) as SaveBody;
+        const checkpoint = /^(.*)\/checkpoints(?:\/(.+))?$/.exec(path);
+        if (!checkpoint) return reply.code(201).send(await create(root, path, body));
         const [, file, id] = checkpoint;
-        if (id) {
-          await cp(checkpointPath(root, file), inside(root, file));
-          return reply.code(204).send();
-        }
-        return reply.code(201).send(await createCheckpoint(root, file));
-      }
-      return reply.code(201).send(await create(root, path, body));
-    });
-    app.put(url, async (request, reply) => {
-      const path = pathOf(request);
-      const existed = existsSync(inside(root, path));
-      const model = await save(root, path, (request.body ?? {}) as SaveBody);
-      return reply.code(existed ? 200 : 201).send(model);
-    });
-    app.patch(url, async (request) => {
-      const to = decodePath(((request.body ?? {}) as SaveBody).path ?? "");
-      const [from, target] = [inside(root, pathOf(request)), inside(root, to)];
-      if (existsSync(target)) throw new HttpError(409, `There is a file ${to} already.`);
-      await mkdir(dirname(target), { recursive: true });
-      await rename(from, target);
-      return describe(root, to, false);
-    });
-    app.delete(url, async (request, reply) => {
-      const path = pathOf(request);
-      if (/\/checkpoints\//.test(path)) return reply.code(204).send();
-      const target = inside(root, path);
-      if (target === resolve(root)) throw new HttpError(400, "The studio's own folder is not deleted from here.");
-      await rm(target, { recursive: true });
-      return reply.code(204).send();
-    });
+        if (id === undefined) return reply.code(201).send(await createCheckpoint(root, file));
+        await cp(checkpointPath(root, file), inside(root, file));
+        return reply.code(204).send();
+      }),
+    );
+    app.put(
+      url,
+      answering(async (path, request, reply) => {
+        const existed = existsSync(inside(root, path));
+        const model = await save(root, path, (request.body ?? {}) as SaveBody);
+        return reply.code(existed ? 200 : 201).send(model);
+      }),
+    );
+    app.patch(
+      url,
+      answering(async (path, request) => {
+        const to = decodePath(((request.body ?? {}) as SaveBody).path ?? "");
+        const [from, target] = [inside(root, path), inside(root, to)];
+        if (!existsSync(from)) throw new HttpError(404, `There is no ${path}.`);
+        if (existsSync(target)) throw new HttpError(409, `There is a file ${to} already.`);
+        await mkdir(dirname(target), { recursive: true });
+        await rename(from, target);
+        return describe(root, to, false);
+      }),
+    );
+    app.delete(
+      url,
+      answering(async (path, _, reply) => {
+        if (/\/checkpoints\//.test(path)) return reply.code(204).send();
+        const target = inside(root, path);
+        if (target === resolve(root)) throw new HttpError(400, "The studio's own folder is not deleted from here.");
+        await rm(target, { recursive: true });
+        return reply.code(204).send();
+      }),
+    );
+  }
+}
+
+/** What the file system says, as an answer that names the file. */
+function explain(error: NodeJS.ErrnoException, path: string): Error {
+  switch (error.code) {
+    case "ENOENT":
+      return new HttpError(404, `There is no ${path}.`);
+    case "ENOTDIR":
+    case "EEXIST":
+      return new HttpError(400, `A part of the path ${path} is a file, not a folder.`);
+    case "EISDIR":
+      return new HttpError(400, `${path} is a folder.`);
+    case "EACCES":
+    case "EPERM":
+    case "EROFS":
+      return new HttpError(403, `The studio may not do this to ${path}.`);
+    case "ENAMETOOLONG":
+      return new HttpError(400, `The name ${path} is too long.`);
+    case "ENOSPC":
+    case "EDQUOT":
+      return new HttpError(507, `There is no room left on the disk for ${path}.`);
+    default:
+      return error;
   }
 }
 
@@ -141,7 +185,7 @@ async function describe(
   if (!withContent) return model;
   if (kind === "directory") return { ...model, content: await list(root, path), format: "json" };
   const bytes = await readFile(target);
-  if (kind === "notebook") return { ...model, content: parseNotebook(bytes.toString("utf8"), path), format: "json" };
+  if (kind === "notebook") return { ...model, content: readNotebook(bytes.toString("utf8"), path), format: "json" };
   const text = format === "base64" ? undefined : asText(bytes);
   if (text === undefined && format === "text") throw new HttpError(400, `${path} is not text in UTF-8.`);
   const mimetype =
@@ -161,12 +205,13 @@ async function list(root: string, path: string): Promise<ContentsModel[]> {
   return models.filter((model) => model !== undefined);
 }
 
-function parseNotebook(text: string, path: string): unknown {
+/** A notebook's content; an empty file is a notebook without cells. */
+function readNotebook(text: string, path: string): unknown {
   if (text.trim() === "") return { cells: [], metadata: {}, nbformat: 4, nbformat_minor: 5 };
   try {
-    return JSON.parse(text);
+    return parseNotebook(text, path);
   } catch (error) {
-    throw new HttpError(400, `${path} is no notebook: ${oneLine((error as Error).message)}`);
+    throw new HttpError(400, (error as Error).message);
   }
 }
 
@@ -197,31 +242,41 @@ async function save(root: string, path: string, body: SaveBody): Promise<Content
 }
 
 function encode({ content, format, type }: SaveBody, path: string): Buffer {
-  if (type === "notebook") return Buffer.from(`${JSON.stringify(content, null, 1)}\n`);
-  if (format === "base64") return Buffer.from(String(content ?? ""), "base64");
-  if (format === "json") return Buffer.from(JSON.stringify(content));
-  if (typeof content !== "string" && content !== undefined && content !== null) {
-    throw new HttpError(400, `The content of ${path} should be text.`);
+  if (content === undefined || content === null) {
+    // An empty file is sent as "": nothing at all is a mistake, and would wipe out what is there.
+    throw new HttpError(400, `There is no content to save as ${path}.`);
   }
-  return Buffer.from(content ?? "");
+  if (type === "notebook") return Buffer.from(`${JSON.stringify(content, null, 1)}\n`);
+  if (format === "base64") return Buffer.from(String(content), "base64");
+  if (format === "json") return Buffer.from(JSON.stringify(content));
+  if (typeof content !== "string") throw new HttpError(400, `The content of ${path} should be text.`);
+  return Buffer.from(content);
 }
 
 /** A file is there with the old content or the new, never with half of it. */
-async function replaceFile(target: string, bytes: Uint8Array): Promise<void> {
-  const partial = join(dirname(target), `.${basename(target)}.partial-${process.pid}`);
-  const file = await open(partial, "w");
+async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
+  const target = await realpath(path).catch(() => path); // A link stays a link, to the new content.
+  const mode = (await stat(target).catch(() => undefined))?.mode;
+  const partial = join(dirname(target), `.${basename(target)}.partial-${randomUUID()}`);
   try {
-    await file.writeFile(bytes);
-    await file.sync();
-  } finally {
-    await file.close();
+    const file = await open(partial, "wx", mode);
+    try {
+      await file.writeFile(bytes);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(partial, target);
+  } catch (error) {
+    await rm(partial, { force: true });
+    throw error;
   }
-  await rename(partial, target);
 }
 
 async function create(root: string, folder: string, body: SaveBody): Promise<ContentsModel> {
   if (body.copy_from) {
     const from = decodePath(body.copy_from);
+    if (!existsSync(inside(root, from))) throw new HttpError(404, `There is no ${from}.`);
     const ending = extname(from);
     const path = await freeName(root, folder, `${basename(from, ending)}-Copy`, ending);
     await cp(inside(root, from), inside(root, path), { recursive: true });

@@ -47,7 +47,7 @@ export async function labRoutes(app: FastifyInstance, dataDir: string): Promise<
   });
   app.get("/lab/api/settings/*", (request) => readSetting(stored, wildcard(request)));
   app.put("/lab/api/settings/*", async (request, reply) => {
-    const { raw } = request.body as { raw?: string };
+    const { raw } = (request.body ?? {}) as { raw?: string };
     if (typeof raw !== "string") throw new HttpError(400, "A setting is sent as { raw: text }.");
     await writeText(settingPath(stored, wildcard(request)), raw);
     return reply.code(204).send();
@@ -115,7 +115,7 @@ function page({ main, version }: Build, workspace: string, treePath: string): st
     wsUrl: "",
     mode: "multiple-document",
     workspace,
-    treePath: decodeURIComponent(treePath),
+    treePath,
     notebookVersion: "[2, 0, 0]",
     federated_extensions: [],
     disabledExtensions: [],
@@ -136,7 +136,7 @@ function page({ main, version }: Build, workspace: string, treePath: string): st
 }
 
 function wildcard(request: { params: unknown }): string {
-  return decodeURIComponent((request.params as { "*": string })["*"]);
+  return (request.params as { "*": string })["*"];
 }
 
 async function settingIds(): Promise<string[]> {

@@ -55,7 +55,7 @@ export async function startStudio({ root, dataDir, host, port, trackerOnly = fal
     routerOptions: { maxParamLength: 4096 },
   });
   app.setErrorHandler((error: FastifyError, _, reply) => {
-    const status = error.statusCode ?? 500;
+    const status = error.statusCode ?? statusOfSystemError(error.code) ?? 500;
     if (status >= 500) process.stderr.write(`${error.stack ?? error.message}\n`);
     return reply.code(status).send({ message: error.message, reason: null });
   });
@@ -124,6 +124,23 @@ function checkFolders(root: string, data: string): void {
       `${data} cannot be the data folder: ${why[code as keyof typeof why] ?? (error as Error).message}. Choose another with --data.`,
     );
   }
+}
+
+/** What the file system says of a path that a page asked for, as a status; undefined for anything else. */
+function statusOfSystemError(code: string): number | undefined {
+  const statuses: Record<string, number> = {
+    ENOENT: 404,
+    ENOTDIR: 404,
+    EISDIR: 400,
+    ENAMETOOLONG: 400,
+    EACCES: 403,
+    EPERM: 403,
+    EROFS: 403,
+    EEXIST: 409,
+    ENOTEMPTY: 409,
+    ENOSPC: 507,
+  };
+  return statuses[code];
 }
 
 function explainListen(error: NodeJS.ErrnoException, host: string, port: number): Error {
