@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve as resolvePath } from "node:path";
-import { parseArgs } from "node:util";
+import { parseArgs, stripVTControlCharacters } from "node:util";
 import { installKernelSpec } from "../kernel/spec.ts";
 import { recoverJournals } from "../src/track/index.ts";
 import { UsageError } from "./errors.ts";
@@ -73,9 +73,8 @@ async function main(): Promise<number> {
       process.stdout.write(`\nWritten: ${output}\n`);
       for (const run of runs) process.stdout.write(`Run ${run.id}  ${run.status.toLowerCase()}  ${run.name}\n`);
       if (!error) return 0;
-      process.stderr.write(
-        `\nCell ${error.cell} stopped with ${error.name}: ${error.value}\n${error.traceback.join("\n")}\n`,
-      );
+      const text = `\nCell ${error.cell} stopped with ${error.name}: ${error.value}\n${error.traceback.join("\n")}\n`;
+      process.stderr.write(process.stderr.isTTY ? text : stripVTControlCharacters(text));
       return 1;
     }
     case "rerun": {

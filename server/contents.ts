@@ -69,8 +69,8 @@ export function contentsRoutes(app: FastifyInstance, root: string): void {
       url,
       answering(async (path, request) => {
         const { content = "1", type, format } = request.query as Record<string, string>;
-        const checkpoints = /^(.*)\/checkpoints$/.exec(path);
-        if (checkpoints) return listCheckpoints(root, checkpoints[1]);
+        const checkpoint = checkpointOf(root, path);
+        if (checkpoint) return listCheckpoints(root, checkpoint.file);
         return describe(root, path, content !== "0", type, format);
       }),
     );
@@ -78,9 +78,9 @@ export function contentsRoutes(app: FastifyInstance, root: string): void {
       url,
       answering(async (path, request, reply) => {
         const body = (request.body ?? {}) as SaveBody;
-        const checkpoint = /^(.*)\/checkpoints(?:\/(.+))?$/.exec(path);
+        const checkpoint = checkpointOf(root, path);
         if (!checkpoint) return reply.code(201).send(await create(root, path, body));
-        const [, file, id] = checkpoint;
+        const { file, id } = checkpoint;
         if (id === undefined) return reply.code(201).send(await createCheckpoint(root, file));
         await cp(checkpointPath(root, file), inside(root, file));
         return reply.code(204).send();
@@ -109,14 +109,43 @@ export function contentsRoutes(app: FastifyInstance, root: string): void {
     app.delete(
       url,
       answering(async (path, _, reply) => {
-        if (/\/checkpoints\//.test(path)) return reply.code(204).send();
-        const target = inside(root, path);
+        const checkpoint = checkpointOf(root, path);
+        const target = checkpoint ? checkpointPath(root, checkpoint.file) : inside(root, path);
         if (target === resolve(root)) throw new HttpError(400, "The studio's own folder is not deleted from here.");
         await rm(target, { recursive: true });
         return reply.code(204).send();
       }),
     );
   }
+
+  app.get(
+    "/files/*",
+    answering(async (path, request, reply) => {
+      const target = inside(root, path);
+      const facts = await stat(target);
+      if (!facts.isFile()) throw new HttpError(400, `${path} is not a file.`);
+      const download = (request.query as { download?: string }).download !== undefined;
+      const name = encodeURIComponent(basename(target));
+      return reply
+        .headers({
+          "content-type": textTypes[extname(path).toLowerCase()] ?? "application/octet-stream",
+          "content-length": facts.size,
+          "last-modified": facts.mtime.toUTCString(),
+          // A page among the user's files must not act in the user's name here.
+          "content-security-policy": "sandbox allow-scripts",
+          "x-content-type-options": "nosniff",
+          ...(download ? { "content-disposition": `attachment; filename*=UTF-8''${name}` } : {}),
+        })
+        .send(createReadStream(target));
+    }),
+  );
+}
+
+/** The file and the saved copy that a path such as `a.ipynb/checkpoints/<id>` means; a folder may be called checkpoints. */
+function checkpointOf(root: string, path: string): { file: string; id: string | undefined } | undefined {
+  const match = /^(.+)\/checkpoints(?:\/([^/]+))?$/.exec(path);
+  if (!match || statSync(inside(root, match[1]), { throwIfNoEntry: false })?.isDirectory()) return undefined;
+  return { file: match[1], id: match[2] };
 }
 
 /** What the file system says, as an answer that names the file. */

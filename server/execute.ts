@@ -57,7 +57,7 @@ export function parseNotebook(text: string, name: string): NotebookFile {
   } catch (error) {
     throw new UsageError(`${name} is no notebook: ${oneLine((error as Error).message)}`);
   }
-  if (file.nbformat !== 4 || !Array.isArray(file.cells)) throw new UsageError(`${name} is no notebook of format 4.`);
+  if (file?.nbformat !== 4 || !Array.isArray(file.cells)) throw new UsageError(`${name} is no notebook of format 4.`);
   return file;
 }
 

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
+import { stripVTControlCharacters } from "node:util";
 import { TrackerClient } from "../src/track/client.ts";
 import { type Execution, type ExecutionListener, executeNotebook, readNotebook } from "./execute.ts";
 import { findLodger } from "./house.ts";
@@ -49,6 +50,7 @@ export function reportTo(stream: NodeJS.WriteStream): ExecutionListener {
   const start = performance.now();
   let shown = 0;
   let live = false;
+  const plain = (text: string) => (stream.isTTY ? text : stripVTControlCharacters(text));
   const endLine = () => {
     if (live) stream.write("\n");
     live = false;
@@ -63,7 +65,7 @@ export function reportTo(stream: NodeJS.WriteStream): ExecutionListener {
     onOutput(output) {
       if (output.output_type === "stream") {
         endLine();
-        stream.write(String(output.text));
+        stream.write(plain(String(output.text)));
         return;
       }
       const data = (output.data ?? {}) as Record<string, unknown>;
@@ -71,13 +73,13 @@ export function reportTo(stream: NodeJS.WriteStream): ExecutionListener {
       // A chart is for eyes; the line of figures beside it says the same.
       if (typeof text !== "string" || Object.keys(data).some((type) => type.includes("vega"))) return;
       // What is updated in place in a notebook is updated in place here, and now and then where nobody looks.
-      const line = text.split("\n")[0];
+      const line = plain(text.split("\n")[0]);
       if (stream.isTTY && !text.includes("\n")) {
         stream.write(`\r\u001b[K${line.slice(0, stream.columns ?? 100)}`);
         live = true;
       } else if (text.includes("\n")) {
         endLine();
-        stream.write(`${text}\n`);
+        stream.write(`${plain(text)}\n`);
       } else if (performance.now() - shown > 5000) {
         shown = performance.now();
         stream.write(`    ${line}\n`);

@@ -56,6 +56,8 @@ export class LanguageModel {
   adapter: LoraConfig | undefined;
   /** Id of the tracked run that trained these weights last. */
   runId: string | undefined;
+  /** Seed of the weights it began with; undefined for a model that was loaded. */
+  seed: number | undefined;
   readonly #programs = new Map<string, Promise<CompiledProgram>>();
   #generator: Generator | undefined;
 
@@ -93,6 +95,7 @@ export class LanguageModel {
       values[name] = { dtype: "float32", shape, data };
     }
     await model.state.write(values);
+    model.seed = options.seed;
     return model;
   }
 

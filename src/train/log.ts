@@ -43,7 +43,7 @@ export function logSetup(
     "anneal.threads": String(engine.device.threads),
     "anneal.total_parameters": String(total),
     "anneal.trainable_parameters": String(trainable),
-    "anneal.seeds": JSON.stringify({ seed: options.seed }),
+    "anneal.seeds": JSON.stringify({ seed: options.seed, model: model.seed }),
   });
   for (const [context, data] of Object.entries({ train: given.trainData, eval: given.evalData })) {
     if (!data) continue;

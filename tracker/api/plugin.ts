@@ -38,6 +38,11 @@ function answerError(error: FastifyError | TrackerError | Error, request: Fastif
     const message = "The request's body is too large. Send it in smaller batches.";
     return void reply.code(400).send({ error_code: "INVALID_PARAMETER_VALUE", message });
   }
+  // Refused by the server around us: clients have to tell that from a request that is wrong.
+  if (status === 401 || status === 403) {
+    const error_code = status === 401 ? "UNAUTHENTICATED" : "PERMISSION_DENIED";
+    return void reply.code(status).send({ error_code, message: error.message });
+  }
   if (status !== undefined && status >= 400 && status < 500) {
     return void reply.code(400).send({ error_code: "BAD_REQUEST", message: error.message });
   }
