@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { encodeSafetensors, readSafetensors, verifyFolder, writeFolder } from "../models/index.ts";
+import type { LoraConfig } from "../nn/index.ts";
 import type { HostValue } from "../tensor/index.ts";
 import { type ResolvedOptions, TrainingError } from "./options.ts";
 
@@ -17,6 +18,10 @@ export interface TrainerState {
   tokens: number;
   /** Seconds spent so far. */
   seconds: number;
+  /** Training loss of the last step. */
+  loss: number;
+  /** The adapter's settings, if one is trained. */
+  adapter: LoraConfig | null;
 }
 
 /** A checkpoint as read back. */
@@ -31,7 +36,10 @@ const names = { weights: "weights.safetensors", moments: "optimizer.safetensors"
 
 const prefix = "step-";
 
-/** Save a checkpoint whole or not at all, and drop the oldest beyond `limit`. */
+/**
+ * Save a checkpoint whole or not at all, and drop the oldest beyond `limit`. Later ones, which an earlier training left
+ * in the folder, go as well: they would be taken for the newest.
+ */
 export async function saveCheckpoint(
   outputDir: string,
   state: TrainerState,
@@ -46,7 +54,9 @@ export async function saveCheckpoint(
     [names.state]: JSON.stringify(state, null, 1),
   });
   const folders = await checkpointFolders(outputDir);
-  for (const old of folders.slice(0, Math.max(0, folders.length - limit))) await rm(old, { recursive: true });
+  const end = folders.indexOf(folder) + 1;
+  const kept = new Set(folders.slice(Math.max(0, end - limit), end));
+  for (const other of folders) if (!kept.has(other)) await rm(other, { recursive: true });
   return folder;
 }
 

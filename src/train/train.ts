@@ -2,7 +2,8 @@ import { join, resolve } from "node:path";
 import { type Batch, collate, type Example, epochOrder, pack, type TokenizedDataset } from "../data/index.ts";
 import { notebook } from "../display/index.ts";
 import type { CompiledProgram } from "../engine/index.ts";
-import { batchInputs, type LanguageModel } from "../models/index.ts";
+import { type AdapterOptions, batchInputs, type LanguageModel } from "../models/index.ts";
+import type { LoraConfig } from "../nn/index.ts";
 import { activeRun, dataFolder, type Run, startRun } from "../track/index.ts";
 import { adamWInputs, initialMoments, momentsOf } from "./adamw.ts";
 import { type Checkpoint, newestCheckpoint, saveCheckpoint } from "./checkpoint.ts";
@@ -103,15 +104,23 @@ class Trainer {
         )
       : examples.map((example) => [example]);
     const options = resolveOptions(given, length, rows.length);
-    const outputDir = given.outputDir === undefined ? undefined : resolve(given.outputDir);
+    if (given.resume && given.outputDir === undefined)
+      throw new TrainingError("resume needs the outputDir that holds the checkpoints.");
+    // A run that is done again to compare begins at the first step, and leaves alone what the recorded one saved.
+    const again = process.env.ANNEAL_RERUN_OF !== undefined;
+    const outputDir = given.outputDir === undefined || again ? undefined : resolve(given.outputDir);
     const checkpoint = given.resume && outputDir ? await newestCheckpoint(outputDir) : undefined;
-    if (given.resume && !outputDir) throw new TrainingError("resume needs the outputDir that holds the checkpoints.");
     if (checkpoint) checkAgreement(checkpoint, options, given.trainData);
 
-    if (options.method === "lora" && !model.adapter) await model.addAdapter(given.lora, options.seed);
     if (options.method === "full" && model.adapter) {
       throw new TrainingError("The model carries an adapter; merge() it before training every weight.");
     }
+    if (options.method === "lora") {
+      if (model.adapter) checkAdapter(model.adapter, given.lora);
+      else await model.addAdapter(given.lora, options.seed);
+    }
+    // Before there is a run: a checkpoint that does not fit leaves none open.
+    if (checkpoint) await restore(model, checkpoint);
     const current = activeRun();
     const run =
       current ??
@@ -122,7 +131,13 @@ class Trainer {
       });
     const folder = outputDir ?? join(dataFolder(), "checkpoints", run.id);
     const trainer = new Trainer(model, given, options, rows, { run, owned: current === undefined }, folder);
-    if (checkpoint) await trainer.#restore(checkpoint);
+    if (checkpoint) {
+      const { step, tokens, seconds, loss } = checkpoint.state;
+      trainer.#step = step;
+      trainer.#tokens = tokens;
+      trainer.#seconds = seconds;
+      trainer.#loss = loss;
+    }
     return trainer;
   }
 
@@ -162,7 +177,8 @@ class Trainer {
         );
       }
     }
-    return evaluation;
+    // A checkpoint of the last step leaves nothing to train; what is asked for at the end is still measured.
+    return this.#given.evalData ? (evaluation ?? this.#evaluate()) : undefined;
   }
 
   async #trainStep(): Promise<StepEvent> {
@@ -274,6 +290,8 @@ class Trainer {
       runId: this.#run.id,
       tokens: this.#tokens,
       seconds: this.#seconds,
+      loss: this.#loss,
+      adapter: this.#model.adapter ?? null,
     };
     const [weights, moments] = [await this.#model.weights(names), await this.#model.state.read(momentsOf(names))];
     const folder = await saveCheckpoint(this.#outputDir, state, weights, moments, this.#options.saveTotalLimit);
@@ -283,14 +301,6 @@ class Trainer {
       "anneal.checkpoint.loss": String(this.#loss),
     });
     return folder;
-  }
-
-  async #restore({ state, weights, moments }: Checkpoint): Promise<void> {
-    await this.#model.setWeights(weights, this.#model.trainableNames());
-    await this.#model.state.write(moments);
-    this.#step = state.step;
-    this.#tokens = state.tokens;
-    this.#seconds = state.seconds;
   }
 
   async #finish(evalLoss: number | undefined): Promise<TrainResult> {
@@ -347,6 +357,29 @@ async function meanLoss(model: LanguageModel, data: TokenizedDataset, options: R
   }
   if (tokens === 0) throw new TrainingError(`The validation data ${data.name} has no token to predict.`);
   return sum / tokens;
+}
+
+/** Settings given for an adapter that is there already would have no effect: better to say so. */
+function checkAdapter(adapter: LoraConfig, given: AdapterOptions = {}): void {
+  for (const [key, value] of Object.entries(given)) {
+    const carried = adapter[key as keyof LoraConfig];
+    if (value === undefined || JSON.stringify(carried ?? false) === JSON.stringify(value)) continue;
+    throw new TrainingError(
+      `The model carries an adapter with ${key} ${carried}, not ${value}. Train that one further without lora, merge() it, or load the model anew.`,
+    );
+  }
+}
+
+/** Put a model where a checkpoint left it. */
+async function restore(model: LanguageModel, { folder, state, weights, moments }: Checkpoint): Promise<void> {
+  const [before, now] = [state.adapter, model.adapter ?? null].map((adapter) => JSON.stringify(adapter));
+  if (state.adapter !== undefined && before !== now) {
+    throw new TrainingError(
+      `${folder} was trained with the adapter ${before}, now it is ${now}; change it back, or train anew.`,
+    );
+  }
+  await model.setWeights(weights, model.trainableNames());
+  await model.state.write(moments);
 }
 
 /** A checkpoint goes on only with what it was made with. */
