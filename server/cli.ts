@@ -41,23 +41,51 @@ const flags = {
   help: { type: "boolean", short: "h", default: false },
 } as const;
 
+/** Which flags each command heeds, and how many arguments it takes. */
+const commands: Record<string, { flags: (keyof typeof flags)[]; takes: 0 | 1 }> = {
+  start: { flags: ["port", "host", "data", "root", "browser"], takes: 0 },
+  tracker: { flags: ["port", "host", "data", "browser"], takes: 0 },
+  run: { flags: ["output", "data"], takes: 1 },
+  rerun: { flags: ["data"], takes: 1 },
+  install: { flags: ["prefix"], takes: 0 },
+  help: { flags: [], takes: 1 },
+};
+
 function parse() {
   try {
-    return parseArgs({ options: flags, allowPositionals: true, allowNegative: true });
+    const parsed = parseArgs({ options: flags, allowPositionals: true, allowNegative: true, tokens: true });
+    const given = parsed.tokens.flatMap((token) => (token.kind === "option" ? [token.name] : []));
+    return { ...parsed, given };
   } catch (error) {
-    throw new UsageError(`${(error as Error).message.split("\n")[0]} \`anneal --help\` lists what there is.`);
+    // The first sentence says which; what follows is about how to pass text that looks like a flag.
+    const what = (error as Error).message.split(/\.\s|\n/)[0].replace(/\.$/, "");
+    throw new UsageError(`${what}. \`anneal --help\` lists what there is.`);
   }
 }
 
+/** A flag or argument that would have no effect is a mistake worth telling. */
+function checkUse(command: string, positionals: readonly string[], given: readonly string[]): void {
+  const use = commands[command];
+  if (!use) throw new UsageError(`There is no command ${command}.\n\n${help}`);
+  const extra = positionals.slice(1 + use.takes);
+  if (extra.length > 0) throw new UsageError(`anneal ${command} does not know what to do with ${extra.join(" ")}.`);
+  const idle = given.find((name) => !use.flags.some((flag) => flag === name || `no-${flag}` === name));
+  if (idle) throw new UsageError(`anneal ${command} has no flag --${idle}. \`anneal --help\` lists what there is.`);
+}
+
 async function main(): Promise<number> {
-  const { values, positionals } = parse();
+  const { values, positionals, given } = parse();
   if (values.version) {
     const manifest = new URL("../../package.json", import.meta.url);
     process.stdout.write(`${JSON.parse(readFileSync(manifest, "utf8")).version}\n`);
     return 0;
   }
-  const [command = values.help ? "help" : "start", argument, ...more] = positionals;
-  if (more.length > 0) throw new UsageError(`One argument is enough: ${[argument, ...more].join(" ")}`);
+  if (values.help) {
+    process.stdout.write(help);
+    return 0;
+  }
+  const [command = "start", argument] = positionals;
+  checkUse(command, positionals, given);
   switch (command) {
     case "start":
     case "tracker":
@@ -160,10 +188,10 @@ function interruption(): AbortSignal {
 main().then(
   (code) => process.exit(code),
   (error: unknown) => {
-    const expected = error instanceof UsageError || (error instanceof Error && error.name === "TrackerError");
-    process.stderr.write(
-      `${expected ? (error as Error).message : error instanceof Error ? error.stack : String(error)}\n`,
-    );
+    // What the file system refuses (a folder that may not be written to, a full disk) says all there is to know.
+    const expected =
+      error instanceof Error && (error instanceof UsageError || error.name === "TrackerError" || "syscall" in error);
+    process.stderr.write(`${expected ? error.message : error instanceof Error ? error.stack : String(error)}\n`);
     process.exit(2);
   },
 );

@@ -43,8 +43,11 @@ export const sourceOf = ({ source }: Cell): string => (Array.isArray(source) ? s
 
 /** @throws UsageError when the file is missing or no notebook */
 export async function readNotebook(path: string): Promise<NotebookFile> {
-  const text = await readFile(path, "utf8").catch(() => {
-    throw new UsageError(`There is no notebook ${path}.`);
+  const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") throw new UsageError(`There is no notebook ${path}.`);
+    throw new UsageError(
+      error.code === "EISDIR" ? `${path} is a folder, not a notebook.` : `${path} cannot be read: ${error.message}`,
+    );
   });
   return parseNotebook(text, path);
 }

@@ -1,10 +1,11 @@
 import { randomUUID } from "node:crypto";
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { stripVTControlCharacters } from "node:util";
 import { TrackerClient } from "../src/track/client.ts";
+import { UsageError } from "./errors.ts";
 import { type Execution, type ExecutionListener, executeNotebook, readNotebook } from "./execute.ts";
 import { findLodger } from "./house.ts";
 import { startStudio } from "./studio.ts";
@@ -112,6 +113,11 @@ export async function runNotebook(
   const absolute = resolve(path);
   const notebook = await readNotebook(absolute);
   const output = resolve(options.output ?? absolute.replace(/(\.ipynb)?$/, ".executed.ipynb"));
+  // Said now, not after the minutes that the cells take.
+  if (statSync(output, { throwIfNoEntry: false })?.isDirectory()) {
+    throw new UsageError(`${output} is a folder; --output names the file to write.`);
+  }
+  await mkdir(dirname(output), { recursive: true });
   const executionId = randomUUID();
   return withTracker(options.dataDir, async (client) => {
     const execution = await executeNotebook(notebook, absolute, {
@@ -121,7 +127,6 @@ export async function runNotebook(
       ...(options.signal ? { signal: options.signal } : {}),
     });
     const text = `${JSON.stringify(execution.notebook, null, 1)}\n`;
-    await mkdir(dirname(output), { recursive: true });
     await writeFile(output, text);
     const runs = await runsOf(client, executionId);
     for (const run of runs) await storeText(client, run, text, "notebook.executed.ipynb");
