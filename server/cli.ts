@@ -174,14 +174,20 @@ function openBrowser(url: string): void {
   child.unref();
 }
 
-/** The first Ctrl-C interrupts the cell that runs, so that its training is saved; the second ends the process. */
+/**
+ * The first Ctrl-C, or the word of a job scheduler, interrupts the cell that runs, so that its training is saved and the
+ * notebook written; the second ends the process.
+ */
 function interruption(): AbortSignal {
   const controller = new AbortController();
-  process.once("SIGINT", () => {
+  const signals = ["SIGINT", "SIGTERM"] as const;
+  const end = () => process.exit(130);
+  const interrupt = () => {
     process.stderr.write("\nInterrupting: training stops after this step. Ctrl-C again ends at once.\n");
     controller.abort();
-    process.once("SIGINT", () => process.exit(130));
-  });
+    for (const signal of signals) process.off(signal, interrupt).on(signal, end);
+  };
+  for (const signal of signals) process.on(signal, interrupt);
   return controller.signal;
 }
 

@@ -39,6 +39,10 @@ export interface Execution {
   error?: { cell: number; name: string; value: string; traceback: string[] };
 }
 
+/** Jupyter's tag for a cell whose error is expected. */
+const mayFail = ({ metadata }: Cell): boolean =>
+  Array.isArray(metadata?.tags) && metadata.tags.includes("raises-exception");
+
 export const sourceOf = ({ source }: Cell): string => (Array.isArray(source) ? source.join("") : source);
 
 /** @throws UsageError when the file is missing or no notebook */
@@ -65,7 +69,7 @@ export function parseNotebook(text: string, name: string): NotebookFile {
 }
 
 /**
- * Run a notebook's cells in order in a fresh kernel, up to the first error.
+ * Run a notebook's cells in order in a fresh kernel, up to the first error that no tag expects.
  * @param path the notebook's path: imports, the working folder and the runs' names follow it
  */
 export async function executeNotebook(
@@ -75,7 +79,7 @@ export async function executeNotebook(
 ): Promise<Execution> {
   const { cwd, env, listener, signal } = options;
   const client = await KernelClient.start({ cwd, env, notebookPath: resolve(path) });
-  const interrupt = () => void client.interrupt();
+  const interrupt = () => void client.interrupt().catch(() => undefined); // A kernel that is gone needs none.
   signal?.addEventListener("abort", interrupt);
   try {
     const result: NotebookFile = structuredClone(notebook);
@@ -85,15 +89,22 @@ export async function executeNotebook(
     for (const [i, cell] of code.entries()) {
       const source = sourceOf(cell);
       if (source.trim() === "") continue;
+      if (signal?.aborted) {
+        const value = "the notebook was interrupted before this cell";
+        return { notebook: result, error: { cell: i + 1, name: "Interrupted", value, traceback: [] } };
+      }
       listener?.onCell?.(i + 1, code.length, source);
       const collector = new OutputCollector(cell, displays, listener);
-      const reply = await client.execute(source, {
-        onOutput: (message) => collector.take(message),
-        ...(cell.id ? { cellId: cell.id } : {}),
-      });
-      cell.execution_count = (reply.content.execution_count as number | undefined) ?? null;
-      if (reply.content.status !== "ok") {
-        const { ename = "Aborted", evalue = "", traceback = [] } = reply.content as Record<string, never>;
+      const content = await client
+        .execute(source, { onOutput: (message) => collector.take(message), ...(cell.id ? { cellId: cell.id } : {}) })
+        .then(
+          (reply) => reply.content,
+          // Its end is this cell's error: what the cells before it gave is kept.
+          (error: Error) => ({ status: "error", ename: "KernelGone", evalue: error.message, gone: true }),
+        );
+      cell.execution_count = (content as { execution_count?: number }).execution_count ?? null;
+      if (content.status !== "ok" && !(mayFail(cell) && !signal?.aborted && !("gone" in content))) {
+        const { ename = "Aborted", evalue = "", traceback = [] } = content as Record<string, never>;
         return { notebook: result, error: { cell: i + 1, name: ename, value: evalue, traceback } };
       }
     }

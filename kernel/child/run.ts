@@ -1,6 +1,6 @@
 /** Running one cell after another. */
 import { Script } from "node:vm";
-import type { MimeBundle } from "../../src/display/notebook.ts";
+import type { ExecutedCell, MimeBundle } from "../../src/display/notebook.ts";
 import type { ExecuteOrder, ExpressionResult, ShownError } from "../protocol.ts";
 import { CellRun, ownership, setLatest } from "./cells.ts";
 import { bundleOf } from "./display.ts";
@@ -19,13 +19,12 @@ export async function execute(order: ExecuteOrder): Promise<void> {
   const cell = new CellRun(order.cell, order.label, order.allowStdin);
   setLatest(cell);
   rememberCell(order.cell, order);
-  if (order.visible) {
-    executed.push({
-      ...(order.cellId === undefined ? {} : { id: order.cellId }),
-      executionCount: order.executionCount,
-      source: order.source,
-    });
-  }
+  const entry: ExecutedCell = {
+    ...(order.cellId === undefined ? {} : { id: order.cellId }),
+    executionCount: order.executionCount,
+    source: order.source,
+  };
+  if (order.visible) executed.push(entry);
   const before = prepareNames(order.declared);
   beginCell(order.cell);
   const expressions: Record<string, ExpressionResult> = {};
@@ -47,6 +46,7 @@ export async function execute(order: ExecuteOrder): Promise<void> {
     ]);
   } catch (thrown) {
     error = showError(thrown);
+    entry.failed = true;
   }
   current = undefined;
   endCell(order.cell);

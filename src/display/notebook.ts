@@ -18,6 +18,8 @@ export interface ExecutedCell {
   /** The `In [n]` number. */
   executionCount: number;
   source: string;
+  /** It ended with an error, or was interrupted. */
+  failed?: boolean;
 }
 
 /**

@@ -75,14 +75,18 @@ async function captureGit(folder: string): Promise<Environment["git"]> {
   }
 }
 
-/** The cells run so far as a notebook that can be run again. */
+/**
+ * The cells run so far as a notebook that can be run again. A cell that failed has Jupyter's tag for that: whoever runs
+ * the notebook again goes on past it, as its writer did.
+ */
 export function captureNotebook(): string | undefined {
   const book = notebook();
   if (!book || book.cells.length === 0) return undefined;
-  const cells = book.cells.map(({ id, source, executionCount }, i) => ({
+  const ids = new Set<string>();
+  const cells = book.cells.map(({ id, source, executionCount, failed }, i) => ({
     cell_type: "code",
-    id: id ?? `cell-${i}`,
-    metadata: {},
+    id: uniqueId(id, i, ids),
+    metadata: failed ? { tags: ["raises-exception"] } : {},
     execution_count: executionCount,
     source: source.split(/(?<=\n)/),
     outputs: [],
@@ -92,4 +96,11 @@ export function captureNotebook(): string | undefined {
     language_info: { name: "typescript" },
   };
   return JSON.stringify({ nbformat: 4, nbformat_minor: 5, metadata, cells }, null, 1);
+}
+
+/** A cell that was run twice stands in the notebook twice; ids must differ there. */
+function uniqueId(id: string | undefined, index: number, taken: Set<string>): string {
+  const chosen = id === undefined || taken.has(id) ? `cell-${index}` : id;
+  taken.add(chosen);
+  return chosen;
 }
