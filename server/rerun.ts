@@ -59,7 +59,8 @@ export async function rerun(
   const dataDir = resolve(options.dataDir);
   return withTracker(dataDir, async (client) => {
     const recorded = await findRun(client, runId);
-    const text = await client.downloadArtifact(runId, "notebook.ipynb").catch(() => {
+    const text = await client.downloadArtifact(runId, "notebook.ipynb").catch((error) => {
+      if (!(error instanceof TrackerError) || error.temporary) throw error;
       throw new UsageError(`Run ${runId} recorded no notebook: it was made by a script. Run the script again instead.`);
     });
     const notebook = parseNotebook(new TextDecoder().decode(text), `the notebook of run ${runId}`);
@@ -149,7 +150,12 @@ async function history(client: TrackerClient, runId: string, key: string): Promi
     }
     token = page.next_page_token || undefined;
   } while (token);
-  return points.sort((a, b) => a.step - b.step || a.timestamp - b.timestamp);
+  points.sort((a, b) => a.step - b.step || a.timestamp - b.timestamp);
+  // Steps that were done twice, since a training was killed and resumed, have the same value twice.
+  return points.filter(({ step, value }, i) => {
+    const before = points[i - 1];
+    return before?.step !== step || !Object.is(before.value, value);
+  });
 }
 
 function compareEnvironments(recorded: TrackedRun, again: TrackedRun): EnvironmentDifference[] {
@@ -183,6 +189,8 @@ export function showReport({ runId, rerunId, metrics, environment, same, error }
   const lines: string[] = [];
   if (error) lines.push(`The notebook stopped with an error: ${error}`);
   if (rerunId === undefined) lines.push(`It made no run that stands for ${runId}.`);
+  else if (metrics.length === 0)
+    lines.push(`Neither run ${runId} nor its rerun ${rerunId} logged a metric to compare.`);
   const changed = metrics.filter(({ different }) => different > 0);
   if (changed.length > 0) {
     const rows = changed.map(({ key, points: [a, b], different, first, largest }) => [
@@ -203,7 +211,9 @@ export function showReport({ runId, rerunId, metrics, environment, same, error }
   lines.push(
     same
       ? `Same: ${points} points of ${metrics.length} metrics, every one equal to the last bit (run ${rerunId}).`
-      : `Not the same: ${changed.length} of ${metrics.length} metrics differ.`,
+      : changed.length > 0
+        ? `Not the same: ${changed.length} of ${metrics.length} metrics differ.`
+        : "Not compared in full: see above.",
   );
   return lines.join("\n");
 }

@@ -4,6 +4,9 @@ import { join, resolve } from "node:path";
 import { Readable } from "node:stream";
 import type { ReadableStream } from "node:stream/web";
 
+/** How long a tracker may take to answer, in milliseconds. */
+const patience = 60_000;
+
 /** Where a tracker answers. */
 export interface TrackerAddress {
   /** Without a trailing slash; requests go to `<uri>/api/2.0/mlflow/...`. */
@@ -94,7 +97,8 @@ export class TrackerClient {
       body,
       duplex: "half",
     };
-    await this.#fetch(`/api/2.0/mlflow-artifacts/artifacts/${target}`, options);
+    // A large model over a slow line is no tracker that does not answer: a megabyte a second is enough.
+    await this.#fetch(`/api/2.0/mlflow-artifacts/artifacts/${target}`, options, patience + Math.ceil(size / 1000));
   }
 
   /** Read a run's artifact. */
@@ -103,27 +107,29 @@ export class TrackerClient {
     return new Uint8Array(await response.arrayBuffer());
   }
 
-  async #fetch(path: string, options: RequestInit): Promise<Response> {
+  async #fetch(path: string, options: RequestInit, timeout = patience): Promise<Response> {
     const { uri, token } = this.address;
     const headers = { ...options.headers, ...(token ? { authorization: `Bearer ${token}` } : {}) };
     let response: Response;
     try {
-      response = await fetch(uri + path, { ...options, headers, signal: AbortSignal.timeout(60_000) });
+      response = await fetch(uri + path, { ...options, headers, signal: AbortSignal.timeout(timeout) });
     } catch (error) {
       const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
       throw new TrackerError(`The tracker at ${uri} does not answer (${cause}).`, "UNREACHABLE", true);
     }
     if (response.ok) return response;
     const text = await response.text();
-    let [code, message] = ["INTERNAL_ERROR", text];
+    let [code, message]: [string | undefined, string] = [undefined, text.slice(0, 300)];
     try {
-      ({ error_code: code, message } = JSON.parse(text));
+      ({ error_code: code, message = message } = JSON.parse(text));
     } catch {
       // Not one of MLflow's errors: a proxy in between, say. Its text is all there is.
     }
     const { status } = response;
     // A wrong token can be put right, and a proxy may refuse for a while: neither is a reason to give a record up.
-    const temporary = [401, 403, 408, 429].includes(status) || status >= 500;
-    throw new TrackerError(`${message} (${status})`, code, temporary);
+    // Nor is a page that is missing at another program, which has taken the port of a tracker that was stopped.
+    const elsewhere = (status === 404 || status === 405) && code === undefined;
+    const temporary = [401, 403, 408, 429].includes(status) || status >= 500 || elsewhere;
+    throw new TrackerError(`${message} (${status})`, code ?? "INTERNAL_ERROR", temporary);
   }
 }

@@ -29,7 +29,7 @@ export class Shipper {
   #failures = 0;
   #warned = false;
   #stopped = false;
-  #lastError = "";
+  #lastError = "it has not answered yet";
 
   /** @param options.quiet says nothing when the tracker does not answer */
   constructor(journal: Journal, { quiet = false } = {}) {
@@ -46,7 +46,8 @@ export class Shipper {
     const deadline = Date.now() + patience;
     const failures = this.#failures;
     while (true) {
-      await this.#work();
+      // A tracker that takes a request and never answers must not hold the end of a run for longer.
+      await within(this.#work(), deadline - Date.now());
       if (this.#journal.pending(1).length === 0) return true;
       if (Date.now() >= deadline || this.#failures > failures + 1) return false;
       await new Promise((resolve) => setTimeout(resolve, Math.min(200, deadline - Date.now())));
@@ -94,7 +95,7 @@ export class Shipper {
   async #send(): Promise<void> {
     while (true) {
       const entries = this.#journal.pending(5000);
-      if (entries.length === 0) return;
+      if (entries.length === 0 || this.#stopped) return;
       await this.#connect();
       for (const batch of batches(entries)) {
         await this.#deliver(batch.map(({ record }) => record));
@@ -154,11 +155,11 @@ async function createRun(
   runId: string,
   record: JournalRecord & { kind: "create" },
 ): Promise<RemoteRun> {
+  const known = await runNamed(client, runId);
+  if (known) return known;
   const experimentId = await experimentNamed(client, record.experiment);
-  const known = await client
-    .call<{ run: { info: { run_id: string } } }>("GET", "runs/get", { run_id: runId })
-    .catch(() => undefined);
-  if (known) return { id: runId, experimentId };
+  const ours = await runTagged(client, experimentId, runId);
+  if (ours) return ours;
   const { run } = await client.call<{ run: { info: { run_id: string } } }>("POST", "runs/create", {
     experiment_id: experimentId,
     run_name: record.name,
@@ -166,6 +167,28 @@ async function createRun(
     tags: Object.entries({ ...record.tags, "anneal.client_id": runId }).map(([key, value]) => ({ key, value })),
   });
   return { id: run.info.run_id, experimentId };
+}
+
+/** A run whose id the tracker took from us. */
+async function runNamed(client: TrackerClient, id: string): Promise<RemoteRun | undefined> {
+  try {
+    const { run } = await client.call<{ run: { info: { experiment_id: string } } }>("GET", "runs/get", { run_id: id });
+    return { id, experimentId: run.info.experiment_id };
+  } catch (error) {
+    if (error instanceof TrackerError && !error.temporary) return undefined;
+    throw error;
+  }
+}
+
+/** A run that we created at a tracker which gives ids of its own, as MLflow's does; else each process would create another. */
+async function runTagged(client: TrackerClient, experiment: string, id: string): Promise<RemoteRun | undefined> {
+  const { runs = [] } = await client.call<{ runs?: { info: { run_id: string; experiment_id: string } }[] }>(
+    "POST",
+    "runs/search",
+    { experiment_ids: [experiment], filter: `tags.\`anneal.client_id\` = '${id}'`, max_results: 1 },
+  );
+  const [found] = runs;
+  return found && { id: found.info.run_id, experimentId: found.info.experiment_id };
 }
 
 async function experimentNamed(client: TrackerClient, name: string): Promise<string> {
@@ -233,6 +256,16 @@ async function deliver(client: TrackerClient, run: RemoteRun, records: readonly 
     case "status":
       await client.call("POST", "runs/update", { run_id: run.id, status: record.status, end_time: record.endTime });
   }
+}
+
+/** Wait for work, but for no longer than `ms`. */
+async function within(work: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, Math.max(0, ms));
+  });
+  await Promise.race([work, late]);
+  clearTimeout(timer);
 }
 
 const wireNumber = (value: number) => (Number.isNaN(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity");
