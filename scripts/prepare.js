@@ -35,8 +35,11 @@ const targets = [
 
 /** Install the packages that package-lock.json names, unless they are there. */
 export function install() {
-  const [major] = process.versions.node.split(".").map(Number);
-  if (major < 20) fail(`Anneal needs Node.js 20 or newer; this is ${process.version}.`);
+  // What the build's own packages ask for.
+  const [major, minor] = process.versions.node.split(".").map(Number);
+  if (major < 20 || major === 21 || (major === 20 && minor < 19) || (major === 22 && minor < 12)) {
+    fail(`Anneal needs Node.js 20.19 or newer, or 22.12 or newer; this is ${process.version}.`);
+  }
   if (isInstalled()) return;
   step("Installing packages (once, about a minute)", () => {
     // Install scripts stay off: every native part comes as a binary inside its package.
