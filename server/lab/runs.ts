@@ -13,7 +13,7 @@ interface TrackedRun {
 const icon = new LabIcon({
   name: "anneal:runs",
   svgstr:
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="24"><path class="jp-icon3" fill="none" stroke="#616161" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" d="M4 4v16h16M7 8c3 0 3 8 7 8h5"/></svg>',
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="24" fill="none"><path class="jp-icon3" stroke="#616161" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" d="M4 4v16h16M7 8c3 0 3 8 7 8h5"/></svg>',
 });
 
 /** The runs of the open notebook, live: each with its state and loss, and a link to its page in the tracker. */

@@ -32,6 +32,8 @@ export function lineChart(series: readonly Series[], options: LineChartOptions =
     const shown = thin(points.filter(({ y }) => Number.isFinite(y)));
     return shown.map(({ x, y }) => ({ x, y, series: name, sparse: shown.length <= sparse }));
   });
+  const steps = values.map(({ x }) => x);
+  const span = Math.max(1, Math.max(...steps) - Math.min(...steps));
   return {
     $schema: "https://vega.github.io/schema/vega-lite/v5.json",
     ...(title ? { title: { text: title, anchor: "start", fontSize: 13 } } : {}),
@@ -43,7 +45,12 @@ export function lineChart(series: readonly Series[], options: LineChartOptions =
         field: "x",
         type: "quantitative",
         title: xTitle,
-        axis: { grid: false, tickMinStep: 1 },
+        // No marks between whole steps.
+        axis: {
+          grid: false,
+          tickMinStep: 1,
+          ...(steps.every(Number.isInteger) ? { tickCount: Math.min(10, span) } : {}),
+        },
         scale: { nice: false },
       },
       y: { field: "y", type: "quantitative", title: yTitle, scale: { zero: false, type: logY ? "log" : "linear" } },
@@ -62,8 +69,10 @@ export function lineChart(series: readonly Series[], options: LineChartOptions =
     },
     layer: [
       { mark: { type: "line", clip: true, strokeWidth: 1.6 } },
-      // A line through few points says too little, and through one nothing at all.
-      { transform: [{ filter: "datum.sparse" }], mark: { type: "circle", size: 28, opacity: 1 } },
+      // A line through few points says too little, and through one nothing at all. A layer of no points makes Vega warn.
+      ...(values.some(({ sparse }) => sparse)
+        ? [{ transform: [{ filter: "datum.sparse" }], mark: { type: "circle", size: 28, opacity: 1 } }]
+        : []),
     ],
     config: { view: { stroke: null }, font: "system-ui, sans-serif" },
   };

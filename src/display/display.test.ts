@@ -37,6 +37,24 @@ describe("a line chart", () => {
     expect(values.at(-1)).toMatchObject(points(10_000)[9999]);
   });
 
+  test("marks whole steps only, and makes nobody warn of points that are not there", async () => {
+    const warnings: unknown[] = [];
+    const spec = (n: number) =>
+      compile(lineChart([{ name: "loss", points: points(n) }]) as unknown as TopLevelSpec).spec;
+    const svg = async (n: number) => {
+      const view = new View(parse(spec(n)), { renderer: "none" });
+      view.logger().warn = (...all: unknown[]) => {
+        warnings.push(all);
+        return view.logger();
+      };
+      return view.toSVG();
+    };
+    const labels = [...(await svg(5)).matchAll(/<text[^>]*text-anchor="middle"[^>]*>([\d.]+)<\/text>/g)];
+    expect(labels.map(([, text]) => Number(text)).every(Number.isInteger)).toBe(true);
+    await svg(100);
+    expect(warnings).toEqual([]);
+  });
+
   test("leaves out what cannot be drawn", async () => {
     const spec = lineChart([
       {
