@@ -273,15 +273,21 @@ function userName(): string {
 }
 
 /**
- * Wait until everything of an ended run is at the tracker.
+ * Wait until everything that a run has logged so far is at the tracker.
  * @throws TrackerError when it does not get there
  */
 export async function waitForRun(id: string): Promise<void> {
+  const late = (problem: string) =>
+    new TrackerError(`Run ${id} is not at the tracker yet: ${problem}`, "UNREACHABLE", true);
+  if (active?.id === id) {
+    if (!(await active.flush())) throw late("it takes longer than usual.");
+    return;
+  }
   if (!Journal.exists(id)) return;
   const journal = new Journal(id);
   const shipper = new Shipper(journal);
   const sent = await shipper.drain(endPatience);
   shipper.stop();
   journal.close();
-  if (!sent) throw new TrackerError(`Run ${id} is not at the tracker yet: ${shipper.problem}`, "UNREACHABLE", true);
+  if (!sent) throw late(shipper.problem);
 }

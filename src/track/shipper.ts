@@ -30,6 +30,7 @@ export class Shipper {
   #warned = false;
   #stopped = false;
   #lastError = "it has not answered yet";
+  #reachable = true;
 
   /** @param options.quiet says nothing when the tracker does not answer */
   constructor(journal: Journal, { quiet = false } = {}) {
@@ -64,6 +65,11 @@ export class Shipper {
     return this.#lastError;
   }
 
+  /** Whether the tracker answered at the last attempt, if only to refuse. */
+  get reachable(): boolean {
+    return this.#reachable;
+  }
+
   #schedule(): void {
     if (this.#stopped) return;
     const wait = Math.min(longestWait, interval * 2 ** Math.min(this.#failures, 5));
@@ -79,6 +85,7 @@ export class Shipper {
       .catch((error: Error) => {
         this.#failures++;
         this.#lastError = error.message;
+        this.#reachable = !(error instanceof TrackerError && error.code === "UNREACHABLE");
         this.#client = undefined; // It may be back under another address.
         if (this.#warned || this.#quiet) return;
         this.#warned = true;
@@ -276,17 +283,19 @@ const wireNumber = (value: number) => (Number.isNaN(value) ? "NaN" : value > 0 ?
  */
 export async function recoverJournals(): Promise<void> {
   for (const runId of Journal.orphans()) {
-    // Somebody may have gone on with it while we were busy with the others.
-    if (Journal.isOrphan(runId) && !(await recover(runId).catch(() => false))) return;
+    // Somebody may have gone on with it while we were busy with the others. A journal that is damaged or refused must
+    // not keep the others; a tracker that does not answer one answers none.
+    if (Journal.isOrphan(runId) && !(await recover(runId).catch(() => true))) return;
   }
 }
 
+/** Send one journal; false when the tracker does not answer. */
 async function recover(runId: string): Promise<boolean> {
   const journal = new Journal(runId);
   const shipper = new Shipper(journal, { quiet: true });
   try {
     if (isUnfinished(journal)) journal.append({ kind: "status", status: "FAILED", endTime: Date.now() });
-    return await shipper.drain(5000);
+    return (await shipper.drain(5000)) || shipper.reachable;
   } finally {
     shipper.stop();
     journal.close();

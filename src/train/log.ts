@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type LanguageModel, toConfigFile, writeFolder } from "../models/index.ts";
 import type { Run } from "../track/index.ts";
-import type { ResolvedOptions, TrainOptions } from "./options.ts";
+import { changeable, type ResolvedOptions, type TrainOptions } from "./options.ts";
 
 const snakeCase = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
@@ -14,10 +14,16 @@ export function logSetup(
   given: TrainOptions,
   options: ResolvedOptions,
   rows: number,
+  resumed: boolean,
 ): void {
   const { adapter, engine } = model;
   run.logParams({
-    ...Object.fromEntries(Object.entries(options).map(([key, value]) => [snakeCase(key), value])),
+    ...Object.fromEntries(
+      Object.entries(options)
+        // A run's parameters are written once; these may be others when it is resumed.
+        .filter(([key]) => !resumed || !changeable.has(key as keyof ResolvedOptions))
+        .map(([key, value]) => [snakeCase(key), value]),
+    ),
     optimizer: "adamw",
     ...(adapter
       ? {

@@ -98,6 +98,9 @@ export interface ResolvedOptions {
   saveTotalLimit: number;
 }
 
+/** How often to look and save: does not change what is trained, and may be another when a training is resumed. */
+export const changeable: ReadonlySet<keyof ResolvedOptions> = new Set(["evalSteps", "saveSteps", "saveTotalLimit"]);
+
 /**
  * Fill in the defaults and check.
  * @param rows rows of the training data: examples, or packed rows

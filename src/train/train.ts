@@ -9,7 +9,14 @@ import { adamWInputs, initialMoments, momentsOf } from "./adamw.ts";
 import { type Checkpoint, newestCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 import { logModel, logSetup } from "./log.ts";
 import { TrainingMonitor } from "./monitor.ts";
-import { type ResolvedOptions, resolveOptions, type StepEvent, TrainingError, type TrainOptions } from "./options.ts";
+import {
+  changeable,
+  type ResolvedOptions,
+  resolveOptions,
+  type StepEvent,
+  TrainingError,
+  type TrainOptions,
+} from "./options.ts";
 import { accumulateProgram, accumulatorNames, type OptimizerConfig, stepProgram } from "./programs.ts";
 import { scheduleMultiplier } from "./schedule.ts";
 
@@ -144,7 +151,7 @@ class Trainer {
   async run(): Promise<TrainResult> {
     const signal = notebook()?.interruptSignal();
     try {
-      logSetup(this.#run, this.#model, this.#given, this.#options, this.#rows.length);
+      logSetup(this.#run, this.#model, this.#given, this.#options, this.#rows.length, this.#step > 0);
       this.#monitor.announce(`compiling for ${this.#model.engine.device.name}…`);
       await this.#compile();
       const evaluation = await this.#loop(signal);
@@ -384,10 +391,9 @@ async function restore(model: LanguageModel, { folder, state, weights, moments }
 
 /** A checkpoint goes on only with what it was made with. */
 function checkAgreement({ folder, state }: Checkpoint, options: ResolvedOptions, data: TokenizedDataset): void {
-  const free = new Set(["evalSteps", "saveSteps", "saveTotalLimit"]);
   for (const [key, value] of Object.entries(options)) {
     const before = state.options[key as keyof ResolvedOptions];
-    if (!free.has(key) && before !== value) {
+    if (!changeable.has(key as keyof ResolvedOptions) && before !== value) {
       throw new TrainingError(
         `${folder} was trained with ${key} ${before}, now it is ${value}; change it back, or train anew.`,
       );
