@@ -73,7 +73,6 @@ export async function evaluate<R extends Row>(
     dataset: data.name,
     rows: data.length,
     ...tokens,
-    perplexity: Math.exp(tokens.loss),
     rougeL: scores.length === 0 ? undefined : scores.reduce((a, b) => a + b, 0) / scores.length,
     samples,
     runId: model.runId,
@@ -100,22 +99,28 @@ async function measureTokens(
   length: number,
   progress: Progress,
 ) {
-  let [sum, correct, count] = [0, 0, 0];
+  const losses: number[] = [];
+  let correct = 0;
   for (let i = 0; i < data.examples.length; i += batchSize) {
     const rows = Array.from({ length: batchSize }, (_, k) => data.examples.slice(i + k, i + k + 1));
     const batch = collate(rows, length, model.config.padTokenId ?? 0);
     const found = await model.tokenLosses(batch);
     batch.targets.forEach((target, at) => {
       if (target < 0) return;
-      sum += found.losses[at];
+      losses.push(found.losses[at]);
       correct += found.correct[at];
     });
-    count += batch.tokens;
     progress.show("measuring", Math.min(i + batchSize, data.examples.length), data.examples.length);
   }
+  const count = losses.length;
   if (count === 0) throw new RangeError(`${data.name} has no token to predict within ${length} tokens.`);
-  return { loss: sum / count, tokenAccuracy: correct / count };
+  return { loss: mean(losses), perplexity: perplexity(losses), tokenAccuracy: correct / count };
 }
+
+const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+/** e to the mean of -log p: every token weighs the same, in whatever document it stands. */
+export const perplexity = (tokenLosses: readonly number[]): number => Math.exp(mean(tokenLosses));
 
 async function log(report: EvaluationReport, data: Dataset, tokenized: TokenizedDataset): Promise<void> {
   if (report.runId === undefined) return;

@@ -221,7 +221,7 @@ function isOwned(runId: string): boolean {
   }
 }
 
-/** Bytes read at a time: more than any record, and a journal of any size is read in pieces. */
+/** Bytes read at a time, so that a journal of any size is read in pieces; a record that is longer makes it grow. */
 const chunk = 4 * 2 ** 20;
 
 function readEntries(path: string, from: number, limit = Number.POSITIVE_INFINITY): JournalEntry[] {
@@ -229,12 +229,17 @@ function readEntries(path: string, from: number, limit = Number.POSITIVE_INFINIT
   const file = openSync(path, "r");
   try {
     const entries: JournalEntry[] = [];
-    const bytes = Buffer.alloc(Math.max(0, Math.min(chunk, fstatSync(file).size - from)));
+    const { size } = fstatSync(file);
+    let bytes = Buffer.alloc(Math.max(0, Math.min(chunk, size - from)));
     let start = from;
     while (entries.length < limit) {
       const length = readSync(file, bytes, 0, bytes.length, start);
       const whole = parseLines(bytes.subarray(0, length), start, limit - entries.length);
-      if (whole.length === 0) break;
+      if (whole.length === 0) {
+        if (length < bytes.length || start + length >= size || bytes.includes(10)) break;
+        bytes = Buffer.alloc(2 * bytes.length);
+        continue;
+      }
       entries.push(...whole);
       start = whole[whole.length - 1].end;
     }

@@ -192,7 +192,7 @@ export class Run {
     this.#journal.close();
     if (!sent) {
       process.stderr.write(
-        `Run ${this.id} is not at the tracker yet (${this.#shipper.problem}). It is kept, and sent by the next run.\n`,
+        `Run ${this.id} is not at the tracker yet (${this.#shipper.problem}). It is kept, and sent when the studio or another run starts.\n`,
       );
     }
   }

@@ -1,0 +1,157 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { referenceJson } from "../../tests/reference.ts";
+import { Dataset } from "../data/index.ts";
+import { LanguageModel } from "../models/index.ts";
+import { Tokenizer } from "../text/index.ts";
+import { compare, type EvaluationReport, evaluate, perplexity, type RougeScore, rougeL, rougeN } from "./index.ts";
+
+interface Metrics {
+  pairs: { hypothesis: string; reference: string }[];
+  token_losses: number[][];
+  expected: {
+    rouge: { per_pair: Record<"rouge1" | "rouge2" | "rougeL", RougeScore>[] };
+    perplexity: { token_weighted: number; per_document: number[] };
+  };
+}
+
+const close = (found: number, expected: number) =>
+  expect(Math.abs(found - expected), `${found} for ${expected}`).toBeLessThanOrEqual(1e-6 * Math.abs(expected) + 1e-9);
+
+describe("reference metrics", () => {
+  const { pairs, token_losses, expected } = referenceJson<Metrics>("metrics.json");
+
+  test("reference ROUGE-1, ROUGE-2 and ROUGE-L of each pair", () => {
+    expect(pairs.length).toBeGreaterThan(0);
+    pairs.forEach(({ hypothesis, reference }, i) => {
+      const found = {
+        rouge1: rougeN(hypothesis, reference, 1),
+        rouge2: rougeN(hypothesis, reference, 2),
+        rougeL: rougeL(hypothesis, reference),
+      };
+      for (const kind of ["rouge1", "rouge2", "rougeL"] as const) {
+        for (const part of ["precision", "recall", "f1"] as const) {
+          close(found[kind][part], expected.rouge.per_pair[i][kind][part]);
+        }
+      }
+    });
+  });
+
+  test("reference perplexity: e to the mean over all tokens, not over documents", () => {
+    close(perplexity(token_losses.flat()), expected.perplexity.token_weighted);
+    token_losses.forEach((losses, i) => {
+      close(perplexity(losses), expected.perplexity.per_document[i]);
+    });
+  });
+});
+
+describe("ROUGE", () => {
+  const text = fc.array(fc.constantFrom("a", "b", "c", "d1", "E")).map((words) => words.join(" "));
+
+  test("is 1 for the same words, 0 for none in common, and changes sides with its arguments", () => {
+    fc.assert(
+      fc.property(text, text, (one, other) => {
+        for (const score of [
+          rougeL,
+          (a: string, b: string) => rougeN(a, b, 1),
+          (a: string, b: string) => rougeN(a, b, 2),
+        ]) {
+          const [there, back] = [score(one, other), score(other, one)];
+          expect(there.precision).toBe(back.recall);
+          expect(there.f1).toBeCloseTo(back.f1, 12);
+          for (const value of Object.values(there)) {
+            expect(value).toBeGreaterThanOrEqual(0);
+            expect(value).toBeLessThanOrEqual(1);
+          }
+        }
+        if (one !== "") expect(rougeL(one, one.toUpperCase()).f1).toBe(1);
+        // A run of words in order is no longer than what the two share in any order.
+        expect(rougeL(one, other).f1).toBeLessThanOrEqual(rougeN(one, other, 1).f1 + 1e-12);
+      }),
+    );
+    expect(rougeL("x y", "a b").f1).toBe(0);
+  });
+});
+
+describe("evaluating a model", () => {
+  const words = ["red", "green", "blue"];
+  const data = Dataset.from(
+    "colours",
+    Array.from({ length: 7 }, (_, i) => ({ prompt: `colour of item ${i}`, completion: words[i % 3] })),
+  );
+  const tokenizer = Tokenizer.train(
+    data.rows.map(({ prompt, completion }) => `${prompt} ${completion}`),
+    { vocabSize: 300 },
+  );
+  const model = () =>
+    LanguageModel.create({
+      config: {
+        hiddenSize: 16,
+        intermediateSize: 32,
+        numHiddenLayers: 1,
+        numAttentionHeads: 2,
+        maxPositionEmbeddings: 128,
+      },
+      tokenizer,
+      seed: 1,
+    });
+
+  test("gives the same figures for every batch size, and a guess among all tokens for a model that knows nothing", async () => {
+    const untrained = await model();
+    const [two, seven] = [
+      await evaluate(untrained, data, { batchSize: 2, generate: 3, maxNewTokens: 4 }),
+      await evaluate(untrained, data, { batchSize: 7, generate: 0 }),
+    ];
+    expect(two.loss).toBeCloseTo(seven.loss, 4);
+    expect(two.loss).toBeCloseTo(Math.log(untrained.config.vocabSize), 0);
+    expect(two.perplexity).toBe(Math.exp(two.loss));
+    expect(two.tokenAccuracy).toBe(seven.tokenAccuracy);
+    expect(two.rows).toBe(7);
+    expect(two.samples.map(({ prompt, expected }) => [prompt, expected])).toEqual(
+      data.rows.slice(0, 3).map(({ prompt, completion }) => [prompt, completion]),
+    );
+    expect(two.rougeL).toBe(two.samples.reduce((sum, s) => sum + rougeL(s.answer, s.expected).f1, 0) / 3);
+    expect(seven.samples).toEqual([]);
+    expect(seven.rougeL).toBeUndefined();
+  });
+
+  test("says when nothing is left to predict", async () => {
+    await expect(evaluate(await model(), data, { maxSeqLength: 2, generate: 0 })).rejects.toThrow(
+      "colours has no token to predict within 2 tokens.",
+    );
+  });
+});
+
+describe("before and after", () => {
+  const report = (change: Partial<EvaluationReport>): EvaluationReport => ({
+    dataset: "faq/test",
+    rows: 20,
+    loss: 4,
+    perplexity: Math.exp(4),
+    tokenAccuracy: 0.25,
+    rougeL: 0.1,
+    samples: [],
+    runId: undefined,
+    ...change,
+  });
+
+  test("stand side by side, each with whether it is better", async () => {
+    const after = report({ loss: 2, perplexity: Math.exp(2), tokenAccuracy: 0.2, rougeL: 0.1 });
+    const { rows, note } = await compare(report({}), after);
+    expect(rows).toEqual([
+      ["test loss", "4.0000", "2.0000", "−50 %", "better"],
+      ["perplexity", "54.60", "7.389", "−86 %", "better"],
+      ["token accuracy", "25.0 %", "20.0 %", "−20 %", "worse"],
+      ["ROUGE-L", "10.0 %", "10.0 %", "+0 %", "same"],
+    ]);
+    expect(note).toContain("20 questions of faq/test");
+  });
+
+  test("leave out what was not measured, and are of the same data", async () => {
+    const { rows } = await compare(report({ rougeL: undefined }), report({}));
+    expect(rows.map(([title]) => title)).not.toContain("ROUGE-L");
+    await expect(compare(report({}), report({ dataset: "other" }))).rejects.toThrow(
+      "different data: faq/test and other",
+    );
+  });
+});

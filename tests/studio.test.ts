@@ -1,0 +1,356 @@
+// The studio's server as a page meets it: who is let in, kernels, files.
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { request } from "node:http";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { WebSocket } from "ws";
+import { cleanUp, descendants, isAlive, Server, scratch, until } from "./support.ts";
+
+afterAll(cleanUp);
+
+describe("whoever asks", () => {
+  let studio: Server;
+  beforeAll(async () => {
+    studio = await Server.start("start", scratch("auth"));
+  });
+
+  /** The status of a plain request: no token but what the headers carry. */
+  const status = (path: string, headers: Record<string, string> = {}, method = "GET") =>
+    new Promise<{ status: number | undefined; body: string; headers: NodeJS.Dict<string | string[]> }>(
+      (resolve, reject) => {
+        const sent = request(studio.url + path, { method, headers }, (response) => {
+          let body = "";
+          response.setEncoding("utf8").on("data", (text: string) => {
+            body += text;
+          });
+          response.on("end", () => resolve({ status: response.statusCode, body, headers: response.headers }));
+        });
+        sent.on("error", reject);
+        sent.end();
+      },
+    );
+  /** The status with which a websocket is refused, or 101. */
+  const upgrade = (path: string, headers: Record<string, string>) =>
+    new Promise<number | undefined>((resolve, reject) => {
+      const socket = new WebSocket(studio.url.replace("http", "ws") + path, { headers });
+      socket.on("open", () => {
+        resolve(101);
+        socket.terminate();
+      });
+      socket.on("unexpected-response", (_, response) => resolve(response.statusCode));
+      socket.on("error", reject);
+    });
+  const page = { accept: "text/html" };
+  const bearer = () => ({ authorization: `Bearer ${studio.token}` });
+
+  test("without the token gets the login page, or 403 from what is no page", async () => {
+    for (const path of ["/lab", "/tracker/", "/tracker/runs/1", "/"]) {
+      const answer = await status(path, page);
+      expect(answer.status).toBe(401);
+      expect(answer.body).toContain('<input name="token" type="password"');
+    }
+    for (const path of [
+      "/api/contents",
+      "/api/kernels",
+      "/api/2.0/mlflow/experiments/search",
+      "/static/lab/build.json",
+    ]) {
+      expect((await status(path)).status).toBe(403);
+      expect((await status(path, { authorization: "Bearer wrong" })).status).toBe(403);
+      expect((await status(`${path}?token=wrong`)).status).toBe(403);
+    }
+    expect((await status("/lab?token=wrong", page)).body).toContain("That token is not this studio's.");
+    expect((await status("/health")).status).toBe(200);
+  });
+
+  test("with it in the address gets a cookie that opens everything, and an address without it", async () => {
+    const first = await status(`/lab?token=${studio.token}&reset`, page);
+    expect(first).toMatchObject({ status: 302, headers: { location: "/lab?reset=" } });
+    const cookies = [first.headers["set-cookie"]].flat();
+    expect(cookies.join()).toMatch(/HttpOnly.*SameSite=Strict/);
+    const cookie = String(cookies[0]).split(";")[0];
+    expect((await status("/lab", { ...page, cookie })).body).toContain("jupyter-config-data");
+    // A page of another site that makes the browser send something has no _xsrf cookie to repeat.
+    expect((await status("/api/kernels", { cookie }, "POST")).status).toBe(403);
+    const xsrf = { cookie: `${cookie}; _xsrf=abc`, "x-xsrftoken": "abc" };
+    expect((await status("/api/sessions", xsrf, "POST")).status).toBe(400);
+  });
+
+  test("from another site is refused, whatever it knows", async () => {
+    const origin = "https://elsewhere.example";
+    expect((await status("/api/contents", { ...bearer(), origin })).status).toBe(403);
+    expect((await status("/tracker/", { ...bearer(), ...page, origin })).status).toBe(403);
+    expect((await status("/api/kernels", { ...bearer(), origin: "null" }, "POST")).status).toBe(403);
+    expect((await status("/api/contents", { ...bearer(), origin: studio.url })).status).toBe(200);
+  });
+
+  test("by websocket has to show the token and come from here, too", async () => {
+    const path = "/api/events/subscribe";
+    expect(await upgrade(path, {})).toBe(403);
+    expect(await upgrade(path, { authorization: "Bearer wrong" })).toBe(403);
+    expect(await upgrade(path, { ...bearer(), origin: "https://elsewhere.example" })).toBe(403);
+    expect(await upgrade(path, { ...bearer(), origin: "null" })).toBe(403);
+    expect(await upgrade(path, { ...bearer(), origin: studio.url })).toBe(101);
+    expect(await upgrade(path, bearer())).toBe(101);
+  });
+});
+
+describe("kernels", () => {
+  const root = scratch("kernels");
+  let studio: Server;
+  beforeAll(async () => {
+    mkdirSync(join(root, "books"));
+    studio = await Server.start("start", scratch("kernels-data"), ["--root", root]);
+  });
+
+  interface KernelModel {
+    id: string;
+    execution_state: string;
+  }
+  interface Frame {
+    channel: string;
+    header: { msg_type: string };
+    parent_header: { msg_id?: string };
+    content: Record<string, unknown>;
+  }
+
+  /** A page's connection to a kernel. */
+  async function connect(id: string) {
+    const address = `${studio.url.replace("http", "ws")}/api/kernels/${id}/channels?session_id=test`;
+    const socket = new WebSocket(address, { headers: { authorization: `Bearer ${studio.token}` } });
+    const frames: Frame[] = [];
+    socket.on("message", (data) => frames.push(JSON.parse(data.toString()) as Frame));
+    await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
+    let count = 0;
+    return {
+      frames,
+      /** Send a cell; the answer comes with all that it printed. */
+      run(code: string) {
+        const msg_id = `cell-${count++}`;
+        const header = { msg_id, msg_type: "execute_request", session: "test", username: "", version: "5.4", date: "" };
+        const content = { code, silent: false, store_history: false, user_expressions: {}, allow_stdin: false };
+        socket.send(
+          JSON.stringify({ channel: "shell", header, parent_header: {}, metadata: {}, content, buffers: [] }),
+        );
+        const mine = () => frames.filter(({ parent_header }) => parent_header.msg_id === msg_id);
+        const printed = () =>
+          mine()
+            .filter(({ header }) => header.msg_type === "stream")
+            .map(({ content }) => content.text)
+            .join("");
+        const reply = () =>
+          until("the cell is done", 30, () => {
+            const idle = mine().some(({ content }) => content.execution_state === "idle");
+            return idle && mine().find(({ header }) => header.msg_type === "execute_reply")?.content;
+          });
+        return { printed, reply };
+      },
+      close: () => socket.terminate(),
+    };
+  }
+
+  const begin = () => studio.ask<KernelModel>("POST", "/api/kernels", { path: "books/one.ipynb" });
+
+  test("run cells in the notebook's folder; an interrupt stops one and keeps its state", async () => {
+    const { id } = await begin();
+    const page = await connect(id);
+    const first = page.run("let count = 1; console.log(process.cwd())");
+    expect((await first.reply()).status).toBe("ok");
+    expect(first.printed().trim()).toBe(join(root, "books"));
+    const endless = page.run('console.log("going"); for (;;) count++;');
+    await until("it goes", 20, () => endless.printed().includes("going"));
+    expect((await studio.fetch(`/api/kernels/${id}/interrupt`, { method: "POST" })).status).toBe(204);
+    expect((await endless.reply()).status).toBe("error");
+    const after = page.run("console.log(count > 1)");
+    await after.reply();
+    expect(after.printed().trim()).toBe("true");
+    page.close();
+    expect((await studio.fetch(`/api/kernels/${id}`, { method: "DELETE" })).status).toBe(204);
+    expect((await studio.fetch(`/api/kernels/${id}`)).status).toBe(404);
+  });
+
+  test("begin anew when restarted, under the same id and to the same pages", async () => {
+    const { id } = await begin();
+    const page = await connect(id);
+    await page.run("const gone = 1").reply();
+    expect(await studio.ask<KernelModel>("POST", `/api/kernels/${id}/restart`)).toMatchObject({ id });
+    const after = page.run("console.log(typeof (globalThis as { gone?: number }).gone)");
+    expect((await after.reply()).status).toBe("ok");
+    expect(after.printed().trim()).toBe("undefined");
+    expect((await page.run("gone").reply()).status).toBe("error");
+    page.close();
+    await studio.fetch(`/api/kernels/${id}`, { method: "DELETE" });
+  });
+
+  test("are restarted even from a cell that never ends", async () => {
+    const { id } = await begin();
+    const page = await connect(id);
+    const endless = page.run('console.log("going"); for (;;);');
+    await until("it goes", 20, () => endless.printed().includes("going"));
+    await studio.ask("POST", `/api/kernels/${id}/restart`);
+    expect((await page.run("1").reply()).status).toBe("ok");
+    page.close();
+    await studio.fetch(`/api/kernels/${id}`, { method: "DELETE" });
+  });
+
+  test("share a session by notebook, which can be renamed and ended", async () => {
+    interface Session {
+      id: string;
+      path: string;
+      kernel: KernelModel;
+    }
+    const body = { path: "books/one.ipynb", type: "notebook", name: "", kernel: { name: "anneal" } };
+    const one = await studio.ask<Session>("POST", "/api/sessions", body);
+    expect((await studio.ask<Session>("POST", "/api/sessions", body)).id).toBe(one.id);
+    await studio.ask("PATCH", `/api/sessions/${one.id}`, { path: "books/two.ipynb" });
+    expect(await studio.ask<Session[]>("GET", "/api/sessions")).toMatchObject([
+      { id: one.id, path: "books/two.ipynb" },
+    ]);
+    expect((await studio.fetch(`/api/sessions/${one.id}`, { method: "DELETE" })).status).toBe(204);
+    expect((await studio.fetch(`/api/kernels/${one.kernel.id}`)).status).toBe(404);
+  });
+
+  test("that do not exist are named in a plain answer", async () => {
+    for (const [method, path] of [
+      ["GET", "/api/kernels/none"],
+      ["POST", "/api/kernels/none/interrupt"],
+      ["POST", "/api/kernels/none/restart"],
+      ["DELETE", "/api/kernels/none"],
+      ["GET", "/api/sessions/none"],
+    ]) {
+      const answer = await studio.fetch(path, { method });
+      expect(answer.status).toBe(404);
+      expect(await answer.json()).toMatchObject({
+        message: expect.stringMatching(/^There is no (kernel|session) none/),
+      });
+    }
+  });
+
+  test("end with the studio, whether it is asked to stop or killed", async () => {
+    for (const signal of ["SIGTERM", "SIGINT", "SIGKILL"] as const) {
+      const own = await Server.start("start", scratch("stop"), ["--root", root]);
+      await own.ask<KernelModel>("POST", "/api/kernels", { path: "books/one.ipynb" });
+      await own.ask<KernelModel>("POST", "/api/kernels", {});
+      const { pid } = own.command.child;
+      const below = descendants(pid ?? 0);
+      expect(below.length).toBeGreaterThanOrEqual(4);
+      expect(await own.command.kill(signal)).toBe(signal === "SIGKILL" ? null : 0);
+      await until(`no process is left after ${signal}`, 15, () => !below.some(isAlive));
+    }
+    expect(studio.command.child.exitCode).toBeNull();
+  });
+});
+
+describe("files", () => {
+  const root = scratch("files");
+  let studio: Server;
+  beforeAll(async () => {
+    mkdirSync(join(root, "shown/sub"), { recursive: true });
+    writeFileSync(join(root, "shown/broken.ipynb"), '{"cells": [\n');
+    writeFileSync(join(root, "shown/number.ipynb"), "42");
+    writeFileSync(join(root, "shown/empty.ipynb"), "");
+    writeFileSync(join(root, "shown/bytes.bin"), Buffer.from([0xff, 0xfe, 0, 1]));
+    writeFileSync(join(root, "shown/.hidden"), "");
+    writeFileSync(join(root, "outside.txt"), "secret");
+    studio = await Server.start("start", scratch("files-data"), ["--root", join(root, "shown")]);
+  });
+
+  const contents = async (path: string, options: RequestInit = {}) => {
+    const answer = await studio.fetch(`/api/contents/${path}`, options);
+    const text = await answer.text();
+    return { status: answer.status, body: text === "" ? {} : (JSON.parse(text) as Record<string, unknown>) };
+  };
+  const send = (method: string, path: string, body: object) =>
+    contents(path, { method, body: JSON.stringify(body), headers: { "content-type": "application/json" } });
+
+  test("are listed without the hidden ones", async () => {
+    const { content } = await studio.ask<{ content: { name: string; type: string; path: string }[] }>(
+      "GET",
+      "/api/contents/",
+    );
+    expect(content.map(({ name, type }) => `${name} ${type}`).sort()).toEqual([
+      "broken.ipynb notebook",
+      "bytes.bin file",
+      "empty.ipynb notebook",
+      "number.ipynb notebook",
+      "sub directory",
+    ]);
+  });
+
+  test("outside of the root are out of reach, however the path is spelt", async () => {
+    for (const path of ["..%2Foutside.txt", "sub/..%2F..%2Foutside.txt", "%2e%2e%2foutside.txt", "..%5Coutside.txt"]) {
+      expect((await contents(path)).status).toBe(404);
+      expect((await send("PUT", path, { type: "file", format: "text", content: "changed" })).body).not.toHaveProperty(
+        "last_modified",
+      );
+      expect((await contents(path, { method: "DELETE" })).status).toBe(404);
+    }
+    expect((await send("PATCH", "number.ipynb", { path: "../moved.ipynb" })).status).toBe(404);
+    expect((await send("POST", "", { copy_from: "../outside.txt" })).status).toBe(404);
+    expect(readdirSync(root).sort()).toEqual(["outside.txt", "shown"]);
+  });
+
+  test("that are no notebooks are refused with the reason", async () => {
+    expect(await contents("broken.ipynb")).toMatchObject({
+      status: 400,
+      body: { message: expect.stringMatching(/^broken\.ipynb is no notebook: .+JSON/) },
+    });
+    expect(await contents("number.ipynb")).toMatchObject({
+      status: 400,
+      body: { message: "number.ipynb is no notebook of format 4." },
+    });
+    expect((await contents("broken.ipynb?type=file")).body.content).toBe('{"cells": [\n');
+    expect((await contents("empty.ipynb")).body.content).toMatchObject({ nbformat: 4, cells: [] });
+    expect((await contents("bytes.bin?format=text")).status).toBe(400);
+    expect((await contents("bytes.bin")).body).toMatchObject({ format: "base64", content: "//4AAQ==" });
+  });
+
+  test("that are not there, or in the way, are named", async () => {
+    const missing = { status: 404, body: { message: expect.stringContaining("none.txt") } };
+    expect(await contents("none.txt")).toMatchObject(missing);
+    expect(await contents("none.txt", { method: "DELETE" })).toMatchObject(missing);
+    expect(await send("PATCH", "none.txt", { path: "other.txt" })).toMatchObject(missing);
+    expect(await send("POST", "sub", { copy_from: "none.txt" })).toMatchObject(missing);
+    expect(await contents("none.txt/checkpoints", { method: "POST" })).toMatchObject(missing);
+    const inTheWay = await send("PUT", "bytes.bin/below.txt", { type: "file", format: "text", content: "" });
+    expect(inTheWay).toMatchObject({ status: 400, body: { message: expect.stringContaining("bytes.bin") } });
+    expect((await send("PATCH", "number.ipynb", { path: "bytes.bin" })).status).toBe(409);
+    expect((await studio.fetch("/api/contents/x", { method: "PUT", body: "{" })).status).toBe(400);
+    expect(studio.command.stderr).toBe("");
+  });
+
+  test("in a folder named checkpoints are files like others", async () => {
+    await send("PUT", "sub/checkpoints", { type: "directory" });
+    await send("PUT", "sub/checkpoints/one.txt", { type: "file", format: "text", content: "1" });
+    expect((await contents("sub/checkpoints")).body).toMatchObject({
+      type: "directory",
+      content: [{ name: "one.txt" }],
+    });
+    expect((await contents("sub/checkpoints/one.txt")).body.content).toBe("1");
+    expect((await contents("sub/checkpoints", { method: "DELETE" })).status).toBe(204);
+    expect((await contents("sub/checkpoints")).status).toBe(404);
+  });
+
+  test("are handed out as they are, and no page among them can act for the user", async () => {
+    const page = await studio.fetch("/files/bytes.bin?download=1");
+    expect(Buffer.from(await page.arrayBuffer())).toEqual(Buffer.from([0xff, 0xfe, 0, 1]));
+    expect(page.headers.get("content-disposition")).toContain("bytes.bin");
+    expect(page.headers.get("content-security-policy")).toContain("sandbox");
+    expect((await studio.fetch("/files/..%2Foutside.txt")).status).toBe(404);
+    expect((await studio.fetch("/files/sub")).status).toBe(400);
+  });
+
+  test("can be made, saved, kept aside, brought back, moved and deleted", async () => {
+    const made = await send("POST", "sub", { type: "notebook" });
+    expect(made).toMatchObject({ status: 201, body: { path: "sub/Untitled.ipynb", type: "notebook", content: null } });
+    const book = { cells: [], metadata: { mark: 1 }, nbformat: 4, nbformat_minor: 5 };
+    await send("PUT", "sub/Untitled.ipynb", { type: "notebook", format: "json", content: book });
+    expect((await contents("sub/Untitled.ipynb/checkpoints", { method: "POST" })).status).toBe(201);
+    await send("PUT", "sub/Untitled.ipynb", { type: "notebook", format: "json", content: { ...book, metadata: {} } });
+    expect((await contents("sub/Untitled.ipynb/checkpoints/checkpoint", { method: "POST" })).status).toBe(204);
+    expect((await contents("sub/Untitled.ipynb")).body.content).toEqual(book);
+    expect((await send("PATCH", "sub/Untitled.ipynb", { path: "moved.ipynb" })).body.path).toBe("moved.ipynb");
+    expect((await contents("moved.ipynb", { method: "DELETE" })).status).toBe(204);
+    expect((await contents("moved.ipynb")).status).toBe(404);
+  });
+});
