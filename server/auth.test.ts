@@ -1,0 +1,118 @@
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type FastifyInstance, fastify } from "fastify";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { loadToken, protect } from "./auth.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "anneal-auth-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe("the token of a data folder", () => {
+  test("is made once, kept, and for its owner only", () => {
+    const data = join(folder, "new/data");
+    const token = loadToken(data);
+    expect(token).toMatch(/^[0-9a-f]{48}$/);
+    expect(loadToken(data)).toBe(token);
+    expect(statSync(join(data, "token")).mode & 0o077).toBe(0);
+    expect(loadToken(join(folder, "other"))).not.toBe(token);
+  });
+
+  test("is made anew where an empty file was left: nothing at all opens no studio", () => {
+    writeFileSync(join(folder, "token"), "\n");
+    const token = loadToken(folder);
+    expect(token).toMatch(/^[0-9a-f]{48}$/);
+    expect(readFileSync(join(folder, "token"), "utf8")).toBe(token);
+  });
+});
+
+describe("a request", () => {
+  const token = "0123456789abcdef";
+  const host = "127.0.0.1:8888";
+  let app: FastifyInstance;
+  beforeAll(async () => {
+    app = fastify();
+    protect(app, token);
+    for (const method of ["GET", "POST"] as const) app.route({ method, url: "/*", handler: () => "in" });
+    await app.ready();
+  });
+  afterAll(() => app.close());
+
+  const ask = async (url: string, headers: Record<string, string> = {}, method: "GET" | "POST" = "GET") => {
+    const answer = await app.inject({ method, url, headers: { host, ...headers } });
+    return { status: answer.statusCode, body: answer.body, location: answer.headers.location, cookies: answer.cookies };
+  };
+  /** What the browser holds after a visit with the token in the address. */
+  const visit = async () => {
+    const { cookies } = await ask(`/lab?token=${token}`, { accept: "text/html" });
+    return cookies.map(({ name, value }) => `${name}=${value}`).join("; ");
+  };
+
+  test("is let in by each way of showing the token, and by no other", async () => {
+    const ways: Record<string, string>[] = [
+      { authorization: `Bearer ${token}` },
+      { authorization: `bearer ${token}` },
+      { authorization: `token ${token}` },
+      { cookie: await visit() },
+    ];
+    for (const headers of ways) {
+      expect(await ask("/api/contents", headers)).toMatchObject({ status: 200, body: "in" });
+    }
+    expect((await ask(`/api/contents?token=${token}`)).status).toBe(200);
+    for (const wrong of ["", "x", token.slice(1), `${token}0`, token.toUpperCase(), "é".repeat(token.length)]) {
+      expect((await ask("/api/contents", { authorization: `Bearer ${encodeURIComponent(wrong)}` })).status).toBe(403);
+      expect((await ask(`/api/contents?token=${encodeURIComponent(wrong)}`)).status).toBe(403);
+      expect((await ask("/api/contents", { cookie: `anneal_token_8888=${encodeURIComponent(wrong)}` })).status).toBe(
+        403,
+      );
+    }
+    expect((await ask(`/api/contents?token=${token}&token=${token}`)).status).toBe(403);
+  });
+
+  test("for a page is sent on without the token in its address, and stays on this server", async () => {
+    const page = { accept: "text/html,*/*" };
+    expect(await ask(`/lab/tree/a%20b?token=${token}&reset=1`, page)).toMatchObject({
+      status: 302,
+      location: "/lab/tree/a%20b?reset=1",
+    });
+    const away = await ask(`//elsewhere.example/?token=${token}`, page);
+    expect(away.location ?? "/").not.toMatch(/^\/\//);
+    const [cookie] = (await ask(`/lab?token=${token}`, page)).cookies;
+    expect(cookie).toMatchObject({ value: token, httpOnly: true, sameSite: "Strict", path: "/" });
+    expect(cookie.name).toContain("8888");
+  });
+
+  test("that changes something, with the cookie alone, has to come from one of our pages", async () => {
+    const cookie = await visit();
+    const xsrf = (await ask("/lab", { cookie })).cookies.find(({ name }) => name === "_xsrf")?.value ?? "";
+    expect(xsrf).not.toBe("");
+    const cookies = `${cookie}; _xsrf=${xsrf}`;
+    expect((await ask("/api/kernels", { cookie: cookies }, "POST")).status).toBe(403);
+    expect((await ask("/api/kernels", { cookie: cookies, "x-xsrftoken": "other" }, "POST")).status).toBe(403);
+    expect((await ask("/api/kernels", { cookie, "x-xsrftoken": "" }, "POST")).status).toBe(403);
+    const ours: Record<string, string>[] = [
+      { "x-xsrftoken": xsrf },
+      { origin: `http://${host}` },
+      { "sec-fetch-site": "same-origin" },
+    ];
+    for (const own of ours) {
+      expect((await ask("/api/kernels", { cookie: cookies, ...own }, "POST")).status).toBe(200);
+    }
+    expect((await ask("/api/kernels", { authorization: `Bearer ${token}` }, "POST")).status).toBe(200);
+  });
+
+  test("of another origin is refused even with the token", async () => {
+    const authorization = `Bearer ${token}`;
+    for (const origin of [
+      "http://127.0.0.1:9999",
+      "http://localhost:8888",
+      "https://elsewhere.example",
+      "no address",
+    ]) {
+      expect((await ask("/api/contents", { authorization, origin })).status).toBe(403);
+    }
+    expect((await ask("/api/contents", { authorization, origin: "null" })).status).toBe(200);
+    expect((await ask("/api/contents", { authorization, origin: "null" }, "POST")).status).toBe(403);
+    expect((await ask("/api/contents", { authorization, origin: "null", upgrade: "websocket" })).status).toBe(403);
+  });
+});
