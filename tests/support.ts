@@ -223,18 +223,19 @@ function runRecord({ info, data, inputs }: RawRun): RunRecord {
   };
 }
 
-/** Look again and again until there is something; fails with what was waited for. */
+/** Look again and again, every so many milliseconds, until there is something; fails with what was waited for. */
 export async function until<T>(
   what: string,
   seconds: number,
   look: () => T | Promise<T>,
+  every = 50,
 ): Promise<NonNullable<Exclude<T, false>>> {
   const deadline = Date.now() + 1000 * seconds;
   for (;;) {
     const found = await look();
     if (found !== undefined && found !== null && found !== false) return found as NonNullable<Exclude<T, false>>;
     if (Date.now() > deadline) throw new Error(`After ${seconds} s still not: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await new Promise((resolve) => setTimeout(resolve, every));
   }
 }
 

@@ -113,7 +113,12 @@ export function RunPage() {
         {run.info.lifecycle_stage === "deleted" && <Deleted run={run} />}
         <Text fz="sm" c="dimmed" component="div">
           <When time={run.info.start_time} /> · <Elapsed run={run} />
-          {notebook && ` · ${notebook}`}
+          {notebook && (
+            <>
+              {" · "}
+              <span title={notebook}>{notebook.split("/").pop()}</span>
+            </>
+          )}
         </Text>
       </div>
       <Tabs value={tab} onChange={(next) => go(next)} keepMounted={false}>
