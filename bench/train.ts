@@ -64,7 +64,9 @@ async function stepOf() {
   if (method === "lora") await model.addAdapter({ r: 16, loraAlpha: 32 }, 1);
   const shapes = model.parameterShapes();
   const names = model.trainableNames();
-  await model.state.write(initialMoments(new Map(names.map((name) => [name, shapes.get(name) ?? []]))));
+  await model.state.write(initialMoments(new Map(names.map((name) => [name, shapes.get(name) ?? []]))), {
+    transfer: true,
+  });
   const start = performance.now();
   const program = await engine.compile(stepProgram(model, batch, length, config, false));
   const compileSeconds = (performance.now() - start) / 1000;

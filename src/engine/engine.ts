@@ -77,14 +77,14 @@ export class Engine {
   }
 
   /** Ask the engine's thread. */
-  request(request: Request): Promise<unknown> {
+  request(request: Request, transfer: readonly ArrayBuffer[] = []): Promise<unknown> {
     if (this.#failure) return Promise.reject(this.#failure);
     const id = this.#requests++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
       // A process with nothing left to wait for but an answer must wait for it; an idle engine keeps nobody alive.
       this.#worker.ref();
-      this.#worker.postMessage({ id, request });
+      this.#worker.postMessage({ id, request }, transfer);
     });
   }
 
@@ -162,9 +162,13 @@ export class State {
     this.id = id;
   }
 
-  /** Create or replace variables. */
-  async write(values: Record<string, HostValue>): Promise<void> {
-    await this.#engine.request({ kind: "write", state: this.id, values });
+  /**
+   * Create or replace variables.
+   * @param options.transfer give the arrays away instead of copying them: they are empty afterwards
+   */
+  async write(values: Record<string, HostValue>, options: { transfer?: boolean } = {}): Promise<void> {
+    const buffers = options.transfer ? Object.values(values).map(({ data }) => data.buffer) : [];
+    await this.#engine.request({ kind: "write", state: this.id, values }, buffers);
   }
 
   /** Copy variables back, all of them when no names are given. */

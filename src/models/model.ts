@@ -86,15 +86,13 @@ export class LanguageModel {
       ...options.config,
     });
     const model = new LanguageModel(config, tokenizer, options.engine ?? (await defaultEngine()));
-    const values: Record<string, HostValue> = {};
     for (const [name, shape] of parameterShapes(config)) {
       const size = shape.reduce((a, b) => a * b, 1);
       const data = name.includes("norm.weight")
         ? new Float32Array(size).fill(1)
         : new Random(options.seed, `init/${name}`).normal(size, config.initializerRange);
-      values[name] = { dtype: "float32", shape, data };
+      await model.state.write({ [name]: { dtype: "float32", shape, data } }, { transfer: true });
     }
-    await model.state.write(values);
     model.seed = options.seed;
     return model;
   }

@@ -276,7 +276,7 @@ class Trainer {
     const names = this.#model.trainableNames();
     const shapes = this.#model.parameterShapes();
     const trained = new Map(names.map((name) => [name, shapes.get(name) ?? []]));
-    if (this.#step === 0) await this.#model.state.write(initialMoments(trained));
+    if (this.#step === 0) await this.#model.state.write(initialMoments(trained), { transfer: true });
     const accumulated = gradientAccumulationSteps > 1;
     const config = optimizerConfig(this.#options);
     if (accumulated) {
