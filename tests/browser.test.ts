@@ -204,7 +204,7 @@ describe("a person opens the studio", () => {
     expect(readFileSync(path, "utf8")).toContain("application/vnd.vegalite.v5+json");
   });
 
-  test("and sees it in the dark", async () => {
+  test("and finds it again after a reload, in the dark too", async () => {
     const choose = async (theme: string) => {
       await lab.locator(".lm-MenuBar-item", { hasText: "Settings" }).click();
       await lab.locator(".lm-Menu-item", { hasText: /^Theme$/ }).click();
@@ -212,6 +212,13 @@ describe("a person opens the studio", () => {
     };
     await choose("JupyterLab Dark");
     await lab.locator("body[data-jp-theme-light='false']").waitFor({ state: "attached" });
+    await lab.reload();
+    const chart = lab.locator(".vega-embed").last();
+    await chart.waitFor({ state: "attached" });
+    if (!(await runsPanel().isVisible())) await lab.locator("li[data-id='anneal-runs']").click();
+    await runsPanel().locator("a", { hasText: "LoRA on documentation" }).waitFor();
+    await lab.locator(".jp-StatusBar-Widget", { hasText: "TypeScript (Anneal) | Idle" }).waitFor();
+    await chart.evaluate((node) => (node as unknown as Canvas).scrollIntoView({ block: "start" }));
     await picture(lab, "studio-dark");
     await choose("JupyterLab Light");
     await lab.locator("body[data-jp-theme-light='true']").waitFor({ state: "attached" });
