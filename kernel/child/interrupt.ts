@@ -62,6 +62,12 @@ function lower(raised: number): void {
   Atomics.compareExchange(shared, slots.flag, raised, 0);
 }
 
+/** Whether somebody wants a cell to stop. */
+export function isRaisedFor(cell: number): boolean {
+  const raised = Atomics.load(shared, slots.flag);
+  return raised === cell || raised === cell + stickyBit;
+}
+
 /** A cell begins. An interrupt that came for it before stays. */
 export function beginCell(cell: number): void {
   const raised = Atomics.load(shared, slots.flag);

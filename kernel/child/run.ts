@@ -5,7 +5,7 @@ import type { ExecuteOrder, ExpressionResult, ShownError } from "../protocol.ts"
 import { CellRun, ownership, setLatest } from "./cells.ts";
 import { bundleOf } from "./display.ts";
 import { showError } from "./errors.ts";
-import { beginCell, endCell, Interrupted, markDead, shared, slots } from "./interrupt.ts";
+import { beginCell, endCell, Interrupted, isRaisedFor, markDead, shared, slots } from "./interrupt.ts";
 import { executed } from "./notebook.ts";
 import { tell } from "./pipes.ts";
 import { boundSince, prepareNames } from "./scope.ts";
@@ -45,13 +45,19 @@ export async function execute(order: ExecuteOrder): Promise<void> {
       }),
     ]);
   } catch (thrown) {
-    error = showError(thrown);
+    error = showError(isBrokenCommand(thrown, order.cell) ? new Interrupted() : thrown);
     entry.failed = true;
   }
   current = undefined;
   endCell(order.cell);
   flushStreams();
   tell({ type: "done", cell: order.cell, error, bound: boundSince(before), expressions });
+}
+
+/** Whether a command that the cell waited for got the signal that was meant for the cell, and was faster. */
+function isBrokenCommand(thrown: unknown, cell: number): boolean {
+  const { signal } = (thrown ?? {}) as { signal?: unknown };
+  return signal === "SIGINT" && isRaisedFor(cell);
 }
 
 // A script that is interrupted by signal ends at once where it is synchronous, libraries included.
