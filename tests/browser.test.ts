@@ -57,7 +57,7 @@ describe("a person opens the studio", () => {
   };
 
   beforeAll(async () => {
-    mkdirSync(folder);
+    mkdirSync(folder, { recursive: true });
     cpSync(join(root, "notebooks/01-fine-tune.ipynb"), join(folder, "notebooks/01-fine-tune.ipynb"), {
       recursive: true,
     });

@@ -200,7 +200,7 @@ describe("starting", () => {
 
   test("with what cannot be used is refused in one line", async () => {
     const data = scratch("flags");
-    mkdirSync(join(data, "folder"));
+    mkdirSync(join(data, "folder"), { recursive: true });
     const said = async (...args: string[]) => {
       const command = new Command(join(root, "dist/server/cli.js"), args);
       expect(await command.exited).toBe(2);

@@ -338,7 +338,7 @@ describe("a notebook that does not come out the same", () => {
   const execute = () => new Command(cli, ["run", path, "--data", data]);
 
   beforeAll(() => {
-    mkdirSync(join(data, "books"));
+    mkdirSync(join(data, "books"), { recursive: true });
   });
 
   test("is reported metric by metric, and the command fails", async () => {

@@ -99,7 +99,7 @@ describe("kernels", () => {
   const root = scratch("kernels");
   let studio: Server;
   beforeAll(async () => {
-    mkdirSync(join(root, "books"));
+    mkdirSync(join(root, "books"), { recursive: true });
     studio = await Server.start("start", scratch("kernels-data"), ["--root", root]);
   });
 

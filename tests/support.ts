@@ -1,6 +1,7 @@
 // What the tests across rooms share: the real command as a process, its REST interface, and waiting for conditions.
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { root } from "./reference.ts";
@@ -8,9 +9,9 @@ import { root } from "./reference.ts";
 /** The command line, as it ships. */
 export const cli = join(root, "dist/server/cli.js");
 
-/** A folder for one test file, deleted with {@link cleanUp}. */
+/** A path for a folder of one test file, made by who writes into it first and deleted by {@link cleanUp}. */
 export function scratch(name: string): string {
-  const folder = mkdtempSync(join(tmpdir(), `anneal-${name}-`));
+  const folder = join(tmpdir(), `anneal-${name}-${randomBytes(4).toString("hex")}`);
   folders.push(folder);
   return folder;
 }
