@@ -192,7 +192,7 @@ describe("a person opens the studio", () => {
         `typescript-docs version 1: ${studio.url}/tracker/models/typescript-docs`,
       );
     },
-    13 * minutes,
+    20 * minutes,
   );
 
   test("and saves it with its outputs", async () => {

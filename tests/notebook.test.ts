@@ -54,10 +54,12 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
     const runs = await tracker.runs();
     expect(runs.map(({ name }) => name)).toEqual(["base model", "LoRA on documentation"]);
     [base, tuned] = runs;
-  }, 10 * minutes);
+  }, 20 * minutes);
 
-  test("takes a few minutes and well under 3 GiB", async () => {
-    expect(seconds).toBeLessThan(8 * 60);
+  test("takes minutes, not hours, and well under 3 GiB", async () => {
+    // Two minutes and a half on two quiet cores. Shared machines have been seen at a third of that speed: this bound is
+    // for what hangs or grows, the measure itself stands in bench/RESULTS.md.
+    expect(seconds).toBeLessThan(15 * 60);
     const memory = [base, tuned].map(({ id }) => tracker.history(id, "system/memory_mb"));
     const peak = Math.max(...(await Promise.all(memory)).flat().map(({ value }) => value));
     expect(peak).toBeGreaterThan(100);
@@ -325,7 +327,7 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
       );
       expect(versions.model_versions).toHaveLength(1);
     },
-    10 * minutes,
+    20 * minutes,
   );
 });
 
