@@ -46,6 +46,8 @@ const textTypes: Record<string, string> = {
   ".pdf": "application/pdf",
 };
 
+const emptyNotebook = { cells: [], metadata: {}, nbformat: 4, nbformat_minor: 5 };
+
 const checkpointFolder = ".ipynb_checkpoints";
 
 /**
@@ -236,7 +238,7 @@ async function list(root: string, path: string): Promise<ContentsModel[]> {
 
 /** A notebook's content; an empty file is a notebook without cells. */
 function readNotebook(text: string, path: string): unknown {
-  if (text.trim() === "") return { cells: [], metadata: {}, nbformat: 4, nbformat_minor: 5 };
+  if (text.trim() === "") return emptyNotebook;
   try {
     return parseNotebook(text, path);
   } catch (error) {
@@ -318,8 +320,7 @@ async function create(root: string, folder: string, body: SaveBody): Promise<Con
   }
   const ending = body.ext ?? (body.type === "notebook" ? ".ipynb" : ".txt");
   const path = await freeName(root, folder, body.type === "notebook" ? "Untitled" : "untitled", ending);
-  const empty = { cells: [], metadata: {}, nbformat: 4, nbformat_minor: 5 };
-  const content = ending === ".ipynb" ? { type: "notebook", content: empty } : { type: "file", content: "" };
+  const content = ending === ".ipynb" ? { type: "notebook", content: emptyNotebook } : { type: "file", content: "" };
   return save(root, path, content);
 }
 

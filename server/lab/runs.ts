@@ -1,4 +1,4 @@
-import { ILabShell, type JupyterFrontEnd, type JupyterFrontEndPlugin } from "@jupyterlab/application";
+import type { JupyterFrontEnd, JupyterFrontEndPlugin } from "@jupyterlab/application";
 import { PageConfig } from "@jupyterlab/coreutils";
 import { INotebookTracker } from "@jupyterlab/notebook";
 import { ServerConnection } from "@jupyterlab/services";
@@ -123,14 +123,12 @@ const plugin: JupyterFrontEndPlugin<void> = {
   description: "The runs of the open notebook, live, at the side.",
   autoStart: true,
   requires: [INotebookTracker],
-  optional: [ILabShell],
-  activate: (app: JupyterFrontEnd, notebooks: INotebookTracker, shell: ILabShell | null) => {
+  activate: (app: JupyterFrontEnd, notebooks: INotebookTracker) => {
     const panel = new RunsPanel(PageConfig.getBaseUrl());
     notebooks.currentChanged.connect((_, current) => {
       panel.notebook = current?.context.path;
     });
     app.shell.add(panel, "left", { rank: 300 });
-    void shell;
   },
 };
 

@@ -156,9 +156,7 @@ export class Run {
 
   /** A text as an artifact. */
   logText(content: string, path: string): void {
-    const file = this.#reserveFile();
-    writeFileSync(file, content, { flag: "wx" });
-    this.#append({ kind: "artifact", path, file });
+    this.#append({ kind: "artifact", path, file: this.#write(content) });
   }
 
   /**
@@ -214,6 +212,12 @@ export class Run {
     return file;
   }
 
+  #write(content: string): string {
+    const file = this.#reserveFile();
+    writeFileSync(file, content, { flag: "wx" });
+    return file;
+  }
+
   #copy(source: string): string {
     const file = this.#reserveFile();
     // Never a hard link: writing to it would write to the user's own file. A clone costs nothing where there are any.
@@ -242,9 +246,10 @@ export class Run {
         ...(git ? { "mlflow.source.git.commit": git.commit, "anneal.git.dirty": String(git.dirty) } : {}),
       },
     });
-    this.#logFile(JSON.stringify(environment, null, 2), "environment.json");
-    const lockfile = findLockfile();
     // Past the check that refuses what comes after the end: a short run ends while this is still going on.
+    const file = this.#write(JSON.stringify(environment, null, 2));
+    this.#journal.append({ kind: "artifact", path: "environment.json", file });
+    const lockfile = findLockfile();
     if (lockfile) this.#journal.append({ kind: "artifact", path: "package-lock.json", file: this.#copy(lockfile) });
     this.#logNotebook();
   }
@@ -252,14 +257,8 @@ export class Run {
   #logNotebook(): void {
     const content = captureNotebook();
     if (content === undefined) return;
-    this.#logFile(content, "notebook.ipynb");
+    this.#journal.append({ kind: "artifact", path: "notebook.ipynb", file: this.#write(content) });
     this.#journal.append({ kind: "tags", tags: { "anneal.notebook_cells": String(notebook()?.cells.length ?? 0) } });
-  }
-
-  #logFile(content: string, path: string): void {
-    const file = this.#reserveFile();
-    writeFileSync(file, content, { flag: "wx" });
-    this.#journal.append({ kind: "artifact", path, file });
   }
 }
 

@@ -36,6 +36,11 @@ const names = { weights: "weights.safetensors", moments: "optimizer.safetensors"
 
 const prefix = "step-";
 
+/** Where the checkpoint of a step lies. */
+export function checkpointFolder(outputDir: string, step: number): string {
+  return join(outputDir, `${prefix}${String(step).padStart(6, "0")}`);
+}
+
 /**
  * Save a checkpoint whole or not at all, and drop the oldest beyond `limit`. Later ones, which an earlier training left
  * in the folder, go as well: they would be taken for the newest.
@@ -47,7 +52,7 @@ export async function saveCheckpoint(
   moments: Record<string, HostValue>,
   limit: number,
 ): Promise<string> {
-  const folder = join(outputDir, `${prefix}${String(state.step).padStart(6, "0")}`);
+  const folder = checkpointFolder(outputDir, state.step);
   await writeFolder(folder, {
     [names.weights]: encodeSafetensors(weights),
     [names.moments]: encodeSafetensors(moments),

@@ -1,6 +1,6 @@
 import type { ProgramDefinition } from "../engine/index.ts";
 import type { LanguageModel } from "../models/index.ts";
-import { crossEntropy, grad, input, type Tensor, variable, where } from "../tensor/index.ts";
+import { crossEntropy, grad, type HostValue, input, type Tensor, variable, where } from "../tensor/index.ts";
 import { type AdamWConfig, adamW } from "./adamw.ts";
 
 export type OptimizerConfig = AdamWConfig;
@@ -8,6 +8,16 @@ export type OptimizerConfig = AdamWConfig;
 /** Names of the summed gradients of these parameters. */
 export function accumulatorNames(parameters: readonly string[]): string[] {
   return parameters.map((name) => `gradient.${name}`);
+}
+
+/** Zero sums for parameters of these shapes. */
+export function initialAccumulators(shapes: ReadonlyMap<string, readonly number[]>): Record<string, HostValue> {
+  const values: Record<string, HostValue> = {};
+  for (const [name, shape] of shapes) {
+    const size = shape.reduce((a, b) => a * b, 1);
+    values[accumulatorNames([name])[0]] = { dtype: "float32", shape, data: new Float32Array(size) };
+  }
+  return values;
 }
 
 function lossAndGradients(model: LanguageModel, batch: number, length: number) {

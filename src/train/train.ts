@@ -6,7 +6,7 @@ import { type AdapterOptions, batchInputs, type LanguageModel } from "../models/
 import type { LoraConfig } from "../nn/index.ts";
 import { activeRun, dataFolder, type Run, startRun } from "../track/index.ts";
 import { adamWInputs, initialMoments, momentsOf } from "./adamw.ts";
-import { type Checkpoint, newestCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+import { type Checkpoint, checkpointFolder, newestCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 import { logModel, logSetup } from "./log.ts";
 import { TrainingMonitor } from "./monitor.ts";
 import {
@@ -17,7 +17,13 @@ import {
   TrainingError,
   type TrainOptions,
 } from "./options.ts";
-import { accumulateProgram, accumulatorNames, type OptimizerConfig, stepProgram } from "./programs.ts";
+import {
+  accumulateProgram,
+  accumulatorNames,
+  initialAccumulators,
+  type OptimizerConfig,
+  stepProgram,
+} from "./programs.ts";
 import { scheduleMultiplier } from "./schedule.ts";
 
 /** What a training came to. */
@@ -176,9 +182,10 @@ class Trainer {
       this.#given.onStep?.(event);
       const last = this.#step === totalSteps;
       if (this.#given.evalData && (last || this.#step % evalSteps === 0)) evaluation = await this.#evaluate();
-      if (last || this.#step % saveSteps === 0) await this.#save();
+      const due = last || this.#step % saveSteps === 0;
+      if (due) await this.#save();
       if (signal?.aborted && !last) {
-        await this.#save();
+        if (!due) await this.#save();
         throw new TrainingError(
           `Stopped after step ${this.#step} of ${totalSteps}. The model holds the weights of that step; to go on, train again with resume: true and outputDir: ${JSON.stringify(this.#outputDir)}.`,
         );
@@ -280,9 +287,7 @@ class Trainer {
     const accumulated = gradientAccumulationSteps > 1;
     const config = optimizerConfig(this.#options);
     if (accumulated) {
-      const zeros = Object.entries(initialMoments(trained)).filter(([name]) => name.startsWith("adamw.m."));
-      const values = zeros.map(([name, value]) => [accumulatorNames([name.slice("adamw.m.".length)])[0], value]);
-      await this.#model.state.write(Object.fromEntries(values));
+      await this.#model.state.write(initialAccumulators(trained), { transfer: true });
       this.#accumulate = await this.#model.engine.compile(accumulateProgram(this.#model, batch, length));
     }
     this.#program = await this.#model.engine.compile(stepProgram(this.#model, batch, length, config, accumulated));
@@ -325,7 +330,7 @@ class Trainer {
       tokens: this.#tokens,
       seconds: this.#seconds,
       tokensPerSecond,
-      checkpoint: join(this.#outputDir, `step-${String(this.#step).padStart(6, "0")}`),
+      checkpoint: checkpointFolder(this.#outputDir, this.#step),
     };
   }
 
