@@ -1,5 +1,20 @@
 import { afterAll, describe, expect, test } from "vitest";
-import { grad, input, matmul, Random, softmax, type Tensor, tensor, variable, where, zeros } from "../tensor/index.ts";
+import {
+  checkpoint,
+  fromFloat16,
+  grad,
+  input,
+  matmul,
+  Random,
+  softmax,
+  Tensor,
+  tensor,
+  toFloat16,
+  topological,
+  variable,
+  where,
+  zeros,
+} from "../tensor/index.ts";
 import { Engine, resolveDevice } from "./index.ts";
 import { defineProgram } from "./program.ts";
 
@@ -119,6 +134,79 @@ describe("variables", () => {
     await program.run({}, state);
     const { a: newA, b: newB } = await state.read();
     expect([newA.data[0], newB.data[0]]).toEqual([2, 1]);
+  });
+});
+
+describe("dtypes", () => {
+  // A CPU computes halves in single precision, and may leave out a rounding between two operations.
+  test("half precision is float32 on the host", async () => {
+    const x = input("x", [4], "float16");
+    const program = await engine.compile({ outputs: { y: x.mul(2) } });
+    const { y } = await program.run({ x: Float32Array.of(1, 1 / 3, 0, -5) });
+    expect(y).toBeInstanceOf(Float32Array);
+    expect(y[1]).toBeCloseTo(2 / 3, 3);
+    expect([y[0], y[3]]).toEqual([2, -10]);
+  });
+
+  test("a variable of half precision keeps half of the bytes, and its values", async () => {
+    const w = variable("w", [3], "float16");
+    const program = await engine.compile({ outputs: { sum: w.cast("float32").sum() }, updates: { w: w.mul(2) } });
+    const state = engine.createState();
+    await state.write({ w: { dtype: "float16", shape: [3], data: Float32Array.of(1, 2, 3) } });
+    expect((await program.run({}, state)).sum[0]).toBe(6);
+    expect((await state.read()).w).toEqual({ dtype: "float16", shape: [3], data: Float32Array.of(2, 4, 6) });
+  });
+
+  test("int64 are numbers on the host, and one that is too large for a number is refused", async () => {
+    const x = input("x", [2], "int64");
+    const program = await engine.compile({ outputs: { y: x.mul(x) } });
+    const { y } = await program.run({ x: Float64Array.of(3, 2 ** 26) });
+    expect([...y]).toEqual([9, 2 ** 52]);
+    await expect(program.run({ x: Float64Array.of(1, 2 ** 31) })).rejects.toThrow("is too large for a number");
+  });
+
+  test("every half there is comes back from its number, and numbers between go to the nearest", () => {
+    for (let bits = 0; bits < 0x10000; bits++) {
+      const value = fromFloat16(bits);
+      if (!Number.isNaN(value)) expect(toFloat16(value)).toBe(bits);
+    }
+    expect(fromFloat16(toFloat16(1 + 2 ** -11))).toBe(1);
+    expect(fromFloat16(toFloat16(1 + 3 * 2 ** -11))).toBe(1 + 2 ** -9);
+    expect(toFloat16(65_520)).toBe(0x7c00);
+    expect(toFloat16(2 ** -25)).toBe(0);
+  });
+});
+
+describe("checkpoint", () => {
+  const x = input("x", [8, 16]);
+  const w = input("w", [16, 16]);
+  const layer = (h: Tensor) => softmax(matmul(h, w)).mul(h);
+  const build = (wrap: (fn: typeof layer) => typeof layer) => {
+    const loss = wrap(layer)(wrap(layer)(wrap(layer)(x))).sum();
+    const boundary = Tensor.nextId();
+    return { loss, dw: grad(loss, [w])[0], boundary };
+  };
+
+  test("gives the same loss and gradients", async () => {
+    const values = { x: new Random(1, "x").normal(128), w: new Random(2, "w").normal(256) };
+    const results = [(fn: typeof layer) => fn, checkpoint].map(async (wrap) => {
+      const { loss, dw } = build(wrap);
+      return (await engine.compile({ outputs: { loss, dw } })).run(values);
+    });
+    const [plain, recomputed] = await Promise.all(results);
+    expect(recomputed.loss).toEqual(plain.loss);
+    for (const [i, slope] of plain.dw.entries()) expect(recomputed.dw[i]).toBeCloseTo(slope, 6);
+  });
+
+  test("keeps only what enters a layer for the backward pass", () => {
+    /** Values of the forward pass, none of them a leaf, that the backward pass reads. */
+    const kept = ({ dw, boundary }: ReturnType<typeof build>) => {
+      const backward = topological([dw]).filter(({ id }) => id >= boundary);
+      const read = backward.flatMap(({ inputs }) => inputs).filter((t) => t.id < boundary && t.inputs.length > 0);
+      return new Set(read).size;
+    };
+    expect(kept(build((fn) => fn))).toBe(5);
+    expect(kept(build(checkpoint))).toBe(2);
   });
 });
 

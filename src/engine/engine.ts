@@ -1,5 +1,13 @@
 import { Worker } from "node:worker_threads";
-import { type DType, type HostValue, type Shape, setEvaluator, type Tensor, type TensorData } from "../tensor/index.ts";
+import {
+  type DType,
+  type HostValue,
+  hostArray,
+  type Shape,
+  setEvaluator,
+  type Tensor,
+  type TensorData,
+} from "../tensor/index.ts";
 import { type Device, type DeviceName, resolveDevice } from "./device.ts";
 import type { ProgramPlan } from "./onnx/executor.ts";
 import { lower } from "./onnx/lower.ts";
@@ -146,8 +154,7 @@ export class CompiledProgram {
 
 function checkInput(name: string, dtype: DType, shape: Shape, value: TensorData | undefined): void {
   const size = shape.reduce((a, b) => a * b, 1);
-  const kind = { float32: Float32Array, int32: Int32Array, bool: Uint8Array }[dtype];
-  if (value instanceof kind && value.length === size) return;
+  if (value instanceof hostArray(dtype) && value.length === size) return;
   const got = value === undefined ? "nothing" : `${value.constructor.name} of ${value.length}`;
   throw new ProgramError(`Input ${name} should be ${dtype} [${shape}] (${size} values), got ${got}.`);
 }

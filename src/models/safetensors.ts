@@ -1,10 +1,18 @@
 import { readFile } from "node:fs/promises";
-import type { DType, HostValue, TensorData } from "../tensor/index.ts";
+import { type DType, fromFloat16, type HostValue, type TensorData, toBfloat16, toFloat16 } from "../tensor/index.ts";
 import { ModelError } from "./phi3/config.ts";
 
 // Written here because the format is one JSON header before raw bytes, and no maintained package writes it.
 
-const names: Record<DType, string> = { float32: "F32", int32: "I32", bool: "BOOL" };
+/** A dtype's name in the format, and its values as they are stored. */
+const storage: Record<DType, { name: string; encode: (data: TensorData) => ArrayBufferView }> = {
+  float32: { name: "F32", encode: (data) => data },
+  float16: { name: "F16", encode: (data) => Uint16Array.from(data, toFloat16) },
+  bfloat16: { name: "BF16", encode: (data) => Uint16Array.from(data, toBfloat16) },
+  int32: { name: "I32", encode: (data) => data },
+  int64: { name: "I64", encode: (data) => BigInt64Array.from(Array.from(data, BigInt)) },
+  bool: { name: "BOOL", encode: (data) => data },
+};
 const bytesPerElement = { F32: 4, I32: 4, BOOL: 1, BF16: 2, F16: 2, I64: 8 } as const;
 
 interface Entry {
@@ -22,9 +30,11 @@ export function encodeSafetensors(
   const parts: Uint8Array[] = [];
   let offset = 0;
   for (const [name, { dtype, shape, data }] of Object.entries(tensors).sort(([a], [b]) => (a < b ? -1 : 1))) {
-    header[name] = { dtype: names[dtype], shape, data_offsets: [offset, offset + data.byteLength] };
-    parts.push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-    offset += data.byteLength;
+    const { name: stored, encode } = storage[dtype];
+    const { buffer, byteOffset, byteLength } = encode(data);
+    header[name] = { dtype: stored, shape, data_offsets: [offset, offset + byteLength] };
+    parts.push(new Uint8Array(buffer, byteOffset, byteLength));
+    offset += byteLength;
   }
   const json = new TextEncoder().encode(JSON.stringify(header));
   const padding = (8 - (json.length % 8)) % 8;
@@ -93,17 +103,10 @@ function decode(dtype: Entry["dtype"], bytes: Uint8Array, key: string): { dtype:
       return { dtype: "float32", data: new Float32Array(bits.buffer) };
     }
     case "F16":
-      return { dtype: "float32", data: Float32Array.from(new Uint16Array(buffer), fromHalf) };
+      return { dtype: "float32", data: Float32Array.from(new Uint16Array(buffer), fromFloat16) };
+    case "I64":
+      return { dtype: "int64", data: Float64Array.from(new BigInt64Array(buffer), Number) };
     default:
       throw new ModelError(`${key} is stored as ${dtype}, which is not supported.`);
   }
-}
-
-function fromHalf(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 0x1f;
-  const fraction = bits & 0x3ff;
-  if (exponent === 0) return sign * 2 ** -14 * (fraction / 1024);
-  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return sign * 2 ** (exponent - 15) * (1 + fraction / 1024);
 }

@@ -1,20 +1,30 @@
+import type { ConvolutionAttributes } from "./convolution.ts";
+import type { CustomAttributes } from "./custom.ts";
 import type { ElementwiseAttributes } from "./elementwise.ts";
 import type { IndexingAttributes } from "./indexing.ts";
 import type { LeafAttributes } from "./leaf.ts";
+import type { LogicAttributes } from "./logic.ts";
 import type { MatmulAttributes } from "./matmul.ts";
 import type { NeuralAttributes } from "./neural.ts";
+import type { RandomBitsAttributes } from "./noise.ts";
 import type { ReduceAttributes } from "./reduce.ts";
 import type { ShapingAttributes } from "./shaping.ts";
+import type { UnaryAttributes } from "./unary.ts";
 
 /** Every operator with the attributes it carries; an executor's lowering table is typed by this map. */
 export interface Attributes
   extends LeafAttributes,
     ElementwiseAttributes,
+    UnaryAttributes,
+    LogicAttributes,
     ReduceAttributes,
     ShapingAttributes,
     MatmulAttributes,
+    ConvolutionAttributes,
     IndexingAttributes,
-    NeuralAttributes {}
+    NeuralAttributes,
+    RandomBitsAttributes,
+    CustomAttributes {}
 
 /** The attributes of an operator that has none. */
 export type None = Record<never, never>;

@@ -1,10 +1,34 @@
 export type { Attributes } from "./attributes.ts";
+export { isFloating } from "./broadcast.ts";
+export {
+  avgPool1d,
+  avgPool2d,
+  type ConvolutionOptions,
+  conv1d,
+  conv2d,
+  convTranspose2d,
+  maxPool1d,
+  maxPool2d,
+  type PoolOptions,
+} from "./convolution.ts";
+export { type CustomFunction, checkpoint, customGradient } from "./custom.ts";
+export * from "./einsum.ts";
 export * from "./elementwise.ts";
-export * from "./grad.ts";
+export { grad, topological, valueAndGrad, vjp } from "./grad.ts";
+export * from "./half.ts";
 export * from "./indexing.ts";
 export * from "./leaf.ts";
+export * from "./logic.ts";
 export * from "./matmul.ts";
 export * from "./neural.ts";
+export {
+  dropout,
+  randomBernoulli,
+  randomInteger,
+  randomNormal,
+  randomUniform,
+  type Seed,
+} from "./noise.ts";
 export { type Operator, type OperatorName, ShapeError, showShape } from "./operator.ts";
 export * from "./random.ts";
 export * from "./reduce.ts";
@@ -18,3 +42,5 @@ export {
   type TensorData,
   type TensorLike,
 } from "./tensor.ts";
+export * from "./unary.ts";
+export * from "./views.ts";

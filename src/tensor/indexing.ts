@@ -1,46 +1,168 @@
 import type { None } from "./attributes.ts";
-import { zeros } from "./leaf.ts";
+import { arange, zeros } from "./leaf.ts";
 import { operator, ShapeError, showShape } from "./operator.ts";
-import type { Tensor } from "./tensor.ts";
+import { normalizeAxis } from "./reduce.ts";
+import type { DType, Tensor } from "./tensor.ts";
+import { unsqueeze } from "./views.ts";
 
 export interface IndexingAttributes {
-  gather: None;
+  gather: { readonly axis: number };
   scatterAdd: None;
+  scatter: None;
+  takeAlongAxis: { readonly axis: number };
+  scatterAddAlongAxis: { readonly axis: number };
+  argTopK: { readonly axis: number; readonly k: number; readonly largest: boolean };
+}
+
+function checkIndices(name: string, indices: Tensor): void {
+  if (indices.dtype !== "int32") throw new ShapeError(`${name}: indices must be int32, not ${indices.dtype}`);
 }
 
 const gatherOperator = operator({
   name: "gather",
-  infer: ([x, indices]) => {
-    if (indices.dtype !== "int32") throw new ShapeError(`gather: indices must be int32, not ${indices.dtype}`);
-    if (x.shape.length === 0) throw new ShapeError("gather: a scalar has no axis to gather from");
-    return { shape: [...indices.shape, ...x.shape.slice(1)], dtype: x.dtype };
+  infer: ([x, indices], { axis }) => {
+    checkIndices("gather", indices);
+    return { shape: [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)], dtype: x.dtype };
   },
   gradient: (g, node) => {
     const [x, indices] = node.inputs;
-    return [scatterAdd(zeros(x.shape), indices, g), undefined];
+    const { axis } = node.attributes;
+    if (axis === 0) return [scatterAdd(zeros(x.shape, x.dtype), indices, g), undefined];
+    // The gathered axes come first, are added up, and the axis goes back to its place.
+    const rank = g.shape.length;
+    const gathered = indices.shape.map((_, i) => axis + i);
+    const rest = Array.from({ length: rank }, (_, i) => i).filter((i) => !gathered.includes(i));
+    const shape = [x.shape[axis], ...x.shape.filter((_, i) => i !== axis)];
+    const total = scatterAdd(zeros(shape, x.dtype), indices, g.transpose([...gathered, ...rest]));
+    const back = x.shape.map((_, i) => (i === axis ? 0 : i < axis ? i + 1 : i));
+    return [total.transpose(back), undefined];
   },
 });
 
+const inferScatter =
+  (name: string) =>
+  ([x, indices, updates]: readonly Tensor[]) => {
+    checkIndices(name, indices);
+    const expected = [...indices.shape, ...x.shape.slice(1)];
+    if (showShape(updates.shape) !== showShape(expected) || updates.dtype !== x.dtype) {
+      throw new ShapeError(
+        `${name}: updates ${updates.dtype} ${showShape(updates.shape)} should be ${x.dtype} ${showShape(expected)} for indices ${showShape(indices.shape)} into ${showShape(x.shape)}`,
+      );
+    }
+    return { shape: x.shape, dtype: x.dtype };
+  };
+
 const scatterAddOperator = operator({
   name: "scatterAdd",
-  infer: ([x, indices, updates]) => {
-    const expected = [...indices.shape, ...x.shape.slice(1)];
-    if (showShape(updates.shape) !== showShape(expected)) {
+  infer: inferScatter("scatterAdd"),
+  gradient: (g, node) => [g, undefined, gather(g, node.inputs[1])],
+});
+
+const scatterOperator = operator({
+  name: "scatter",
+  infer: inferScatter("scatter"),
+  gradient: (g, node) => {
+    const [, indices, updates] = node.inputs;
+    return [scatter(g, indices, zeros(updates.shape, updates.dtype)), undefined, gather(g, indices)];
+  },
+});
+
+const inferAlongAxis = (name: string, x: Tensor, indices: Tensor, axis: number) => {
+  checkIndices(name, indices);
+  const fits = indices.shape.length === x.shape.length && x.shape.every((n, i) => i === axis || n === indices.shape[i]);
+  if (!fits) {
+    throw new ShapeError(
+      `${name}: indices ${showShape(indices.shape)} must have the shape of ${showShape(x.shape)} but for axis ${axis}`,
+    );
+  }
+};
+
+const takeAlongAxisOperator = operator({
+  name: "takeAlongAxis",
+  infer: ([x, indices], { axis }) => {
+    inferAlongAxis("takeAlongAxis", x, indices, axis);
+    return { shape: indices.shape, dtype: x.dtype };
+  },
+  gradient: (g, node) => {
+    const [x, indices] = node.inputs;
+    return [scatterAddAlongAxis(zeros(x.shape, x.dtype), indices, g, node.attributes.axis), undefined];
+  },
+});
+
+const scatterAddAlongAxisOperator = operator({
+  name: "scatterAddAlongAxis",
+  infer: ([x, indices, updates], { axis }) => {
+    inferAlongAxis("scatterAddAlongAxis", x, indices, axis);
+    if (showShape(updates.shape) !== showShape(indices.shape) || updates.dtype !== x.dtype) {
       throw new ShapeError(
-        `scatterAdd: updates ${showShape(updates.shape)} should be ${showShape(expected)} for indices ${showShape(indices.shape)} into ${showShape(x.shape)}`,
+        `scatterAddAlongAxis: updates ${updates.dtype} ${showShape(updates.shape)} should be ${x.dtype} ${showShape(indices.shape)}, like the indices`,
       );
     }
     return { shape: x.shape, dtype: x.dtype };
   },
-  gradient: (g, node) => [g, undefined, gather(g, node.inputs[1])],
+  gradient: (g, node) => [g, undefined, takeAlongAxis(g, node.inputs[1], node.attributes.axis)],
 });
 
-/** Rows of axis 0 at `indices` (int32), which must lie in `[0, x.shape[0])`. */
-export function gather(x: Tensor, indices: Tensor): Tensor {
-  return gatherOperator([x, indices], {});
+const argTopKOperator = operator({
+  name: "argTopK",
+  infer: ([x], { axis, k }) => {
+    if (!Number.isInteger(k) || k < 1 || k > x.shape[axis]) {
+      throw new ShapeError(
+        `topK: k must be from 1 to ${x.shape[axis]} for axis ${axis} of ${showShape(x.shape)}, not ${k}`,
+      );
+    }
+    return { shape: x.shape.map((n, i) => (i === axis ? k : n)), dtype: "int32" };
+  },
+});
+
+/** Entries of `axis` at `indices` (int32), which must lie in `[0, x.shape[axis])`; their axes stand where `axis` stood. */
+export function gather(x: Tensor, indices: Tensor, axis = 0): Tensor {
+  if (x.shape.length === 0) throw new ShapeError("gather: a scalar has no axis to gather from");
+  return gatherOperator([x, indices], { axis: normalizeAxis("gather", axis, x.shape) });
 }
 
-/** `x` with `updates` added to its rows at `indices`; rows named twice get both. */
+/** `x` with `updates` added to its rows (axis 0) at `indices`; rows named twice get both, in order. */
 export function scatterAdd(x: Tensor, indices: Tensor, updates: Tensor): Tensor {
   return scatterAddOperator([x, indices, updates], {});
+}
+
+/** `x` with its rows (axis 0) at `indices`, each named once, replaced by `updates`. */
+export function scatter(x: Tensor, indices: Tensor, updates: Tensor): Tensor {
+  return scatterOperator([x, indices, updates], {});
+}
+
+/** Elements of `x` at positions of their own along one axis (NumPy's take_along_axis, PyTorch's gather). */
+export function takeAlongAxis(x: Tensor, indices: Tensor, axis = -1): Tensor {
+  return takeAlongAxisOperator([x, indices], { axis: normalizeAxis("takeAlongAxis", axis, x.shape) });
+}
+
+/** `x` with each element of `updates` added at its own position along one axis (PyTorch's scatter_add). */
+export function scatterAddAlongAxis(x: Tensor, indices: Tensor, updates: Tensor, axis = -1): Tensor {
+  return scatterAddAlongAxisOperator([x, indices, updates], {
+    axis: normalizeAxis("scatterAddAlongAxis", axis, x.shape),
+  });
+}
+
+/** The k largest values along one axis, largest first, and where they stood (int32). Equal ones keep their order. */
+export function topK(x: Tensor, k: number, axis = -1): { values: Tensor; indices: Tensor } {
+  const along = normalizeAxis("topK", axis, x.shape);
+  const indices = argTopKOperator([x], { axis: along, k, largest: true });
+  return { values: takeAlongAxis(x, indices, along), indices };
+}
+
+/** Positions (int32) that put one axis in ascending order, or in descending. Equal ones keep their order. */
+export function argsort(x: Tensor, axis = -1, descending = false): Tensor {
+  const along = normalizeAxis("argsort", axis, x.shape);
+  return argTopKOperator([x], { axis: along, k: x.shape[along], largest: descending });
+}
+
+/** One axis in ascending order, or in descending. */
+export function sort(x: Tensor, axis = -1, descending = false): Tensor {
+  return takeAlongAxis(x, argsort(x, axis, descending), axis);
+}
+
+/** 1 at each index (int32, in `[0, classes)`) and 0 elsewhere, on a new last axis. */
+export function oneHot(indices: Tensor, classes: number, dtype: DType = "float32"): Tensor {
+  checkIndices("oneHot", indices);
+  return unsqueeze(indices, -1).equal(arange(classes)).cast(dtype);
 }

@@ -20,10 +20,13 @@ type Nested = number | boolean | readonly Nested[];
  * A tensor of given values: a number, nested arrays, or a typed array with a shape. Whole typed arrays are not copied.
  * @throws ShapeError when nested arrays are ragged, or when the data does not fill the shape
  */
-export function tensor(values: Nested | TensorData, shape?: Shape, dtype?: DType): Tensor {
+export function tensor(values: Nested | TensorData | BigInt64Array, shape?: Shape, dtype?: DType): Tensor {
   if (ArrayBuffer.isView(values)) {
-    const kind = values instanceof Float32Array ? "float32" : values instanceof Int32Array ? "int32" : "bool";
-    return constant(values, shape ?? [values.length], dtype ?? kind);
+    if (values instanceof BigInt64Array) return tensor(Float64Array.from(values, Number), shape, dtype);
+    const natural = naturalDtype(values);
+    const kind = dtype ?? natural;
+    const data = kind === natural || hostArray(kind) === hostArray(natural) ? values : typedArray(kind, values);
+    return constant(data, shape ?? [values.length], kind);
   }
   const found: number[] = [];
   const flat: number[] = [];
@@ -46,9 +49,22 @@ export function tensor(values: Nested | TensorData, shape?: Shape, dtype?: DType
   return constant(typedArray(kind, flat), shape ?? found, kind);
 }
 
-/** Typed array of the given dtype. */
+function naturalDtype(values: TensorData): DType {
+  if (values instanceof Float32Array) return "float32";
+  if (values instanceof Int32Array) return "int32";
+  return values instanceof Float64Array ? "int64" : "bool";
+}
+
+/** The class of typed array that holds a dtype's values on the host. */
+export function hostArray(dtype: DType) {
+  if (dtype === "int32") return Int32Array;
+  if (dtype === "int64") return Float64Array;
+  return dtype === "bool" ? Uint8Array : Float32Array;
+}
+
+/** Typed array that holds values of a dtype, or so many zeros. */
 export function typedArray(dtype: DType, values: ArrayLike<number> | number): TensorData {
-  const Kind = dtype === "float32" ? Float32Array : dtype === "int32" ? Int32Array : Uint8Array;
+  const Kind = hostArray(dtype);
   return typeof values === "number" ? new Kind(values) : new Kind(values);
 }
 
@@ -76,16 +92,35 @@ export function ones(shape: Shape, dtype: DType = "float32"): Tensor {
   return full(shape, 1, dtype);
 }
 
-/** `[0, 1, ..., n - 1]`. */
-export function arange(n: number, dtype: DType = "int32"): Tensor {
-  return constant(
-    typedArray(
-      dtype,
-      Array.from({ length: n }, (_, i) => i),
-    ),
-    [n],
-    dtype,
-  );
+/**
+ * Evenly spaced whole numbers: `arange(end)` counts from 0, `arange(start, end, step)` from start; `end` is left out.
+ * @example arange(4) // [0, 1, 2, 3], int32
+ */
+export function arange(end: number, dtype?: DType): Tensor;
+export function arange(start: number, end: number, step?: number, dtype?: DType): Tensor;
+export function arange(first: number, second?: number | DType, step = 1, third?: DType): Tensor {
+  const [start, end] = typeof second === "number" ? [first, second] : [0, first];
+  const dtype = (typeof second === "string" ? second : third) ?? "int32";
+  const count = Math.ceil((end - start) / step);
+  if (!(count >= 0) || !Number.isFinite(count)) {
+    throw new ShapeError(`arange: no steps of ${step} lead from ${start} to ${end}`);
+  }
+  const values = Array.from({ length: count }, (_, i) => start + i * step);
+  return constant(typedArray(dtype, values), [count], dtype);
+}
+
+/** `count` evenly spaced numbers from `start` to `end`, both included. */
+export function linspace(start: number, end: number, count: number): Tensor {
+  const step = count > 1 ? (end - start) / (count - 1) : 0;
+  const values = Array.from({ length: count }, (_, i) => (i === count - 1 && i > 0 ? end : start + i * step));
+  return constant(typedArray("float32", values), [count], "float32");
+}
+
+/** Ones on the diagonal of an n x m matrix (square when m is left out). */
+export function eye(n: number, m = n, dtype: DType = "float32"): Tensor {
+  const data = typedArray(dtype, n * m);
+  for (let i = 0; i < Math.min(n, m); i++) data[i * m + i] = 1;
+  return constant(data, [n, m], dtype);
 }
 
 /** A named value handed to the program at each run. */

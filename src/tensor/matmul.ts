@@ -1,4 +1,4 @@
-import { broadcastShapes } from "./elementwise.ts";
+import { broadcastShapes, isFloating } from "./broadcast.ts";
 import { operator, ShapeError, showShape } from "./operator.ts";
 import { sumTo } from "./reduce.ts";
 import type { Tensor } from "./tensor.ts";
@@ -28,10 +28,9 @@ const matmulOperator = operator({
     }
     const [m, k] = transposeA ? a.shape.slice(-2).reverse() : a.shape.slice(-2);
     const [l, n] = transposeB ? b.shape.slice(-2).reverse() : b.shape.slice(-2);
-    if (k !== l || a.dtype !== "float32" || b.dtype !== "float32") {
-      throw new ShapeError(
-        k !== l ? `matmul: inner sizes differ: ${explain()}` : `matmul: needs float32, got ${a.dtype} and ${b.dtype}`,
-      );
+    if (k !== l) throw new ShapeError(`matmul: inner sizes differ: ${explain()}`);
+    if (!isFloating(a.dtype) || a.dtype !== b.dtype) {
+      throw new ShapeError(`matmul: needs one floating dtype, got ${a.dtype} and ${b.dtype}; cast them`);
     }
     return { shape: [...broadcastShapes("matmul", a.shape.slice(0, -2), b.shape.slice(0, -2)), m, n], dtype: a.dtype };
   },

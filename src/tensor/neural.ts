@@ -1,9 +1,12 @@
 import type { None } from "./attributes.ts";
-import { div, equal, sub, where } from "./elementwise.ts";
+import { isFloating } from "./broadcast.ts";
+import { div, sub } from "./elementwise.ts";
 import { arange } from "./leaf.ts";
+import { equal, where } from "./logic.ts";
 import { operator, ShapeError, showShape } from "./operator.ts";
-import { sumTo } from "./reduce.ts";
+import { logSumExp, normalizeAxis, sumTo } from "./reduce.ts";
 import type { Tensor } from "./tensor.ts";
+import { swapAxes } from "./views.ts";
 
 /** Operators that could be built from others, and are whole because every runtime has a fast kernel for them. */
 export interface NeuralAttributes {
@@ -11,12 +14,16 @@ export interface NeuralAttributes {
   crossEntropy: None;
   crossEntropyGradient: None;
   rmsNorm: { readonly epsilon: number };
+  layerNorm: { readonly epsilon: number };
   rotary: { readonly inverse: boolean };
 }
 
 const softmaxOperator = operator({
   name: "softmax",
-  infer: ([x]) => ({ shape: x.shape, dtype: x.dtype }),
+  infer: ([x]) => {
+    if (!isFloating(x.dtype)) throw new ShapeError(`softmax: needs a floating dtype, not ${x.dtype}; cast first`);
+    return { shape: x.shape, dtype: x.dtype };
+  },
   gradient: (g, node) => {
     const weighted = g.mul(node);
     return [weighted.sub(node.mul(weighted.sum([-1], true)))];
@@ -74,6 +81,32 @@ const rmsNormOperator = operator({
   },
 });
 
+const layerNormOperator = operator({
+  name: "layerNorm",
+  infer: ([x, weight, bias]) => {
+    const width = showShape(x.shape.slice(-1));
+    if (x.shape.length === 0 || showShape(weight.shape) !== width || showShape(bias.shape) !== width) {
+      throw new ShapeError(
+        `layerNorm: weight ${showShape(weight.shape)} and bias ${showShape(bias.shape)} should both be ${width} for x ${showShape(x.shape)}`,
+      );
+    }
+    return { shape: x.shape, dtype: x.dtype };
+  },
+  gradient: (g, node) => {
+    const [x, weight, bias] = node.inputs;
+    const centered = x.sub(x.mean([-1], true));
+    const inverse = div(1, centered.mul(centered).mean([-1], true).add(node.attributes.epsilon).sqrt());
+    const normalized = centered.mul(inverse);
+    const scaled = g.mul(weight);
+    const along = normalized.mul(scaled.mul(normalized).mean([-1], true));
+    const dx = scaled
+      .sub(scaled.mean([-1], true))
+      .sub(along)
+      .mul(inverse);
+    return [dx, sumTo(g.mul(normalized), weight.shape), sumTo(g, bias.shape)];
+  },
+});
+
 const rotaryOperator: (inputs: readonly Tensor[], attributes: NeuralAttributes["rotary"]) => Tensor = operator({
   name: "rotary",
   infer: ([x, positions, cos, sin]) => {
@@ -103,9 +136,16 @@ const rotaryOperator: (inputs: readonly Tensor[], attributes: NeuralAttributes["
   },
 });
 
-/** Softmax over the last axis. */
-export function softmax(x: Tensor): Tensor {
-  return softmaxOperator([x], {});
+/** Softmax over one axis, the last when left out. */
+export function softmax(x: Tensor, axis = -1): Tensor {
+  const along = normalizeAxis("softmax", axis, x.shape);
+  if (along === x.shape.length - 1) return softmaxOperator([x], {});
+  return swapAxes(softmaxOperator([swapAxes(x, along, -1)], {}), along, -1);
+}
+
+/** log(softmax(x)) over one axis, without overflow. */
+export function logSoftmax(x: Tensor, axis = -1): Tensor {
+  return x.sub(logSumExp(x, [axis], true));
 }
 
 /**
@@ -120,6 +160,15 @@ export function crossEntropy(logits: Tensor, labels: Tensor): Tensor {
 /** x / sqrt(mean(x^2) + epsilon) * weight over the last axis (Zhang & Sennrich 2019). */
 export function rmsNorm(x: Tensor, weight: Tensor, epsilon: number): Tensor {
   return rmsNormOperator([x, weight], { epsilon });
+}
+
+/**
+ * (x - mean) / sqrt(variance + epsilon) * weight + bias over the last axis (Ba et al. 2016).
+ * @param weight float [width]
+ * @param bias float [width]
+ */
+export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, epsilon = 1e-5): Tensor {
+  return layerNormOperator([x, weight, bias], { epsilon });
 }
 
 /**

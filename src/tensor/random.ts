@@ -14,18 +14,14 @@ export class Random {
    * @param stream what the numbers are for ("init/model.norm.weight", "order/3"): streams are independent
    */
   constructor(seed: number, stream: string) {
-    if (!Number.isSafeInteger(seed)) throw new RangeError(`seed must be a whole number, not ${seed}`);
     this.seed = seed;
     this.stream = stream;
-    let hash = 0x811c9dc5;
-    for (const byte of new TextEncoder().encode(`${seed}/${stream}`)) hash = Math.imul(hash ^ byte, 0x01000193);
-    this.#key = hash >>> 0;
+    this.#key = randomKey(seed, stream) >>> 0;
   }
 
   /** Next 32 random bits. */
   bits(): number {
-    const low = mix(this.#counter++ ^ this.#key);
-    return mix((low + Math.imul(this.#key, 0x9e3779b9)) >>> 0);
+    return randomBits(this.#key, this.#counter++);
   }
 
   /** Uniform in [0, 1). */
@@ -59,6 +55,23 @@ export class Random {
     }
     return order;
   }
+}
+
+/**
+ * The key of a stream: 32 bits (as an int32) hashed from the seed and the stream's name by FNV-1a.
+ * @param seed any safe integer
+ */
+export function randomKey(seed: number, stream = ""): number {
+  if (!Number.isSafeInteger(seed)) throw new RangeError(`seed must be a whole number, not ${seed}`);
+  let hash = 0x811c9dc5;
+  for (const byte of new TextEncoder().encode(`${seed}/${stream}`)) hash = Math.imul(hash ^ byte, 0x01000193);
+  return hash | 0;
+}
+
+/** The 32 random bits at one place of a stream. */
+export function randomBits(key: number, counter: number): number {
+  const low = mix(counter ^ key);
+  return mix((low + Math.imul(key, 0x9e3779b9)) >>> 0);
 }
 
 /** A 32-bit finaliser with full avalanche (MurmurHash3's, Appleby 2011). */

@@ -1,11 +1,21 @@
-import { equal, where } from "./elementwise.ts";
+import { isFloating } from "./broadcast.ts";
 import { operator, ShapeError, showShape } from "./operator.ts";
+import { concat } from "./shaping.ts";
 import type { Shape, Tensor } from "./tensor.ts";
+import { exp, log, sqrt, square } from "./unary.ts";
+
+interface Reduction {
+  readonly axes: readonly number[];
+  readonly keepDims: boolean;
+}
 
 export interface ReduceAttributes {
-  sum: { readonly axes: readonly number[]; readonly keepDims: boolean };
-  max: { readonly axes: readonly number[]; readonly keepDims: boolean };
+  sum: Reduction;
+  max: Reduction;
+  min: Reduction;
   argmax: { readonly axis: number };
+  argmin: { readonly axis: number };
+  cumsum: { readonly axis: number; readonly reverse: boolean };
 }
 
 /** Axis counted from the end when negative, checked against the rank. */
@@ -21,38 +31,51 @@ function reducedShape(shape: Shape, axes: readonly number[], keepDims: boolean):
   return keepDims ? shape.map((n, i) => (axes.includes(i) ? 1 : n)) : shape.filter((_, i) => !axes.includes(i));
 }
 
-const inferReduction = (
-  [x]: readonly Tensor[],
-  { axes, keepDims }: { axes: readonly number[]; keepDims: boolean },
-) => ({ shape: reducedShape(x.shape, axes, keepDims), dtype: x.dtype });
+const inferReduction =
+  (name: string) =>
+  ([x]: readonly Tensor[], { axes, keepDims }: Reduction) => {
+    if (x.dtype === "bool")
+      throw new ShapeError(`${name}: bools have no arithmetic; use any() or all(), or cast first`);
+    return { shape: reducedShape(x.shape, axes, keepDims), dtype: x.dtype };
+  };
 
 /** Put the reduced axes back with size 1. */
-const restoreAxes = (t: Tensor, node: Tensor<"sum" | "max">) =>
+const restoreAxes = (t: Tensor, node: Tensor<"sum" | "max" | "min">) =>
   node.attributes.keepDims ? t : t.reshape(reducedShape(node.inputs[0].shape, node.attributes.axes, true));
+
+/** The cotangent goes to the elements that were chosen, in equal shares where there are several. */
+const shareAmongChosen = (g: Tensor, node: Tensor<"max" | "min">): readonly Tensor[] => {
+  const [x] = node.inputs;
+  const hit = x.equal(restoreAxes(node, node)).cast(x.dtype);
+  return [hit.div(hit.sum(node.attributes.axes, true)).mul(restoreAxes(g, node))];
+};
 
 const sumOperator = operator({
   name: "sum",
-  infer: inferReduction,
+  infer: inferReduction("sum"),
   gradient: (g, node) => [restoreAxes(g, node).broadcastTo(node.inputs[0].shape)],
 });
+const maxOperator = operator({ name: "max", infer: inferReduction("max"), gradient: shareAmongChosen });
+const minOperator = operator({ name: "min", infer: inferReduction("min"), gradient: shareAmongChosen });
 
-const maxOperator = operator({
-  name: "max",
-  infer: inferReduction,
-  gradient: (g, node) => {
-    const [x] = node.inputs;
-    const hit = where(equal(x, restoreAxes(node, node)), 1, 0);
-    return [hit.div(hit.sum(node.attributes.axes, true)).mul(restoreAxes(g, node))];
-  },
+const inferIndex = ([x]: readonly Tensor[], { axis }: { readonly axis: number }) => ({
+  shape: reducedShape(x.shape, [axis], false),
+  dtype: "int32" as const,
 });
+const argmaxOperator = operator({ name: "argmax", infer: inferIndex });
+const argminOperator = operator({ name: "argmin", infer: inferIndex });
 
-const argmaxOperator = operator({
-  name: "argmax",
-  infer: ([x], { axis }) => ({ shape: reducedShape(x.shape, [axis], false), dtype: "int32" }),
+const cumsumOperator: (inputs: readonly Tensor[], attributes: ReduceAttributes["cumsum"]) => Tensor = operator({
+  name: "cumsum",
+  infer: ([x]) => ({ shape: x.shape, dtype: x.dtype }),
+  gradient: (g, { attributes: { axis, reverse } }) => [cumsumOperator([g], { axis, reverse: !reverse })],
 });
 
 const allAxes = (name: string, x: Tensor, axes?: readonly number[]) =>
   (axes ?? x.shape.map((_, i) => i)).map((axis) => normalizeAxis(name, axis, x.shape));
+
+const countOf = (name: string, x: Tensor, axes?: readonly number[]) =>
+  allAxes(name, x, axes).reduce((product, axis) => product * x.shape[axis], 1);
 
 /** Sum over `axes` (all when left out). */
 export function sum(x: Tensor, axes?: readonly number[], keepDims = false): Tensor {
@@ -66,15 +89,87 @@ export function max(x: Tensor, axes?: readonly number[], keepDims = false): Tens
   return over.length === 0 ? x : maxOperator([x], { axes: over, keepDims });
 }
 
+/** Smallest value over `axes` (all when left out). */
+export function min(x: Tensor, axes?: readonly number[], keepDims = false): Tensor {
+  const over = allAxes("min", x, axes);
+  return over.length === 0 ? x : minOperator([x], { axes: over, keepDims });
+}
+
 /** Mean over `axes` (all when left out). */
 export function mean(x: Tensor, axes?: readonly number[], keepDims = false): Tensor {
-  const count = allAxes("mean", x, axes).reduce((product, axis) => product * x.shape[axis], 1);
-  return sum(x, axes, keepDims).mul(1 / count);
+  if (!isFloating(x.dtype)) throw new ShapeError(`mean: needs a floating dtype, not ${x.dtype}; cast first`);
+  return sum(x, axes, keepDims).mul(1 / countOf("mean", x, axes));
+}
+
+/**
+ * Variance over `axes` (all when left out).
+ * @param correction what is taken from the number of elements in the divisor: 1 (Bessel's, the default) or 0
+ */
+export function variance(x: Tensor, axes?: readonly number[], keepDims = false, correction = 1): Tensor {
+  const squares = square(x.sub(mean(x, axes, true)));
+  return sum(squares, axes, keepDims).mul(1 / (countOf("variance", x, axes) - correction));
+}
+
+/** Standard deviation over `axes` (all when left out); see {@link variance}. */
+export function std(x: Tensor, axes?: readonly number[], keepDims = false, correction = 1): Tensor {
+  return sqrt(variance(x, axes, keepDims, correction));
+}
+
+/** Product over `axes` (all when left out), by halves: its gradient is right where elements are zero, too. */
+export function prod(x: Tensor, axes?: readonly number[], keepDims = false): Tensor {
+  const over = allAxes("prod", x, axes);
+  let result = x;
+  for (const axis of over) {
+    for (let n = result.shape[axis]; n > 1; n = result.shape[axis]) {
+      const half = Math.floor(n / 2);
+      const product = result.slice(axis, 0, half).mul(result.slice(axis, half, 2 * half));
+      // An odd one out waits for the next round.
+      result = n % 2 === 1 ? concat([product, result.slice(axis, n - 1, n)], axis) : product;
+    }
+  }
+  return keepDims ? result : result.reshape(reducedShape(x.shape, over, false));
+}
+
+/** log(sum(e^x)) over `axes` (all when left out), without overflow. */
+export function logSumExp(x: Tensor, axes?: readonly number[], keepDims = false): Tensor {
+  const top = max(x, axes, true);
+  const total = log(exp(x.sub(top)).sum(axes, true)).add(top);
+  return keepDims ? total : total.reshape(reducedShape(x.shape, allAxes("logSumExp", x, axes), false));
+}
+
+/** Euclidean length over `axes` (all when left out). */
+export function norm(x: Tensor, axes?: readonly number[], keepDims = false): Tensor {
+  return sqrt(square(x).sum(axes, keepDims));
+}
+
+/** Whether any of the bools over `axes` holds. */
+export function any(x: Tensor, axes?: readonly number[], keepDims = false): Tensor {
+  return max(bools("any", x), axes, keepDims).cast("bool");
+}
+
+/** Whether all of the bools over `axes` hold. */
+export function all(x: Tensor, axes?: readonly number[], keepDims = false): Tensor {
+  return min(bools("all", x), axes, keepDims).cast("bool");
+}
+
+function bools(name: string, x: Tensor): Tensor {
+  if (x.dtype !== "bool") throw new ShapeError(`${name}: needs bools, not ${x.dtype}; compare first`);
+  return x.cast("int32");
 }
 
 /** Index (int32) of the first largest value along one axis, which is removed. */
 export function argmax(x: Tensor, axis = -1): Tensor {
   return argmaxOperator([x], { axis: normalizeAxis("argmax", axis, x.shape) });
+}
+
+/** Index (int32) of the first smallest value along one axis, which is removed. */
+export function argmin(x: Tensor, axis = -1): Tensor {
+  return argminOperator([x], { axis: normalizeAxis("argmin", axis, x.shape) });
+}
+
+/** Running sum along one axis. */
+export function cumsum(x: Tensor, axis = -1): Tensor {
+  return cumsumOperator([x], { axis: normalizeAxis("cumsum", axis, x.shape), reverse: false });
 }
 
 /** Sum `x` down to `shape`, which must broadcast to x's: the gradient of a broadcast. */

@@ -1,5 +1,4 @@
-import { broadcastShapes } from "./elementwise.ts";
-import { zeros } from "./leaf.ts";
+import { broadcastShapes } from "./broadcast.ts";
 import { operator, ShapeError, showShape } from "./operator.ts";
 import { normalizeAxis, sumTo } from "./reduce.ts";
 import type { Shape, Tensor } from "./tensor.ts";
@@ -10,6 +9,9 @@ export interface ShapingAttributes {
   broadcastTo: { readonly shape: Shape };
   slice: { readonly axis: number; readonly start: number; readonly end: number };
   concat: { readonly axis: number };
+  /** Zeros put before and after, on each axis. */
+  pad: { readonly before: readonly number[]; readonly after: readonly number[] };
+  flip: { readonly axis: number };
 }
 
 const reshapeOperator = operator({
@@ -46,9 +48,32 @@ const sliceOperator = operator({
   gradient: (g, node) => {
     const { axis, start, end } = node.attributes;
     const [{ shape }] = node.inputs;
-    const gap = (size: number) => (size > 0 ? [zeros(shape.map((n, i) => (i === axis ? size : n)))] : []);
-    return [concat([...gap(start), g, ...gap(shape[axis] - end)], axis)];
+    const only = (size: number) => shape.map((_, i) => (i === axis ? size : 0));
+    return [pad(g, only(start), only(shape[axis] - end))];
   },
+});
+
+const padOperator = operator({
+  name: "pad",
+  infer: ([x], { before, after }) => {
+    const whole = (n: number) => Number.isInteger(n) && n >= 0;
+    if (before.length !== x.shape.length || after.length !== x.shape.length || ![...before, ...after].every(whole)) {
+      throw new ShapeError(
+        `pad: before ${showShape(before)} and after ${showShape(after)} must give a whole number of 0 or more for each axis of ${showShape(x.shape)}`,
+      );
+    }
+    return { shape: x.shape.map((n, i) => before[i] + n + after[i]), dtype: x.dtype };
+  },
+  gradient: (g, node) => {
+    const { before } = node.attributes;
+    return [node.inputs[0].shape.reduce((part, n, i) => slice(part, i, before[i], before[i] + n), g)];
+  },
+});
+
+const flipOperator = operator({
+  name: "flip",
+  infer: ([x]) => ({ shape: x.shape, dtype: x.dtype }),
+  gradient: (g, { attributes: { axis } }) => [flip(g, axis)],
 });
 
 const concatOperator = operator({
@@ -101,10 +126,25 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
   return showShape(x.shape) === showShape(shape) ? x : broadcastToOperator([x], { shape });
 }
 
-/** The part from `start` (inclusive) to `end` (exclusive) of one axis. */
-export function slice(x: Tensor, axis: number, start: number, end: number): Tensor {
+/**
+ * The part from `start` (inclusive) to `end` (exclusive) of one axis, every `step`-th of it.
+ * @param step whole number of 1 or more
+ */
+export function slice(x: Tensor, axis: number, start: number, end: number, step = 1): Tensor {
   const along = normalizeAxis("slice", axis, x.shape);
-  return start === 0 && end === x.shape[along] ? x : sliceOperator([x], { axis: along, start, end });
+  if (!Number.isInteger(step) || step < 1) throw new ShapeError(`slice: step must be 1 or more, not ${step}`);
+  const part = start === 0 && end === x.shape[along] ? x : sliceOperator([x], { axis: along, start, end });
+  if (step === 1) return part;
+  // Every step-th is the first of each group of `step`.
+  const count = Math.ceil((end - start) / step);
+  const missing = part.shape.map((n, i) => (i === along ? count * step - n : 0));
+  const groups = [...part.shape.slice(0, along), count, step, ...part.shape.slice(along + 1)];
+  const padded = pad(
+    part,
+    part.shape.map(() => 0),
+    missing,
+  );
+  return slice(reshape(padded, groups), along + 1, 0, 1).reshape(part.shape.map((n, i) => (i === along ? count : n)));
 }
 
 /** Join tensors along one axis. */
@@ -113,4 +153,15 @@ export function concat(tensors: readonly Tensor[], axis: number): Tensor {
   return tensors.length === 1
     ? tensors[0]
     : concatOperator(tensors, { axis: normalizeAxis("concat", axis, tensors[0].shape) });
+}
+
+/** `x` with so many zeros before and after it on each axis. */
+export function pad(x: Tensor, before: readonly number[], after: readonly number[]): Tensor {
+  if (x.dtype === "bool") return pad(x.cast("int32"), before, after).cast("bool");
+  return [...before, ...after].every((n) => n === 0) ? x : padOperator([x], { before, after });
+}
+
+/** The order of one axis turned round. */
+export function flip(x: Tensor, axis: number): Tensor {
+  return flipOperator([x], { axis: normalizeAxis("flip", axis, x.shape) });
 }

@@ -1,19 +1,29 @@
 import type { Attributes } from "./attributes.ts";
 import * as elementwise from "./elementwise.ts";
 import * as indexing from "./indexing.ts";
+import * as logic from "./logic.ts";
 import { matmul } from "./matmul.ts";
 import type { Operator, OperatorName } from "./operator.ts";
 import * as reduce from "./reduce.ts";
 import * as shaping from "./shaping.ts";
+import * as unary from "./unary.ts";
+import * as views from "./views.ts";
 
 /** Sizes of a tensor's axes, outermost first. Always static. */
 export type Shape = readonly number[];
 
-/** Element types. Indices are int32; comparisons give bool. */
-export type DType = "float32" | "int32" | "bool";
+/** Element types. Indices are int32; comparisons give bool. bfloat16 exists only where a device computes with it. */
+export type DType = "float32" | "float16" | "bfloat16" | "int32" | "int64" | "bool";
 
-/** Values of a tensor in row-major order; bool is one byte each. */
-export type TensorData = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>;
+/**
+ * Values of a tensor on the host, in row-major order: Float32Array for every floating dtype, Int32Array, Float64Array for
+ * int64 (whole numbers up to 2^53, so that they stay numbers), Uint8Array of 0 and 1 for bool.
+ */
+export type TensorData =
+  | Float32Array<ArrayBuffer>
+  | Int32Array<ArrayBuffer>
+  | Float64Array<ArrayBuffer>
+  | Uint8Array<ArrayBuffer>;
 
 /** A tensor's values on the host, with what they mean. */
 export interface HostValue {
@@ -62,6 +72,11 @@ export class Tensor<K extends OperatorName = OperatorName> {
     this.dtype = dtype;
   }
 
+  /** The id that the next tensor will get. */
+  static nextId(): number {
+    return nextId;
+  }
+
   /** Number of elements. */
   get size(): number {
     return this.shape.reduce((product, n) => product * n, 1);
@@ -83,31 +98,60 @@ export class Tensor<K extends OperatorName = OperatorName> {
   mul(other: TensorLike): Tensor {
     return elementwise.mul(this, other);
   }
+  /** Quotient; of integers it is cut towards zero. */
   div(other: TensorLike): Tensor {
     return elementwise.div(this, other);
   }
+  /** This to the power `exponent`. */
+  pow(exponent: TensorLike): Tensor {
+    return elementwise.pow(this, exponent);
+  }
   neg(): Tensor {
-    return elementwise.neg(this);
+    return unary.neg(this);
+  }
+  abs(): Tensor {
+    return unary.abs(this);
   }
   exp(): Tensor {
-    return elementwise.exp(this);
+    return unary.exp(this);
   }
   log(): Tensor {
-    return elementwise.log(this);
+    return unary.log(this);
   }
   sqrt(): Tensor {
-    return elementwise.sqrt(this);
+    return unary.sqrt(this);
+  }
+  square(): Tensor {
+    return unary.square(this);
   }
   sigmoid(): Tensor {
-    return elementwise.sigmoid(this);
+    return unary.sigmoid(this);
   }
   tanh(): Tensor {
-    return elementwise.tanh(this);
+    return unary.tanh(this);
   }
   relu(): Tensor {
-    return elementwise.relu(this);
+    return unary.relu(this);
   }
-  /** Convert to another dtype. No gradient flows into or out of integers and bools. */
+  equal(other: TensorLike): Tensor {
+    return logic.equal(this, other);
+  }
+  notEqual(other: TensorLike): Tensor {
+    return logic.notEqual(this, other);
+  }
+  less(other: TensorLike): Tensor {
+    return logic.less(this, other);
+  }
+  lessEqual(other: TensorLike): Tensor {
+    return logic.lessEqual(this, other);
+  }
+  greater(other: TensorLike): Tensor {
+    return logic.greater(this, other);
+  }
+  greaterEqual(other: TensorLike): Tensor {
+    return logic.greaterEqual(this, other);
+  }
+  /** Convert to another dtype. Gradients flow between floating dtypes, not into or out of integers and bools. */
   cast(dtype: DType): Tensor {
     return elementwise.cast(this, dtype);
   }
@@ -123,6 +167,14 @@ export class Tensor<K extends OperatorName = OperatorName> {
   max(axes?: readonly number[], keepDims = false): Tensor {
     return reduce.max(this, axes, keepDims);
   }
+  /** Smallest value over `axes`; where several are equal the gradient is shared among them. */
+  min(axes?: readonly number[], keepDims = false): Tensor {
+    return reduce.min(this, axes, keepDims);
+  }
+  /** Index (int32) of the first largest value along one axis, which is removed. */
+  argmax(axis = -1): Tensor {
+    return reduce.argmax(this, axis);
+  }
   /** Same elements in the same order under another shape; one size may be -1. */
   reshape(shape: Shape): Tensor {
     return shaping.reshape(this, shape);
@@ -135,16 +187,41 @@ export class Tensor<K extends OperatorName = OperatorName> {
   broadcastTo(shape: Shape): Tensor {
     return shaping.broadcastTo(this, shape);
   }
-  /** The part from `start` (inclusive) to `end` (exclusive) of one axis. */
-  slice(axis: number, start: number, end: number): Tensor {
-    return shaping.slice(this, axis, start, end);
+  /** The part from `start` (inclusive) to `end` (exclusive) of one axis, every `step`-th. */
+  slice(axis: number, start: number, end: number, step = 1): Tensor {
+    return shaping.slice(this, axis, start, end, step);
+  }
+  /**
+   * Index axis after axis, as in NumPy: a whole number takes one and removes the axis (negative counts from the end),
+   * `[start, end]` or `[start, end, step]` a range (undefined for open), `":"` all, `"..."` all axes that are not named,
+   * `null` puts in a new axis of size 1, an int32 tensor gathers along the axis.
+   *
+   * @example
+   * x.at(0);                // first row
+   * x.at("...", -1);        // last column
+   * x.at([1, undefined, 2]); // rows 1, 3, 5, ...
+   */
+  at(...indices: readonly views.Index[]): Tensor {
+    return views.at(this, indices);
+  }
+  /** Without axes of size 1 (all of them, or those given). */
+  squeeze(axes?: readonly number[]): Tensor {
+    return views.squeeze(this, axes);
+  }
+  /** With a new axis of size 1 at `axis`. */
+  unsqueeze(axis: number): Tensor {
+    return views.unsqueeze(this, axis);
+  }
+  /** One axis in place of those from `start` to `end`, both included. */
+  flatten(start = 0, end = -1): Tensor {
+    return views.flatten(this, start, end);
   }
   /** Matrix product over the last two axes; leading axes broadcast. */
   matmul(other: Tensor): Tensor {
     return matmul(this, other);
   }
-  /** Rows of axis 0 at `indices` (int32): the result has shape `[...indices.shape, ...this.shape[1:]]`. */
-  gather(indices: Tensor): Tensor {
-    return indexing.gather(this, indices);
+  /** Entries of `axis` at `indices` (int32), whose axes stand where `axis` stood. */
+  gather(indices: Tensor, axis = 0): Tensor {
+    return indexing.gather(this, indices, axis);
   }
 }

@@ -6,11 +6,14 @@ const { DataType } = onnx.TensorProto;
 const { AttributeType } = onnx.AttributeProto;
 
 /** ONNX's number for each of our dtypes. */
-export const elementType: Record<DType | "int64", number> = {
+export const elementType: Record<DType | "uint32", number> = {
   float32: DataType.FLOAT,
+  float16: DataType.FLOAT16,
+  bfloat16: DataType.BFLOAT16,
   int32: DataType.INT32,
   int64: DataType.INT64,
   bool: DataType.BOOL,
+  uint32: DataType.UINT32,
 };
 
 type Attribute = number | readonly number[] | string | { float: number };
@@ -24,20 +27,24 @@ export class GraphBuilder {
   readonly #integers = new Map<string, string>();
   #count = 0;
 
-  /** Add a node with one result (or the first of several) and return that result's name. */
+  /**
+   * Add a node and return the name of its result.
+   * @param options.result which of a node's several results, from 0
+   */
   node(
     opType: string,
     inputs: readonly string[],
     attributes: Readonly<Record<string, Attribute>> = {},
-    options: { domain?: string; output?: string } = {},
+    options: { domain?: string; output?: string; result?: number } = {},
   ): string {
     const output = options.output ?? `${opType}_${this.#count++}`;
+    const others = Array.from({ length: options.result ?? 0 }, (_, i) => `${output}_other_${i}`);
     this.#nodes.push({
       opType,
       domain: options.domain ?? "",
       name: output,
       input: [...inputs],
-      output: [output],
+      output: [...others, output],
       attribute: Object.entries(attributes).map(([name, value]) => attribute(name, value)),
     });
     return output;
@@ -54,6 +61,10 @@ export class GraphBuilder {
 
   /** A value known when the graph is built. */
   constant(data: TensorData, shape: Shape, dtype: DType): string {
+    if (dtype === "float16" || dtype === "bfloat16") {
+      return this.node("Cast", [this.constant(data, shape, "float32")], { to: elementType[dtype] });
+    }
+    if (dtype === "int64") return this.integers(Array.from(data), shape);
     const name = `constant_${this.#count++}`;
     this.#initializers.push({
       name,

@@ -2,6 +2,7 @@ import * as ort from "onnxruntime-node";
 import type { DType, HostValue, Shape, TensorData } from "../../tensor/index.ts";
 import type { DeviceName } from "../device.ts";
 import { graphNames } from "./lower.ts";
+import { fromRuntime, toRuntime } from "./values.ts";
 
 /** What the executor must know of a program besides its bytes. */
 export interface ProgramPlan {
@@ -64,7 +65,7 @@ export class OnnxExecutor {
     for (const name of names ?? source.keys()) {
       const value = source.get(name);
       if (!value) throw new Error(`There is no variable ${name}.`);
-      result[name] = { dtype: value.type as DType, shape: value.dims, data: (value.data as TensorData).slice() };
+      result[name] = { dtype: value.type as DType, shape: value.dims, data: fromRuntime(value).slice() };
     }
     return result;
   }
@@ -88,8 +89,10 @@ export class OnnxExecutor {
     const { session, plan } = loaded;
     const variables = state === undefined ? undefined : this.#states.get(state);
     const feeds: Record<string, ort.Tensor> = {};
-    for (const { name, dtype, shape } of plan.inputs)
-      feeds[graphNames.input(name)] = toRuntime(dtype, inputs[name], shape);
+    for (const { name, dtype, shape } of plan.inputs) {
+      const border = dtype === "float16" || dtype === "bfloat16" ? "float32" : dtype;
+      feeds[graphNames.input(name)] = toRuntime(border, inputs[name], shape);
+    }
     for (const name of plan.variables) {
       const value = variables?.get(name);
       if (!value) throw new Error(`Variable ${name} has no value in this state.`);
@@ -105,12 +108,6 @@ export class OnnxExecutor {
     for (const { name, inPlace } of plan.updates) {
       if (!inPlace || !variables?.has(name)) variables?.set(name, results[graphNames.update(name)]);
     }
-    return Object.fromEntries(
-      plan.outputs.map(({ name }) => [name, results[graphNames.output(name)].data as TensorData]),
-    );
+    return Object.fromEntries(plan.outputs.map(({ name }) => [name, fromRuntime(results[graphNames.output(name)])]));
   }
-}
-
-function toRuntime(dtype: DType, data: TensorData, shape: Shape): ort.Tensor {
-  return new ort.Tensor(dtype as "float32", data as Float32Array, shape);
 }

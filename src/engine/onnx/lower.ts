@@ -1,4 +1,4 @@
-import type { Attributes, OperatorName, Tensor } from "../../tensor/index.ts";
+import type { Attributes, DType, OperatorName, Tensor } from "../../tensor/index.ts";
 import type { Program } from "../program.ts";
 import { elementType, GraphBuilder } from "./builder.ts";
 
@@ -19,35 +19,55 @@ const same =
 /** One entry for each operator of a tensor program. */
 const lowerings: { [K in OperatorName]: Lowering<K> } = {
   constant: (graph, _, { data, shape, dtype }) => graph.constant(data, shape, dtype),
-  input: (_graph, _, { name }) => inputName(name),
+  // Half-precision values are float32 on the host.
+  input: (graph, _, { name, dtype }) =>
+    borderType(dtype) === dtype ? inputName(name) : graph.node("Cast", [inputName(name)], { to: elementType[dtype] }),
   variable: (_graph, _, { name }) => variableName(name),
 
   add: same("Add"),
   sub: same("Sub"),
   mul: same("Mul"),
   div: same("Div"),
+  pow: same("Pow"),
+  remainder: same("Mod"),
   maximum: same("Max"),
   minimum: same("Min"),
+  cast: (graph, inputs, { dtype }) => graph.node("Cast", inputs, { to: elementType[dtype] }),
+  stopGradient: same("Identity"),
+
   neg: same("Neg"),
+  abs: same("Abs"),
+  sign: same("Sign"),
+  floor: same("Floor"),
+  ceil: same("Ceil"),
+  round: same("Round"),
   exp: same("Exp"),
   log: same("Log"),
   sqrt: same("Sqrt"),
+  sin: same("Sin"),
+  cos: same("Cos"),
+  atan: same("Atan"),
+  erf: same("Erf"),
   sigmoid: same("Sigmoid"),
   tanh: same("Tanh"),
   relu: same("Relu"),
+
   equal: same("Equal"),
   less: same("Less"),
   lessEqual: same("LessOrEqual"),
   and: same("And"),
+  or: same("Or"),
   not: same("Not"),
+  isNan: same("IsNaN"),
   where: same("Where"),
-  stopGradient: same("Identity"),
-  cast: (graph, inputs, { dtype }) => graph.node("Cast", inputs, { to: elementType[dtype] }),
 
   sum: (graph, [x], { axes, keepDims }) => graph.node("ReduceSum", [x, graph.integers(axes)], { keepdims: +keepDims }),
   max: (graph, [x], { axes, keepDims }) => graph.node("ReduceMax", [x, graph.integers(axes)], { keepdims: +keepDims }),
-  argmax: (graph, [x], { axis }) =>
-    graph.node("Cast", [graph.node("ArgMax", [x], { axis, keepdims: 0 })], { to: elementType.int32 }),
+  min: (graph, [x], { axes, keepDims }) => graph.node("ReduceMin", [x, graph.integers(axes)], { keepdims: +keepDims }),
+  argmax: (graph, [x], { axis }) => toInt32(graph, graph.node("ArgMax", [x], { axis, keepdims: 0 })),
+  argmin: (graph, [x], { axis }) => toInt32(graph, graph.node("ArgMin", [x], { axis, keepdims: 0 })),
+  cumsum: (graph, [x], { axis, reverse }) =>
+    graph.node("CumSum", [x, graph.integers([axis], [])], { reverse: +reverse }),
 
   reshape: (graph, [x], { shape }) => graph.node("Reshape", [x, graph.integers(shape)]),
   transpose: (graph, [x], { permutation }) => graph.node("Transpose", [x], { perm: permutation }),
@@ -55,6 +75,9 @@ const lowerings: { [K in OperatorName]: Lowering<K> } = {
   slice: (graph, [x], { axis, start, end }) =>
     graph.node("Slice", [x, graph.integers([start]), graph.integers([end]), graph.integers([axis])]),
   concat: (graph, inputs, { axis }) => graph.node("Concat", inputs, { axis }),
+  pad: (graph, [x], { before, after }) => graph.node("Pad", [x, graph.integers([...before, ...after])]),
+  flip: (graph, [x], { axis }) =>
+    graph.node("Slice", [x, ...[-1, Number.MIN_SAFE_INTEGER, axis, -1].map((n) => graph.integers([n]))]),
 
   matmul: (graph, inputs, { transposeA, transposeB, scale }) =>
     transposeA || transposeB || scale !== 1
@@ -66,7 +89,53 @@ const lowerings: { [K in OperatorName]: Lowering<K> } = {
         )
       : graph.node("MatMul", inputs),
 
-  gather: (graph, inputs) => graph.node("Gather", inputs, { axis: 0 }),
+  conv: (graph, inputs, attributes) => graph.node("Conv", inputs, windowAttributes(attributes)),
+  convInputGradient: (graph, inputs, attributes, node) => {
+    const { size, stride, padding, dilation } = attributes;
+    const [positions, kernel] = node.inputs.map(({ shape }) => shape.slice(2));
+    // What the forward convolution's rounding left over at the end.
+    const rest = size.map(
+      (n, i) => n - ((positions[i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (kernel[i] - 1) + 1),
+    );
+    return graph.node("ConvTranspose", inputs, { ...windowAttributes(attributes), output_padding: rest });
+  },
+  // The channels take the batch's place and the batch the channels': then it is a convolution itself.
+  convWeightGradient: (graph, [x, g], attributes, node) => {
+    const { groups, kernel, stride, dilation, padding } = attributes;
+    const [n, channels, ...size] = node.inputs[0].shape;
+    const spatial = size.map((_, i) => i + 2);
+    const inner = channels / groups;
+    const grouped = graph.node("Reshape", [x, graph.integers([n, groups, inner, ...size])]);
+    const turned = graph.node("Transpose", [grouped], { perm: [2, 1, 0, ...spatial.map((axis) => axis + 1)] });
+    const images = graph.node("Reshape", [turned, graph.integers([inner, groups * n, ...size])]);
+    const windows = graph.node("Transpose", [g], { perm: [1, 0, ...spatial] });
+    const swapped = windowAttributes({ stride: dilation, dilation: stride, padding, groups });
+    const product = graph.node("Conv", [images, windows], swapped);
+    const cut = graph.node("Slice", [
+      product,
+      ...[kernel.map(() => 0), kernel, spatial].map((values) => graph.integers(values)),
+    ]);
+    return graph.node("Transpose", [cut], { perm: [1, 0, ...spatial] });
+  },
+  argMaxPool: (graph, [x], { kernel, stride, padding }, node) => {
+    const size = node.inputs[0].shape.slice(2).reduce((a, b) => a * b, 1);
+    const attributes = { kernel_shape: kernel, strides: stride, pads: [...padding, ...padding] };
+    const positions = graph.node("MaxPool", [x], attributes, { result: 1 });
+    return toInt32(graph, graph.node("Mod", [positions, graph.integers([size], [])]));
+  },
+
+  gather: (graph, inputs, { axis }) => graph.node("Gather", inputs, { axis }),
+  scatter: (graph, [x, indices, updates], _, node) => {
+    const rows = node.inputs[1].size;
+    const places = graph.node("Cast", [indices], { to: elementType.int64 });
+    const column = graph.node("Reshape", [places, graph.integers([rows, 1])]);
+    const flat = graph.node("Reshape", [updates, graph.integers([rows, ...node.shape.slice(1)])]);
+    return graph.node("ScatterND", [x, column, flat]);
+  },
+  takeAlongAxis: (graph, inputs, { axis }) => graph.node("GatherElements", inputs, { axis }),
+  scatterAddAlongAxis: (graph, inputs, { axis }) => graph.node("ScatterElements", inputs, { axis, reduction: "add" }),
+  argTopK: (graph, [x], { axis, k, largest }) =>
+    toInt32(graph, graph.node("TopK", [x, graph.integers([k])], { axis, largest: +largest }, { result: 1 })),
   // ScatterElements walks its updates in order, so sums do not depend on the number of threads; ScatterND's do.
   scatterAdd: (graph, [x, indices, updates], _, node) => {
     const rows = node.inputs[1].size;
@@ -100,12 +169,61 @@ const lowerings: { [K in OperatorName]: Lowering<K> } = {
   },
   rmsNorm: (graph, inputs, { epsilon }) =>
     graph.node("SimplifiedLayerNormalization", inputs, { axis: -1, epsilon: { float: epsilon }, stash_type: 1 }),
+  layerNorm: (graph, inputs, { epsilon }) =>
+    graph.node("LayerNormalization", inputs, { axis: -1, epsilon: { float: epsilon } }),
   rotary: (graph, [x, positions, cos, sin], { inverse }) => {
     const turn = inverse ? graph.node("Neg", [sin]) : sin;
     const rows = graph.node("Cast", [positions], { to: elementType.int64 });
     return graph.node("RotaryEmbedding", [x, rows, cos, turn], { interleaved: 0 }, contrib);
   },
+
+  randomBits: (graph, [key], { shape }) => {
+    const count = shape.reduce((a, b) => a * b, 1);
+    const word = (value: string) => graph.node("Cast", [value], { to: elementType.uint32 });
+    const flatKey = word(graph.node("Reshape", [key, graph.integers([1])]));
+    const counter = word(
+      graph.constant(
+        Int32Array.from({ length: count }, (_, i) => i),
+        [count],
+        "int32",
+      ),
+    );
+    const low = mixBits(graph, graph.node("BitwiseXor", [counter, flatKey]));
+    const offset = graph.node("Mul", [flatKey, unsigned(graph, 0x9e3779b9)]);
+    const bits = mixBits(graph, graph.node("Add", [low, offset]));
+    return graph.node("Reshape", [toInt32(graph, shiftRight(graph, bits, 8)), graph.integers(shape)]);
+  },
+  custom: (graph, [value]) => graph.node("Identity", [value]),
+  // A choice between a value and itself, which cannot be made before the other is there.
+  after: (graph, [value, other], _, node) => {
+    const flat = graph.node("Reshape", [other, graph.integers([node.inputs[1].size])]);
+    const first = graph.node("Slice", [flat, graph.integers([0]), graph.integers([1])]);
+    const choice = graph.node("Reshape", [graph.node("IsNaN", [first]), graph.integers([])]);
+    return graph.node("Where", [choice, value, value]);
+  },
 };
+
+const toInt32 = (graph: GraphBuilder, value: string) => graph.node("Cast", [value], { to: elementType.int32 });
+
+function windowAttributes({ stride, padding, dilation, groups }: Omit<Attributes["conv"], "kernel">) {
+  return { strides: stride, pads: [...padding, ...padding], dilations: dilation, group: groups };
+}
+
+/** A uint32 in the shape of one element. */
+function unsigned(graph: GraphBuilder, value: number): string {
+  return graph.node("Cast", [graph.integers([value])], { to: elementType.uint32 });
+}
+
+const shiftRight = (graph: GraphBuilder, value: string, places: number) =>
+  graph.node("BitShift", [value, unsigned(graph, places)], { direction: "RIGHT" });
+
+/** The finaliser of `randomBits` in `tensor/random.ts`. */
+function mixBits(graph: GraphBuilder, value: string): string {
+  const fold = (x: string, places: number) => graph.node("BitwiseXor", [x, shiftRight(graph, x, places)]);
+  const first = graph.node("Mul", [fold(value, 16), unsigned(graph, 0x85ebca6b)]);
+  const second = graph.node("Mul", [fold(first, 13), unsigned(graph, 0xc2b2ae35)]);
+  return fold(second, 16);
+}
 
 function scalar(graph: GraphBuilder, value: number): string {
   return graph.constant(Float32Array.of(value), [], "float32");
@@ -123,6 +241,9 @@ function labelColumns(graph: GraphBuilder, labels: string, node: Tensor) {
   };
 }
 
+/** What a value is handed in and out as. */
+const borderType = (dtype: DType): DType => (dtype === "float16" || dtype === "bfloat16" ? "float32" : dtype);
+
 const inputName = (name: string) => `input:${name}`;
 const variableName = (name: string) => `variable:${name}`;
 const outputName = (name: string) => `output:${name}`;
@@ -134,7 +255,7 @@ export const graphNames = { input: inputName, variable: variableName, output: ou
 /** A program as the bytes of an ONNX model. */
 export function lower(program: Program): Uint8Array {
   const graph = new GraphBuilder();
-  for (const { attributes: a } of program.inputs) graph.input(inputName(a.name), a.shape, a.dtype);
+  for (const { attributes: a } of program.inputs) graph.input(inputName(a.name), a.shape, borderType(a.dtype));
   for (const { attributes: a } of program.variables) graph.input(variableName(a.name), a.shape, a.dtype);
   const names = new Map<Tensor, string>();
   const nameOf = (t: Tensor) => {
@@ -156,7 +277,14 @@ export function lower(program: Program): Uint8Array {
     given.add(name);
     graph.output(name, t.shape, t.dtype);
   };
-  for (const [name, t] of Object.entries(program.outputs)) give(outputName(name), t);
+  for (const [name, t] of Object.entries(program.outputs)) {
+    if (borderType(t.dtype) === t.dtype) {
+      give(outputName(name), t);
+    } else {
+      graph.node("Cast", [nameOf(t)], { to: elementType.float32 }, { output: outputName(name) });
+      graph.output(outputName(name), t.shape, borderType(t.dtype));
+    }
+  }
   for (const [name, t] of Object.entries(program.updates)) give(updateName(name), t);
   return graph.encode();
 }

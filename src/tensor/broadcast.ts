@@ -1,0 +1,36 @@
+import { full } from "./leaf.ts";
+import { ShapeError, showShape } from "./operator.ts";
+import type { DType, Shape, Tensor, TensorLike } from "./tensor.ts";
+
+/** Whether gradients flow through tensors of this dtype. */
+export const isFloating = (dtype: DType): boolean => dtype === "float32" || dtype === "float16" || dtype === "bfloat16";
+
+/** The shape two operands broadcast to (NumPy's rule). */
+export function broadcastShapes(name: string, a: Shape, b: Shape): Shape {
+  const rank = Math.max(a.length, b.length);
+  const result: number[] = [];
+  for (let i = 0; i < rank; i++) {
+    const x = a[a.length - rank + i] ?? 1;
+    const y = b[b.length - rank + i] ?? 1;
+    if (x !== y && x !== 1 && y !== 1) {
+      throw new ShapeError(`${name}: shapes ${showShape(a)} and ${showShape(b)} do not broadcast`);
+    }
+    result.push(x === 1 ? y : x);
+  }
+  return result;
+}
+
+/** Shape rule of two operands that broadcast; the result has their dtype, or the one given. */
+export function inferBinary(name: string, result?: DType) {
+  return ([a, b]: readonly Tensor[]) => {
+    if (a.dtype !== b.dtype) throw new ShapeError(`${name}: dtypes ${a.dtype} and ${b.dtype} differ; cast one of them`);
+    return { shape: broadcastShapes(name, a.shape, b.shape), dtype: result ?? a.dtype };
+  };
+}
+
+/** A number becomes a scalar of the dtype of what it meets. */
+export function pair(a: TensorLike, b: TensorLike): readonly [Tensor, Tensor] {
+  const dtype = typeof a !== "number" ? a.dtype : typeof b !== "number" ? b.dtype : "float32";
+  const lift = (x: TensorLike) => (typeof x === "number" ? full([], x, dtype) : x);
+  return [lift(a), lift(b)];
+}
