@@ -10,11 +10,13 @@
  * A cell that failed half-way stays with those of its names that got a value, and with its types: they have no value
  * that could be missing.
  */
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
-import { type TypedDeclaration, typedDeclarations } from "./declarations.ts";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { declarationOf, type TypedDeclaration, typedDeclarations } from "./declarations.ts";
 import { LanguageServer } from "./lsp.ts";
 import type { Diagnostic } from "./mistakes.ts";
+import { packageName } from "./packages.ts";
 import { compilerCommand, compilerConfig, globalTypes } from "./project.ts";
 import { offsetOf, position } from "./syntax.ts";
 import { prepareCell } from "./transform.ts";
@@ -112,6 +114,7 @@ export class Checker {
         textDocument: {
           diagnostic: {},
           hover: { contentFormat: ["markdown"] },
+          definition: { linkSupport: true },
           signatureHelp: { signatureInformation: { documentationFormat: ["markdown"] } },
           completion: { completionItem: { snippetSupport: false, documentationFormat: ["markdown"] } },
         },
@@ -190,17 +193,21 @@ export class Checker {
         changes.push({ uri: pathToFileURL(join(this.#folder, specifier)).href, type: 2 });
       } else if (!specifier.startsWith("node:") && !this.#seenPackages.has(specifier)) {
         this.#seenPackages.add(specifier);
-        const name = specifier
-          .split("/")
-          .slice(0, specifier.startsWith("@") ? 2 : 1)
-          .join("/");
-        changes.push({ uri: this.#uri(`node_modules/${name}/package.json`), type: 1 });
+        changes.push({ uri: this.#uri(`node_modules/${packageName(specifier)}/package.json`), type: 1 });
       }
     }
     if (changes.length > 0) this.#server?.notify("workspace/didChangeWatchedFiles", { changes });
   }
 
   readonly #seenPackages = new Set<string>();
+
+  /** Packages were installed or removed: what was looked for before is looked for again. */
+  packagesChanged(): void {
+    this.#seenPackages.clear();
+    this.#server?.notify("workspace/didChangeWatchedFiles", {
+      changes: [{ uri: this.#uri("node_modules"), type: 2 }],
+    });
+  }
 
   /** Names of earlier cells that a cell uses and does not declare itself. */
   #used(source: string, all = false): Map<string, Owner> {
@@ -314,11 +321,17 @@ export class Checker {
     return { items, start, end: offset };
   }
 
-  /** What is known of the name at an offset, as Markdown; of the call around it, where there is no name. */
-  async inspect(source: string, offset: number): Promise<string | undefined> {
+  /**
+   * What is known of the name at an offset, as Markdown; of the call around it, where there is no name.
+   * @param withSource with the text of its declaration
+   */
+  async inspect(source: string, offset: number, withSource = false): Promise<string | undefined> {
     const hover = (await this.#ask("textDocument/hover", source, offset)) as { contents?: unknown } | null;
     const text = markdown(hover?.contents);
-    if (text !== "") return cleaned(text);
+    if (text !== "") {
+      const declared = withSource ? await this.#declaration(source, offset) : undefined;
+      return cleaned(text) + (declared === undefined ? "" : `\n\n${declared}`);
+    }
     const help = (await this.#ask("textDocument/signatureHelp", source, offset)) as {
       signatures?: { label: string; documentation?: unknown }[];
       activeSignature?: number;
@@ -326,6 +339,25 @@ export class Checker {
     const signature = help?.signatures?.[help.activeSignature ?? 0];
     if (!signature) return undefined;
     return cleaned(`\`\`\`typescript\n${signature.label}\n\`\`\`\n${markdown(signature.documentation)}`);
+  }
+
+  /** The source of the declaration of the name at an offset, as Markdown. */
+  async #declaration(source: string, offset: number): Promise<string | undefined> {
+    const before = /[\p{L}\p{N}_$.]*$/u.exec(source.slice(0, offset))?.[0] ?? "";
+    const name = before + (/^[\p{L}\p{N}_$]*/u.exec(source.slice(offset))?.[0] ?? "");
+    const owner = this.#owners.get(name);
+    if (owner) {
+      const text = declarationOf(this.#texts.get(owner.module.file) ?? "", name);
+      return text === undefined ? undefined : `\`\`\`typescript\n${text}\n\`\`\``;
+    }
+    const found = (await this.#ask("textDocument/definition", source, offset)) as Definition | Definition[] | null;
+    const [place] = Array.isArray(found) ? found : [found];
+    const uri = place?.targetUri ?? place?.uri;
+    const range = place?.targetRange ?? place?.range;
+    if (uri === undefined || range === undefined || !uri.startsWith("file:")) return undefined;
+    const file = fileURLToPath(uri);
+    const lines = (await readFile(file, "utf8")).split("\n").slice(range.start.line, range.end.line + 1);
+    return `${file}:${range.start.line + 1}\n\`\`\`typescript\n${lines.join("\n")}\n\`\`\``;
   }
 
   async #ask(method: string, source: string, offset: number, more: object = {}): Promise<unknown> {
@@ -384,6 +416,19 @@ function cleaned(text: string): string {
     .replace(/import\("[^"]*__anneal_[^"]*"\)\./g, "")
     .replace(/\(alias\) /g, "")
     .trim();
+}
+
+interface Definition {
+  uri?: string;
+  range?: Range;
+  targetUri?: string;
+  /** The whole declaration, where the server tells it. */
+  targetRange?: Range;
+}
+
+interface Range {
+  start: { line: number; character: number };
+  end: { line: number; character: number };
 }
 
 function isTypeOnly(source: string, name: string): boolean {

@@ -74,7 +74,7 @@ function background(thrown: unknown): void {
 worker.on("error", (error) => tell({ type: "error", cell: currentCellId(), error: showError(error) }));
 
 listen((message) => {
-  if (message.type === "execute") void execute(message);
+  if (message.type === "execute") void execute(message, settings.folder);
   else if (message.type === "interrupt") interrupt(message.cell);
   else answer(message.id, message.value);
 });

@@ -5,6 +5,7 @@ import { createRequire } from "node:module";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Checker, type Completions } from "./check.ts";
+import { completeMagic } from "./complete.ts";
 import type { Channel, Connection } from "./connection.ts";
 import { Executor } from "./executor.ts";
 import { controlHandlers, type Handler, shellHandlers, stdinHandlers } from "./handlers.ts";
@@ -116,6 +117,8 @@ export class Kernel {
 
   /** What could stand at an offset; names alone, where the checker cannot be asked. */
   async complete(code: string, offset: number): Promise<Completions> {
+    const magic = completeMagic(code, offset);
+    if (magic) return magic;
     try {
       return await this.#checker.complete(code, offset);
     } catch (error) {
@@ -130,9 +133,9 @@ export class Kernel {
   }
 
   /** What is known of the name at an offset. */
-  async inspect(code: string, offset: number): Promise<string | undefined> {
+  async inspect(code: string, offset: number, withSource: boolean): Promise<string | undefined> {
     try {
-      return await this.#checker.inspect(code, offset);
+      return await this.#checker.inspect(code, offset, withSource);
     } catch (error) {
       log(`nothing to inspect without types: ${error instanceof Error ? error.message : error}`);
       return undefined;

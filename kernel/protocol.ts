@@ -36,6 +36,14 @@ export interface ChildSettings {
   packageRoot: string;
 }
 
+/** What a magic has the child do. */
+export type Command =
+  | { name: "npm"; args: string[] }
+  /** Without a value it shows the variable; without a name, all of them. */
+  | { name: "env"; variable: string | undefined; value: string | undefined }
+  | { name: "reset" }
+  | { name: "shell"; program: string; script: string };
+
 /** One cell, ready to run. */
 export interface ExecuteOrder {
   type: "execute";
@@ -53,6 +61,10 @@ export interface ExecuteOrder {
   allowStdin: boolean;
   /** `user_expressions`, each as code to run after the cell. */
   expressions: { name: string; code: string }[];
+  /** Done before the code. */
+  commands: Command[];
+  /** Tell how long the cell took. */
+  time: boolean;
 }
 
 /** From the host to the child's main thread. */
@@ -69,6 +81,8 @@ export interface ShownError {
   ename: string;
   evalue: string;
   traceback: string[];
+  /** Packages that are not installed, where that is the mistake; not for the front-end. */
+  missing?: string[];
 }
 
 /** A value of `user_expressions`. */

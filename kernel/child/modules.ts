@@ -3,6 +3,7 @@ import { statSync } from "node:fs";
 import { createRequire, register } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { isInstallable, packageName } from "../packages.ts";
 import type { ChildSettings } from "../protocol.ts";
 import { isTypeScript, withVersion } from "./files.ts";
 import { scope } from "./scope.ts";
@@ -17,6 +18,9 @@ export interface Modules {
   meta: { url: string; dirname: string; filename: string; resolve(specifier: string): string };
   require: NodeJS.Require;
 }
+
+/** The package that each error of a missing one is about. */
+export const missingPackages = new WeakMap<object, string>();
 
 let loaderReady = false;
 
@@ -99,14 +103,12 @@ function isMissing(error: unknown): boolean {
 
 function missing(specifier: string, folder: string, cause: unknown): Error {
   const isFile = /^(\.|\/|file:)/.test(specifier);
-  const name = specifier
-    .split("/")
-    .slice(0, specifier.startsWith("@") ? 2 : 1)
-    .join("/");
+  const name = packageName(specifier);
   const error = new Error(
     isFile
       ? `cannot import "${specifier}": there is no such file, seen from ${folder}`
-      : `cannot import "${specifier}": the package ${name} is not installed in ${folder} or above it. Try: npm install ${name}`,
+      : `cannot import "${specifier}": the package ${name} is not installed in ${folder} or above it. Try: %npm install ${name}`,
   );
+  if (!isFile && isInstallable(name)) missingPackages.set(error, name);
   return Object.assign(error, { code: (cause as NodeJS.ErrnoException).code ?? "ERR_MODULE_NOT_FOUND" });
 }
