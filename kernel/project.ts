@@ -6,16 +6,39 @@ import { pathToFileURL } from "node:url";
 
 /** Types of what every cell may use without importing it. */
 export const globalTypes = `
-/** Shows a value under the cell, as a cell's result is shown. */
-declare function display(value: unknown, options?: {
-  /** The value is a MIME bundle already. */
-  raw?: boolean;
-  /** Names the output so that it can be replaced later. */
-  displayId?: string;
-  /** Replace the output of that name. */
-  update?: boolean;
-  metadata?: Record<string, unknown>;
-}): void;
+/** Shows values under the cell, as a cell's result is shown, and data of one kind each. */
+declare const display: {
+  /** Shows a value as a cell's result is shown. */
+  (value: unknown, options?: {
+    /** Show all of a value that is cut otherwise. */
+    full?: boolean;
+    /** The value is a MIME bundle already. */
+    raw?: boolean;
+    /** Names the output so that it can be replaced later. */
+    displayId?: string;
+    /** Replace the output of that name. */
+    update?: boolean;
+    metadata?: Record<string, unknown>;
+  }): void;
+  html(text: string): void;
+  markdown(text: string): void;
+  /** Mathematics as LaTeX writes it. */
+  latex(text: string): void;
+  svg(text: string): void;
+  /** A picture: its bytes, or the path of its file. */
+  png(bytes: Uint8Array | ArrayBuffer | string | URL): void;
+  jpeg(bytes: Uint8Array | ArrayBuffer | string | URL): void;
+  gif(bytes: Uint8Array | ArrayBuffer | string | URL): void;
+  pdf(bytes: Uint8Array | ArrayBuffer | string | URL): void;
+  text(text: string): void;
+  javascript(text: string): void;
+  /** JSON as a tree. */
+  json(value: unknown): void;
+  /** A chart, from a Vega-Lite specification. */
+  vegaLite(specification: object): void;
+  /** Data of any MIME type. */
+  raw(mimeType: string, data: string | Uint8Array): void;
+};
 /** Asks the person at the notebook for a line of text, and waits for it. */
 declare function prompt(message?: string, otherwise?: string): string;
 /** Asks the person at the notebook for a yes or no, and waits for it. */
@@ -45,7 +68,7 @@ export async function compilerCommand(): Promise<[string, ...string[]]> {
  *   the server would build a second program, with all type packages there are
  */
 export function compilerConfig(folder: string, packageRoot: string, files: readonly string[]): string {
-  const isInstalled = resolves(createRequire(join(folder, "cell.js")), "anneal");
+  const near = createRequire(join(folder, "cell.js"));
   return JSON.stringify({
     compilerOptions: {
       strict: true,
@@ -61,7 +84,10 @@ export function compilerConfig(folder: string, packageRoot: string, files: reado
       allowImportingTsExtensions: true,
       resolveJsonModule: true,
       skipLibCheck: true,
-      ...(isInstalled ? {} : { paths: ownTypes(packageRoot) }),
+      paths: {
+        ...(resolves(near, "anneal") ? {} : ownTypes(packageRoot)),
+        ...(resolves(near, "tslab") ? {} : { tslab: [join(packageRoot, "dist/kernel/child/tslab.d.ts")] }),
+      },
     },
     files,
   });

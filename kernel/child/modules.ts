@@ -42,6 +42,7 @@ export function modulesFor(settings: ChildSettings): Modules {
       return import.meta.resolve(specifier, url);
     } catch (error) {
       if (!isMissing(error)) throw error;
+      if (specifier === "tslab") return new URL("./tslab.js", import.meta.url).href;
       if (specifier === "anneal" || specifier.startsWith("anneal/")) {
         return import.meta.resolve(specifier, pathToFileURL(join(settings.packageRoot, "package.json")).href);
       }
