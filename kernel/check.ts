@@ -13,11 +13,12 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { compilerProgram } from "./compiler.ts";
 import { declarationOf, type TypedDeclaration, typedDeclarations } from "./declarations.ts";
 import { LanguageServer } from "./lsp.ts";
 import type { Diagnostic } from "./mistakes.ts";
 import { packageName } from "./packages.ts";
-import { compilerCommand, compilerConfig, globalTypes } from "./project.ts";
+import { compilerConfig, globalTypes } from "./project.ts";
 import { offsetOf, position } from "./syntax.ts";
 import { prepareCell } from "./transform.ts";
 
@@ -76,6 +77,7 @@ const crashesForgiven = 2;
 export class Checker {
   readonly #folder: string;
   readonly #packageRoot: string;
+  readonly #options: Record<string, unknown>;
   #server: LanguageServer | undefined;
   #ready: Promise<void> | undefined;
   #crashes = 0;
@@ -88,10 +90,12 @@ export class Checker {
   /**
    * @param folder the notebook's
    * @param packageRoot where `anneal` and `@types/node` are found when they are not installed nearer
+   * @param options what the folder's tsconfig.json says
    */
-  constructor(folder: string, packageRoot: string) {
+  constructor(folder: string, packageRoot: string, options: Record<string, unknown> = {}) {
     this.#folder = folder;
     this.#packageRoot = packageRoot;
+    this.#options = options;
   }
 
   /** Starts the server, if it does not run. Its failure is told by the next check. */
@@ -106,7 +110,7 @@ export class Checker {
   }
 
   async #launch(): Promise<void> {
-    this.#server = new LanguageServer(await compilerCommand(), this.#folder);
+    this.#server = new LanguageServer([...compilerProgram(), "--lsp", "--stdio"], this.#folder);
     await this.#server.request("initialize", {
       processId: process.pid,
       rootUri: pathToFileURL(this.#folder).href,
@@ -128,7 +132,10 @@ export class Checker {
     this.#server.notify("initialized", {});
     this.#versions.clear();
     if (this.#texts.size === 0) {
-      this.#texts.set(files.config, compilerConfig(this.#folder, this.#packageRoot, Object.values(files)));
+      this.#texts.set(
+        files.config,
+        compilerConfig(this.#folder, this.#packageRoot, this.#options, Object.values(files)),
+      );
       this.#texts.set(files.env, globalTypes);
       this.#texts.set(files.scope, "export {};\n");
       this.#texts.set(files.cell, frame(new Map(), ""));

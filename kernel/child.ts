@@ -3,7 +3,7 @@
  * return, and can be killed and started again without the front-end losing its kernel.
  */
 import { receiveMessageOnPort } from "node:worker_threads";
-import { currentCellId } from "./child/cells.ts";
+import { currentCell, currentCellId } from "./child/cells.ts";
 import { showError } from "./child/errors.ts";
 import { answer, syncQuestions } from "./child/input.ts";
 import { isInterruption, resume, shared, startWatcher, stop } from "./child/interrupt.ts";
@@ -53,6 +53,7 @@ const hidden: Record<symbol, unknown> = {
     import: modules.import,
     bind: modules.bind,
     meta: modules.meta,
+    use: (value: unknown, kind: "sync" | "async") => currentCell()?.use(value, kind),
   },
 };
 for (const key of Object.getOwnPropertySymbols(hidden)) {

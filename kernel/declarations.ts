@@ -32,7 +32,7 @@ export function typedDeclarations(source: string): TypedDeclaration[] {
       case "VariableDeclaration":
         for (const each of list(node, "declarations")) {
           for (const name of boundNames(child(each, "id") ?? each))
-            add(name, text(node, "kind") === "const" ? "const" : "let", exported);
+            add(name, /^(const|.*using)$/.test(text(node, "kind") ?? "") ? "const" : "let", exported);
         }
         break;
       case "FunctionDeclaration":

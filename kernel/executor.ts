@@ -283,7 +283,7 @@ export class Executor {
   ): Promise<ShownError | { transformed: TransformedCell; expressions: { name: string; code: string }[] }> {
     let transformed: TransformedCell;
     try {
-      transformed = transformCell(source, this.#names);
+      transformed = transformCell(source, this.#names, this.#settings.emit);
     } catch (error) {
       if (error instanceof CellSyntaxError) return showSyntaxError(error, label, options.code);
       throw error;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { alive, sharedKernel, until } from "./cells.test.helper.ts";
-import { readMagics } from "./magics.ts";
+import { askedAbout, readMagics } from "./magics.ts";
 
 const shared = sharedKernel({
   "package.json": '{ "name": "notebook", "private": true }',
@@ -144,6 +144,12 @@ test("are completed where they stand", async () => {
   expect(await ask("%")).toEqual(["%npm", "%check", "%time", "%%time", "%env", "%reset", "%%sh"]);
   expect(await ask("%check off\n%re")).toEqual(["%reset"]);
   expect(await ask("%%")).toEqual(["%%time", "%%sh"]);
+});
+
+test("a question mark asks about a name, and stays part of an expression", () => {
+  expect(askedAbout("?process.version")).toEqual({ name: "process.version", source: false });
+  expect(askedAbout(" display?? ")).toEqual({ name: "display", source: true });
+  expect(askedAbout("a ? b : c")).toBeUndefined();
 });
 
 test("leave the lines of the cell where they are", () => {

@@ -2,10 +2,29 @@
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import { pathToFileURL } from "node:url";
+
+/** Files that are text wherever they are imported from. */
+const textFiles = [
+  "txt",
+  "md",
+  "html",
+  "css",
+  "svg",
+  "xml",
+  "sql",
+  "csv",
+  "tsv",
+  "jsonl",
+  "yaml",
+  "yml",
+  "toml",
+  "graphql",
+];
 
 /** Types of what every cell may use without importing it. */
 export const globalTypes = `
+${textFiles.map((extension) => `declare module "*.${extension}" { const text: string; export default text }`).join("\n")}
+
 /** Shows values under the cell, as a cell's result is shown, and data of one kind each. */
 declare const display: {
   /** Shows a value as a cell's result is shown. */
@@ -47,50 +66,68 @@ declare function confirm(message?: string): boolean;
 declare function alert(message?: string): void;
 `;
 
-/** The compiler's own program; through Node where the package keeps it elsewhere. */
-export async function compilerCommand(): Promise<[string, ...string[]]> {
-  const root = dirname(createRequire(import.meta.url).resolve("typescript/package.json"));
-  const args = ["--lsp", "--stdio"];
-  try {
-    const finder = (await import(pathToFileURL(join(root, "lib/getExePath.js")).href)) as { default: () => string };
-    return [finder.default(), ...args];
-  } catch {
-    return [process.execPath, join(root, "bin/tsc"), ...args];
-  }
-}
-
 /**
  * The compiler's settings for the cells of a folder, as JSON.
  *
  * @param folder the notebook's
  * @param packageRoot where `anneal` and `@types/node` are found when they are not installed nearer
+ * @param own what the folder's tsconfig.json says
  * @param files every document that the server is given, but for the modules of cells: for one that is in no project
  *   the server would build a second program, with all type packages there are
  */
-export function compilerConfig(folder: string, packageRoot: string, files: readonly string[]): string {
+export function compilerConfig(
+  folder: string,
+  packageRoot: string,
+  own: Record<string, unknown>,
+  files: readonly string[],
+): string {
   const near = createRequire(join(folder, "cell.js"));
   return JSON.stringify({
     compilerOptions: {
       strict: true,
       target: "es2024",
       lib: ["es2024"],
+      customConditions: ["node"],
+      allowJs: true,
+      resolveJsonModule: true,
+      skipLibCheck: true,
+      ...own,
+      ...withoutMeaning,
       module: "preserve",
       moduleResolution: "bundler",
       moduleDetection: "force",
-      customConditions: ["node"],
-      types: nodeTypes(folder, packageRoot),
+      types: [...nodeTypes(folder, packageRoot), ...texts(own.types).filter((name) => name !== "node")],
       noEmit: true,
-      allowJs: true,
       allowImportingTsExtensions: true,
-      resolveJsonModule: true,
-      skipLibCheck: true,
       paths: {
         ...(resolves(near, "anneal") ? {} : ownTypes(packageRoot)),
+        ...(own.paths as Record<string, string[]> | undefined),
         ...(resolves(near, "tslab") ? {} : { tslab: [join(packageRoot, "dist/kernel/child/tslab.d.ts")] }),
       },
     },
     files,
   });
+}
+
+/** What a tsconfig.json may say of programs that makes no sense for a cell. */
+const withoutMeaning = {
+  composite: undefined,
+  incremental: undefined,
+  tsBuildInfoFile: undefined,
+  declaration: undefined,
+  declarationMap: undefined,
+  emitDeclarationOnly: undefined,
+  isolatedDeclarations: undefined,
+  isolatedModules: undefined,
+  noUnusedLocals: undefined,
+  noUnusedParameters: undefined,
+  outDir: undefined,
+  rootDir: undefined,
+  verbatimModuleSyntax: undefined,
+};
+
+function texts(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((each) => typeof each === "string") : [];
 }
 
 function resolves(require: NodeJS.Require, name: string): boolean {

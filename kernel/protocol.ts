@@ -4,7 +4,9 @@
  * The host owns the sockets and knows the code; the child owns the user's values. A cell is named by the number of its
  * execution (`cell`), which is unique for one life of the host and goes up.
  */
+
 import type { MimeBundle } from "../src/display/notebook.ts";
+import type { EmitOptions } from "./lower.ts";
 
 /** Where a position of the code that runs came from: two source maps, applied in order, then a shift of columns. */
 export interface CodeMaps {
@@ -34,6 +36,10 @@ export interface ChildSettings {
   sessionId: string;
   /** Root of the package that the kernel belongs to: `anneal` is found there when it is not installed nearer. */
   packageRoot: string;
+  /** What the folder's tsconfig.json says that changes how code runs. */
+  emit: EmitOptions;
+  /** `paths` of the folder's tsconfig.json. */
+  paths: Record<string, string[]>;
 }
 
 /** What a magic has the child do. */

@@ -42,10 +42,14 @@ export async function execute(order: ExecuteOrder, folder: string): Promise<void
       ownership.run(cell, async () => {
         for (const command of order.commands) await doCommand(command, folder);
         const clock = order.time ? startClock() : undefined;
-        const value = await run(order.code, cellFile(order.cell));
-        if (clock) print("stdout", clock());
-        if (order.visible) await showResult(cell, value);
-        await Promise.all(cell.pending);
+        try {
+          const value = await run(order.code, cellFile(order.cell));
+          if (clock) print("stdout", clock());
+          if (order.visible) await showResult(cell, value);
+          await Promise.all(cell.pending);
+        } finally {
+          await cell.dispose();
+        }
         // One turn of the event loop: a promise that was rejected and left alone is told before the cell ends.
         await new Promise((resolve) => setImmediate(resolve));
         for (const { name, code } of order.expressions) expressions[name] = await evaluate(code);
