@@ -10,12 +10,15 @@
  * A cell that failed half-way stays with those of its names that got a value, and with its types: they have no value
  * that could be missing.
  */
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
-import { type TypedDeclaration, typedDeclarations } from "./declarations.ts";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { compilerProgram } from "./compiler.ts";
+import { declarationOf, type TypedDeclaration, typedDeclarations } from "./declarations.ts";
 import { LanguageServer } from "./lsp.ts";
 import type { Diagnostic } from "./mistakes.ts";
-import { compilerCommand, compilerConfig, globalTypes } from "./project.ts";
+import { packageName } from "./packages.ts";
+import { compilerConfig, globalTypes } from "./project.ts";
 import { offsetOf, position } from "./syntax.ts";
 import { prepareCell } from "./transform.ts";
 
@@ -74,6 +77,7 @@ const crashesForgiven = 2;
 export class Checker {
   readonly #folder: string;
   readonly #packageRoot: string;
+  readonly #options: Record<string, unknown>;
   #server: LanguageServer | undefined;
   #ready: Promise<void> | undefined;
   #crashes = 0;
@@ -86,10 +90,12 @@ export class Checker {
   /**
    * @param folder the notebook's
    * @param packageRoot where `anneal` and `@types/node` are found when they are not installed nearer
+   * @param options what the folder's tsconfig.json says
    */
-  constructor(folder: string, packageRoot: string) {
+  constructor(folder: string, packageRoot: string, options: Record<string, unknown> = {}) {
     this.#folder = folder;
     this.#packageRoot = packageRoot;
+    this.#options = options;
   }
 
   /** Starts the server, if it does not run. Its failure is told by the next check. */
@@ -104,7 +110,7 @@ export class Checker {
   }
 
   async #launch(): Promise<void> {
-    this.#server = new LanguageServer(await compilerCommand(), this.#folder);
+    this.#server = new LanguageServer([...compilerProgram(), "--lsp", "--stdio"], this.#folder);
     await this.#server.request("initialize", {
       processId: process.pid,
       rootUri: pathToFileURL(this.#folder).href,
@@ -112,6 +118,7 @@ export class Checker {
         textDocument: {
           diagnostic: {},
           hover: { contentFormat: ["markdown"] },
+          definition: { linkSupport: true },
           signatureHelp: { signatureInformation: { documentationFormat: ["markdown"] } },
           completion: { completionItem: { snippetSupport: false, documentationFormat: ["markdown"] } },
         },
@@ -125,7 +132,10 @@ export class Checker {
     this.#server.notify("initialized", {});
     this.#versions.clear();
     if (this.#texts.size === 0) {
-      this.#texts.set(files.config, compilerConfig(this.#folder, this.#packageRoot, Object.values(files)));
+      this.#texts.set(
+        files.config,
+        compilerConfig(this.#folder, this.#packageRoot, this.#options, Object.values(files)),
+      );
       this.#texts.set(files.env, globalTypes);
       this.#texts.set(files.scope, "export {};\n");
       this.#texts.set(files.cell, frame(new Map(), ""));
@@ -190,17 +200,21 @@ export class Checker {
         changes.push({ uri: pathToFileURL(join(this.#folder, specifier)).href, type: 2 });
       } else if (!specifier.startsWith("node:") && !this.#seenPackages.has(specifier)) {
         this.#seenPackages.add(specifier);
-        const name = specifier
-          .split("/")
-          .slice(0, specifier.startsWith("@") ? 2 : 1)
-          .join("/");
-        changes.push({ uri: this.#uri(`node_modules/${name}/package.json`), type: 1 });
+        changes.push({ uri: this.#uri(`node_modules/${packageName(specifier)}/package.json`), type: 1 });
       }
     }
     if (changes.length > 0) this.#server?.notify("workspace/didChangeWatchedFiles", { changes });
   }
 
   readonly #seenPackages = new Set<string>();
+
+  /** Packages were installed or removed: what was looked for before is looked for again. */
+  packagesChanged(): void {
+    this.#seenPackages.clear();
+    this.#server?.notify("workspace/didChangeWatchedFiles", {
+      changes: [{ uri: this.#uri("node_modules"), type: 2 }],
+    });
+  }
 
   /** Names of earlier cells that a cell uses and does not declare itself. */
   #used(source: string, all = false): Map<string, Owner> {
@@ -314,11 +328,17 @@ export class Checker {
     return { items, start, end: offset };
   }
 
-  /** What is known of the name at an offset, as Markdown; of the call around it, where there is no name. */
-  async inspect(source: string, offset: number): Promise<string | undefined> {
+  /**
+   * What is known of the name at an offset, as Markdown; of the call around it, where there is no name.
+   * @param withSource with the text of its declaration
+   */
+  async inspect(source: string, offset: number, withSource = false): Promise<string | undefined> {
     const hover = (await this.#ask("textDocument/hover", source, offset)) as { contents?: unknown } | null;
     const text = markdown(hover?.contents);
-    if (text !== "") return cleaned(text);
+    if (text !== "") {
+      const declared = withSource ? await this.#declaration(source, offset) : undefined;
+      return cleaned(text) + (declared === undefined ? "" : `\n\n${declared}`);
+    }
     const help = (await this.#ask("textDocument/signatureHelp", source, offset)) as {
       signatures?: { label: string; documentation?: unknown }[];
       activeSignature?: number;
@@ -326,6 +346,25 @@ export class Checker {
     const signature = help?.signatures?.[help.activeSignature ?? 0];
     if (!signature) return undefined;
     return cleaned(`\`\`\`typescript\n${signature.label}\n\`\`\`\n${markdown(signature.documentation)}`);
+  }
+
+  /** The source of the declaration of the name at an offset, as Markdown. */
+  async #declaration(source: string, offset: number): Promise<string | undefined> {
+    const before = /[\p{L}\p{N}_$.]*$/u.exec(source.slice(0, offset))?.[0] ?? "";
+    const name = before + (/^[\p{L}\p{N}_$]*/u.exec(source.slice(offset))?.[0] ?? "");
+    const owner = this.#owners.get(name);
+    if (owner) {
+      const text = declarationOf(this.#texts.get(owner.module.file) ?? "", name);
+      return text === undefined ? undefined : `\`\`\`typescript\n${text}\n\`\`\``;
+    }
+    const found = (await this.#ask("textDocument/definition", source, offset)) as Definition | Definition[] | null;
+    const [place] = Array.isArray(found) ? found : [found];
+    const uri = place?.targetUri ?? place?.uri;
+    const range = place?.targetRange ?? place?.range;
+    if (uri === undefined || range === undefined || !uri.startsWith("file:")) return undefined;
+    const file = fileURLToPath(uri);
+    const lines = (await readFile(file, "utf8")).split("\n").slice(range.start.line, range.end.line + 1);
+    return `${file}:${range.start.line + 1}\n\`\`\`typescript\n${lines.join("\n")}\n\`\`\``;
   }
 
   async #ask(method: string, source: string, offset: number, more: object = {}): Promise<unknown> {
@@ -384,6 +423,19 @@ function cleaned(text: string): string {
     .replace(/import\("[^"]*__anneal_[^"]*"\)\./g, "")
     .replace(/\(alias\) /g, "")
     .trim();
+}
+
+interface Definition {
+  uri?: string;
+  range?: Range;
+  targetUri?: string;
+  /** The whole declaration, where the server tells it. */
+  targetRange?: Range;
+}
+
+interface Range {
+  start: { line: number; character: number };
+  end: { line: number; character: number };
 }
 
 function isTypeOnly(source: string, name: string): boolean {

@@ -3,15 +3,16 @@
  * return, and can be killed and started again without the front-end losing its kernel.
  */
 import { receiveMessageOnPort } from "node:worker_threads";
-import { currentCellId } from "./child/cells.ts";
+import { currentCell, currentCellId } from "./child/cells.ts";
 import { showError } from "./child/errors.ts";
 import { answer, syncQuestions } from "./child/input.ts";
 import { isInterruption, resume, shared, startWatcher, stop } from "./child/interrupt.ts";
 import { modulesFor } from "./child/modules.ts";
-import { display, makeNotebook } from "./child/notebook.ts";
+import { makeNotebook } from "./child/notebook.ts";
 import { listen, tell } from "./child/pipes.ts";
 import { execute, interrupt } from "./child/run.ts";
 import { constant, peek, scope } from "./child/scope.ts";
+import { display } from "./child/show.ts";
 import { installStackTraces } from "./child/stacks.ts";
 import { captureStreams, flushStreams } from "./child/streams.ts";
 import type { ChildSettings } from "./protocol.ts";
@@ -52,6 +53,7 @@ const hidden: Record<symbol, unknown> = {
     import: modules.import,
     bind: modules.bind,
     meta: modules.meta,
+    use: (value: unknown, kind: "sync" | "async") => currentCell()?.use(value, kind),
   },
 };
 for (const key of Object.getOwnPropertySymbols(hidden)) {
@@ -74,7 +76,7 @@ function background(thrown: unknown): void {
 worker.on("error", (error) => tell({ type: "error", cell: currentCellId(), error: showError(error) }));
 
 listen((message) => {
-  if (message.type === "execute") void execute(message);
+  if (message.type === "execute") void execute(message, settings.folder);
   else if (message.type === "interrupt") interrupt(message.cell);
   else answer(message.id, message.value);
 });

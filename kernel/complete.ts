@@ -1,5 +1,7 @@
 /** Small questions about a cell that need no types: is it complete, so that Enter runs it? */
 
+import type { Completions } from "./check.ts";
+import { knownMagics } from "./magics.ts";
 import { parse } from "./syntax.ts";
 import { prepareCell } from "./transform.ts";
 
@@ -8,6 +10,12 @@ export type Completeness = { status: "complete" | "invalid" } | { status: "incom
 
 /** Whether a cell can run as it is, lacks its end, or is wrong however it goes on. */
 export function completeness(source: string): Completeness {
+  // Where a shell's text ends, nobody but its writer knows: an empty line says so.
+  if (/^\s*%%(sh|bash)\s*\n?/.test(source)) {
+    return /\n\s*\n\s*$|\n[^\n]*\S[^\n]*\n\s*$/.test(source)
+      ? { status: "complete" }
+      : { status: "incomplete", indent: "" };
+  }
   const text = source.replace(/^\s*%.*$/gm, "");
   const { errors } = parse(prepareCell(text).source, "ts");
   const error = errors.find((each) => each.severity === "Error");
@@ -21,6 +29,21 @@ export function completeness(source: string): Completeness {
     (/^Unterminated string/.test(error.message) && label !== undefined && text[label.start] === "`") ||
     (label !== undefined && label.end >= end && /^(Identifier expected after|Expected)/.test(error.message));
   return cut ? { status: "incomplete", indent: indentAfter(text) } : { status: "invalid" };
+}
+
+/** The magics that could stand where one is being written; undefined elsewhere. */
+export function completeMagic(source: string, offset: number): Completions | undefined {
+  const line = source.slice(source.lastIndexOf("\n", offset - 1) + 1, offset);
+  const [, written] = /^\s*(%{1,2}\w*)$/.exec(line) ?? [];
+  if (written === undefined || !isHead(source.slice(0, offset - line.length))) return undefined;
+  const items = Object.keys(knownMagics)
+    .filter((name) => name.startsWith(written))
+    .map((text) => ({ text, type: "magic" }));
+  return { items, start: offset - written.length, end: offset };
+}
+
+function isHead(before: string): boolean {
+  return before.split("\n").every((line) => line.trim() === "" || line.trim().startsWith("%"));
 }
 
 const step = "  ";

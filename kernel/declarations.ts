@@ -32,7 +32,7 @@ export function typedDeclarations(source: string): TypedDeclaration[] {
       case "VariableDeclaration":
         for (const each of list(node, "declarations")) {
           for (const name of boundNames(child(each, "id") ?? each))
-            add(name, text(node, "kind") === "const" ? "const" : "let", exported);
+            add(name, /^(const|.*using)$/.test(text(node, "kind") ?? "") ? "const" : "let", exported);
         }
         break;
       case "FunctionDeclaration":
@@ -52,6 +52,20 @@ export function typedDeclarations(source: string): TypedDeclaration[] {
     }
   }
   return [...found.values()];
+}
+
+/** The text of the last top-level statement of a cell that declares a name, with the comment before it. */
+export function declarationOf(source: string, name: string): string | undefined {
+  const statements = list(parse(source, "ts").program as unknown as Node, "body");
+  const at = statements.findLastIndex(
+    ({ start, end, type }) =>
+      type !== "ExpressionStatement" && typedDeclarations(source.slice(start, end)).some((each) => each.name === name),
+  );
+  const statement = statements[at];
+  if (!statement) return undefined;
+  const between = source.slice(statements[at - 1]?.end ?? 0, statement.start);
+  const comment = /\/\*\*(?:(?!\*\/)[\s\S])*\*\/\s*$/.exec(between)?.[0] ?? "";
+  return comment + source.slice(statement.start, statement.end);
 }
 
 function nameOf(node: Node, key: string): string | undefined {

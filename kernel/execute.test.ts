@@ -84,7 +84,9 @@ describe("values", () => {
     expect((await kernel.ok("undefined")).result).toBeUndefined();
     const { messages } = await kernel.ok('[{ name: "<a>", n: 1 }, { name: "b", more: [2] }]');
     const data = messages.find(({ header }) => header.msg_type === "execute_result")?.content.data;
-    expect((data as Record<string, string>)["text/html"]).toContain("<td>&#60;a&#62;</td><td>1</td><td></td>");
+    expect((data as Record<string, string>)["text/html"]).toContain(
+      '<td>&#60;a&#62;</td><td align="right">1</td><td></td>',
+    );
   });
 
   test("a value may say how it is shown, in its own time, with binary data", async () => {

@@ -2,10 +2,19 @@
 
 import type { Checker } from "./check.ts";
 import { plainText } from "./complete.ts";
-import { askedAbout, readMagics } from "./magics.ts";
+import { askedAbout, type Magics, type Question, readMagics } from "./magics.ts";
 import { showDiagnostics, showSyntaxError } from "./mistakes.ts";
 import { Outputs, type Publish } from "./outputs.ts";
-import type { ChildSettings, DeclarationKind, ExpressionResult, FromChild, ShownError } from "./protocol.ts";
+import { installOffer } from "./packages.ts";
+import type {
+  ChildSettings,
+  Command,
+  DeclarationKind,
+  ExecuteOrder,
+  ExpressionResult,
+  FromChild,
+  ShownError,
+} from "./protocol.ts";
 import { Runtime } from "./runtime.ts";
 import { CellSyntaxError } from "./syntax.ts";
 import { type TransformedCell, transformCell } from "./transform.ts";
@@ -145,53 +154,57 @@ export class Executor {
   async #execute(request: RoutedMessage): Promise<void> {
     const options = readOptions(request);
     const { header } = request.message;
-    const cell = ++this.#lastCell;
     const visible = !options.silent;
     if (visible && options.storeHistory) this.#count++;
     const count = visible && !options.storeHistory ? this.#count + 1 : this.#count;
+    let cell = this.#begin(header, count);
     const label = visible ? `In[${count}]` : `Silent[${cell}]`;
     this.#interrupted = false;
-    this.outputs.begin(cell, header);
-    this.#counts.set(cell, count);
-    this.#counts.delete(cell - 1000);
     if (visible) this.outputs.publish("execute_input", { code: options.code, execution_count: count }, header);
     if (visible && options.storeHistory && options.code.trim() !== "") this.#links.remember(count, options.code);
 
     const asked = askedAbout(options.code);
     if (asked !== undefined) return this.#page(request, asked);
-    const ready = await this.#ready(cell, label, options);
-    if ("traceback" in ready) return this.#fail(request, options, ready);
-    const { transformed, source, expressions } = ready;
-    if (this.#interrupted) return this.#fail(request, options, interruptedEarly);
-
-    const outcome = new Promise<Outcome>((finish) => {
-      this.#running = { cell, request, finish, asked: false, force: undefined };
-    });
-    const runtime = this.#runtime;
-    runtime.execute({
+    const magics = this.#magics(options, label);
+    if ("traceback" in magics) return this.#fail(request, options, magics);
+    const startFailure = await this.#awaitRuntime();
+    if (startFailure) return this.#fail(request, options, startFailure);
+    const order = (id: number, more: Partial<ExecuteOrder>): ExecuteOrder => ({
       type: "execute",
-      cell,
+      cell: id,
       label,
-      code: transformed.code,
-      maps: transformed.maps,
-      declared: transformed.declared,
+      code: "",
+      maps: noMaps,
+      declared: [],
       source: options.code,
       cellId: options.cellId,
       executionCount: count,
-      visible,
+      visible: false,
       allowStdin: options.allowStdin,
-      expressions,
+      expressions: [],
+      commands: [],
+      time: false,
+      ...more,
     });
+
+    // What magics do comes first and on its own: it may change what the cell's types are.
+    if (magics.commands.length > 0) {
+      const { error } = await this.#run(request, order(cell, { commands: magics.commands }));
+      this.#afterCommands(magics.commands);
+      if (error) return this.#fail(request, options, error);
+      cell = this.#begin(header, count);
+    }
+    const ready = await this.#ready(cell, label, magics, options);
+    if ("traceback" in ready) return this.#fail(request, options, ready);
+    const { transformed, expressions } = ready;
+    if (this.#interrupted) return this.#fail(request, options, interruptedEarly);
+    const { code, maps, declared } = transformed;
+    const running = this.#run(request, order(cell, { code, maps, declared, visible, expressions, time: magics.time }));
     // While the child works: the next cell's check will see these declarations.
-    if (visible || transformed.declared.length > 0) this.#checker.commit(cell, source);
-    const { error, bound, expressions: results } = await outcome;
-    // Native prints come by another pipe than the end of the cell: let what has arrived be read.
-    await new Promise((resolve) => setImmediate(resolve));
-    clearTimeout(this.#running?.force);
-    this.#running = undefined;
-    this.#pendingInput = undefined;
+    if (visible || declared.length > 0) this.#checker.commit(cell, magics.source);
+    const { error, bound, expressions: results } = await running;
     const boundNow = new Set(bound);
-    for (const { name, kind } of transformed.declared) {
+    for (const { name, kind } of declared) {
       if (!error || boundNow.has(name)) this.#names.set(name, kind);
     }
     if (error) {
@@ -207,23 +220,70 @@ export class Executor {
     if (this.#interrupted) this.#abortQueued();
   }
 
-  /** Reads, transforms and checks a cell; an error to show where it must not run. */
-  async #ready(
-    cell: number,
-    label: string,
-    options: Options,
-  ): Promise<
-    ShownError | { transformed: TransformedCell; source: string; expressions: { name: string; code: string }[] }
-  > {
-    let transformed: TransformedCell;
-    let source: string;
-    let check: boolean;
+  /** A number for what runs next in the name of a request. */
+  #begin(header: Header, count: number): number {
+    const cell = ++this.#lastCell;
+    this.outputs.begin(cell, header);
+    this.#counts.set(cell, count);
+    this.#counts.delete(cell - 1000);
+    return cell;
+  }
+
+  /** Has the child run something and waits for its end. */
+  async #run(request: RoutedMessage, order: ExecuteOrder): Promise<Outcome> {
+    const outcome = new Promise<Outcome>((finish) => {
+      this.#running = { cell: order.cell, request, finish, asked: false, force: undefined };
+    });
+    this.#runtime.execute(order);
+    const done = await outcome;
+    // Native prints come by another pipe than the end of the cell: let what has arrived be read.
+    await new Promise((resolve) => setImmediate(resolve));
+    clearTimeout(this.#running?.force);
+    this.#running = undefined;
+    this.#pendingInput = undefined;
+    return done;
+  }
+
+  #magics(options: Options, label: string): Magics | ShownError {
     try {
       const magics = readMagics(options.code);
       if (magics.alone && magics.check !== undefined) this.#check = magics.check;
-      check = magics.check ?? this.#check;
-      source = magics.source;
-      transformed = transformCell(source, this.#names);
+      return magics;
+    } catch (error) {
+      if (error instanceof CellSyntaxError) return showSyntaxError(error, label, options.code);
+      throw error;
+    }
+  }
+
+  /** Waits until the child can run cells; what to show where it cannot. */
+  async #awaitRuntime(): Promise<ShownError | undefined> {
+    try {
+      if (this.#broken) this.#runtime = this.#start();
+      this.#broken = false;
+      await this.#runtime.ready;
+      return undefined;
+    } catch (error) {
+      return kernelError(error);
+    }
+  }
+
+  #afterCommands(commands: readonly Command[]): void {
+    if (commands.some(({ name }) => name === "npm" || name === "shell")) this.#checker.packagesChanged();
+    if (!commands.some(({ name }) => name === "reset")) return;
+    this.#names.clear();
+    this.#checker.reset();
+  }
+
+  /** Transforms and checks a cell; an error to show where it must not run. */
+  async #ready(
+    cell: number,
+    label: string,
+    { source, check = this.#check }: Magics,
+    options: Options,
+  ): Promise<ShownError | { transformed: TransformedCell; expressions: { name: string; code: string }[] }> {
+    let transformed: TransformedCell;
+    try {
+      transformed = transformCell(source, this.#names, this.#settings.emit);
     } catch (error) {
       if (error instanceof CellSyntaxError) return showSyntaxError(error, label, options.code);
       throw error;
@@ -234,13 +294,6 @@ export class Executor {
       if (result.warning !== undefined) this.outputs.stream("stderr", `${result.warning}\n`, cell);
       if (result.diagnostics.length > 0) return showDiagnostics(result.diagnostics, label, source);
     }
-    try {
-      if (this.#broken) this.#runtime = this.#start();
-      this.#broken = false;
-      await this.#runtime.ready;
-    } catch (error) {
-      return kernelError(error);
-    }
     const expressions = Object.entries(options.expressions).map(([name, code]) => {
       try {
         return { name, code: transformCell(code, this.#names).code };
@@ -248,13 +301,13 @@ export class Executor {
         return { name, code: `throw new SyntaxError(${JSON.stringify(String(error))})` };
       }
     });
-    return { transformed, source, expressions };
+    return { transformed, expressions };
   }
 
   // What is known of a name goes to the front-end's pager.
-  async #page(request: RoutedMessage, asked: string): Promise<void> {
-    const known = await this.#checker.inspect(asked, asked.length).catch(() => undefined);
-    const text = known ?? `nothing is known of ${asked}`;
+  async #page(request: RoutedMessage, { name, source }: Question): Promise<void> {
+    const known = await this.#checker.inspect(name, name.length, source).catch(() => undefined);
+    const text = known ?? `nothing is known of ${name}`;
     this.#links.reply(request, {
       status: "ok",
       execution_count: this.#count,
@@ -263,8 +316,11 @@ export class Executor {
     });
   }
 
-  #fail(request: RoutedMessage, options: Options, error: ShownError): void {
-    if (!options.silent) this.outputs.publish("error", { ...error }, request.message.header);
+  #fail(request: RoutedMessage, options: Options, { missing, ...error }: ShownError): void {
+    if (!options.silent) {
+      this.outputs.error(error, request.message.header);
+      if (missing) this.outputs.offer(installOffer(missing), request.message.header);
+    }
     // Aborting before the reply: what comes after it was sent in knowledge of the error.
     if (options.stopOnError || this.#interrupted) this.#abortQueued();
     this.#links.reply(request, {
@@ -338,7 +394,7 @@ export class Executor {
     const evalue = `the process that ran the cells ended (${how}). All variables are lost; a new process is ready.`;
     const error: ShownError = { ename: "StateLost", evalue, traceback: [`\x1b[1;31mStateLost\x1b[0m: ${evalue}`] };
     if (wasRunning) wasRunning.finish({ error, bound: [], expressions: {} });
-    else if (!this.#broken) this.outputs.error(error, this.#lastCell);
+    else if (!this.#broken) this.outputs.error(error, this.outputs.parent(this.#lastCell));
   }
 
   /** Ends the child. */
@@ -347,6 +403,8 @@ export class Executor {
     this.#runtime.kill();
   }
 }
+
+const noMaps = { rewrite: "", strip: "", shift: 0 };
 
 const interruptedEarly: ShownError = {
   ename: "Interrupted",

@@ -51,7 +51,7 @@ const complete: Handler = async (kernel, request) => {
 
 const inspect: Handler = async (kernel, request) => {
   const { code, offset } = cursor(request);
-  const markdown = await kernel.inspect(code, offset);
+  const markdown = await kernel.inspect(code, offset, request.message.content.detail_level === 1);
   const data = markdown === undefined ? {} : { "text/markdown": markdown, "text/plain": plainText(markdown) };
   return { status: "ok", found: markdown !== undefined, data, metadata: {} };
 };

@@ -5,10 +5,13 @@ import { createRequire } from "node:module";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Checker, type Completions } from "./check.ts";
+import { folderOptions } from "./compiler.ts";
+import { completeMagic } from "./complete.ts";
 import type { Channel, Connection } from "./connection.ts";
 import { Executor } from "./executor.ts";
 import { controlHandlers, type Handler, shellHandlers, stdinHandlers } from "./handlers.ts";
 import { dataFolder, History } from "./history.ts";
+import type { EmitOptions } from "./lower.ts";
 import type { ChildSettings } from "./protocol.ts";
 import { Sockets } from "./sockets.ts";
 import { type Message, newHeader, type RoutedMessage } from "./wire.ts";
@@ -37,11 +40,13 @@ export class Kernel {
 
   private constructor() {
     const root = packageRoot();
-    const settings = childSettings(root, this.#session);
+    const folder = notebookFolder();
+    const options = optionsOf(folder.folder);
+    const settings = childSettings(root, this.#session, folder, options);
     this.version = packageVersion(join(root, "package.json"));
     this.typescriptVersion = packageVersion(createRequire(import.meta.url).resolve("typescript/package.json"));
     this.history = new History(dataFolder(), log);
-    this.#checker = new Checker(settings.folder, root);
+    this.#checker = new Checker(settings.folder, root, options);
     this.executor = new Executor(settings, this.#checker, {
       publish: (msgType, content, parent) => this.publish(msgType, content, parent),
       reply: (request, content) => this.#reply("shell", request, content),
@@ -116,6 +121,8 @@ export class Kernel {
 
   /** What could stand at an offset; names alone, where the checker cannot be asked. */
   async complete(code: string, offset: number): Promise<Completions> {
+    const magic = completeMagic(code, offset);
+    if (magic) return magic;
     try {
       return await this.#checker.complete(code, offset);
     } catch (error) {
@@ -130,9 +137,9 @@ export class Kernel {
   }
 
   /** What is known of the name at an offset. */
-  async inspect(code: string, offset: number): Promise<string | undefined> {
+  async inspect(code: string, offset: number, withSource: boolean): Promise<string | undefined> {
     try {
-      return await this.#checker.inspect(code, offset);
+      return await this.#checker.inspect(code, offset, withSource);
     } catch (error) {
       log(`nothing to inspect without types: ${error instanceof Error ? error.message : error}`);
       return undefined;
@@ -167,16 +174,32 @@ function handlerFor(channel: "shell" | "control" | "stdin", msgType: string): Ha
 }
 
 /** Where cells run from: the notebook's folder, when the server told it, else where the kernel was started. */
-function childSettings(root: string, sessionId: string): ChildSettings {
+function notebookFolder(): Pick<ChildSettings, "folder" | "notebookPath"> {
   const told = process.env.JPY_SESSION_NAME;
   const path = told ? resolve(told) : undefined;
   const known = path !== undefined && existsSync(dirname(path)) && basename(path).includes(".");
-  return {
-    folder: known ? dirname(path) : process.cwd(),
-    notebookPath: known ? path : undefined,
-    sessionId,
-    packageRoot: root,
-  };
+  return known ? { folder: dirname(path), notebookPath: path } : { folder: process.cwd(), notebookPath: undefined };
+}
+
+/** The compiler options of the tsconfig.json beside the notebook. */
+function optionsOf(folder: string): Record<string, unknown> {
+  try {
+    return folderOptions(folder) ?? {};
+  } catch (error) {
+    log(error instanceof Error ? error.message : String(error));
+    return {};
+  }
+}
+
+function childSettings(
+  packageRoot: string,
+  sessionId: string,
+  where: Pick<ChildSettings, "folder" | "notebookPath">,
+  options: Record<string, unknown>,
+): ChildSettings {
+  const { experimentalDecorators, emitDecoratorMetadata, useDefineForClassFields } = options as EmitOptions;
+  const emit = { experimentalDecorators, emitDecoratorMetadata, useDefineForClassFields };
+  return { ...where, sessionId, packageRoot, emit, paths: (options.paths ?? {}) as Record<string, string[]> };
 }
 
 function packageVersion(file: string): string {

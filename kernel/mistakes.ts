@@ -1,5 +1,6 @@
 /** Mistakes that are found before a cell runs, as they look under it. */
 import { excerpt, paint } from "./excerpt.ts";
+import { isInstallable, packageName } from "./packages.ts";
 import type { ShownError } from "./protocol.ts";
 import { type CellSyntaxError, position } from "./syntax.ts";
 
@@ -41,10 +42,28 @@ export function showDiagnostics(found: readonly Diagnostic[], label: string, sou
     );
   }
   if (found.length > shownAtMost) traceback.push(`… and ${found.length - shownAtMost} more`);
+  const missing = missingPackages(found);
+  if (missing.length > 0) {
+    const which = missing.length === 1 ? `The package ${missing[0]} is` : `The packages ${missing.join(", ")} are`;
+    traceback.push(`${which} not installed here. To install: %npm install ${missing.join(" ")}`);
+  }
   traceback.push(paint.dim("Nothing was run. With `%check off` as its first line the cell runs anyway."));
   return {
     ename: first ? `TS${first.code}` : "TypeError",
     evalue: first ? `${first.message} (line ${first.line + 1})` : "",
     traceback,
+    ...(missing.length > 0 ? { missing } : {}),
   };
+}
+
+/** TypeScript's number of "Cannot find module". */
+const moduleNotFound = 2307;
+
+function missingPackages(found: readonly Diagnostic[]): string[] {
+  const names = found
+    .filter(({ code }) => code === moduleNotFound)
+    .map(({ message }) => /'([^']+)'/.exec(message)?.[1] ?? "")
+    .filter((specifier) => !/^(\.|\/|\w+:)/.test(specifier))
+    .map(packageName);
+  return [...new Set(names)].filter(isInstallable);
 }

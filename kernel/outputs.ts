@@ -1,4 +1,5 @@
 /** What cells show, on its way to the front-end: under the right cell, and many prints in one message. */
+import type { MimeBundle } from "../src/display/notebook.ts";
 import type { FromChild, ShownError } from "./protocol.ts";
 import type { Header, Message } from "./wire.ts";
 
@@ -74,9 +75,14 @@ export class Outputs {
     this.#publish(msgType, content, parent);
   }
 
-  /** Shows an error under a cell. */
-  error(error: ShownError, cell: number): void {
-    this.publish("error", { ...error }, this.#parentOf(cell) ?? {});
+  /** Shows an error under the cell of a request. */
+  error(error: ShownError, parent: Header | undefined): void {
+    this.publish("error", { ename: error.ename, evalue: error.evalue, traceback: error.traceback }, parent ?? {});
+  }
+
+  /** Shows something that the kernel itself proposes. */
+  offer(data: MimeBundle, parent: Header): void {
+    this.publish("display_data", { data, metadata: {}, transient: {} }, parent);
   }
 
   /** Takes what a child shows; false when the message is of another kind. */
@@ -107,7 +113,7 @@ export class Outputs {
         this.publish("clear_output", { wait: message.wait }, this.#parentOf(message.cell) ?? {});
         return true;
       case "error":
-        this.error(message.error, message.cell);
+        this.error(message.error, this.#parentOf(message.cell));
         return true;
       default:
         return false;

@@ -2,20 +2,62 @@
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import { pathToFileURL } from "node:url";
+
+/** Files that are text wherever they are imported from. */
+const textFiles = [
+  "txt",
+  "md",
+  "html",
+  "css",
+  "svg",
+  "xml",
+  "sql",
+  "csv",
+  "tsv",
+  "jsonl",
+  "yaml",
+  "yml",
+  "toml",
+  "graphql",
+];
 
 /** Types of what every cell may use without importing it. */
 export const globalTypes = `
-/** Shows a value under the cell, as a cell's result is shown. */
-declare function display(value: unknown, options?: {
-  /** The value is a MIME bundle already. */
-  raw?: boolean;
-  /** Names the output so that it can be replaced later. */
-  displayId?: string;
-  /** Replace the output of that name. */
-  update?: boolean;
-  metadata?: Record<string, unknown>;
-}): void;
+${textFiles.map((extension) => `declare module "*.${extension}" { const text: string; export default text }`).join("\n")}
+
+/** Shows values under the cell, as a cell's result is shown, and data of one kind each. */
+declare const display: {
+  /** Shows a value as a cell's result is shown. */
+  (value: unknown, options?: {
+    /** Show all of a value that is cut otherwise. */
+    full?: boolean;
+    /** The value is a MIME bundle already. */
+    raw?: boolean;
+    /** Names the output so that it can be replaced later. */
+    displayId?: string;
+    /** Replace the output of that name. */
+    update?: boolean;
+    metadata?: Record<string, unknown>;
+  }): void;
+  html(text: string): void;
+  markdown(text: string): void;
+  /** Mathematics as LaTeX writes it. */
+  latex(text: string): void;
+  svg(text: string): void;
+  /** A picture: its bytes, or the path of its file. */
+  png(bytes: Uint8Array | ArrayBuffer | string | URL): void;
+  jpeg(bytes: Uint8Array | ArrayBuffer | string | URL): void;
+  gif(bytes: Uint8Array | ArrayBuffer | string | URL): void;
+  pdf(bytes: Uint8Array | ArrayBuffer | string | URL): void;
+  text(text: string): void;
+  javascript(text: string): void;
+  /** JSON as a tree. */
+  json(value: unknown): void;
+  /** A chart, from a Vega-Lite specification. */
+  vegaLite(specification: object): void;
+  /** Data of any MIME type. */
+  raw(mimeType: string, data: string | Uint8Array): void;
+};
 /** Asks the person at the notebook for a line of text, and waits for it. */
 declare function prompt(message?: string, otherwise?: string): string;
 /** Asks the person at the notebook for a yes or no, and waits for it. */
@@ -24,47 +66,68 @@ declare function confirm(message?: string): boolean;
 declare function alert(message?: string): void;
 `;
 
-/** The compiler's own program; through Node where the package keeps it elsewhere. */
-export async function compilerCommand(): Promise<[string, ...string[]]> {
-  const root = dirname(createRequire(import.meta.url).resolve("typescript/package.json"));
-  const args = ["--lsp", "--stdio"];
-  try {
-    const finder = (await import(pathToFileURL(join(root, "lib/getExePath.js")).href)) as { default: () => string };
-    return [finder.default(), ...args];
-  } catch {
-    return [process.execPath, join(root, "bin/tsc"), ...args];
-  }
-}
-
 /**
  * The compiler's settings for the cells of a folder, as JSON.
  *
  * @param folder the notebook's
  * @param packageRoot where `anneal` and `@types/node` are found when they are not installed nearer
+ * @param own what the folder's tsconfig.json says
  * @param files every document that the server is given, but for the modules of cells: for one that is in no project
  *   the server would build a second program, with all type packages there are
  */
-export function compilerConfig(folder: string, packageRoot: string, files: readonly string[]): string {
-  const isInstalled = resolves(createRequire(join(folder, "cell.js")), "anneal");
+export function compilerConfig(
+  folder: string,
+  packageRoot: string,
+  own: Record<string, unknown>,
+  files: readonly string[],
+): string {
+  const near = createRequire(join(folder, "cell.js"));
   return JSON.stringify({
     compilerOptions: {
       strict: true,
       target: "es2024",
       lib: ["es2024"],
+      customConditions: ["node"],
+      allowJs: true,
+      resolveJsonModule: true,
+      skipLibCheck: true,
+      ...own,
+      ...withoutMeaning,
       module: "preserve",
       moduleResolution: "bundler",
       moduleDetection: "force",
-      customConditions: ["node"],
-      types: nodeTypes(folder, packageRoot),
+      types: [...nodeTypes(folder, packageRoot), ...texts(own.types).filter((name) => name !== "node")],
       noEmit: true,
-      allowJs: true,
       allowImportingTsExtensions: true,
-      resolveJsonModule: true,
-      skipLibCheck: true,
-      ...(isInstalled ? {} : { paths: ownTypes(packageRoot) }),
+      paths: {
+        ...(resolves(near, "anneal") ? {} : ownTypes(packageRoot)),
+        ...(own.paths as Record<string, string[]> | undefined),
+        ...(resolves(near, "tslab") ? {} : { tslab: [join(packageRoot, "dist/kernel/child/tslab.d.ts")] }),
+      },
     },
     files,
   });
+}
+
+/** What a tsconfig.json may say of programs that makes no sense for a cell. */
+const withoutMeaning = {
+  composite: undefined,
+  incremental: undefined,
+  tsBuildInfoFile: undefined,
+  declaration: undefined,
+  declarationMap: undefined,
+  emitDeclarationOnly: undefined,
+  isolatedDeclarations: undefined,
+  isolatedModules: undefined,
+  noUnusedLocals: undefined,
+  noUnusedParameters: undefined,
+  outDir: undefined,
+  rootDir: undefined,
+  verbatimModuleSyntax: undefined,
+};
+
+function texts(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((each) => typeof each === "string") : [];
 }
 
 function resolves(require: NodeJS.Require, name: string): boolean {

@@ -4,7 +4,9 @@
  * The host owns the sockets and knows the code; the child owns the user's values. A cell is named by the number of its
  * execution (`cell`), which is unique for one life of the host and goes up.
  */
+
 import type { MimeBundle } from "../src/display/notebook.ts";
+import type { EmitOptions } from "./lower.ts";
 
 /** Where a position of the code that runs came from: two source maps, applied in order, then a shift of columns. */
 export interface CodeMaps {
@@ -34,7 +36,19 @@ export interface ChildSettings {
   sessionId: string;
   /** Root of the package that the kernel belongs to: `anneal` is found there when it is not installed nearer. */
   packageRoot: string;
+  /** What the folder's tsconfig.json says that changes how code runs. */
+  emit: EmitOptions;
+  /** `paths` of the folder's tsconfig.json. */
+  paths: Record<string, string[]>;
 }
+
+/** What a magic has the child do. */
+export type Command =
+  | { name: "npm"; args: string[] }
+  /** Without a value it shows the variable; without a name, all of them. */
+  | { name: "env"; variable: string | undefined; value: string | undefined }
+  | { name: "reset" }
+  | { name: "shell"; program: string; script: string };
 
 /** One cell, ready to run. */
 export interface ExecuteOrder {
@@ -53,6 +67,10 @@ export interface ExecuteOrder {
   allowStdin: boolean;
   /** `user_expressions`, each as code to run after the cell. */
   expressions: { name: string; code: string }[];
+  /** Done before the code. */
+  commands: Command[];
+  /** Tell how long the cell took. */
+  time: boolean;
 }
 
 /** From the host to the child's main thread. */
@@ -69,6 +87,8 @@ export interface ShownError {
   ename: string;
   evalue: string;
   traceback: string[];
+  /** Packages that are not installed, where that is the mistake; not for the front-end. */
+  missing?: string[];
 }
 
 /** A value of `user_expressions`. */

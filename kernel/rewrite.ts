@@ -115,12 +115,14 @@ function blockNames(statements: readonly Node[]): Set<string> {
  *
  * @param declared the names of this cell, from {@link boundAt}
  * @param known the names of earlier cells
+ * @param using names of this cell that are disposed of when it ends
  */
 export function rewrite(
   magic: MagicString,
   program: Node,
   declared: readonly Declaration[],
   known: ReadonlyMap<string, DeclarationKind>,
+  using: ReadonlyMap<string, "sync" | "async"> = new Map(),
 ): void {
   const own = new Map(declared.map(({ name, kind }) => [name, kind]));
   const kindOf = (name: string) => own.get(name) ?? known.get(name);
@@ -340,6 +342,8 @@ export function rewrite(
       if (name !== undefined && isAnonymousFunction(init)) {
         enclose(magic, init, `({${JSON.stringify(name)}:`, `})[${JSON.stringify(name)}]`);
       }
+      const kind = name === undefined ? undefined : using.get(name);
+      if (kind) enclose(magic, init, `${runtime}.use(`, `,${JSON.stringify(kind)})`);
     }
     if (!bare) magic.appendLeft(declarators.at(-1)?.end ?? node.end, ")");
   }

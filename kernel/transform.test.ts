@@ -2,7 +2,6 @@ import { Script } from "node:vm";
 import { beforeEach, describe, expect, test } from "vitest";
 import { resume, shared, slots, stop } from "./child/interrupt.ts";
 import { boundSince, constant, peek, prepareNames, scope } from "./child/scope.ts";
-import { askedAbout, readMagics } from "./magics.ts";
 import type { DeclarationKind } from "./protocol.ts";
 import { CellSyntaxError } from "./syntax.ts";
 import { transformCell } from "./transform.ts";
@@ -215,22 +214,4 @@ describe("mistakes", () => {
     }
     throw new Error(`${source} was transformed`);
   }
-});
-
-describe("magics", () => {
-  test("leave the lines of the cell where they were", () => {
-    expect(readMagics("%check off\nx")).toEqual({ source: "\nx", check: false, alone: false });
-    expect(readMagics("\n  %check on ")).toEqual({ source: "\n", check: true, alone: true });
-    expect(readMagics("5 % 2\n%check")).toEqual({ source: "5 % 2\n%check", check: undefined, alone: false });
-  });
-
-  test("that nobody knows are told", () => {
-    expect(() => readMagics("%chekc off")).toThrow("%chekc off is no magic of this kernel");
-  });
-
-  test("a question mark asks about a name, and stays part of an expression", () => {
-    expect(askedAbout("?process.version")).toBe("process.version");
-    expect(askedAbout("x?")).toBe("x");
-    expect(askedAbout("a ? b : c")).toBeUndefined();
-  });
 });

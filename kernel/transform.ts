@@ -8,7 +8,8 @@
  */
 import { originalPositionFor, TraceMap } from "@jridgewell/trace-mapping";
 import MagicString from "magic-string";
-import { transformSync } from "oxc-transform";
+import { type TransformResult, transformSync } from "oxc-transform";
+import { type EmitOptions, lower, needsLowering, takeUsing } from "./lower.ts";
 import type { CodeMaps, Declaration } from "./protocol.ts";
 import { boundAt, rewrite } from "./rewrite.ts";
 import { CellSyntaxError, type Node, offsetOf, parse, position } from "./syntax.ts";
@@ -24,19 +25,33 @@ export interface TransformedCell {
  * Turns a cell into JavaScript.
  *
  * @param source the cell, without magics
+ * @param emit what the folder's tsconfig.json says
  * @param known names that earlier cells declared; the value tells which of them may not be assigned
  * @returns code whose value, when run as a script, is a promise of the last expression's value
  * @throws CellSyntaxError
  */
-export function transformCell(source: string, known: ReadonlyMap<string, Declaration["kind"]>): TransformedCell {
-  const { source: prepared, shift } = prepareCell(source);
-  const stripped = transformSync("cell.ts", prepared, {
-    lang: "ts",
-    sourceType: "module",
-    sourcemap: true,
-    typescript: { onlyRemoveTypeImports: true },
-  });
+export function transformCell(
+  source: string,
+  known: ReadonlyMap<string, Declaration["kind"]>,
+  emit: EmitOptions = {},
+): TransformedCell {
+  const { source: given, shift } = prepareCell(source);
+  const { source: prepared, using } = takeUsing(given);
+  let stripped: Pick<TransformResult, "code" | "map"> & { errors: readonly ParserError[] } = transformSync(
+    "cell.ts",
+    prepared,
+    {
+      lang: "ts",
+      sourceType: "module",
+      sourcemap: true,
+      typescript: { onlyRemoveTypeImports: true },
+    },
+  );
   throwFirst(stripped.errors, (offset) => offset - shift);
+  if (needsLowering(prepared, emit)) {
+    const { code, map } = lower(prepared, emit);
+    stripped = { code, map: JSON.parse(map) as TransformResult["map"], errors: [] };
+  }
   const parsed = parse(stripped.code, "js");
   throwFirst(parsed.errors, (offset) => {
     const { line, column } = position(stripped.code, offset);
@@ -46,7 +61,7 @@ export function transformCell(source: string, known: ReadonlyMap<string, Declara
   const magic = new MagicString(stripped.code);
   const program = parsed.program as unknown as Node;
   const declared = boundAt(program, prepared);
-  rewrite(magic, program, declared, known);
+  rewrite(magic, program, declared, known, using);
   return {
     code: magic.toString(),
     maps: {

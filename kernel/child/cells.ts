@@ -11,6 +11,8 @@ export class CellRun {
   asked = false;
   /** The cell was given up: its code must not go on. */
   dead = false;
+  /** What the cell declared with `using`, in order. */
+  readonly #disposables: (() => unknown)[] = [];
   /** Displays that are still being made; the cell is done only after them. */
   readonly pending = new Set<Promise<unknown>>();
 
@@ -23,6 +25,29 @@ export class CellRun {
   /** Aborted when the user interrupts this cell. */
   get signal(): AbortSignal {
     return this.#controller.signal;
+  }
+
+  /** Disposes of a value when the cell ends: `using` at its top level. */
+  use<T>(value: T, kind: "sync" | "async"): T {
+    if (value === null || value === undefined) return value;
+    const methods = value as Record<symbol, unknown>;
+    const method = (kind === "async" ? methods[Symbol.asyncDispose] : undefined) ?? methods[Symbol.dispose];
+    if (typeof method !== "function") throw new TypeError("a value declared with `using` has no [Symbol.dispose]()");
+    this.#disposables.push(() => method.call(value));
+    return value;
+  }
+
+  /** Disposes of what was declared with `using`, the last first, and throws the last error there was. */
+  async dispose(): Promise<void> {
+    let failed: { error: unknown } | undefined;
+    for (const dispose of this.#disposables.splice(0).reverse()) {
+      try {
+        await dispose();
+      } catch (error) {
+        failed = { error };
+      }
+    }
+    if (failed) throw failed.error;
   }
 
   abort(reason: Error): void {

@@ -1,24 +1,37 @@
 /** How a value looks under a cell. */
-import { inspect } from "node:util";
+import { inspect, types } from "node:util";
 import type { MimeBundle } from "../../src/display/notebook.ts";
+import { full, usual } from "./html.ts";
+import { tableOf } from "./table.ts";
+import { isExpandable, treeOf } from "./tree.ts";
 
 /** The method by which a value says how to show it, as Deno has it. */
 const displaySymbol = Symbol.for("Jupyter.display");
 
-const rowsShown = 100;
-const columnsShown = 30;
-
 /**
- * The forms of a value: its own, when it says so, else text, with a table beside it for an array of records.
+ * The forms of a value: its own, when it says so, else text, with a table beside it for an array of records and a tree
+ * for what takes more than a line.
+ *
+ * @param all as much of it as a notebook can hold
  * @returns undefined where there is nothing to show; a promise only where the value makes its forms in its own time
  */
-export function bundleOf(value: unknown): MimeBundle | undefined | Promise<MimeBundle> {
+export function bundleOf(value: unknown, all = false): MimeBundle | undefined | Promise<MimeBundle> {
   if (value === undefined) return undefined;
   const own = ownBundle(value);
   if (own !== undefined) return own instanceof Promise ? own.then(ready) : ready(own);
-  const bundle: MimeBundle = { "text/plain": textOf(value) };
-  const table = tableOf(value);
-  if (table !== undefined) bundle["text/html"] = table;
+  const limits = all ? full : usual;
+  const text = textOf(value, all);
+  const bundle: MimeBundle = { "text/plain": text };
+  try {
+    const drawn = drawnBundle(value);
+    if (drawn) return { ...drawn, ...bundle };
+    // The stack of an error is what it has to say; lines of text keep their breaks.
+    const nested = text.includes("\n") && isExpandable(value) && !types.isNativeError(value);
+    const html = tableOf(value, limits) ?? (nested ? treeOf(value, limits) : undefined);
+    if (html !== undefined) bundle["text/html"] = html;
+  } catch {
+    // A value whose traps or getters throw is shown as text.
+  }
   return bundle;
 }
 
@@ -26,6 +39,26 @@ function ownBundle(value: unknown): unknown {
   if ((typeof value !== "object" || value === null) && typeof value !== "function") return undefined;
   const method = (value as Record<symbol, unknown>)[displaySymbol];
   return typeof method === "function" ? method.call(value) : undefined;
+}
+
+/** What other libraries' values draw, as Deno's kernel knows them: Vega-Lite, elements of a document, canvases. */
+function drawnBundle(value: unknown): MimeBundle | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  const { $schema, outerHTML, nodeType, toSpec, toDataURL } = value as Record<string, unknown>;
+  const spec = typeof toSpec === "function" ? (toSpec.call(value) as unknown) : value;
+  const schema = typeof toSpec === "function" ? (spec as { $schema?: unknown }).$schema : $schema;
+  if (typeof schema === "string") {
+    const kind = /\/schema\/(vega|vega-lite)\/v(\d+)/.exec(schema)?.[1];
+    // Front-ends know version 5; what is written for version 6 draws there too.
+    if (kind === "vega-lite") return { "application/vnd.vegalite.v5+json": spec };
+    if (kind === "vega") return { "application/vnd.vega.v5+json": spec };
+  }
+  if (typeof outerHTML === "string" && nodeType === 1) {
+    return outerHTML.startsWith("<svg") ? { "image/svg+xml": outerHTML } : { "text/html": outerHTML };
+  }
+  const picture = typeof toDataURL === "function" ? String(toDataURL.call(value)) : "";
+  const data = /^data:(image\/\w+);base64,(.*)$/.exec(picture);
+  return data?.[1] && data[2] ? { [data[1]]: data[2] } : undefined;
 }
 
 function ready(bundle: unknown): MimeBundle {
@@ -57,35 +90,13 @@ export function transportable(bundle: MimeBundle): MimeBundle {
 }
 
 /** A value as text, with colours. */
-export function textOf(value: unknown): string {
-  return inspect(value, { colors: true, depth: 4, maxArrayLength: 100, maxStringLength: 10_000, breakLength: 100 });
-}
-
-function tableOf(value: unknown): string | undefined {
-  if (!Array.isArray(value) || value.length === 0 || !value.every(isRecord)) return undefined;
-  const records: readonly Record<string, unknown>[] = value;
-  const columns = [...new Set(records.slice(0, rowsShown).flatMap((record) => Object.keys(record)))];
-  if (columns.length === 0 || columns.length > columnsShown) return undefined;
-  const head = ["", ...columns].map((name) => `<th>${escapeHtml(name)}</th>`).join("");
-  const rows = records.slice(0, rowsShown).map((record, index) => {
-    const cells = columns.map((name) => `<td>${escapeHtml(cellText(record[name]))}</td>`).join("");
-    return `<tr><th>${index}</th>${cells}</tr>`;
+export function textOf(value: unknown, all = false): string {
+  const { text, entries } = all ? full : usual;
+  return inspect(value, {
+    colors: true,
+    depth: all ? 20 : 4,
+    maxArrayLength: all ? entries : 100,
+    maxStringLength: text,
+    breakLength: 100,
   });
-  const more = records.length > rowsShown ? `<p>… ${records.length - rowsShown} more rows</p>` : "";
-  return `<table><thead><tr>${head}</tr></thead><tbody>${rows.join("")}</tbody></table>${more}`;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  if (typeof value !== "object" || value === null) return false;
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === null;
-}
-
-function cellText(value: unknown): string {
-  if (value === undefined) return "";
-  return typeof value === "string" ? value : inspect(value, { depth: 1, breakLength: Number.POSITIVE_INFINITY });
-}
-
-function escapeHtml(text: string): string {
-  return text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
 }

@@ -3,6 +3,7 @@ import { inspect } from "node:util";
 import { excerpt, paint } from "../excerpt.ts";
 import type { ShownError } from "../protocol.ts";
 import { Interrupted, isInterruption } from "./interrupt.ts";
+import { missingPackages } from "./modules.ts";
 import { plainMessage, sourceOf } from "./stacks.ts";
 
 const framesShown = 20;
@@ -21,7 +22,13 @@ export function showError(thrown: unknown): ShownError {
   }
   const ename = safely(() => String(thrown.name || thrown.constructor.name), "Error");
   const evalue = safely(() => plainMessage(String(thrown.message)), "");
-  return { ename, evalue, traceback: errorLines(thrown, ename, evalue, new Set()) };
+  const missing = missingPackages.get(thrown);
+  return {
+    ename,
+    evalue,
+    traceback: errorLines(thrown, ename, evalue, new Set()),
+    ...(missing === undefined ? {} : { missing: [missing] }),
+  };
 }
 
 function isError(value: unknown): value is Error {

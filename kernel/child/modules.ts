@@ -1,10 +1,13 @@
 /** How cells import: from the notebook's folder, with TypeScript files, and with `anneal` always at hand. */
 import { statSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { createRequire, register } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { isInstallable, packageName } from "../packages.ts";
 import type { ChildSettings } from "../protocol.ts";
 import { isTypeScript, withVersion } from "./files.ts";
+import { pathMapper } from "./paths.ts";
 import { scope } from "./scope.ts";
 import { setFileTransform } from "./stacks.ts";
 
@@ -18,14 +21,18 @@ export interface Modules {
   require: NodeJS.Require;
 }
 
+/** The package that each error of a missing one is about. */
+export const missingPackages = new WeakMap<object, string>();
+
 let loaderReady = false;
 
 /** Lets Node load TypeScript files. It starts a thread of its own, so it waits for the first such file. */
-async function readyLoader(): Promise<void> {
+async function readyLoader(settings: ChildSettings): Promise<void> {
   if (loaderReady) return;
   loaderReady = true;
-  register("./loader.js", import.meta.url);
-  setFileTransform((await import("./typescript.ts")).transformFile);
+  register("./loader.js", import.meta.url, { data: settings });
+  const { transformFile } = await import("./typescript.ts");
+  setFileTransform((source, path) => transformFile(source, path, settings.emit));
 }
 
 /** Makes import for cells of one notebook. */
@@ -33,11 +40,16 @@ export function modulesFor(settings: ChildSettings): Modules {
   const filename = settings.notebookPath ?? join(settings.folder, "cell.ts");
   const url = pathToFileURL(filename).href;
 
+  const mapped = pathMapper(settings.folder, settings.paths);
+
   function resolve(specifier: string): string {
+    const alias = mapped(specifier);
+    if (alias !== undefined) return alias;
     try {
       return import.meta.resolve(specifier, url);
     } catch (error) {
       if (!isMissing(error)) throw error;
+      if (specifier === "tslab") return new URL("./tslab.js", import.meta.url).href;
       if (specifier === "anneal" || specifier.startsWith("anneal/")) {
         return import.meta.resolve(specifier, pathToFileURL(join(settings.packageRoot, "package.json")).href);
       }
@@ -48,8 +60,9 @@ export function modulesFor(settings: ChildSettings): Modules {
   async function load(given: unknown, options?: ImportCallOptions): Promise<Record<string, unknown>> {
     const specifier = String(given);
     let resolved = resolve(specifier);
+    if (options?.with?.type === "text") return { default: await readFile(fileURLToPath(resolved), "utf8") };
     if (isTypeScript(resolved)) {
-      await readyLoader();
+      await readyLoader(settings);
       resolved = withVersion(resolved);
     } else if (resolved.startsWith("file:") && new URL(resolved).pathname.endsWith(".json")) {
       return import(withVersion(resolved), { with: { type: "json" } });
@@ -99,14 +112,12 @@ function isMissing(error: unknown): boolean {
 
 function missing(specifier: string, folder: string, cause: unknown): Error {
   const isFile = /^(\.|\/|file:)/.test(specifier);
-  const name = specifier
-    .split("/")
-    .slice(0, specifier.startsWith("@") ? 2 : 1)
-    .join("/");
+  const name = packageName(specifier);
   const error = new Error(
     isFile
       ? `cannot import "${specifier}": there is no such file, seen from ${folder}`
-      : `cannot import "${specifier}": the package ${name} is not installed in ${folder} or above it. Try: npm install ${name}`,
+      : `cannot import "${specifier}": the package ${name} is not installed in ${folder} or above it. Try: %npm install ${name}`,
   );
+  if (!isFile && isInstallable(name)) missingPackages.set(error, name);
   return Object.assign(error, { code: (cause as NodeJS.ErrnoException).code ?? "ERR_MODULE_NOT_FOUND" });
 }

@@ -1,8 +1,8 @@
-/** What libraries in cells see of the notebook, and the global `display`. */
+/** What libraries in cells see of the notebook. */
 import type { DisplayOptions, ExecutedCell, MimeBundle, Notebook } from "../../src/display/notebook.ts";
 import type { ChildSettings } from "../protocol.ts";
 import { currentCell, currentCellId } from "./cells.ts";
-import { bundleOf, transportable } from "./display.ts";
+import { transportable } from "./display.ts";
 import { input } from "./input.ts";
 import { shared, slots } from "./interrupt.ts";
 import { tell } from "./pipes.ts";
@@ -11,7 +11,8 @@ import { flushStreams } from "./streams.ts";
 /** Cells run so far in this process, in order. */
 export const executed: ExecutedCell[] = [];
 
-function showBundle(data: MimeBundle, options: DisplayOptions = {}): void {
+/** Shows a bundle under the running cell. */
+export function showBundle(data: MimeBundle, options: DisplayOptions = {}): void {
   const ready = transportable(data);
   flushStreams();
   tell({
@@ -47,32 +48,4 @@ export function makeNotebook(settings: ChildSettings): Notebook {
     sessionId: settings.sessionId,
     cells: executed,
   };
-}
-
-/** Options of the global `display`. */
-interface GlobalDisplayOptions extends DisplayOptions {
-  /** The value is a MIME bundle already. */
-  raw?: boolean;
-}
-
-/** The global `display`: shows any value under the cell, as a cell's result is shown. */
-export function display(value: unknown, options: GlobalDisplayOptions = {}): void {
-  if (options.raw) {
-    showBundle(value as MimeBundle, options);
-    return;
-  }
-  const bundle = bundleOf(value);
-  if (!(bundle instanceof Promise)) {
-    showBundle(bundle ?? { "text/plain": "undefined" }, options);
-    return;
-  }
-  const making = bundle.then((made) => showBundle(made, options));
-  const cell = currentCell();
-  if (!cell) return;
-  cell.pending.add(making);
-  // The cell waits for what is pending, and tells its errors.
-  making.then(
-    () => cell.pending.delete(making),
-    () => {},
-  );
 }

@@ -3,6 +3,7 @@ import { Script } from "node:vm";
 import type { ExecutedCell, MimeBundle } from "../../src/display/notebook.ts";
 import type { ExecuteOrder, ExpressionResult, ShownError } from "../protocol.ts";
 import { CellRun, ownership, setLatest } from "./cells.ts";
+import { doCommand } from "./commands.ts";
 import { bundleOf } from "./display.ts";
 import { showError } from "./errors.ts";
 import { beginCell, endCell, Interrupted, isRaisedFor, markDead, shared, slots } from "./interrupt.ts";
@@ -10,12 +11,15 @@ import { executed } from "./notebook.ts";
 import { tell } from "./pipes.ts";
 import { boundSince, prepareNames } from "./scope.ts";
 import { cellFile, rememberCell } from "./stacks.ts";
-import { flushStreams } from "./streams.ts";
+import { flushStreams, print } from "./streams.ts";
 
 let current: { cell: CellRun; giveUp: (error: Error) => void } | undefined;
 
-/** Runs a cell and tells the host what came of it. Never throws. */
-export async function execute(order: ExecuteOrder): Promise<void> {
+/**
+ * Runs a cell and tells the host what came of it. Never throws.
+ * @param folder the notebook's
+ */
+export async function execute(order: ExecuteOrder, folder: string): Promise<void> {
   const cell = new CellRun(order.cell, order.label, order.allowStdin);
   setLatest(cell);
   rememberCell(order.cell, order);
@@ -36,9 +40,16 @@ export async function execute(order: ExecuteOrder): Promise<void> {
     await Promise.race([
       givenUp,
       ownership.run(cell, async () => {
-        const value = await run(order.code, cellFile(order.cell));
-        if (order.visible) await showResult(cell, value);
-        await Promise.all(cell.pending);
+        for (const command of order.commands) await doCommand(command, folder);
+        const clock = order.time ? startClock() : undefined;
+        try {
+          const value = await run(order.code, cellFile(order.cell));
+          if (clock) print("stdout", clock());
+          if (order.visible) await showResult(cell, value);
+          await Promise.all(cell.pending);
+        } finally {
+          await cell.dispose();
+        }
         // One turn of the event loop: a promise that was rejected and left alone is told before the cell ends.
         await new Promise((resolve) => setImmediate(resolve));
         for (const { name, code } of order.expressions) expressions[name] = await evaluate(code);
@@ -52,6 +63,26 @@ export async function execute(order: ExecuteOrder): Promise<void> {
   endCell(order.cell);
   flushStreams();
   tell({ type: "done", cell: order.cell, error, bound: boundSince(before), expressions });
+}
+
+/** Returns a function that tells the time since, as IPython words it. */
+function startClock(): () => string {
+  const cpu = process.cpuUsage();
+  const start = performance.now();
+  return () => {
+    const wall = performance.now() - start;
+    const { user, system } = process.cpuUsage(cpu);
+    const [u = "", s = "", total = "", w = ""] = [user / 1e3, system / 1e3, (user + system) / 1e3, wall].map(duration);
+    return `CPU times: user ${u}, sys: ${s}, total: ${total}\nWall time: ${w}\n`;
+  };
+}
+
+function duration(ms: number): string {
+  if (ms < 1) return `${Math.round(ms * 1000)} µs`;
+  if (ms < 1000) return `${Number(ms.toPrecision(3))} ms`;
+  if (ms < 60_000) return `${Number((ms / 1000).toPrecision(3))} s`;
+  const seconds = Math.round(ms / 1000);
+  return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
 /** Whether a command that the cell waited for got the signal that was meant for the cell, and was faster. */

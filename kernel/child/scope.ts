@@ -14,6 +14,11 @@ const beyond = new Proxy(Object.create(null), {
 /** Top-level names of the cells, with their values. */
 export const scope: Record<string, unknown> = Object.create(beyond);
 
+/** Forgets all names that cells declared; what the kernel gave them stays. */
+export function resetScope(): void {
+  for (const name of Object.keys(scope)) delete scope[name];
+}
+
 /** As {@link scope}, but a name that does not exist is undefined: for `typeof`. */
 export const peek: Record<string, unknown> = new Proxy(Object.create(null), {
   get(_target, name) {

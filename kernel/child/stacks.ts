@@ -74,7 +74,7 @@ function fileCode(url: string): Code | undefined {
 
 const ownFiles = new URL("..", import.meta.url).href;
 const frameOfCell = /^(.*?)\(?anneal-cell:(\d+):(\d+):(\d+)\)?$/;
-const frameOfFile = /^(.*?)\(?(file:[^()]*\.m?tsx?(?:\?v=[\d.]+)?):(\d+):(\d+)\)?$/;
+const frameOfFile = /^(.*?)\(?(file:[^()]*\.m?tsx?(?:\?v=[\da-z.]+)?):(\d+):(\d+)\)?$/;
 
 /** One frame as a reader of cells wants it; undefined for frames of the kernel itself. */
 function mapFrame(frame: string): string | undefined {

@@ -1,6 +1,7 @@
 /** TypeScript files that cells import become JavaScript, with loops that can be stopped. */
 import MagicString from "magic-string";
-import { transformSync } from "oxc-transform";
+import { type TransformResult, transformSync } from "oxc-transform";
+import { type EmitOptions, lower, needsLowering } from "../lower.ts";
 import { pollLoops } from "../rewrite.ts";
 import { type Node, parse } from "../syntax.ts";
 
@@ -12,16 +13,25 @@ export interface TransformedFile {
 
 /**
  * @param path for error messages
+ * @param emit what the notebook folder's tsconfig.json says
  * @throws SyntaxError with the place
  */
-export function transformFile(source: string, path: string): TransformedFile {
+export function transformFile(source: string, path: string, emit: EmitOptions): TransformedFile {
   const lang = path.endsWith("x") ? "tsx" : "ts";
-  const stripped = transformSync(path, source, { lang, sourceType: "module", sourcemap: true });
+  let stripped: Pick<TransformResult, "code" | "map" | "errors"> = transformSync(path, source, {
+    lang,
+    sourceType: "module",
+    sourcemap: true,
+  });
   const error = stripped.errors.find((each) => each.severity === "Error");
   if (error) {
     const offset = error.labels[0]?.start ?? 0;
     const line = source.slice(0, offset).split("\n").length;
     throw new SyntaxError(`${error.message} (${path}, line ${line})`);
+  }
+  if (needsLowering(source, emit)) {
+    const { code, map } = lower(source, emit, path.slice(path.lastIndexOf(".")));
+    stripped = { code, map: JSON.parse(map) as TransformResult["map"], errors: [] };
   }
   const magic = new MagicString(stripped.code);
   pollLoops(magic, parse(stripped.code, "js").program as unknown as Node);

@@ -1,0 +1,117 @@
+/**
+ * An array of records as a table that is sorted by a click on a column's head, without a script: every row carries its
+ * rank in each column, the head's hidden radio buttons say which rank orders the rows. Where styles are taken away,
+ * as in a notebook that is not trusted, it is a plain table.
+ */
+import { randomUUID } from "node:crypto";
+import { types } from "node:util";
+import { escapeHtml, type Limits, oneLine, seeAll, writesItself } from "./html.ts";
+
+const columnsShown = 30;
+
+type Row = Record<string, unknown>;
+
+/** The table of an array of records; undefined for any other value. */
+export function tableOf(value: unknown, limits: Limits): string | undefined {
+  if (!Array.isArray(value) || value.length === 0 || types.isProxy(value)) return undefined;
+  if (!areRecords(value)) return undefined;
+  const rows = value.slice(0, limits.rows);
+  const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
+  if (columns.length === 0 || columns.length > columnsShown) return undefined;
+  const id = `anneal-${randomUUID().slice(0, 8)}`;
+  const cells = rows.map((row) => columns.map((name) => read(row, name)));
+  const ranks = columns.map((_, column) => ranksOf(cells.map((row) => row[column])));
+  const head = columns.map((name) => `<th>${headOf(id, name)}</th>`).join("");
+  const body = cells.map((row, index) => {
+    const order = ranks.map((rank, column) => `--c${column}:${rank[index]}`).join(";");
+    return `<tr style="${order}"><th>${index}</th>${row.map(cellOf).join("")}</tr>`;
+  });
+  const more = value.length > rows.length ? `<p>${rows.length} of ${value.length} rows; ${escapeHtml(seeAll)}</p>` : "";
+  return (
+    `<style>${styleOf(id, columns.length)}</style><div id="${id}" class="anneal-table">` +
+    `<table><thead><tr><th></th>${head}</tr></thead><tbody>${body.join("")}</tbody></table></div>${more}`
+  );
+}
+
+/** Plain objects, or instances of one class that does not say how it is written. */
+function areRecords(values: readonly unknown[]): values is readonly Row[] {
+  let first: unknown;
+  return values.every((value, index) => {
+    if (typeof value !== "object" || value === null || Array.isArray(value) || writesItself(value)) return false;
+    const prototype: unknown = Object.getPrototypeOf(value);
+    if (prototype === Object.prototype || prototype === null) return true;
+    if (index === 0) first = prototype;
+    return prototype === first && Object.prototype.toString.call(value) === "[object Object]" && !isCollection(value);
+  });
+}
+
+function isCollection(value: object): boolean {
+  return types.isMap(value) || types.isSet(value) || types.isPromise(value) || types.isNativeError(value);
+}
+
+function read(row: Row, name: string): unknown {
+  const descriptor = Object.getOwnPropertyDescriptor(row, name);
+  return descriptor?.get ? "[Getter]" : descriptor?.value;
+}
+
+function cellOf(value: unknown): string {
+  if (value === undefined) return "<td></td>";
+  const number = typeof value === "number" || typeof value === "bigint";
+  const text = typeof value === "string" ? (value.length > 500 ? `${value.slice(0, 500)}…` : value) : oneLine(value);
+  return `<td${number ? ' align="right"' : ""}>${escapeHtml(text)}</td>`;
+}
+
+/** A click on the name sorts upwards, the next downwards, the next not at all. */
+function headOf(id: string, name: string): string {
+  const choice = (way: string, mark: string) =>
+    `<label class="${way}"${way === "up" ? "" : " hidden"}>${escapeHtml(name)}${mark}` +
+    `<input type="radio" name="${id}" hidden></label>`;
+  return choice("up", "") + choice("down", " ▲") + choice("off", " ▼");
+}
+
+function styleOf(id: string, columns: number): string {
+  const at = `#${id}`;
+  const rules = [
+    `${at}{max-height:28em;overflow:auto}`,
+    `${at} table{display:grid;grid-template-columns:repeat(${columns + 1},auto);width:max-content;margin:0}`,
+    `${at} thead,${at} tbody{display:contents}`,
+    `${at} tr{display:grid;grid-template-columns:subgrid;grid-column:1/-1;` +
+      "background:none!important;border-bottom:1px solid var(--jp-border-color2,#8884)}",
+    `${at} thead tr{order:-99999999;position:sticky;top:0;background:var(--jp-layout-color0,Canvas)!important}`,
+    `${at} td{white-space:pre-wrap;max-width:40em;overflow-wrap:anywhere}`,
+    `${at} label{cursor:pointer}`,
+    `${at} th:has(.up :checked) .up,${at} th:has(.down :checked) .up{display:none}`,
+    `${at} th:has(.up :checked) .down,${at} th:has(.down :checked) .off{display:inline}`,
+  ];
+  for (let column = 0; column < columns; column++) {
+    const head = `${at}:has(th:nth-child(${column + 2})`;
+    rules.push(`${head} .up :checked) tbody tr{order:var(--c${column})}`);
+    rules.push(`${head} .down :checked) tbody tr{order:calc(-1*var(--c${column}))}`);
+  }
+  return rules.join("");
+}
+
+/** The rank of each value: numbers by size, texts by alphabet, what is missing last. */
+function ranksOf(values: readonly unknown[]): number[] {
+  const keys = values.map((value) => {
+    if (value instanceof Date) return value.getTime();
+    if (typeof value === "boolean") return Number(value);
+    if (typeof value === "number" || typeof value === "bigint" || value === undefined || value === null) return value;
+    return typeof value === "string" ? value : oneLine(value);
+  });
+  const order = [...keys.keys()].sort((a, b) => compare(keys[a], keys[b]) || a - b);
+  const ranks = new Array<number>(keys.length);
+  for (const [rank, index] of order.entries()) ranks[index] = rank;
+  return ranks;
+}
+
+type Key = string | number | bigint | null | undefined;
+
+function compare(a: Key, b: Key): number {
+  const missing = (key: Key) => key === undefined || key === null || Number.isNaN(key);
+  if (missing(a) || missing(b)) return Number(missing(a)) - Number(missing(b));
+  if (typeof a === "string" || typeof b === "string") return collator.compare(String(a), String(b));
+  return (a ?? 0) < (b ?? 0) ? -1 : Number((a ?? 0) > (b ?? 0));
+}
+
+const collator = new Intl.Collator("en", { numeric: true });
