@@ -1,3 +1,5 @@
-export { type Device, type DeviceName, resolveDevice } from "./device.ts";
-export { CompiledProgram, defaultEngine, Engine, EngineError, type EngineOptions, State } from "./engine.ts";
+export { type Device, type DeviceName, describeDevice } from "./device.ts";
+export { CompiledProgram, defaultEngine, Engine, type EngineOptions, State, sharedEngine } from "./engine.ts";
+export { EngineError } from "./failure.ts";
+export { measureGflops } from "./measure.ts";
 export { type ProgramDefinition, ProgramError } from "./program.ts";
