@@ -6,6 +6,7 @@ import { join, resolve as resolvePath } from "node:path";
 import { parseArgs, stripVTControlCharacters } from "node:util";
 import { installKernelSpec } from "../kernel/spec.ts";
 import { recoverJournals } from "../src/track/index.ts";
+import { diagnose, showDiagnosis } from "./doctor.ts";
 import { UsageError } from "./errors.ts";
 import { rerun, showReport } from "./rerun.ts";
 import { reportTo, runNotebook } from "./run.ts";
@@ -26,6 +27,8 @@ const help = `anneal: TypeScript notebooks that train
       --data .anneal
   anneal install                  let another Jupyter find the kernel
       --prefix <folder>
+  anneal doctor                   what this machine has to train with, how fast it is, and what is missing
+      --json  --data .anneal
   anneal --version, anneal --help
 `;
 
@@ -37,6 +40,7 @@ const flags = {
   output: { type: "string", short: "o" },
   prefix: { type: "string" },
   browser: { type: "boolean", default: true },
+  json: { type: "boolean", default: false },
   version: { type: "boolean", default: false },
   help: { type: "boolean", short: "h", default: false },
 } as const;
@@ -48,6 +52,7 @@ const commands: Record<string, { flags: (keyof typeof flags)[]; takes: 0 | 1 }> 
   run: { flags: ["output", "data"], takes: 1 },
   rerun: { flags: ["data"], takes: 1 },
   install: { flags: ["prefix"], takes: 0 },
+  doctor: { flags: ["json", "data"], takes: 0 },
   help: { flags: [], takes: 1 },
 };
 
@@ -119,6 +124,12 @@ async function main(): Promise<number> {
       const folder = installKernelSpec(values.prefix ?? join(homedir(), ".local"));
       process.stdout.write(`The kernel "TypeScript (Anneal)" is installed in ${folder}\n`);
       return 0;
+    }
+    case "doctor": {
+      if (!values.json) process.stderr.write("Measuring, a few seconds a device …\n");
+      const found = await diagnose(values.data);
+      process.stdout.write(`${values.json ? JSON.stringify(found, null, 2) : showDiagnosis(found)}\n`);
+      return found.healthy ? 0 : 1;
     }
     case "help":
       process.stdout.write(help);

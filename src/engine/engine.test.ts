@@ -15,7 +15,8 @@ import {
   where,
   zeros,
 } from "../tensor/index.ts";
-import { Engine, resolveDevice } from "./index.ts";
+import { checkDevice, describeDevice } from "./device.ts";
+import { Engine } from "./index.ts";
 import { defineProgram } from "./program.ts";
 
 const engine = await Engine.open({ threads: 2 });
@@ -210,8 +211,29 @@ describe("checkpoint", () => {
   });
 });
 
-test("devices and threads are checked", () => {
-  expect(resolveDevice("auto", 2)).toEqual({ name: "cpu", threads: 2 });
-  expect(() => resolveDevice("auto", 0)).toThrow("threads must be 1 or more, not 0");
-  expect(() => resolveDevice("tpu" as "cpu")).toThrow('device must be "auto" or "cpu", not "tpu"');
+describe("devices", () => {
+  test("and threads are checked", () => {
+    expect(checkDevice("cpu", 2)).toEqual({ device: "cpu", threads: 2 });
+    expect(() => checkDevice("auto", 0)).toThrow("threads must be 1 or more, not 0");
+    expect(() => checkDevice("tpu")).toThrow('device must be "auto", "cpu" or "webgpu", not "tpu"');
+  });
+
+  test("auto says in one line which it took and why", () => {
+    const line = describeDevice(engine.device);
+    expect(line).toMatch(engine.device.name === "cpu" ? /^cpu \(.+, 2 threads\): .+/ : /^webgpu \(.+\): .+ times/);
+  });
+
+  test("a program that cannot fit is refused before it runs, with what it needs and what to turn down", async () => {
+    const wide = input("x", [1_000_000, 1]).add(input("y", [1, 10_000_000]));
+    const definition = { name: "an outer sum", outputs: { y: wide.exp().sum() } };
+    const cpu = await Engine.open({ device: "cpu", threads: 1 });
+    await expect(cpu.compile(definition)).rejects.toThrow(
+      /^There is not enough memory for an outer sum: it needs about 40\.0 TB .* and this process may use .* Lower perDeviceBatchSize/,
+    );
+    const { y } = await (await cpu.compile({ outputs: { y: input("x", [2]).sum() } })).run({
+      x: Float32Array.of(1, 2),
+    });
+    expect(y[0]).toBe(3);
+    await cpu.close();
+  });
 });

@@ -1,4 +1,6 @@
-export { type Device, type DeviceName, resolveDevice } from "./device.ts";
-export { CompiledProgram, defaultEngine, Engine, EngineError, type EngineOptions, State } from "./engine.ts";
+export { type Device, type DeviceName, describeDevice } from "./device.ts";
+export { CompiledProgram, defaultEngine, Engine, type EngineOptions, State, sharedEngine } from "./engine.ts";
+export { EngineError } from "./failure.ts";
 export { type CheckedSlope, checkGradients, type GradientCheck, type GradientCheckOptions } from "./gradient-check.ts";
+export { measureGflops } from "./measure.ts";
 export { type ProgramDefinition, ProgramError } from "./program.ts";

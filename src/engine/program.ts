@@ -2,6 +2,8 @@ import { type Tensor, topological } from "../tensor/index.ts";
 
 /** What one run of a program does: from inputs and variables to outputs and new values of variables. */
 export interface ProgramDefinition {
+  /** What it is, for errors: "the training step, 8 x 512 tokens". */
+  name?: string;
   /** Values to hand back, by name. */
   outputs?: Readonly<Record<string, Tensor>>;
   /** New values of variables, by the variable's name; they stay on the device. */

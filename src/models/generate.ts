@@ -120,7 +120,11 @@ export class Generator {
         segments: input("segments", shape, "int32"),
       });
       const last = gather(hidden, input("last", [batch], "int32"));
-      return { outputs: { logits: logitsOf(model.config, weights, last) }, updates: cacheUpdates(keyValues, capacity) };
+      return {
+        name: `reading prompts, ${batch} x ${length} tokens`,
+        outputs: { logits: logitsOf(model.config, weights, last) },
+        updates: cacheUpdates(keyValues, capacity),
+      };
     });
     const inputIds = new Int32Array(batch * length);
     const positions = new Int32Array(batch * length);
@@ -154,6 +158,7 @@ export class Generator {
       const positions = input("positions", [batch, 1], "int32");
       const { hidden, keyValues } = decodeNext(model.config, weights, inputIds, positions, caches);
       return {
+        name: `generation of ${batch} texts`,
         outputs: { logits: logitsOf(model.config, weights, hidden) },
         updates: cacheUpdates(keyValues, capacity),
       };

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Batch } from "../data/index.ts";
-import { type CompiledProgram, defaultEngine, type Engine, type State } from "../engine/index.ts";
+import { type CompiledProgram, type Engine, type EngineOptions, type State, sharedEngine } from "../engine/index.ts";
 import { initializeLora, isTarget, type LoraConfig, loraNames, mergeLora } from "../nn/index.ts";
 import {
   argmax,
@@ -28,6 +28,14 @@ import {
 } from "./phi3/config.ts";
 import { decode, logitsOf, type NetworkWeights, parameterShapes, projections } from "./phi3/network.ts";
 import { encodeSafetensors, readSafetensors } from "./safetensors.ts";
+
+/** What a model runs on: a device by name, or an engine that is open already. */
+export interface PlacementOptions extends EngineOptions {
+  engine?: Engine;
+}
+
+const place = ({ engine, device, threads }: PlacementOptions): Promise<Engine> | Engine =>
+  engine ?? sharedEngine({ ...(device ? { device } : {}), ...(threads ? { threads } : {}) });
 
 /** A LoRA adapter's settings, the defaults of {@link LanguageModel.addAdapter} filled in. */
 export type AdapterOptions = Partial<LoraConfig>;
@@ -71,13 +79,15 @@ export class LanguageModel {
   /**
    * A new model with random weights: normal with deviation `initializerRange`, norms 1.
    * @param options.seed whole number; the same seed gives the same weights on every machine
+   * @param options.device "auto" (the default), "cpu" or "webgpu"
    */
-  static async create(options: {
-    config: Omit<Phi3Sizes, "vocabSize"> & Partial<Phi3Config>;
-    tokenizer: Tokenizer;
-    seed: number;
-    engine?: Engine;
-  }): Promise<LanguageModel> {
+  static async create(
+    options: {
+      config: Omit<Phi3Sizes, "vocabSize"> & Partial<Phi3Config>;
+      tokenizer: Tokenizer;
+      seed: number;
+    } & PlacementOptions,
+  ): Promise<LanguageModel> {
     const { tokenizer } = options;
     const config = phi3Config({
       vocabSize: tokenizer.vocabSize,
@@ -85,7 +95,7 @@ export class LanguageModel {
       eosTokenIds: tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId],
       ...options.config,
     });
-    const model = new LanguageModel(config, tokenizer, options.engine ?? (await defaultEngine()));
+    const model = new LanguageModel(config, tokenizer, await place(options));
     for (const [name, shape] of parameterShapes(config)) {
       const size = shape.reduce((a, b) => a * b, 1);
       const data = name.includes("norm.weight")
@@ -100,16 +110,17 @@ export class LanguageModel {
   /**
    * Read a model from a folder in Hugging Face's layout.
    * @param options.adapter folder of a LoRA adapter in PEFT's layout, put on top
+   * @param options.device "auto" (the default), "cpu" or "webgpu"
    * @throws ModelError when a file is missing, cut short, or does not fit the settings
    */
   static async load(
     folder: string,
-    options: { adapter?: string; tokenizer?: Tokenizer; engine?: Engine } = {},
+    options: { adapter?: string; tokenizer?: Tokenizer } & PlacementOptions = {},
   ): Promise<LanguageModel> {
     await verifyFolder(folder);
     const config = parsePhi3Config(await readJson(join(folder, "config.json")));
     const tokenizer = options.tokenizer ?? (await Tokenizer.load(folder));
-    const model = new LanguageModel(config, tokenizer, options.engine ?? (await defaultEngine()));
+    const model = new LanguageModel(config, tokenizer, await place(options));
     const tensors = await readSafetensors(join(folder, "model.safetensors"));
     await model.setWeights(tensors);
     if (options.adapter !== undefined) await model.loadAdapter(options.adapter);
@@ -278,7 +289,10 @@ export class LanguageModel {
     const program = await this.program(`losses ${batch.batch}x${batch.length}`, () => {
       const { logits, targets } = this.buildLogits(batch.batch, batch.length);
       const correct = where(equal(argmax(logits), targets), 1, 0).cast("bool");
-      return { outputs: { losses: crossEntropy(logits, targets), correct } };
+      return {
+        name: `the losses of ${batch.batch} x ${batch.length} tokens`,
+        outputs: { losses: crossEntropy(logits, targets), correct },
+      };
     });
     const { losses, correct } = await program.run(batchInputs(batch), this.state);
     return { losses: losses as Float32Array, correct: correct as Uint8Array };

@@ -46,6 +46,8 @@ export function logSetup(
   const { total, trainable } = model.countParameters();
   run.setTags({
     "anneal.device": engine.device.name,
+    "anneal.device.model": engine.device.model,
+    "anneal.device.reason": engine.device.reason,
     "anneal.threads": String(engine.device.threads),
     "anneal.total_parameters": String(total),
     "anneal.trainable_parameters": String(trainable),

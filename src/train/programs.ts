@@ -44,7 +44,7 @@ export function stepProgram(
     ? parameters.map((p) => ({ ...p, gradient: p.gradient.add(accumulator(p.name, p.value)) }))
     : parameters;
   const { updates, gradNorm } = adamW(config, complete);
-  return { outputs: { loss, gradNorm }, updates };
+  return { name: `the training step, ${batch} x ${length} tokens`, outputs: { loss, gradNorm }, updates };
 }
 
 /** Forward and backward of a micro-batch whose gradients wait for the step's last one. */
@@ -55,7 +55,7 @@ export function accumulateProgram(model: LanguageModel, batch: number, length: n
   for (const { name, value, gradient } of parameters) {
     updates[accumulatorNames([name])[0]] = where(keep, accumulator(name, value), 0).add(gradient);
   }
-  return { outputs: { loss }, updates };
+  return { name: `a micro-batch of training, ${batch} x ${length} tokens`, outputs: { loss }, updates };
 }
 
 const accumulator = (name: string, value: Tensor) => variable(accumulatorNames([name])[0], value.shape);

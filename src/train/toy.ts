@@ -1,7 +1,7 @@
 // A training small enough for tests, which can also be run as a process of its own and killed.
 import { pathToFileURL } from "node:url";
 import type { TokenizedDataset } from "../data/index.ts";
-import { LanguageModel } from "../models/index.ts";
+import { LanguageModel, type PlacementOptions } from "../models/index.ts";
 import { Tokenizer } from "../text/index.ts";
 import { type TrainOptions, train } from "./index.ts";
 
@@ -18,7 +18,7 @@ export function toyData(): TokenizedDataset {
 }
 
 /** A model of some ten thousand parameters. */
-export function toyModel(): Promise<LanguageModel> {
+export function toyModel(placement: PlacementOptions = {}): Promise<LanguageModel> {
   const config = {
     hiddenSize: 32,
     intermediateSize: 48,
@@ -26,7 +26,7 @@ export function toyModel(): Promise<LanguageModel> {
     numAttentionHeads: 2,
     maxPositionEmbeddings: 64,
   };
-  return LanguageModel.create({ config, tokenizer, seed: 3 });
+  return LanguageModel.create({ config, tokenizer, seed: 3, ...placement });
 }
 
 /** Thirty steps of full training. */

@@ -1,7 +1,7 @@
 import { join, resolve } from "node:path";
 import { type Batch, collate, type Example, epochOrder, pack, type TokenizedDataset } from "../data/index.ts";
 import { notebook } from "../display/index.ts";
-import type { CompiledProgram } from "../engine/index.ts";
+import { type CompiledProgram, describeDevice } from "../engine/index.ts";
 import { type AdapterOptions, batchInputs, type LanguageModel } from "../models/index.ts";
 import type { LoraConfig } from "../nn/index.ts";
 import { activeRun, dataFolder, type Run, startRun } from "../track/index.ts";
@@ -158,7 +158,7 @@ class Trainer {
     const signal = notebook()?.interruptSignal();
     try {
       logSetup(this.#run, this.#model, this.#given, this.#options, this.#rows.length, this.#step > 0);
-      this.#monitor.announce(`compiling for ${this.#model.engine.device.name}…`);
+      this.#monitor.announce(`compiling for ${describeDevice(this.#model.engine.device)}…`);
       await this.#compile();
       const evaluation = await this.#loop(signal);
       const result = await this.#finish(evaluation);

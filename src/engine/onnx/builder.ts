@@ -92,6 +92,7 @@ export class GraphBuilder {
     return name;
   }
 
+  /** A value handed in at each run; a size of -1 may be any. */
   input(name: string, shape: Shape, dtype: DType): void {
     this.#inputs.push(valueInfo(name, shape, dtype));
   }
@@ -131,7 +132,7 @@ function valueInfo(name: string, shape: Shape, dtype: DType): proto.onnx.IValueI
   return {
     name,
     type: {
-      tensorType: { elemType: elementType[dtype], shape: { dim: shape.map((n) => ({ dimValue: n })) } },
+      tensorType: { elemType: elementType[dtype], shape: { dim: shape.map((n) => (n < 0 ? {} : { dimValue: n })) } },
     },
   };
 }

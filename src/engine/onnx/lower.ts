@@ -1,6 +1,8 @@
 import type { Attributes, DType, OperatorName, Tensor } from "../../tensor/index.ts";
+import type { DeviceName } from "../device.ts";
 import type { Program } from "../program.ts";
 import { elementType, GraphBuilder } from "./builder.ts";
+import { webgpuLowerings } from "./webgpu.ts";
 
 /** An operator in ONNX: the names of its inputs go in, the name of its result comes out. */
 type Lowering<K extends OperatorName> = (
@@ -10,6 +12,9 @@ type Lowering<K extends OperatorName> = (
   node: Tensor,
 ) => string;
 
+/** How each operator is said in ONNX. */
+export type Lowerings = { [K in OperatorName]: Lowering<K> };
+
 const contrib = { domain: "com.microsoft" };
 const same =
   (opType: string) =>
@@ -17,7 +22,7 @@ const same =
     graph.node(opType, inputs);
 
 /** One entry for each operator of a tensor program. */
-const lowerings: { [K in OperatorName]: Lowering<K> } = {
+const lowerings: Lowerings = {
   constant: (graph, _, { data, shape, dtype }) => graph.constant(data, shape, dtype),
   // Half-precision values are float32 on the host.
   input: (graph, _, { name, dtype }) =>
@@ -252,8 +257,9 @@ const updateName = (name: string) => `update:${name}`;
 /** Names of a lowered program's inputs and outputs, as {@link lower} gives them. */
 export const graphNames = { input: inputName, variable: variableName, output: outputName, update: updateName };
 
-/** A program as the bytes of an ONNX model. */
-export function lower(program: Program): Uint8Array {
+/** A program as the bytes of an ONNX model, in the operators that are fast on the device. */
+export function lower(program: Program, device: DeviceName): Uint8Array {
+  const table: Lowerings = device === "webgpu" ? { ...lowerings, ...webgpuLowerings } : lowerings;
   const graph = new GraphBuilder();
   for (const { attributes: a } of program.inputs) graph.input(inputName(a.name), a.shape, borderType(a.dtype));
   for (const { attributes: a } of program.variables) graph.input(variableName(a.name), a.shape, a.dtype);
@@ -263,12 +269,12 @@ export function lower(program: Program): Uint8Array {
     if (name === undefined) throw new Error(`${t.operator.name} is used before it is built`);
     return name;
   };
-  for (const node of program.nodes) names.set(node, lowerNode(graph, node, node.inputs.map(nameOf)));
+  for (const node of program.nodes) names.set(node, lowerNode(table, graph, node, node.inputs.map(nameOf)));
   const given = new Set<string>();
-  const give = (name: string, t: Tensor) => {
+  const give = (name: string, t: Tensor, copy = false) => {
     const current = nameOf(t);
     // A result that is handed out once is written straight to where it goes; leaves and shared ones are copied.
-    if (t.inputs.length > 0 && !given.has(current)) {
+    if (t.inputs.length > 0 && !given.has(current) && !copy) {
       graph.rename(current, name);
       names.set(t, name);
     } else {
@@ -285,11 +291,20 @@ export function lower(program: Program): Uint8Array {
       graph.output(outputName(name), t.shape, borderType(t.dtype));
     }
   }
-  for (const [name, t] of Object.entries(program.updates)) give(updateName(name), t);
+  for (const [name, t] of Object.entries(program.updates)) {
+    // A WebGPU shader may not read and write one buffer: what changes where it lies is computed beside it, then copied.
+    const aliased = program.inPlace.has(name) && t.inputs.some(({ operator }) => operator.name === "variable");
+    give(updateName(name), t, device === "webgpu" && aliased);
+  }
   return graph.encode();
 }
 
-function lowerNode<K extends OperatorName>(graph: GraphBuilder, node: Tensor<K>, inputs: readonly string[]): string {
-  const lowering: Lowering<K> = lowerings[node.operator.name];
+function lowerNode<K extends OperatorName>(
+  table: Lowerings,
+  graph: GraphBuilder,
+  node: Tensor<K>,
+  inputs: readonly string[],
+): string {
+  const lowering: Lowering<K> = table[node.operator.name];
   return lowering(graph, inputs, node.attributes, node);
 }

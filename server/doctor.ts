@@ -1,0 +1,171 @@
+import { execFile } from "node:child_process";
+import { accessSync, constants, existsSync, readFileSync, statfsSync } from "node:fs";
+import { cpus, freemem, totalmem } from "node:os";
+import { dirname, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { findLodger } from "./house.ts";
+
+const run = promisify(execFile);
+
+/** A device's speed at float32 matrix products, or why it has none. */
+type Measured = { gflops: number; model: string } | { error: string };
+
+/** What the engine's own look at the machine says (src/engine/probe.ts). */
+interface Probe {
+  gpus: { name: string; driver?: string; memory?: number }[];
+  runtime: { version: string };
+  devices: { cpu: Measured; webgpu: Measured };
+  auto: string;
+}
+
+/** Everything `anneal doctor` found. Sizes are in bytes. */
+export interface Diagnosis {
+  anneal: string;
+  node: { version: string; path: string; platform: string };
+  onnxruntime?: string;
+  processor: { model: string; cores: number; instructions: string[] };
+  memory: { total: number; free: number };
+  gpus: Probe["gpus"];
+  devices?: Probe["devices"];
+  auto?: string;
+  chromium?: string;
+  data: { folder: string; exists: boolean; writable: boolean; free?: number; studio?: string };
+  /** What is missing or wrong, and how to mend it. What hinders nothing essential says so. */
+  advice: string[];
+  /** Whether notebooks can train here. */
+  healthy: boolean;
+}
+
+/** Instruction sets that matrix products are faster with. */
+const instructionSets = ["avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16"];
+const armInstructionSets = ["asimddp", "i8mm", "bf16", "sve", "sve2", "sme"];
+
+const browsers = [
+  "/usr/bin/chromium",
+  "/usr/bin/chromium-browser",
+  "/usr/bin/google-chrome",
+  "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+];
+
+/**
+ * Look at this machine.
+ * @param dataDir the data folder to report on
+ * @param seconds how long to measure each device
+ */
+export async function diagnose(dataDir: string, seconds = 2): Promise<Diagnosis> {
+  const manifest = new URL("../../package.json", import.meta.url);
+  const advice: string[] = [];
+  const found = await lookAtDevices(seconds).catch((error: Error) => {
+    advice.push(`The engine does not run: ${error.message}. Reinstall the packages: npm ci`);
+    return undefined;
+  });
+  const { cpu, webgpu } = found?.devices ?? {};
+  if (cpu && "error" in cpu) advice.push(`Programs do not run on the CPU: ${cpu.error}`);
+  if (webgpu && "error" in webgpu && found && found.gpus.length > 0) {
+    advice.push(`The GPU is not used: ${webgpu.error}`);
+  }
+  const chromium = [process.env.CHROMIUM, ...browsers].find((path) => path && existsSync(path));
+  if (!chromium) {
+    advice.push(
+      "Chromium is missing, which only the browser tests need: apt-get install chromium, or set CHROMIUM to one you have",
+    );
+  }
+  const data = await lookAtData(dataDir);
+  if (!data.writable) advice.push(`The data folder ${data.folder} cannot be written to: choose another with --data`);
+  if (data.free !== undefined && data.free < 2e9) {
+    advice.push(`Only ${showSize(data.free)} are free where the data folder is: checkpoints may not fit`);
+  }
+  return {
+    anneal: (JSON.parse(readFileSync(manifest, "utf8")) as { version: string }).version,
+    node: { version: process.version, path: process.execPath, platform: `${process.platform}-${process.arch}` },
+    ...(found ? { onnxruntime: found.runtime.version } : {}),
+    processor: { model: cpus()[0]?.model.trim() ?? "unknown", cores: cpus().length, instructions: readInstructions() },
+    memory: { total: totalmem(), free: freemem() },
+    gpus: found?.gpus ?? [],
+    ...(found ? { devices: found.devices, auto: found.auto } : {}),
+    ...(chromium ? { chromium } : {}),
+    data,
+    advice,
+    healthy: cpu !== undefined && "gflops" in cpu && data.writable,
+  };
+}
+
+/** The engine looks in a process of its own, which a broken driver may crash. */
+async function lookAtDevices(seconds: number): Promise<Probe> {
+  const script = fileURLToPath(new URL("../src/engine/probe.js", import.meta.url));
+  const { stdout } = await run(process.execPath, [script, String(seconds)], { timeout: 120_000 });
+  return JSON.parse(stdout) as Probe;
+}
+
+function readInstructions(): string[] {
+  try {
+    const line = /^(?:flags|Features)\s*:(.*)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? "";
+    const flags = new Set(line.trim().split(/\s+/));
+    return [...instructionSets, ...armInstructionSets].filter((name) => flags.has(name));
+  } catch {
+    return []; // Only Linux tells.
+  }
+}
+
+async function lookAtData(dataDir: string): Promise<Diagnosis["data"]> {
+  const folder = resolve(dataDir);
+  // What is not there yet will be made in the nearest folder that is.
+  let nearest = folder;
+  while (!existsSync(nearest)) nearest = dirname(nearest);
+  const { bavail, bsize } = statfsSync(nearest);
+  const studio = await findLodger(folder);
+  return {
+    folder,
+    exists: nearest === folder,
+    writable: isWritable(nearest),
+    free: bavail * bsize,
+    ...(studio ? { studio: studio.url } : {}),
+  };
+}
+
+function isWritable(folder: string): boolean {
+  try {
+    accessSync(folder, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const showSize = (bytes: number) => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${Math.round(bytes / 1e6)} MB`);
+
+function showMeasured(measured: Measured | undefined): string {
+  if (!measured) return "not measured";
+  if ("error" in measured) return `not usable: ${measured.error}`;
+  return `${measured.gflops} GFLOP/s of float32 matrix products (${measured.model})`;
+}
+
+/** A diagnosis for people: a line a fact, then what to do. */
+export function showDiagnosis(found: Diagnosis): string {
+  const { processor, memory, gpus, devices, data } = found;
+  const instructions = processor.instructions.length > 0 ? `, ${processor.instructions.join(" ")}` : "";
+  const cards = gpus.map(({ name, driver, memory: size }) =>
+    [name, driver && `driver ${driver}`, size && showSize(size)].filter(Boolean).join(", "),
+  );
+  const facts: [string, string][] = [
+    ["Anneal", found.anneal],
+    ["Node.js", `${found.node.version} (${found.node.platform}, ${found.node.path})`],
+    ["ONNX Runtime", found.onnxruntime ?? "does not run"],
+    ["Processor", `${processor.model}, ${processor.cores} cores${instructions}`],
+    ["Memory", `${showSize(memory.total)}, ${showSize(memory.free)} of it free`],
+    ...(cards.length > 0 ? cards : ["none was found"]).map((card): [string, string] => ["GPU", card]),
+    ["cpu", showMeasured(devices?.cpu)],
+    ["webgpu", showMeasured(devices?.webgpu)],
+    ["auto takes", found.auto ?? "nothing"],
+    ["Chromium", found.chromium ?? "missing"],
+    ["Data folder", `${data.folder}${data.exists ? "" : " (not made yet)"}${data.writable ? "" : " (not writable)"}`],
+    ["Free disk", data.free === undefined ? "unknown" : showSize(data.free)],
+    ["Studio", data.studio ?? "not running on this data folder"],
+  ];
+  const width = Math.max(...facts.map(([name]) => name.length)) + 2;
+  const lines = facts.map(([name, value]) => `  ${name.padEnd(width)}${value}`);
+  const advice = found.advice.map((text) => `  - ${text}`);
+  const verdict = found.healthy ? "Notebooks can train here." : "Notebooks cannot train here as it is.";
+  return [...lines, "", verdict, ...(advice.length > 0 ? ["", "To mend:", ...advice] : [])].join("\n");
+}

@@ -1,0 +1,37 @@
+import { expect, test } from "vitest";
+import type { Device } from "./device.ts";
+import { checkFits, explainFailure, isLost } from "./failure.ts";
+import { showBytes } from "./memory.ts";
+
+const gpu: Device = { name: "webgpu", threads: 1, model: "Some GPU", reason: "as asked" };
+const attempt = { what: "the training step, 8 x 512 tokens", need: { variables: 2e9, workspace: 10.5e9 } };
+
+test("memory that is not there is told with the program, the bytes and what to turn down", () => {
+  const cpu = explainFailure(
+    "Failed to allocate memory for requested buffer of size 4000000000",
+    { ...gpu, name: "cpu" },
+    attempt,
+  );
+  expect(cpu.message).toBe(
+    'The machine ran out of memory in the training step, 8 x 512 tokens: a tensor of 4.0 GB was asked for; the whole needs about 12.5 GB (2.0 GB of variables, 10.5 GB of results on the way). Lower perDeviceBatchSize (gradientAccumulationSteps makes up for it) or maxSeqLength, train with method "lora", or checkpoint() the layers.',
+  );
+  const limit = explainFailure(
+    "Buffer size (1296000000) exceeds the max buffer size limit (1073741824).",
+    gpu,
+    attempt,
+  );
+  expect(limit.message).toContain("a tensor of 1.3 GB was asked for; the device's longest is 1.1 GB");
+  expect(() => checkFits(attempt.need, 8e9, attempt.what)).toThrow("needs about 12.5 GB");
+  expect(() => checkFits(attempt.need, 16e9, attempt.what)).not.toThrow();
+});
+
+test("a lost device is told apart, with the way back", () => {
+  const message = "WebGPU device lost (1): VK_ERROR_DEVICE_LOST\n at Submit";
+  expect(isLost(message)).toBe(true);
+  expect(explainFailure(message, gpu, attempt).message).toMatch(/^The GPU \(Some GPU\) was lost .* resume: true/);
+  expect(isLost("Variable w has no value in this state.")).toBe(false);
+});
+
+test("bytes are shown as people say them", () => {
+  expect([0, 999, 1000, 1.26e9, 4e14].map(showBytes)).toEqual(["0 bytes", "999 bytes", "1.0 kB", "1.3 GB", "400 TB"]);
+});

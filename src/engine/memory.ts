@@ -1,0 +1,73 @@
+import { totalmem } from "node:os";
+import type { DType, Tensor } from "../tensor/index.ts";
+import type { Program } from "./program.ts";
+
+const width: Record<DType, number> = {
+  float32: 4,
+  float16: 2,
+  bfloat16: 2,
+  int32: 4,
+  int64: 8,
+  bool: 1,
+};
+const bytesOf = ({ size, dtype }: Tensor) => size * width[dtype];
+
+/** Operators that hand on the memory they are given. */
+const views = new Set(["reshape", "stopGradient", "custom"]);
+/** Operators that may write their result over an operand nobody needs any more. */
+const overwriting = new Set(["add", "sub", "mul", "div", "neg", "exp", "sqrt", "sigmoid", "tanh", "relu", "where"]);
+
+/** What a program holds while it runs, in bytes. */
+export interface MemoryNeed {
+  /** Parameters, optimizer moments and the like, which stay between runs. */
+  variables: number;
+  /** Most that results on the way take at one time, when each is freed after its last use. */
+  workspace: number;
+}
+
+/** How much memory a program takes, about: runtimes order and reuse in ways of their own. */
+export function estimateMemory(program: Program): MemoryNeed {
+  const kept = new Set([...Object.values(program.outputs), ...Object.values(program.updates)]);
+  const owner = new Map<Tensor, Tensor>();
+  const ownerOf = (t: Tensor): Tensor => owner.get(t) ?? t;
+  const uses = new Map<Tensor, number>();
+  for (const node of program.nodes) {
+    if (views.has(node.operator.name)) owner.set(node, ownerOf(node.inputs[0]));
+    for (const i of node.inputs) uses.set(ownerOf(i), (uses.get(ownerOf(i)) ?? 0) + 1);
+  }
+  let variables = 0;
+  let held = 0;
+  let workspace = 0;
+  for (const node of program.nodes) {
+    if (node.operator.name === "variable") variables += bytesOf(node);
+    const owned = node.inputs.length > 0 && !owner.has(node);
+    let freed = 0;
+    for (const i of node.inputs) {
+      const source = ownerOf(i);
+      const left = (uses.get(source) ?? 0) - 1;
+      uses.set(source, left);
+      if (left === 0 && source.inputs.length > 0 && !kept.has(source)) freed += bytesOf(source);
+    }
+    if (owned) {
+      const peak = held + bytesOf(node) - (overwriting.has(node.operator.name) ? freed : 0);
+      workspace = Math.max(workspace, peak);
+      held += bytesOf(node);
+    }
+    held -= freed;
+  }
+  return { variables, workspace };
+}
+
+/** Bytes that this process may use at most: the machine's, or what its container gives it. */
+export function memoryLimit(): number {
+  const constrained = process.constrainedMemory?.() ?? 0;
+  return constrained > 0 && constrained < totalmem() ? constrained : totalmem();
+}
+
+/** `1.3 GB` */
+export function showBytes(bytes: number): string {
+  const units = ["bytes", "kB", "MB", "GB", "TB"];
+  const power = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(bytes) / 3));
+  const value = bytes / 1000 ** power;
+  return `${power === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[power]}`;
+}

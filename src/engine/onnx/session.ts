@@ -1,0 +1,30 @@
+import type { InferenceSession } from "onnxruntime-node";
+import type { DeviceName } from "../device.ts";
+
+/** How programs are loaded on a device. */
+export function sessionOptions(device: DeviceName, threads: number): InferenceSession.SessionOptions {
+  const common: InferenceSession.SessionOptions = {
+    interOpNumThreads: 1,
+    executionMode: "sequential",
+    graphOptimizationLevel: "all",
+    // Failures come as errors; there is no need to print them as well.
+    logSeverityLevel: 4,
+  };
+  if (device === "webgpu") {
+    return {
+      ...common,
+      // A mistake, or memory that is not there, comes back as an error instead of as wrong numbers.
+      executionProviders: [{ name: "webgpu", validationMode: "basic" }],
+      intraOpNumThreads: 1,
+      // The copies that let a variable change where it lies must stay.
+      extra: { optimization: { disable_specified_optimizers: "EliminateIdentity" } },
+    };
+  }
+  return {
+    ...common,
+    executionProviders: ["cpu"],
+    intraOpNumThreads: threads,
+    // Denormal numbers make a step many times slower late in training, and carry nothing.
+    extra: { session: { set_denormal_as_zero: "1" } },
+  };
+}

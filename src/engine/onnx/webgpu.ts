@@ -1,0 +1,67 @@
+import type { Tensor } from "../../tensor/index.ts";
+import { elementType, type GraphBuilder } from "./builder.ts";
+import type { Lowerings } from "./lower.ts";
+
+/**
+ * Operators that the WebGPU provider lacks as the CPU's table has them, or whose sums there depend on the order in which
+ * threads arrive. Whatever it lacks would run on the CPU, with a copy there and back.
+ */
+export const webgpuLowerings: Partial<Lowerings> = {
+  // There is no FusedMatMul. Gemm transposes and scales matrices; a stack of them is transposed by itself.
+  matmul: (graph, [a, b], { transposeA, transposeB, scale }, node) => {
+    const plain = !transposeA && !transposeB && scale === 1;
+    if (plain) return graph.node("MatMul", [a, b]);
+    const [left, right] = node.inputs;
+    if (left.shape.length === 2 && right.shape.length === 2) {
+      return graph.node("Gemm", [a, b], { transA: +transposeA, transB: +transposeB, alpha: { float: scale } });
+    }
+    const factor = (name: string) =>
+      scale === 1 ? name : graph.node("Mul", [name, graph.constant(Float32Array.of(scale), [], "float32")]);
+    // The scale goes where it costs least: attention's scores are larger than its queries.
+    const early = left.size <= node.size;
+    const product = graph.node("MatMul", [
+      swapLast(graph, early ? factor(a) : a, left, transposeA),
+      swapLast(graph, b, right, transposeB),
+    ]);
+    return early ? product : factor(product);
+  },
+
+  // There is no LogSoftmax: log(sum(e^x)) - x[label], with the largest x taken off first.
+  crossEntropy: (graph, [logits, labels], _, node) => {
+    const [n, first] = [node.inputs[1].size, graph.constant(Int32Array.of(0), [], "int32")];
+    const column = graph.node("Reshape", [graph.node("Max", [labels, first]), graph.integers([n, 1])]);
+    const axis = graph.integers([1]);
+    const shifted = graph.node("Sub", [logits, graph.node("ReduceMax", [logits, axis], { keepdims: 1 })]);
+    const total = graph.node("ReduceSum", [graph.node("Exp", [shifted]), axis], { keepdims: 1 });
+    const chosen = graph.node("GatherElements", [shifted, column], { axis: 1 });
+    const losses = graph.node("Reshape", [
+      graph.node("Sub", [graph.node("Log", [total]), chosen]),
+      graph.integers(node.shape),
+    ]);
+    const zero = graph.constant(Float32Array.of(0), [], "float32");
+    return graph.node("Where", [graph.node("Less", [labels, first]), zero, losses]);
+  },
+
+  // ScatterElements adds floats there in whatever order its threads come; a product with one-hot rows has one order.
+  scatterAdd: (graph, [x, indices, updates], _, node) => {
+    const [target, { size: n }] = node.inputs;
+    const rows = target.shape[0];
+    const width = target.size / rows;
+    const all = graph.constant(
+      Int32Array.from({ length: rows }, (_, i) => i),
+      [rows],
+      "int32",
+    );
+    const column = graph.node("Reshape", [indices, graph.integers([n, 1])]);
+    const oneHot = graph.node("Cast", [graph.node("Equal", [column, all])], { to: elementType[node.dtype] });
+    const flat = graph.node("Reshape", [updates, graph.integers([n, width])]);
+    const sums = graph.node("Gemm", [oneHot, flat], { transA: 1 });
+    return graph.node("Add", [x, graph.node("Reshape", [sums, graph.integers(node.shape)])]);
+  },
+};
+
+function swapLast(graph: GraphBuilder, name: string, { shape: { length } }: Tensor, wanted: boolean): string {
+  if (!wanted) return name;
+  const permutation = Array.from({ length }, (_, i) => (i === length - 1 ? i - 1 : i === length - 2 ? i + 1 : i));
+  return graph.node("Transpose", [name], { perm: permutation });
+}

@@ -1,0 +1,244 @@
+// Checks that WebGPU computes what the CPU computes, on whatever GPU (or software) this process finds. As a process of
+// its own it prints a line of JSON a check and exits with 1 when one fails, with 3 when there is no GPU to check.
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { InferenceSession } from "onnxruntime-node";
+import { lower } from "../../src/engine/onnx/lower.ts";
+import { defineProgram } from "../../src/engine/program.ts";
+import { describeDevice, Engine, EngineError } from "../../src/index.ts";
+import * as T from "../../src/tensor/index.ts";
+import { train } from "../../src/train/index.ts";
+import { stepProgram } from "../../src/train/programs.ts";
+import { toyModel, toyOptions } from "../../src/train/toy.ts";
+import { operatorCases } from "./operators.ts";
+
+/** What came of one check. */
+export interface CheckResult {
+  check: string;
+  ok: boolean;
+  /** A figure, or what was wrong. */
+  detail: string;
+}
+
+/** Two devices sum in other orders: float32 results differ by this much of the largest value. */
+const operatorTolerance = 2e-5;
+/** After thirty steps of training, the losses by this much. */
+const lossTolerance = 1e-3;
+
+type Check = (cpu: Engine, gpu: Engine) => Promise<string>;
+
+function assert(condition: boolean, message: string): void {
+  if (!condition) throw new Error(message);
+}
+
+function difference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  assert(a.length === b.length, `${a.length} values against ${b.length}`);
+  let [worst, largest] = [0, 1];
+  for (let i = 0; i < a.length; i++) {
+    worst = Math.max(worst, Number.isFinite(b[i]) ? Math.abs(a[i] - b[i]) : Number.POSITIVE_INFINITY);
+    largest = Math.max(largest, Math.abs(a[i]));
+  }
+  return worst / largest;
+}
+
+function operatorCheck(name: string): Check {
+  return async (cpu, gpu) => {
+    const { shapes, low = -1, high = 1, apply } = operatorCases[name];
+    const random = new T.Random(7, name);
+    const draw = (size: number, from: number, to: number) =>
+      Float32Array.from({ length: size }, () => from + (to - from) * random.uniform());
+    const inputs = shapes.map((shape, i) => T.input(`x${i}`, shape));
+    const y = apply(...inputs);
+    const gradients = T.grad(y.mul(T.tensor(draw(y.size, -1, 1), y.shape)).sum(), inputs);
+    const outputs = { y, ...Object.fromEntries(gradients.map((g, i) => [`gradient ${i}`, g])) };
+    const values = Object.fromEntries(inputs.map(({ size }, i) => [`x${i}`, draw(size, low, high)]));
+    const run = async (engine: Engine) => {
+      const program = await engine.compile({ outputs });
+      const found = await program.run(values);
+      await program.release();
+      return found;
+    };
+    const [expected, found] = [await run(cpu), await run(gpu)];
+    const differences = Object.keys(outputs).map((key) => [key, difference(expected[key], found[key])] as const);
+    for (const [key, by] of differences) {
+      assert(
+        by < operatorTolerance,
+        `${key} differs by ${by}: ${found[key].slice(0, 4)} for ${expected[key].slice(0, 4)}`,
+      );
+    }
+    return `within ${Math.max(...differences.map(([, by]) => by)).toExponential(1)}`;
+  };
+}
+
+async function losses(engine: Engine, method: "full" | "lora") {
+  const model = await toyModel({ engine });
+  const outputDir = await mkdtemp(join(tmpdir(), "anneal-gpu-"));
+  const seen: number[] = [];
+  try {
+    await train(model, {
+      ...toyOptions(),
+      method,
+      outputDir,
+      saveSteps: 30,
+      learningRate: 5e-3,
+      gradientAccumulationSteps: method === "full" ? 1 : 2,
+      onStep: ({ loss }) => seen.push(loss),
+    });
+    const weights = await model.weights();
+    const [{ ids }] = await model.generate(["item 7"], { maxNewTokens: 8 });
+    return { losses: seen, weights, ids };
+  } finally {
+    await model.release();
+    await rm(outputDir, { recursive: true, force: true });
+  }
+}
+
+const trainingCheck =
+  (method: "full" | "lora"): Check =>
+  async (cpu, gpu) => {
+    const [expected, found, again] = [await losses(cpu, method), await losses(gpu, method), await losses(gpu, method)];
+    const by = Math.max(...expected.losses.map((loss, i) => Math.abs(loss - found.losses[i])));
+    const [first, last] = [found.losses[0], found.losses[found.losses.length - 1]];
+    assert(by < lossTolerance, `losses differ by ${by}: ${found.losses} for ${expected.losses}`);
+    assert(last < first, `the loss went from ${first} to ${last}`);
+    assert(String(found.losses) === String(again.losses), "the same seed gave other losses");
+    for (const [name, { data }] of Object.entries(found.weights)) {
+      assert(difference(data, again.weights[name].data) === 0, `the same seed gave another ${name}`);
+    }
+    assert(String(found.ids) === String(again.ids), "the same seed gave another text");
+    return `losses within ${by.toExponential(1)} over 30 steps, ${first.toFixed(2)} to ${last.toFixed(2)}; the same bits twice`;
+  };
+
+/** What runs on the CPU in between is copied there and back: the training step must not have any of it. */
+const placementCheck: Check = async (cpu) => {
+  const model = await toyModel({ engine: cpu });
+  const config = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01, maxGradNorm: 1 };
+  const bytes = lower(defineProgram(stepProgram(model, 2, 16, config, false)), "webgpu");
+  const session = await InferenceSession.create(bytes, {
+    executionProviders: ["webgpu"],
+    logSeverityLevel: 4,
+    extra: { session: { disable_cpu_ep_fallback: "1" } },
+  });
+  await session.release();
+  await model.release();
+  return "every operator of the training step runs on the GPU";
+};
+
+const interruptCheck: Check = async (_, gpu) => {
+  const key = Symbol.for("anneal.notebook");
+  const controller = new AbortController();
+  const model = await toyModel({ engine: gpu });
+  const outputDir = await mkdtemp(join(tmpdir(), "anneal-gpu-"));
+  const notebook = {
+    display: () => undefined,
+    interruptSignal: () => controller.signal,
+    cells: [],
+    sessionId: "check",
+  };
+  Object.assign(globalThis, { [key]: notebook });
+  try {
+    const options = {
+      ...toyOptions(),
+      outputDir,
+      onStep: ({ step }: { step: number }) => step === 3 && controller.abort(),
+    };
+    const message = await train(model, { ...options, onStep: (event) => void options.onStep(event) }).then(
+      () => "it went on to the end",
+      (error: Error) => error.message,
+    );
+    assert(message.startsWith("Stopped after step 3 of 30"), message);
+    const { "model.norm.weight": norm } = await model.weights();
+    assert(
+      norm.data.every(Number.isFinite) && norm.data.some((value) => value !== 1),
+      "the weights are not those of step 3",
+    );
+    return "stopped after step 3, with the weights of that step";
+  } finally {
+    Reflect.deleteProperty(globalThis, key);
+    await model.release();
+    await rm(outputDir, { recursive: true, force: true });
+  }
+};
+
+const memoryCheck: Check = async (_, gpu) => {
+  const n = 400_000;
+  const program = await gpu.compile({
+    name: "an outer sum",
+    outputs: {
+      y: T.input("x", [n, 1])
+        .add(T.zeros([1, n]))
+        .exp()
+        .sum(),
+    },
+  });
+  const error = await program.run({ x: new Float32Array(n) }).catch((reason: unknown) => reason);
+  assert(error instanceof EngineError && error.message.includes("ran out of memory in an outer sum"), String(error));
+  await program.release();
+  const sum = await gpu.compile({ outputs: { y: T.input("x", [3]).sum() } });
+  assert((await sum.run({ x: Float32Array.of(1, 2, 3) })).y[0] === 6, "it computes wrongly afterwards");
+  return (error as Error).message;
+};
+
+/** Variables that cannot change where they lie take turns with a second buffer. */
+const variablesCheck: Check = async (_, gpu) => {
+  const state = gpu.createState();
+  const [a, b] = [T.variable("a", [2, 2]), T.variable("b", [2, 2])];
+  const program = await gpu.compile({
+    outputs: { trace: a.sum() },
+    updates: { a: b.matmul(b), b: a.mul(2), c: a.add(1) },
+  });
+  const value = (...data: number[]) => ({ dtype: "float32" as const, shape: [2, 2], data: Float32Array.from(data) });
+  await state.write({ a: value(1, 2, 3, 4), b: value(1, 1, 0, 1) });
+  for (let i = 0; i < 3; i++) await program.run({}, state);
+  const found = await state.read();
+  const expected = { a: [4, 16, 0, 4], b: [56, 80, 120, 176], c: [29, 41, 61, 89] };
+  for (const [name, data] of Object.entries(expected)) {
+    assert(String(found[name].data) === String(data), `${name} is ${found[name].data}, not ${data}`);
+  }
+  await state.remove(["c"]);
+  assert(!("c" in (await state.read())), "a removed variable is still there");
+  await state.release();
+  return "updated, swapped, created and removed";
+};
+
+const checks: Record<string, Check> = {
+  ...Object.fromEntries(Object.keys(operatorCases).map((name) => [`operator: ${name}`, operatorCheck(name)])),
+  variables: variablesCheck,
+  placement: placementCheck,
+  "full training": trainingCheck("full"),
+  "LoRA training": trainingCheck("lora"),
+  interrupt: interruptCheck,
+  "out of memory": memoryCheck,
+};
+
+/** What is checked, in order. */
+export const checkNames = Object.keys(checks);
+
+/** Run them all. */
+export async function runChecks(gpu: Engine, report: (result: CheckResult) => void): Promise<boolean> {
+  const cpu = await Engine.open({ device: "cpu" });
+  let good = true;
+  for (const [check, work] of Object.entries(checks)) {
+    const result = await work(cpu, gpu).then(
+      (detail) => ({ check, ok: true, detail }),
+      (error: Error) => ({ check, ok: false, detail: error.message }),
+    );
+    good &&= result.ok;
+    report(result);
+  }
+  await cpu.close();
+  return good;
+}
+
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const gpu = await Engine.open({ device: "webgpu" }).catch((error: Error) => {
+    process.stderr.write(`${error.message}\n`);
+    process.exit(3);
+  });
+  process.stderr.write(`${describeDevice(gpu.device)}\n`);
+  const good = await runChecks(gpu, (result) => process.stdout.write(`${JSON.stringify(result)}\n`));
+  await gpu.close();
+  process.exitCode = good ? 0 : 1;
+}

@@ -1,0 +1,82 @@
+import * as T from "../../src/tensor/index.ts";
+
+/** Operators applied to inputs of these shapes, whose values and gradients two devices must agree on. */
+export interface OperatorCase {
+  shapes: readonly (readonly number[])[];
+  /** Range of the values; -1 to 1 when left out. */
+  low?: number;
+  high?: number;
+  apply(...inputs: T.Tensor[]): T.Tensor;
+}
+
+const rows = T.tensor(Int32Array.of(2, 0, 2, 1, 2), [5]);
+const labels = T.tensor(Int32Array.of(1, -100, 3, 0), [4]);
+const positions = T.tensor(Int32Array.of(0, 1, 2, 5, 6, 3), [2, 3]);
+const angles = Array.from({ length: 8 * 4 }, (_, i) => Math.floor(i / 4) / 3 ** (i % 4));
+const cos = T.tensor(Float32Array.from(angles, Math.cos), [8, 4]);
+const sin = T.tensor(Float32Array.from(angles, Math.sin), [8, 4]);
+const positive = { low: 0.5, high: 2 };
+/** A bool as numbers, so that it can be compared as all else is. */
+const asNumber = (condition: T.Tensor) => T.where(condition, 1, 0);
+
+export const operatorCases: Record<string, OperatorCase> = {
+  add: { shapes: [[2, 3], [3]], apply: T.add },
+  sub: { shapes: [[2, 1], [3]], apply: T.sub },
+  mul: { shapes: [[2, 3], [2, 1]], apply: T.mul }, // biome-ignore format: one case a line
+  div: { shapes: [[2, 3], [3]], ...positive, apply: T.div },
+  maximum: { shapes: [[5, 3], [3]], apply: T.maximum },
+  minimum: { shapes: [[5, 3], [3]], apply: T.minimum },
+  neg: { shapes: [[7]], apply: T.neg },
+  exp: { shapes: [[7]], apply: T.exp },
+  log: { shapes: [[7]], ...positive, apply: T.log },
+  sqrt: { shapes: [[7]], ...positive, apply: T.sqrt },
+  sigmoid: { shapes: [[7]], apply: T.sigmoid },
+  tanh: { shapes: [[7]], apply: T.tanh },
+  relu: { shapes: [[7]], apply: T.relu },
+  comparisons: {
+    shapes: [[4, 3], [3]],
+    apply: (a, b) => {
+      const parts = [T.less(a, b), T.lessEqual(b, a), T.equal(a, b), T.and(T.less(a, 0.5), T.not(T.less(b, 0)))];
+      return T.concat(parts.map(asNumber), 0).mul(T.concat([a, a, a, a], 0));
+    },
+  },
+  cast: { shapes: [[7]], low: -4, high: 4, apply: (x) => x.cast("int32").cast("float32").mul(x) },
+  where: { shapes: [[2, 3], [3]], apply: (a, b) => T.where(T.less(T.arange(3), 2), a, b) },
+  sum: { shapes: [[2, 3, 4]], apply: (x) => x.sum([1]) },
+  "sum of all": { shapes: [[30, 40]], apply: (x) => x.sum() },
+  mean: { shapes: [[2, 3]], apply: (x) => x.mean([-1], true) },
+  max: { shapes: [[2, 30]], apply: (x) => x.max([1]) },
+  argmax: {
+    shapes: [[4, 30]],
+    apply: (x) =>
+      T.argmax(x)
+        .cast("float32")
+        .mul(x.sum([1])),
+  },
+  reshape: { shapes: [[2, 6]], apply: (x) => x.reshape([3, -1]) },
+  transpose: { shapes: [[2, 3, 4]], apply: (x) => x.transpose([2, 0, 1]) },
+  broadcastTo: { shapes: [[3, 1]], apply: (x) => x.broadcastTo([2, 3, 4]) },
+  slice: { shapes: [[2, 5]], apply: (x) => x.slice(1, 1, 4) },
+  concat: { shapes: [[2, 1], [2, 3]], apply: (a, b) => T.concat([a, b], 1) }, // biome-ignore format: one case a line
+  matmul: { shapes: [[2, 3, 4], [4, 5]], apply: (a, b) => T.matmul(a, b) }, // biome-ignore format: one case a line
+  "matmul of large matrices": { shapes: [[70, 130], [130, 90]], apply: (a, b) => T.matmul(a, b) }, // biome-ignore format: one case a line
+  "matmul, transposed and scaled": {
+    shapes: [[40, 30], [20, 40]], // biome-ignore format: as a pair
+    apply: (a, b) => T.matmul(a, b, { transposeA: true, transposeB: true, scale: 0.5 }),
+  },
+  "stacked matmul, transposed and scaled": {
+    shapes: [[2, 3, 5, 4], [2, 1, 6, 4]], // biome-ignore format: as a pair
+    apply: (a, b) => T.matmul(a, b, { transposeB: true, scale: 0.5 }),
+  },
+  gather: { shapes: [[3, 2]], apply: (x) => T.gather(x, rows) },
+  scatterAdd: { shapes: [[3, 2], [5, 2]], apply: (x, updates) => T.scatterAdd(x, rows, updates) }, // biome-ignore format: one case a line
+  softmax: { shapes: [[3, 40]], apply: (x) => T.softmax(x) },
+  crossEntropy: { shapes: [[4, 50]], low: -30, high: 30, apply: (x) => T.crossEntropy(x, labels) },
+  "crossEntropy, twice differentiated": {
+    shapes: [[4, 5]],
+    apply: (x) => T.grad(T.crossEntropy(x, labels).sum(), [x])[0],
+  },
+  rmsNorm: { shapes: [[3, 64], [64]], low: 0.2, apply: (x, w) => T.rmsNorm(x, w, 1e-5) },
+  rotary: { shapes: [[2, 2, 3, 8]], apply: (x) => T.rotary(x, positions, cos, sin) },
+  stopGradient: { shapes: [[3]], apply: (x) => T.stopGradient(x).mul(x) },
+};

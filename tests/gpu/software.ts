@@ -1,0 +1,16 @@
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+
+/** The environment in which WebGPU finds the software Vulkan that Chromium brings along; undefined where there is none. */
+export function softwareVulkan(): Record<string, string> | undefined {
+  const places = ["/usr/lib/chromium", "/usr/lib/chromium-browser", "/opt/google/chrome"];
+  if (process.env.CHROMIUM) places.unshift(dirname(process.env.CHROMIUM));
+  const needed = ["vk_swiftshader_icd.json", "libvk_swiftshader.so", "libvulkan.so.1"];
+  const folder = places.find((place) => needed.every((file) => existsSync(join(place, file))));
+  if (!folder) return undefined;
+  const { LD_LIBRARY_PATH } = process.env;
+  return {
+    VK_DRIVER_FILES: join(folder, "vk_swiftshader_icd.json"),
+    LD_LIBRARY_PATH: LD_LIBRARY_PATH ? `${folder}:${LD_LIBRARY_PATH}` : folder,
+  };
+}
