@@ -12,7 +12,7 @@ import {
   Tokenizer,
 } from "../src/index.ts";
 import { batchInputs } from "../src/models/index.ts";
-import { adamWInputs, initialMoments } from "../src/train/adamw.ts";
+import { AdamW } from "../src/train/optimizers/index.ts";
 import { stepProgram } from "../src/train/programs.ts";
 
 const [layers = 8, width = 512, heads = 8, mlp = 1408, vocabulary = 8192, batch = 4, length = 256] = process.argv
@@ -21,7 +21,7 @@ const [layers = 8, width = 512, heads = 8, mlp = 1408, vocabulary = 8192, batch 
   .map(Number);
 const method = process.argv.includes("lora") ? "lora" : "full";
 const rounds = 7;
-const config = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01, maxGradNorm: 1 };
+const optimizer = new AdamW({ weightDecay: 0.01, maxGradNorm: 1 });
 
 const engine = await Engine.open();
 const { threads } = engine.device;
@@ -64,11 +64,13 @@ async function stepOf() {
   if (method === "lora") await model.addAdapter({ r: 16, loraAlpha: 32 }, 1);
   const shapes = model.parameterShapes();
   const names = model.trainableNames();
-  await model.state.write(initialMoments(new Map(names.map((name) => [name, shapes.get(name) ?? []]))), {
+  await model.state.write(optimizer.initialState(new Map(names.map((name) => [name, shapes.get(name) ?? []]))), {
     transfer: true,
   });
   const start = performance.now();
-  const program = await engine.compile(stepProgram(model, batch, length, config, false));
+  const program = await engine.compile(
+    stepProgram(model, batch, length, { optimizer, accumulated: false, gradientCheckpointing: false }),
+  );
   const compileSeconds = (performance.now() - start) / 1000;
   const random = new Random(2, "data");
   const rows = Array.from({ length: batch }, (): Example[] => {
@@ -78,7 +80,7 @@ async function stepOf() {
   const data = collate(rows, length, 0);
   const inputs = {
     ...batchInputs(data),
-    ...adamWInputs(config, 1e-4, 10),
+    ...optimizer.inputsAt(10, 1e-4),
     lossScale: Float32Array.of(1 / data.tokens),
   };
   // Products alone: two operations a weight and token forward, as many for the gradient of the input, and for that of

@@ -9,6 +9,8 @@ export class CellRun {
   readonly #controller = new AbortController();
   /** The cell promised to stop by itself when its signal aborts. */
   asked = false;
+  /** The cell's code threw. */
+  failed = false;
   /** The cell was given up: its code must not go on. */
   dead = false;
   /** What the cell declared with `using`, in order. */

@@ -44,6 +44,10 @@ export function makeNotebook(settings: ChildSettings): Notebook {
       }
       return cell.signal;
     },
+    onCellEnd(finish) {
+      const cell = currentCell();
+      cell?.use({ [Symbol.asyncDispose]: async () => finish(cell.failed) }, "async");
+    },
     path: settings.notebookPath,
     sessionId: settings.sessionId,
     cells: executed,

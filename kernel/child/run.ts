@@ -47,6 +47,9 @@ export async function execute(order: ExecuteOrder, folder: string): Promise<void
           if (clock) print("stdout", clock());
           if (order.visible) await showResult(cell, value);
           await Promise.all(cell.pending);
+        } catch (thrown) {
+          cell.failed = true;
+          throw thrown;
         } finally {
           await cell.dispose();
         }

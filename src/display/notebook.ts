@@ -36,6 +36,11 @@ export interface Notebook {
    * its next safe point; the kernel then waits for the cell to settle instead of abandoning it.
    */
   interruptSignal(): AbortSignal;
+  /**
+   * Have something done when the running cell ends; the cell counts as running until it is.
+   * @param finish told whether the cell failed
+   */
+  onCellEnd(finish: (failed: boolean) => unknown): void;
   /** Absolute path of the notebook, when the front-end told it. */
   readonly path: string | undefined;
   /** Unique for one life of the kernel: a restart gives a new one. */

@@ -82,3 +82,13 @@ export function describeDevice({ name, threads, model, reason }: Device): string
   const spread = name === "cpu" ? `, ${threads} thread${threads === 1 ? "" : "s"}` : "";
   return `${name} (${model}${spread}): ${reason}`;
 }
+
+/** A device as a run's tags tell it. */
+export function deviceTags({ name, threads, model, reason }: Device): Record<string, string> {
+  return {
+    "anneal.device": name,
+    "anneal.device.model": model,
+    "anneal.device.reason": reason,
+    "anneal.threads": String(threads),
+  };
+}

@@ -1,14 +1,5 @@
 import { Worker } from "node:worker_threads";
-import {
-  type DType,
-  type HostValue,
-  hostArray,
-  type Shape,
-  setEvaluator,
-  type Tensor,
-  type TensorData,
-  zeros,
-} from "../tensor/index.ts";
+import { type DType, type HostValue, hostArray, type Shape, type TensorData, zeros } from "../tensor/index.ts";
 import {
   checkDevice,
   cpuDevice,
@@ -134,7 +125,10 @@ export class Engine {
     const id = this.#names++;
     const bytes = lower(program, this.device.name);
     await this.request({ kind: "load", program: id, bytes, plan }, { attempt });
-    return new CompiledProgram(this, id, plan, attempt);
+    const sources = program.inputs.flatMap(({ attributes: { name, source } }) =>
+      source ? [[name, source] as const] : [],
+    );
+    return new CompiledProgram(this, id, plan, attempt, new Map(sources));
   }
 
   /** A new, empty set of variables on the device. */
@@ -198,8 +192,16 @@ export class CompiledProgram {
   readonly #id: number;
   readonly #plan: ProgramPlan;
   readonly #attempt: Attempt;
+  readonly #sources: ReadonlyMap<string, () => TensorData>;
 
-  constructor(engine: Engine, id: number, plan: ProgramPlan, attempt: Attempt) {
+  constructor(
+    engine: Engine,
+    id: number,
+    plan: ProgramPlan,
+    attempt: Attempt,
+    sources: ReadonlyMap<string, () => TensorData>,
+  ) {
+    this.#sources = sources;
     this.#engine = engine;
     this.#id = id;
     this.#plan = plan;
@@ -208,11 +210,13 @@ export class CompiledProgram {
 
   /**
    * Run once.
-   * @param inputs a typed array for each input of the program
+   * @param given a typed array for each input of the program, but for those that have a source of their own
    * @param state holds the program's variables, and takes their new values
    * @returns the outputs' values
    */
-  async run(inputs: Record<string, TensorData> = {}, state?: State): Promise<Record<string, TensorData>> {
+  async run(given: Record<string, TensorData> = {}, state?: State): Promise<Record<string, TensorData>> {
+    const inputs = { ...given };
+    for (const [name, source] of this.#sources) inputs[name] ??= source();
     for (const { name, dtype, shape } of this.#plan.inputs) checkInput(name, dtype, shape, inputs[name]);
     const request = { kind: "run", program: this.#id, state: state?.id, inputs } as const;
     const result = await this.#engine.request(request, { attempt: this.#attempt });
@@ -288,14 +292,3 @@ export async function sharedEngine(options: EngineOptions = {}): Promise<Engine>
 
 /** The engine that cells share when they ask for nothing in particular. */
 export const defaultEngine = (): Promise<Engine> => sharedEngine();
-
-setEvaluator(async (tensors: readonly Tensor[]) => {
-  const engine = await defaultEngine();
-  const program = await engine.compile({ outputs: Object.fromEntries(tensors.map((t, i) => [String(i), t])) });
-  try {
-    const values = await program.run();
-    return tensors.map((_, i) => values[String(i)]);
-  } finally {
-    await program.release();
-  }
-});

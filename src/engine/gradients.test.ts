@@ -2,8 +2,7 @@ import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
 import type { Shape, Tensor } from "../tensor/index.ts";
 import * as T from "../tensor/index.ts";
-import { Engine } from "./engine.ts";
-import { checkGradients } from "./gradient-check.ts";
+import { checkGradients, Engine } from "./index.ts";
 import { interpret } from "./interpreter/interpret.ts";
 
 /** A function of tensors and the shapes it is tried on. */

@@ -1,6 +1,14 @@
-export { type Device, type DeviceName, describeDevice } from "./device.ts";
+import "./evaluate.ts";
+
+export { type Device, type DeviceName, describeDevice, deviceTags } from "./device.ts";
 export { CompiledProgram, defaultEngine, Engine, type EngineOptions, State, sharedEngine } from "./engine.ts";
 export { EngineError } from "./failure.ts";
+export {
+  type ProgramArgument,
+  type ProgramFunction,
+  type ProgramOptions,
+  program,
+} from "./function.ts";
 export { type CheckedSlope, checkGradients, type GradientCheck, type GradientCheckOptions } from "./gradient-check.ts";
 export { measureGflops } from "./measure.ts";
 export { type ProgramDefinition, ProgramError } from "./program.ts";

@@ -17,7 +17,19 @@ export * from "./elementwise.ts";
 export { grad, topological, valueAndGrad, vjp } from "./grad.ts";
 export * from "./half.ts";
 export * from "./indexing.ts";
-export * from "./leaf.ts";
+export {
+  arange,
+  eye,
+  full,
+  hostArray,
+  input,
+  linspace,
+  ones,
+  tensor,
+  typedArray,
+  variable,
+  zeros,
+} from "./leaf.ts";
 export * from "./logic.ts";
 export * from "./matmul.ts";
 export * from "./neural.ts";
@@ -30,12 +42,15 @@ export {
   type Seed,
 } from "./noise.ts";
 export { type Operator, type OperatorName, ShapeError, showShape } from "./operator.ts";
+export { type Initializer, Parameter, type ParameterOptions, parameter } from "./parameter.ts";
 export * from "./random.ts";
+export { activeRecording, assign, type ProgramRun, type Recording, readCondition, record } from "./recording.ts";
 export * from "./reduce.ts";
 export * from "./shaping.ts";
 export {
   type DType,
   type HostValue,
+  type NestedArray,
   type Shape,
   setEvaluator,
   Tensor,

@@ -1,18 +1,29 @@
-import { operator, ShapeError, showShape } from "./operator.ts";
+import { type Operator, operator, ShapeError, showShape } from "./operator.ts";
 import type { DType, Shape, Tensor, TensorData } from "./tensor.ts";
 
 export interface LeafAttributes {
   /** A value known when the program is built. */
   constant: { readonly data: TensorData; readonly shape: Shape; readonly dtype: DType };
   /** A value handed in at each run. */
-  input: { readonly name: string; readonly shape: Shape; readonly dtype: DType };
+  input: {
+    readonly name: string;
+    readonly shape: Shape;
+    readonly dtype: DType;
+    /** Gives the value for a run that is not handed one. */
+    readonly source?: () => TensorData;
+  };
   /** A value that lives on the device between runs: a parameter, an optimizer moment, a cache. */
   variable: { readonly name: string; readonly shape: Shape; readonly dtype: DType };
 }
 
 const constantOperator = operator({ name: "constant", infer: (_, { shape, dtype }) => ({ shape, dtype }) });
 const inputOperator = operator({ name: "input", infer: (_, { shape, dtype }) => ({ shape, dtype }) });
-const variableOperator = operator({ name: "variable", infer: (_, { shape, dtype }) => ({ shape, dtype }) });
+/** The operator of every variable. */
+export const variableOperator: Operator<"variable"> = {
+  name: "variable",
+  infer: (_, { shape, dtype }) => ({ shape, dtype }),
+};
+const applyVariable = operator(variableOperator);
 
 type Nested = number | boolean | readonly Nested[];
 
@@ -123,12 +134,20 @@ export function eye(n: number, m = n, dtype: DType = "float32"): Tensor {
   return constant(data, [n, m], dtype);
 }
 
-/** A named value handed to the program at each run. */
-export function input(name: string, shape: Shape, dtype: DType = "float32"): Tensor<"input"> {
-  return inputOperator([], { name, shape, dtype });
+/**
+ * A named value handed to the program at each run.
+ * @param source gives the value where a run is not handed one: a learning rate, a step's random key
+ */
+export function input(
+  name: string,
+  shape: Shape,
+  dtype: DType = "float32",
+  source?: () => TensorData,
+): Tensor<"input"> {
+  return inputOperator([], { name, shape, dtype, ...(source ? { source } : {}) });
 }
 
 /** A named value that stays on the device between runs. */
 export function variable(name: string, shape: Shape, dtype: DType = "float32"): Tensor<"variable"> {
-  return variableOperator([], { name, shape, dtype });
+  return applyVariable([], { name, shape, dtype });
 }

@@ -3,7 +3,7 @@ import * as elementwise from "./elementwise.ts";
 import * as indexing from "./indexing.ts";
 import * as logic from "./logic.ts";
 import { matmul } from "./matmul.ts";
-import type { Operator, OperatorName } from "./operator.ts";
+import { type Operator, type OperatorName, ShapeError, showShape } from "./operator.ts";
 import * as reduce from "./reduce.ts";
 import * as shaping from "./shaping.ts";
 import * as unary from "./unary.ts";
@@ -37,6 +37,15 @@ export type TensorLike = Tensor | number;
 
 /** Runs a graph and gives the values of `tensors`. The engine installs one. */
 export type Evaluator = (tensors: readonly Tensor[]) => Promise<TensorData[]>;
+
+/** A number, or arrays of them as deep as a tensor has axes. */
+export type NestedArray = number | NestedArray[];
+
+function nest(values: readonly number[], [n, ...rest]: Shape): NestedArray {
+  if (n === undefined) return values[0];
+  const width = rest.reduce((a, b) => a * b, 1);
+  return Array.from({ length: n }, (_, i) => nest(values.slice(i * width, (i + 1) * width), rest));
+}
 
 let evaluator: Evaluator | undefined;
 
@@ -84,9 +93,31 @@ export class Tensor<K extends OperatorName = OperatorName> {
 
   /** Compute the values, in row-major order. */
   async data(): Promise<TensorData> {
+    const [values] = await Tensor.data([this]);
+    return values;
+  }
+
+  /** Compute the values of several tensors at once. */
+  static async data(tensors: readonly Tensor[]): Promise<TensorData[]> {
     if (!evaluator) throw new Error('No engine to compute with: import { Engine } from "anneal" first.');
-    const [values] = await evaluator([this]);
-    return values as TensorData;
+    return tensors.length === 0 ? [] : evaluator(tensors);
+  }
+
+  /** Compute the values, as nested arrays; a scalar gives a number. */
+  async array(): Promise<NestedArray> {
+    return nest(Array.from(await this.data()), this.shape);
+  }
+
+  /**
+   * The one value of a scalar that is known: a constant, or what a program gave back.
+   * @throws ShapeError when there are more, or when it has yet to be computed
+   */
+  item(): number {
+    const { data } = this.attributes as Partial<Attributes["constant"]>;
+    if (!data) throw new ShapeError(`item: this ${this.operator.name} is not computed yet; use await x.data()`);
+    if (data.length !== 1)
+      throw new ShapeError(`item: a tensor of shape ${showShape(this.shape)} has ${data.length} values`);
+    return data[0];
   }
 
   add(other: TensorLike): Tensor {

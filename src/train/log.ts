@@ -1,11 +1,13 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { deviceTags } from "../engine/index.ts";
 import { type LanguageModel, toConfigFile, writeFolder } from "../models/index.ts";
 import type { Run } from "../track/index.ts";
 import { changeable, type ResolvedOptions, type TrainOptions } from "./options.ts";
 
-const snakeCase = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+/** `learningRate` as `learning_rate`, the form in which settings are logged. */
+export const snakeCase = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
 /** Log all that a training is set up with: the resolved settings, not only those given. */
 export function logSetup(
@@ -24,7 +26,6 @@ export function logSetup(
         .filter(([key]) => !resumed || !changeable.has(key as keyof ResolvedOptions))
         .map(([key, value]) => [snakeCase(key), value]),
     ),
-    optimizer: "adamw",
     ...(adapter
       ? {
           lora_r: adapter.r,
@@ -45,10 +46,7 @@ export function logSetup(
   });
   const { total, trainable } = model.countParameters();
   run.setTags({
-    "anneal.device": engine.device.name,
-    "anneal.device.model": engine.device.model,
-    "anneal.device.reason": engine.device.reason,
-    "anneal.threads": String(engine.device.threads),
+    ...deviceTags(engine.device),
     "anneal.total_parameters": String(total),
     "anneal.trainable_parameters": String(trainable),
     "anneal.seeds": JSON.stringify({ seed: options.seed, model: model.seed }),

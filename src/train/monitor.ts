@@ -1,13 +1,15 @@
-import {
-  formatCount,
-  formatDuration,
-  LiveOutput,
-  lineChart,
-  notebook,
-  type Series,
-  vegaLiteMime,
-} from "../display/index.ts";
-import type { StepEvent } from "./options.ts";
+import { formatDuration, LiveOutput, lineChart, notebook, type Series, vegaLiteMime } from "../display/index.ts";
+
+/** What is shown of a step. */
+export interface ShownStep {
+  /** Steps done, from 1. */
+  step: number;
+  /** Left out where nobody knows. */
+  totalSteps?: number;
+  loss: number;
+  /** How fast it goes, in words: "12.3k tokens/s". */
+  rate: string;
+}
 
 /** Wait between two drawings, in milliseconds: often enough to move, seldom enough to cost nothing. */
 const interval = 700;
@@ -22,7 +24,7 @@ export class TrainingMonitor {
   #start = performance.now();
   #drawn = Number.NEGATIVE_INFINITY;
   #first = 0;
-  #last: StepEvent | undefined;
+  #last: ShownStep | undefined;
 
   constructor(title: string) {
     this.#title = title;
@@ -33,7 +35,7 @@ export class TrainingMonitor {
     this.#showLine(text);
   }
 
-  step(event: StepEvent): void {
+  step(event: ShownStep): void {
     if (!this.#last) {
       this.#first = event.step - 1;
       this.#start = performance.now();
@@ -61,29 +63,35 @@ export class TrainingMonitor {
     if (this.#eval.length > 0) series.push({ name: "validation loss", points: this.#eval });
     const chart = lineChart(series, { title: this.#title, yTitle: "loss" });
     this.#chart.show({ [vegaLiteMime]: chart, "text/plain": `${this.#title}: loss` });
-    this.#showLine(`${this.#figures()} · ${this.#timeLeft()}`);
+    this.#showLine(`${this.#figures()}${this.#timeLeft()}`);
   }
 
   #figures(): string {
     if (!this.#last) return "";
-    const { step, totalSteps, loss, tokensPerSecond } = this.#last;
+    const { step, totalSteps, loss, rate } = this.#last;
     const validation = this.#eval.at(-1);
     const evaluated = validation ? ` · validation loss ${validation.y.toFixed(4)}` : "";
-    return `step ${step}/${totalSteps} · loss ${loss.toFixed(4)}${evaluated} · ${formatCount(tokensPerSecond)} tokens/s`;
+    const progress = totalSteps === undefined ? step : `${step}/${totalSteps}`;
+    return `step ${progress} · loss ${loss.toFixed(4)}${evaluated} · ${rate}`;
   }
 
   #timeLeft(): string {
-    if (!this.#last) return "";
+    if (this.#last?.totalSteps === undefined) return "";
     const { step, totalSteps } = this.#last;
     const perStep = (performance.now() - this.#start) / 1000 / Math.max(1, step - this.#first - 0.5);
-    return `${formatDuration(perStep * (totalSteps - step))} left`;
+    return ` · ${formatDuration(perStep * (totalSteps - step))} left`;
+  }
+
+  #bar(): string {
+    const { step = 0, totalSteps = this.#last ? undefined : 1 } = this.#last ?? {};
+    if (totalSteps === undefined) return "";
+    const done = ((100 * step) / totalSteps).toFixed(1);
+    return `<progress max="100" value="${done}" style="width:160px;vertical-align:middle"></progress> `;
   }
 
   #showLine(text: string): void {
     if (notebook()) {
-      const done = this.#last ? (100 * this.#last.step) / this.#last.totalSteps : 0;
-      const bar = `<progress max="100" value="${done.toFixed(1)}" style="width:160px;vertical-align:middle"></progress>`;
-      this.#line.show({ "text/html": `<div>${bar} <code>${text}</code></div>`, "text/plain": text });
+      this.#line.show({ "text/html": `<div>${this.#bar()}<code>${text}</code></div>`, "text/plain": text });
     } else if (process.stderr.isTTY) {
       process.stderr.write(`\r\u001b[K${text}`);
     }

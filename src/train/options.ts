@@ -1,5 +1,6 @@
 import type { TokenizedDataset } from "../data/index.ts";
 import type { AdapterOptions } from "../models/index.ts";
+import { describeOptimizer, type Optimizer, type OptimizerName, optimizerNames } from "./optimizers/index.ts";
 import type { LearningRateSchedule } from "./schedule.ts";
 
 /** A training that cannot start or go on. */
@@ -16,7 +17,12 @@ export interface TrainOptions {
   method?: "full" | "lora";
   /** The adapter of method "lora"; r 16, loraAlpha 32, all projections. */
   lora?: AdapterOptions;
-  /** Peak of the schedule. Default 2e-4 for LoRA, 5e-4 for full training. */
+  /**
+   * What changes the weights: a name, with the settings below, or an optimizer with settings of its own. Default "adamw".
+   * @see Optimizer
+   */
+  optimizer?: OptimizerName | Optimizer;
+  /** Peak of the schedule. Default 2e-4 for LoRA, 5e-4 for full training with AdamW or Adam; others have none. */
   learningRate?: number;
   /** Passes over the data, also a fraction. Default 3. */
   numEpochs?: number;
@@ -28,6 +34,8 @@ export interface TrainOptions {
   gradientAccumulationSteps?: number;
   /** Tokens in a row; longer examples are cut, shorter rows padded. Default: the longest example, at most 512. */
   maxSeqLength?: number;
+  /** Compute each layer's inner values again in the backward pass instead of keeping them: less memory, a third more time. Default false. */
+  gradientCheckpointing?: boolean;
   /** Put several examples into one row, unseen by each other: no time is spent on padding. Default false. */
   packing?: boolean;
   /** Default "cosine". */
@@ -38,7 +46,7 @@ export interface TrainOptions {
   warmupSteps?: number;
   /** Default 0.01. */
   weightDecay?: number;
-  /** Default 0.9. */
+  /** Of AdamW, Adam and what Muon leaves to them. Default 0.9. */
   adamBeta1?: number;
   /** Default 0.999. */
   adamBeta2?: number;
@@ -78,6 +86,8 @@ export interface StepEvent {
 /** Options with every default filled in: what is logged, and what a checkpoint must agree with. */
 export interface ResolvedOptions {
   method: "full" | "lora";
+  /** The optimizer's name, with its settings where it was made by hand. */
+  optimizer: string;
   learningRate: number;
   numEpochs: number;
   totalSteps: number;
@@ -85,6 +95,7 @@ export interface ResolvedOptions {
   gradientAccumulationSteps: number;
   maxSeqLength: number;
   packing: boolean;
+  gradientCheckpointing: boolean;
   lrScheduler: LearningRateSchedule;
   warmupSteps: number;
   weightDecay: number;
@@ -117,15 +128,18 @@ export function resolveOptions(options: TrainOptions, maxSeqLength: number, rows
   const stepsPerEpoch = Math.max(1, Math.floor(rows / (batch * accumulation)));
   const totalSteps = options.maxSteps ?? Math.max(1, Math.round(epochs * stepsPerEpoch));
   whole("maxSteps", totalSteps, 1);
+  const optimizer = options.optimizer ?? "adamw";
   const resolved: ResolvedOptions = {
     method,
-    learningRate: options.learningRate ?? (method === "lora" ? 2e-4 : 5e-4),
+    optimizer: typeof optimizer === "string" ? optimizer : describeOptimizer(optimizer),
+    learningRate: options.learningRate ?? defaultRate(optimizer, method),
     numEpochs: options.maxSteps === undefined ? epochs : totalSteps / stepsPerEpoch,
     totalSteps,
     perDeviceBatchSize: batch,
     gradientAccumulationSteps: accumulation,
     maxSeqLength,
     packing: options.packing ?? false,
+    gradientCheckpointing: options.gradientCheckpointing ?? false,
     lrScheduler: options.lrScheduler ?? "cosine",
     warmupSteps: options.warmupSteps ?? Math.round((options.warmupRatio ?? 0.03) * totalSteps),
     weightDecay: options.weightDecay ?? 0.01,
@@ -146,6 +160,9 @@ export function resolveOptions(options: TrainOptions, maxSeqLength: number, rows
   if (!["linear", "cosine", "constant"].includes(resolved.lrScheduler)) {
     throw new TrainingError(`lrScheduler must be linear, cosine or constant, not ${resolved.lrScheduler}.`);
   }
+  if (typeof optimizer === "string" && !optimizerNames.includes(optimizer)) {
+    throw new TrainingError(`optimizer must be one of ${optimizerNames.join(", ")}, not ${String(optimizer)}.`);
+  }
   if (method !== "full" && method !== "lora")
     throw new TrainingError(`method must be "full" or "lora", not "${method}".`);
   whole("warmupSteps", resolved.warmupSteps, 0);
@@ -155,6 +172,12 @@ export function resolveOptions(options: TrainOptions, maxSeqLength: number, rows
   if (!Number.isSafeInteger(resolved.seed))
     throw new TrainingError(`seed must be a whole number, not ${resolved.seed}.`);
   return resolved;
+}
+
+function defaultRate(optimizer: OptimizerName | Optimizer, method: "full" | "lora"): number {
+  if (typeof optimizer !== "string") return optimizer.rateAt(0);
+  if (optimizer === "adamw" || optimizer === "adam") return method === "lora" ? 2e-4 : 5e-4;
+  throw new TrainingError(`There is no usual learningRate for ${optimizer}; give one.`);
 }
 
 function whole(name: string, value: number, least: number): void {

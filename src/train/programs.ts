@@ -1,9 +1,16 @@
 import type { ProgramDefinition } from "../engine/index.ts";
 import type { LanguageModel } from "../models/index.ts";
 import { crossEntropy, grad, type HostValue, input, type Tensor, variable, where } from "../tensor/index.ts";
-import { type AdamWConfig, adamW } from "./adamw.ts";
+import type { Optimizer } from "./optimizers/index.ts";
 
-export type OptimizerConfig = AdamWConfig;
+/** What a training step is built with. */
+export interface StepOptions {
+  optimizer: Optimizer;
+  /** Gradients of earlier micro-batches are added. */
+  accumulated: boolean;
+  /** Layers are computed again in the backward pass instead of kept. */
+  gradientCheckpointing: boolean;
+}
 
 /** Names of the summed gradients of these parameters. */
 export function accumulatorNames(parameters: readonly string[]): string[] {
@@ -20,8 +27,8 @@ export function initialAccumulators(shapes: ReadonlyMap<string, readonly number[
   return values;
 }
 
-function lossAndGradients(model: LanguageModel, batch: number, length: number) {
-  const weights = model.networkWeights();
+function lossAndGradients(model: LanguageModel, batch: number, length: number, gradientCheckpointing: boolean) {
+  const weights = { ...model.networkWeights(), gradientCheckpointing };
   const { logits, targets } = model.buildLogits(batch, length, weights);
   // Scaled by one over the targets of the whole step, so that micro-batches add up to the step's mean.
   const loss = crossEntropy(logits, targets).sum().mul(input("lossScale", []));
@@ -36,20 +43,24 @@ export function stepProgram(
   model: LanguageModel,
   batch: number,
   length: number,
-  config: OptimizerConfig,
-  accumulated: boolean,
+  { optimizer, accumulated, gradientCheckpointing }: StepOptions,
 ): ProgramDefinition {
-  const { loss, parameters } = lossAndGradients(model, batch, length);
+  const { loss, parameters } = lossAndGradients(model, batch, length, gradientCheckpointing);
   const complete = accumulated
     ? parameters.map((p) => ({ ...p, gradient: p.gradient.add(accumulator(p.name, p.value)) }))
     : parameters;
-  const { updates, gradNorm } = adamW(config, complete);
+  const { updates, gradNorm } = optimizer.stepOf(complete);
   return { name: `the training step, ${batch} x ${length} tokens`, outputs: { loss, gradNorm }, updates };
 }
 
 /** Forward and backward of a micro-batch whose gradients wait for the step's last one. */
-export function accumulateProgram(model: LanguageModel, batch: number, length: number): ProgramDefinition {
-  const { loss, parameters } = lossAndGradients(model, batch, length);
+export function accumulateProgram(
+  model: LanguageModel,
+  batch: number,
+  length: number,
+  gradientCheckpointing: boolean,
+): ProgramDefinition {
+  const { loss, parameters } = lossAndGradients(model, batch, length, gradientCheckpointing);
   const keep = input("keep", [], "bool");
   const updates: Record<string, Tensor> = {};
   for (const { name, value, gradient } of parameters) {

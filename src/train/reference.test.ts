@@ -7,8 +7,8 @@ import type { Batch } from "../data/index.ts";
 import { Engine } from "../engine/index.ts";
 import { batchInputs, LanguageModel, readSafetensors } from "../models/index.ts";
 import { Tokenizer } from "../text/index.ts";
-import { adamWInputs, initialMoments } from "./adamw.ts";
-import { type OptimizerConfig, stepProgram } from "./programs.ts";
+import { AdamW } from "./optimizers/index.ts";
+import { stepProgram } from "./programs.ts";
 import { scheduleMultiplier } from "./schedule.ts";
 
 interface Step {
@@ -56,26 +56,35 @@ function toBatch({ input_ids, attention_mask, labels }: Rows): Batch {
 }
 
 /** Train through the given batches as the reference did, and compare every step. */
-async function follow(model: LanguageModel, optimizer: Optimizer, steps: readonly Step[]) {
-  const config: OptimizerConfig = {
+async function follow(
+  model: LanguageModel,
+  optimizer: Optimizer,
+  steps: readonly Step[],
+  gradientCheckpointing = false,
+) {
+  const adamw = new AdamW({
     beta1: optimizer.betas[0],
     beta2: optimizer.betas[1],
     epsilon: optimizer.eps,
     weightDecay: optimizer.wd,
     maxGradNorm: optimizer.clip,
-  };
+  });
   const shapes = model.parameterShapes();
   const names = model.trainableNames();
-  await model.state.write(initialMoments(new Map(names.map((name) => [name, shapes.get(name) ?? []]))));
+  await model.state.write(adamw.initialState(new Map(names.map((name) => [name, shapes.get(name) ?? []]))));
   for (const [i, expected] of steps.entries()) {
     const batch = toBatch(batches[i]);
     const learningRate = optimizer.lr * scheduleMultiplier("cosine", i, steps.length, optimizer.warmup);
     expect(Math.abs(learningRate - expected.lr)).toBeLessThan(1e-8);
     const program = await model.program(`step ${batch.batch}x${batch.length}`, () =>
-      stepProgram(model, batch.batch, batch.length, config, false),
+      stepProgram(model, batch.batch, batch.length, {
+        optimizer: adamw,
+        accumulated: false,
+        gradientCheckpointing,
+      }),
     );
     const lossScale = Float32Array.of(1 / batch.tokens);
-    const inputs = { ...batchInputs(batch), ...adamWInputs(config, learningRate, i), lossScale };
+    const inputs = { ...batchInputs(batch), ...adamw.inputsAt(i, learningRate), lossScale };
     const { loss, gradNorm } = await program.run(inputs, model.state);
     expect(Math.abs(loss[0] / expected.loss - 1), `loss of step ${i}`).toBeLessThan(1e-4);
     expect(Math.abs(gradNorm[0] / expected.grad_norm - 1), `gradient norm of step ${i}`).toBeLessThan(1e-4);
@@ -96,7 +105,10 @@ function largestDifference(found: ArrayLike<number>, expected: ArrayLike<number>
   return Array.from(found).reduce((m, v, i) => Math.max(m, Math.abs(v - expected[i])), 0);
 }
 
-test("reference: full training follows PyTorch's trajectory", async () => {
+test.each([
+  ["", false],
+  [" with gradient checkpointing", true],
+])("reference: full training%s follows PyTorch's trajectory", async (_, gradientCheckpointing) => {
   const trajectory = referenceJson<{
     start: string;
     optimizer: Optimizer;
@@ -105,7 +117,7 @@ test("reference: full training follows PyTorch's trajectory", async () => {
     probe_input_ids: number[][];
   }>("sft-full/trajectory.json");
   const model = await LanguageModel.load(referencePath(trajectory.start), { engine, tokenizer });
-  await follow(model, trajectory.optimizer, trajectory.steps);
+  await follow(model, trajectory.optimizer, trajectory.steps, gradientCheckpointing);
 
   const weights = await model.weights();
   for (const [name, expected] of Object.entries(trajectory.final_parameters)) {

@@ -1,14 +1,14 @@
 import { join, resolve } from "node:path";
 import { type Batch, collate, type Example, epochOrder, pack, type TokenizedDataset } from "../data/index.ts";
-import { notebook } from "../display/index.ts";
+import { formatCount, notebook } from "../display/index.ts";
 import { type CompiledProgram, describeDevice } from "../engine/index.ts";
 import { type AdapterOptions, batchInputs, type LanguageModel } from "../models/index.ts";
 import type { LoraConfig } from "../nn/index.ts";
 import { activeRun, dataFolder, type Run, startRun } from "../track/index.ts";
-import { adamWInputs, initialMoments, momentsOf } from "./adamw.ts";
 import { type Checkpoint, checkpointFolder, newestCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 import { logModel, logSetup } from "./log.ts";
 import { TrainingMonitor } from "./monitor.ts";
+import { buildOptimizer, type Optimizer } from "./optimizers/index.ts";
 import {
   changeable,
   type ResolvedOptions,
@@ -17,13 +17,7 @@ import {
   TrainingError,
   type TrainOptions,
 } from "./options.ts";
-import {
-  accumulateProgram,
-  accumulatorNames,
-  initialAccumulators,
-  type OptimizerConfig,
-  stepProgram,
-} from "./programs.ts";
+import { accumulateProgram, accumulatorNames, initialAccumulators, stepProgram } from "./programs.ts";
 import { scheduleMultiplier } from "./schedule.ts";
 
 /** What a training came to. */
@@ -70,6 +64,7 @@ class Trainer {
   readonly #ownsRun: boolean;
   readonly #outputDir: string;
   readonly #monitor: TrainingMonitor;
+  readonly #optimizer: Optimizer;
   #program: CompiledProgram | undefined;
   #accumulate: CompiledProgram | undefined;
   #step = 0;
@@ -93,6 +88,7 @@ class Trainer {
     this.#ownsRun = run.owned;
     this.#outputDir = outputDir;
     this.#monitor = new TrainingMonitor(run.run.name);
+    this.#optimizer = buildOptimizer(given.optimizer ?? "adamw", options);
   }
 
   /** Check everything that can be checked before anything is changed. */
@@ -207,7 +203,7 @@ class Trainer {
     }
     const learningRate = this.#learningRate(this.#step);
     const lossScale = Float32Array.of(1 / tokens);
-    const step = { ...adamWInputs(optimizerConfig(this.#options), learningRate, this.#step), lossScale };
+    const step = { ...this.#optimizer.inputsAt(this.#step, learningRate), lossScale };
     const { state } = this.#model;
     let loss = 0;
     for (const [k, batch] of batches.slice(0, -1).entries()) {
@@ -234,7 +230,7 @@ class Trainer {
       this.#step,
     );
     const event = { step: this.#step, totalSteps, loss, learningRate, gradNorm, tokensPerSecond };
-    this.#monitor.step(event);
+    this.#monitor.step({ ...event, rate: `${formatCount(tokensPerSecond)} tokens/s` });
     if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
       throw new TrainingError(
         `The loss became ${loss} (gradient norm ${gradNorm}) at step ${this.#step}. Lower learningRate (now ${this.#options.learningRate}) or raise warmupSteps; earlier checkpoints are in ${this.#outputDir}.`,
@@ -279,18 +275,26 @@ class Trainer {
   }
 
   async #compile(): Promise<void> {
-    const { perDeviceBatchSize: batch, maxSeqLength: length, gradientAccumulationSteps } = this.#options;
+    const {
+      perDeviceBatchSize: batch,
+      maxSeqLength: length,
+      gradientAccumulationSteps,
+      gradientCheckpointing,
+    } = this.#options;
     const names = this.#model.trainableNames();
     const shapes = this.#model.parameterShapes();
     const trained = new Map(names.map((name) => [name, shapes.get(name) ?? []]));
-    if (this.#step === 0) await this.#model.state.write(initialMoments(trained), { transfer: true });
+    if (this.#step === 0) await this.#model.state.write(this.#optimizer.initialState(trained), { transfer: true });
     const accumulated = gradientAccumulationSteps > 1;
-    const config = optimizerConfig(this.#options);
     if (accumulated) {
       await this.#model.state.write(initialAccumulators(trained), { transfer: true });
-      this.#accumulate = await this.#model.engine.compile(accumulateProgram(this.#model, batch, length));
+      this.#accumulate = await this.#model.engine.compile(
+        accumulateProgram(this.#model, batch, length, gradientCheckpointing),
+      );
     }
-    this.#program = await this.#model.engine.compile(stepProgram(this.#model, batch, length, config, accumulated));
+    this.#program = await this.#model.engine.compile(
+      stepProgram(this.#model, batch, length, { optimizer: this.#optimizer, accumulated, gradientCheckpointing }),
+    );
   }
 
   async #save(): Promise<string> {
@@ -305,7 +309,7 @@ class Trainer {
       loss: this.#loss,
       adapter: this.#model.adapter ?? null,
     };
-    const [weights, moments] = [await this.#model.weights(names), await this.#model.state.read(momentsOf(names))];
+    const [weights, moments] = [await this.#model.weights(names), await this.#model.state.read(this.#kept())];
     const folder = await saveCheckpoint(this.#outputDir, state, weights, moments, this.#options.saveTotalLimit);
     this.#run.logArtifact(folder, `checkpoints/step-${this.#step}`);
     this.#run.setTags({
@@ -334,23 +338,21 @@ class Trainer {
     };
   }
 
+  /** Names of what the optimizer keeps. */
+  #kept(): string[] {
+    const shapes = this.#model.parameterShapes();
+    return this.#model
+      .trainableNames()
+      .flatMap((name) => Object.values(this.#optimizer.slotNames(name, shapes.get(name) ?? [])));
+  }
+
   /** Give back what only training needs; the model keeps its weights. */
   async #release(): Promise<void> {
     const names = this.#model.trainableNames();
     await this.#program?.release();
     await this.#accumulate?.release();
-    await this.#model.state.remove([...momentsOf(names), ...accumulatorNames(names)]);
+    await this.#model.state.remove([...this.#kept(), ...accumulatorNames(names)]);
   }
-}
-
-function optimizerConfig(options: ResolvedOptions): OptimizerConfig {
-  return {
-    beta1: options.adamBeta1,
-    beta2: options.adamBeta2,
-    epsilon: options.adamEpsilon,
-    weightDecay: options.weightDecay,
-    maxGradNorm: options.maxGradNorm,
-  };
 }
 
 /** Mean loss over all target tokens of a data set. */

@@ -10,6 +10,7 @@ import { defineProgram } from "../../src/engine/program.ts";
 import { describeDevice, Engine, EngineError } from "../../src/index.ts";
 import * as T from "../../src/tensor/index.ts";
 import { train } from "../../src/train/index.ts";
+import { AdamW } from "../../src/train/optimizers/index.ts";
 import { stepProgram } from "../../src/train/programs.ts";
 import { toyModel, toyOptions } from "../../src/train/toy.ts";
 import { operatorCases } from "./operators.ts";
@@ -114,8 +115,16 @@ const trainingCheck =
 /** What runs on the CPU in between is copied there and back: the training step must not have any of it. */
 const placementCheck: Check = async (cpu) => {
   const model = await toyModel({ engine: cpu });
-  const config = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01, maxGradNorm: 1 };
-  const bytes = lower(defineProgram(stepProgram(model, 2, 16, config, false)), "webgpu");
+  const bytes = lower(
+    defineProgram(
+      stepProgram(model, 2, 16, {
+        optimizer: new AdamW({ maxGradNorm: 1 }),
+        accumulated: false,
+        gradientCheckpointing: false,
+      }),
+    ),
+    "webgpu",
+  );
   const session = await InferenceSession.create(bytes, {
     executionProviders: ["webgpu"],
     logSeverityLevel: 4,

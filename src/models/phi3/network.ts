@@ -1,6 +1,7 @@
 import { isTarget, type LoraConfig, linear, loraLinear } from "../../nn/index.ts";
 import {
   and,
+  checkpoint,
   concat,
   equal,
   gather,
@@ -36,6 +37,8 @@ export interface KeyValues {
 export interface NetworkWeights {
   parameter(name: string): Tensor;
   lora?: LoraConfig;
+  /** Compute a layer's inner values again in the backward pass. */
+  gradientCheckpointing?: boolean;
 }
 
 /** Shapes of all parameters, by their names in a checkpoint, in the order of the network. */
@@ -119,7 +122,7 @@ function decoder(
   mask: Tensor,
   remember: (layer: number, current: KeyValues) => KeyValues,
 ) {
-  const { parameter, lora } = weights;
+  const { parameter, lora, gradientCheckpointing } = weights;
   const [batch, length] = inputIds.shape;
   const { hiddenSize, numAttentionHeads: heads, numKeyValueHeads: groups, intermediateSize } = config;
   const width = hiddenSize / heads;
@@ -132,9 +135,9 @@ function decoder(
   const norm = (x: Tensor, name: string) => rmsNorm(x, parameter(`${name}.weight`), config.rmsNormEps);
 
   const keyValues: KeyValues[] = [];
-  let x = embed(config, parameter("model.embed_tokens.weight"), inputIds.reshape([batch * length]));
-  for (let i = 0; i < config.numHiddenLayers; i++) {
+  const forward = (i: number, entering: Tensor): Tensor => {
     const layer = `model.layers.${i}`;
+    let x = entering;
     const qkv = project(norm(x, `${layer}.input_layernorm`), `${layer}.self_attn.qkv_proj`);
     const cut = [0, heads, heads + groups, heads + 2 * groups].map((n) => n * width);
     const query = rotate(split(qkv.slice(1, cut[0], cut[1]), heads));
@@ -154,7 +157,11 @@ function decoder(
     const gateUp = project(norm(x, `${layer}.post_attention_layernorm`), `${layer}.mlp.gate_up_proj`);
     const gate = gateUp.slice(1, 0, intermediateSize);
     const up = gateUp.slice(1, intermediateSize, 2 * intermediateSize);
-    x = x.add(project(gate.mul(gate.sigmoid()).mul(up), `${layer}.mlp.down_proj`));
+    return x.add(project(gate.mul(gate.sigmoid()).mul(up), `${layer}.mlp.down_proj`));
+  };
+  let x = embed(config, parameter("model.embed_tokens.weight"), inputIds.reshape([batch * length]));
+  for (let i = 0; i < config.numHiddenLayers; i++) {
+    x = gradientCheckpointing ? checkpoint((h) => forward(i, h))(x) : forward(i, x);
   }
   return { hidden: norm(x, "model.norm"), keyValues };
 }

@@ -1,0 +1,99 @@
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { assign, input, type Parameter, parameter, readCondition, type Tensor, tensor } from "../tensor/index.ts";
+import { program } from "./index.ts";
+
+const zero = (shape: readonly number[]) => new Float32Array(shape.reduce((a, b) => a * b, 1));
+
+function counter(): Parameter {
+  const made = parameter([], zero);
+  made.set([0]);
+  return made;
+}
+
+afterEach(() => vi.restoreAllMocks());
+
+describe("program", () => {
+  test("is built once for each combination of shapes, and says when it is built anew", async () => {
+    const said = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+    let built = 0;
+    const double = program(
+      (x: Tensor) => {
+        built++;
+        return x.mul(2);
+      },
+      { name: "double" },
+    );
+    expect(await (await double([1, 2])).data()).toEqual(Float32Array.of(2, 4));
+    expect(await (await double(Float32Array.of(3, 4))).data()).toEqual(Float32Array.of(6, 8));
+    expect(built).toBe(1);
+    expect(said).not.toHaveBeenCalled();
+    expect((await double(5)).item()).toBe(10);
+    expect(said).toHaveBeenCalledWith("double: compiled anew for float32 [] (before: float32 [2]), 2 shapes so far.\n");
+    expect([built, double.compilations]).toEqual([2, 2]);
+  });
+
+  test("gives back what the function gives: a tensor, several by name or in order, or nothing", async () => {
+    const named = program((x: Tensor) => ({ sum: x.sum(), most: x.max() }));
+    const { sum, most } = await named([1, 5, 2]);
+    expect([sum.item(), most.item()]).toEqual([8, 5]);
+    const listed = program((x: Tensor) => [x.sum(), x.min()]);
+    expect((await listed([1, 5, 2])).map((t) => t.item())).toEqual([8, 1]);
+    const wrong = program((x: Tensor) => ({ sum: x.sum(), rank: x.shape.length as unknown as Tensor }));
+    await expect(wrong([1])).rejects.toThrow("a program gives back tensors; rank is number");
+    const late = program(async (x: Tensor) => x.sum());
+    await expect(late([1])).rejects.toThrow("the function must build its graph at once; it is async");
+  });
+
+  test("takes tensors that have yet to be computed, and gives tensors that go on", async () => {
+    const square = program((x: Tensor) => x.mul(x));
+    const first = await square(tensor([1, 2]).add(1));
+    expect(await (await square(first.add(1))).array()).toEqual([25, 100]);
+  });
+
+  test("a parameter keeps what it is assigned, for all programs that use it and for those who look", async () => {
+    const total = counter();
+    const add = program((x: Tensor) => {
+      assign(total, total.add(x.sum()));
+      return { before: total };
+    });
+    const read = program(() => total.mul(10));
+    expect((await add([1, 2])).before.item()).toBe(0);
+    expect((await add([3, 4])).before.item()).toBe(3);
+    expect((await read()).item()).toBe(100);
+    expect(await total.data()).toEqual(Float32Array.of(10));
+    total.set([7]);
+    expect((await read()).item()).toBe(70);
+    expect(await total.mul(2).data()).toEqual(Float32Array.of(14));
+  });
+
+  test("a parameter without a value, and an assignment outside of a program, say what to do", async () => {
+    const empty = parameter([2], zero);
+    await expect(empty.sum().data()).rejects.toThrow(
+      "has no value yet: draw the first values by model.initialize(seed)",
+    );
+    expect(() => assign(counter(), tensor(1))).toThrow("assign: works only inside of a program");
+    expect(() => empty.set([1])).toThrow("of shape [2] takes 2 numbers, got 1");
+    const wrong = program(() => assign(empty, tensor(1)));
+    await expect(wrong()).rejects.toThrow("assign: float32 [] does not fit");
+  });
+
+  test("an input with a source is asked at each run", async () => {
+    let now = 1;
+    const rate = input("rate", [], "float32", () => Float32Array.of(now));
+    const scaled = program((x: Tensor) => x.mul(rate));
+    expect((await scaled(10)).item()).toBe(10);
+    now = 3;
+    expect((await scaled(10)).item()).toBe(30);
+  });
+
+  test("what a graph was built by is looked at again, and both graphs are kept", async () => {
+    let doubled = true;
+    const apply = program((x: Tensor) => (readCondition(() => doubled) ? x.mul(2) : x));
+    expect((await apply(1)).item()).toBe(2);
+    doubled = false;
+    expect((await apply(1)).item()).toBe(1);
+    doubled = true;
+    expect((await apply(1)).item()).toBe(2);
+    expect(apply.compilations).toBe(2);
+  });
+});

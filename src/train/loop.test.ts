@@ -1,0 +1,233 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import type { Notebook } from "../display/index.ts";
+import { program } from "../engine/index.ts";
+import { Conv2d, Dropout, Embedding, init, LayerNorm, Linear, Module, RMSNorm, Sequential } from "../nn/index.ts";
+import { crossEntropy, parameter, Random, relu, type Tensor, tensor } from "../tensor/index.ts";
+import { activeRun, startRun } from "../track/index.ts";
+import { AdamW, SGD } from "./optimizers/index.ts";
+
+const scratch = mkdtempSync(join(tmpdir(), "anneal-loop-"));
+beforeAll(() => {
+  process.env.ANNEAL_DATA = scratch;
+});
+afterAll(() => rmSync(scratch, { recursive: true }));
+
+const blob = new Random(1, "points").normal(64 * 4);
+const points = tensor(blob, [64, 4]);
+const classes = tensor(
+  Int32Array.from({ length: 64 }, (_, i) => Number(blob[4 * i] + blob[4 * i + 1] > 0)),
+  [64],
+);
+
+function classifier() {
+  const model = new Sequential(new Linear(4, 16), relu, new Linear(16, 2)).initialize(1);
+  const optimizer = new AdamW({ learningRate: 0.05 });
+  const step = program((x: Tensor, y: Tensor) => {
+    const logits = model.forward(x);
+    const loss = crossEntropy(logits, y).mean();
+    optimizer.minimize(loss, model);
+    return { loss, accuracy: logits.argmax().equal(y).cast("float32").mean() };
+  });
+  return { model, optimizer, step };
+}
+
+/** A notebook whose cell ends when the test says so. */
+function notebookStub() {
+  const ends: ((failed: boolean) => unknown)[] = [];
+  const controller = new AbortController();
+  const shown: string[] = [];
+  const notebook: Notebook = {
+    display: (data) => shown.push(String(data["text/plain"])),
+    clearOutput: () => undefined,
+    input: async () => "",
+    interruptSignal: () => controller.signal,
+    onCellEnd: (finish) => ends.push(finish),
+    path: undefined,
+    sessionId: "test",
+    cells: [],
+  };
+  (globalThis as Record<symbol, unknown>)[Symbol.for("anneal.notebook")] = notebook;
+  return {
+    end: async (failed: boolean) => Promise.all(ends.splice(0).map((finish) => finish(failed))),
+    controller,
+    shown,
+  };
+}
+
+afterEach(async () => {
+  delete (globalThis as Record<symbol, unknown>)[Symbol.for("anneal.notebook")];
+  await activeRun()?.end();
+});
+
+/** All that a run wrote into its journal. */
+function journal(id: string): string {
+  const folder = join(scratch, "journal");
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .filter((name) => name.includes(id) && !name.endsWith(id))
+    .map((name) => {
+      try {
+        return readFileSync(join(folder, name), "utf8");
+      } catch {
+        return "";
+      }
+    })
+    .join("\n");
+}
+
+describe("a loop of one's own", () => {
+  test("learns, and is logged as a run that ends with its cell", async () => {
+    const { end, shown } = notebookStub();
+    const { step } = classifier();
+    let last = { loss: Number.NaN, accuracy: 0 };
+    for (let i = 0; i < 60; i++) {
+      const { loss, accuracy } = await step(points, classes);
+      last = { loss: loss.item(), accuracy: accuracy.item() };
+    }
+    expect(last.accuracy).toBeGreaterThan(0.95);
+    const run = activeRun();
+    expect(run).toBeDefined();
+    const text = journal(run?.id ?? "");
+    for (const word of [
+      "train/loss",
+      "train/accuracy",
+      "train/grad_norm",
+      "train/learning_rate",
+      '"optimizer":"adamw"',
+    ]) {
+      expect(text).toContain(word);
+    }
+    expect(text).toContain("layers.0.weight");
+    expect(shown.some((line) => /step 1 · loss/.test(line))).toBe(true);
+    await end(false);
+    expect(activeRun()).toBeUndefined();
+    expect(shown.at(-1)).toMatch(/^step 60 · loss 0\.\d+ · .* steps\/s · done$/);
+  }, 120_000);
+
+  test("gives the same weights to the last bit when it is done again", async () => {
+    notebookStub();
+    const run = startRun();
+    const train = async () => {
+      const { model, step } = classifier();
+      for (let i = 0; i < 10; i++) await step(points, classes);
+      return model.state();
+    };
+    expect(await train()).toEqual(await train());
+    await run.end();
+  });
+
+  test("is stopped by an interrupt between two steps, with the weights whole", async () => {
+    const { controller, end } = notebookStub();
+    const { model, step } = classifier();
+    for (let i = 0; i < 3; i++) await step(points, classes);
+    const before = await model.state();
+    controller.abort();
+    await expect(step(points, classes)).rejects.toThrow("Stopped after step 3.");
+    expect(await model.state()).toEqual(before);
+    await end(true);
+  });
+
+  test("whose loss is no number any more says so, with what to turn down", async () => {
+    notebookStub();
+    const model = new Linear(1, 1, { bias: false });
+    model.weight.set([1]);
+    const optimizer = new SGD({ learningRate: 1e30 });
+    const step = program((x: Tensor) => {
+      optimizer.minimize(model.forward(x).square().mean(), model);
+    });
+    await expect(
+      (async () => {
+        for (let i = 0; i < 5; i++) await step(tensor([[1e10]]));
+      })(),
+    ).rejects.toThrow(
+      /The loss became .* \(gradient norm (Infinity|NaN)\) at step 1\. Lower the learning rate \(now 1e\+30\)/,
+    );
+  });
+});
+
+describe("modules", () => {
+  class Block extends Module {
+    readonly norm = new LayerNorm(8);
+    readonly inner = [new Linear(8, 8), new Linear(8, 8, { bias: false })];
+    readonly scale = parameter([8], init.constant(0.5));
+    readonly seen = parameter([], init.constant(0), { trainable: false });
+
+    forward(x: Tensor): Tensor {
+      return this.inner
+        .reduce((h, layer) => relu(layer.forward(h)), this.norm.forward(x))
+        .mul(this.scale)
+        .add(x);
+    }
+  }
+
+  test("find their parameters by where they stand", () => {
+    const model = new Sequential(new Block(), relu, new Linear(8, 2));
+    expect([...model.namedParameters().keys()]).toEqual([
+      "layers.0.norm.weight",
+      "layers.0.norm.bias",
+      "layers.0.inner.0.weight",
+      "layers.0.inner.0.bias",
+      "layers.0.inner.1.weight",
+      "layers.0.scale",
+      "layers.0.seen",
+      "layers.2.weight",
+      "layers.2.bias",
+    ]);
+    expect(model.parameters()).toHaveLength(8);
+    expect(model.parameterCount).toBe(8 + 8 + 64 + 8 + 64 + 8 + 16 + 2);
+  });
+
+  test("are drawn from one seed, each parameter from a stream of its own", async () => {
+    const small = new Sequential(new Linear(3, 4)).initialize(5);
+    const large = new Sequential(new Linear(3, 4), new Linear(4, 4)).initialize(5);
+    expect((await large.state())["layers.0.weight"]).toEqual((await small.state())["layers.0.weight"]);
+    const other = new Sequential(new Linear(3, 4)).initialize(6);
+    expect((await other.state())["layers.0.weight"]).not.toEqual((await small.state())["layers.0.weight"]);
+    const { data } = (await small.state())["layers.0.weight"];
+    expect(Math.max(...data.map(Math.abs))).toBeLessThan(1 / Math.sqrt(3));
+  });
+
+  test("give their values and take them back, or say what does not fit", async () => {
+    const model = new Linear(2, 1).initialize(1);
+    const copy = new Linear(2, 1).load(await model.state());
+    expect(await copy.state()).toEqual(await model.state());
+    const state = await model.state();
+    expect(() => new Linear(3, 1).load(state)).toThrow("load: weight is [1, 2], not [1, 3]");
+    expect(() => new Linear(2, 1, { bias: false }).load(state)).toThrow("load: bias is not in the model");
+  });
+
+  test("compute what PyTorch's of the same name do", async () => {
+    const x = tensor(new Random(2, "x").normal(2 * 3 * 4), [2, 3, 4]);
+    const linear = new Linear(4, 5).initialize(1);
+    expect((await linear.forward(x).array()) as number[][][]).toHaveLength(2);
+    expect(linear.forward(x).shape).toEqual([2, 3, 5]);
+    expect(new Conv2d(3, 6, 3, { padding: "same" }).forward(x.reshape([1, 3, 2, 4])).shape).toEqual([1, 6, 2, 4]);
+    expect(new Embedding(10, 4).forward(tensor(Int32Array.of(1, 2), [2])).shape).toEqual([2, 4]);
+    const normed = await new LayerNorm(4).initialize(0).forward(x).data();
+    expect(normed[0] + normed[1] + normed[2] + normed[3]).toBeCloseTo(0, 5);
+    const scaled = await new RMSNorm(4).initialize(0).forward(x).data();
+    expect(Math.hypot(scaled[0], scaled[1], scaled[2], scaled[3])).toBeCloseTo(2, 3);
+  });
+
+  test("drop in training only, other elements at each run, the same ones for the same seed", async () => {
+    const run = async () => {
+      const model = new Sequential(new Dropout(0.5, 3));
+      const apply = program((x: Tensor) => model.forward(x));
+      const ones = new Float32Array(1000).fill(1);
+      const first = await (await apply(ones)).data();
+      const second = await (await apply(ones)).data();
+      model.eval();
+      const plain = await (await apply(ones)).data();
+      return { first, second, plain };
+    };
+    const { first, second, plain } = await run();
+    const kept = first.filter((v) => v !== 0);
+    expect(kept.every((v) => v === 2)).toBe(true);
+    expect(Math.abs(kept.length - 500)).toBeLessThan(80);
+    expect(second).not.toEqual(first);
+    expect(plain.every((v) => v === 1)).toBe(true);
+    expect(await run()).toEqual({ first, second, plain });
+  });
+});
