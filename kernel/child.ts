@@ -4,6 +4,7 @@
  */
 import { receiveMessageOnPort } from "node:worker_threads";
 import { currentCell, currentCellId } from "./child/cells.ts";
+import { receiveComm } from "./child/comms.ts";
 import { showError } from "./child/errors.ts";
 import { answer, syncQuestions } from "./child/input.ts";
 import { isInterruption, resume, shared, startWatcher, stop } from "./child/interrupt.ts";
@@ -78,6 +79,14 @@ worker.on("error", (error) => tell({ type: "error", cell: currentCellId(), error
 listen((message) => {
   if (message.type === "execute") void execute(message, settings.folder);
   else if (message.type === "interrupt") interrupt(message.cell);
-  else answer(message.id, message.value);
+  else if (message.type === "comm") {
+    try {
+      receiveComm(message);
+    } catch (error) {
+      background(error);
+    } finally {
+      tell({ type: "commDone", serial: message.serial });
+    }
+  } else answer(message.id, message.value);
 });
 tell({ type: "ready" });

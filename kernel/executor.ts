@@ -1,10 +1,11 @@
 /** Executing cells, one after the other: check, run, show, reply. */
 
 import type { Checker } from "./check.ts";
+import { CommRelay, type PublishWith } from "./comms.ts";
 import { plainText } from "./complete.ts";
 import { askedAbout, type Magics, type Question, readMagics } from "./magics.ts";
 import { showDiagnostics, showSyntaxError } from "./mistakes.ts";
-import { Outputs, type Publish } from "./outputs.ts";
+import { Outputs } from "./outputs.ts";
 import { installOffer } from "./packages.ts";
 import type {
   ChildSettings,
@@ -22,7 +23,7 @@ import type { Header, RoutedMessage } from "./wire.ts";
 
 /** What an executor needs from the kernel around it. */
 export interface ExecutorLinks {
-  publish: Publish;
+  publish: PublishWith;
   /** Answers a request. */
   reply(request: RoutedMessage, content: Record<string, unknown>): void;
   /** Asks the front-end of that request for a line of text. */
@@ -67,6 +68,7 @@ const politeForceMs = 60_000;
 /** The queue of cells, and the child process that runs them. */
 export class Executor {
   readonly outputs: Outputs;
+  readonly comms: CommRelay;
   readonly #links: ExecutorLinks;
   readonly #settings: ChildSettings;
   readonly #checker: Checker;
@@ -89,6 +91,13 @@ export class Executor {
     this.#checker = checker;
     this.#links = links;
     this.outputs = new Outputs(links.publish);
+    this.comms = new CommRelay(
+      (type, content, parent, more) => {
+        this.outputs.flush();
+        links.publish(type, content, parent, more);
+      },
+      (message) => this.#runtime.tell(message),
+    );
     this.#runtime = this.#start();
   }
 
@@ -348,6 +357,7 @@ export class Executor {
 
   #take(message: FromChild): void {
     if (this.outputs.take(message, (cell) => this.#counts.get(cell) ?? this.#count)) return;
+    if (this.comms.take(message, (cell) => this.outputs.parentOf(cell))) return;
     const running = this.#running;
     if (!running || !("cell" in message) || message.cell !== running.cell) return;
     if (message.type === "done") running.finish(message);
@@ -388,13 +398,14 @@ export class Executor {
     const wasRunning = this.#running;
     this.#names.clear();
     this.#checker.reset();
+    this.comms.lost();
     // One that cannot even start is tried again with the next cell, not for ever.
     if (this.#runtime.wasReady) this.#runtime = this.#start();
     else this.#broken = true;
     const evalue = `the process that ran the cells ended (${how}). All variables are lost; a new process is ready.`;
     const error: ShownError = { ename: "StateLost", evalue, traceback: [`\x1b[1;31mStateLost\x1b[0m: ${evalue}`] };
     if (wasRunning) wasRunning.finish({ error, bound: [], expressions: {} });
-    else if (!this.#broken) this.outputs.error(error, this.outputs.parent(this.#lastCell));
+    else if (!this.#broken) this.outputs.error(error, this.outputs.parentOf(this.#lastCell));
   }
 
   /** Ends the child. */

@@ -83,6 +83,13 @@ const shutdown: Handler = (kernel, request) => {
   return undefined;
 };
 
+const comm =
+  (kind: "open" | "msg" | "close"): Handler =>
+  async (kernel, request) => {
+    await kernel.executor.comms.forward(kind, request.message);
+    return undefined;
+  };
+
 /** Handlers of the shell channel. */
 export const shellHandlers: Readonly<Record<string, Handler>> = {
   kernel_info_request: kernelInfo,
@@ -96,14 +103,13 @@ export const shellHandlers: Readonly<Record<string, Handler>> = {
     return { ...completeness(String(request.message.content.code ?? "")) };
   },
   history_request: history,
-  comm_info_request: () => ({ status: "ok", comms: {} }),
-  comm_open(kernel, request) {
-    // No target is known: the protocol has the side that does not know it close the comm at once.
-    kernel.publish("comm_close", { comm_id: request.message.content.comm_id, data: {} }, request.message.header);
-    return undefined;
-  },
-  comm_msg: () => undefined,
-  comm_close: () => undefined,
+  comm_info_request: (kernel, request) => ({
+    status: "ok",
+    comms: kernel.executor.comms.list(request.message.content.target_name),
+  }),
+  comm_open: comm("open"),
+  comm_msg: comm("msg"),
+  comm_close: comm("close"),
   shutdown_request: shutdown,
 };
 

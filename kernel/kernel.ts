@@ -48,7 +48,7 @@ export class Kernel {
     this.history = new History(dataFolder(), log);
     this.#checker = new Checker(settings.folder, root, options);
     this.executor = new Executor(settings, this.#checker, {
-      publish: (msgType, content, parent) => this.publish(msgType, content, parent),
+      publish: (msgType, content, parent, more) => this.publish(msgType, content, parent, more),
       reply: (request, content) => this.#reply("shell", request, content),
       requestInput: (request, prompt, password) => {
         const message = this.#message("input_request", { prompt, password }, request.message.header);
@@ -76,13 +76,23 @@ export class Kernel {
     return kernel;
   }
 
-  #message(msgType: string, content: Record<string, unknown>, parent: Message["parent_header"]): Message {
-    return { header: newHeader(msgType, this.#session), parent_header: parent, metadata: {}, content, buffers: [] };
+  #message(
+    msgType: string,
+    content: Record<string, unknown>,
+    parent: Message["parent_header"],
+    { metadata = {}, buffers = [] }: Partial<Pick<Message, "metadata" | "buffers">> = {},
+  ): Message {
+    return { header: newHeader(msgType, this.#session), parent_header: parent, metadata, content, buffers };
   }
 
   /** Sends a message to every front-end. */
-  publish(msgType: string, content: Record<string, unknown>, parent: Message["parent_header"]): void {
-    this.#sockets?.send("iopub", [Buffer.from(msgType)], this.#message(msgType, content, parent));
+  publish(
+    msgType: string,
+    content: Record<string, unknown>,
+    parent: Message["parent_header"],
+    more?: Partial<Pick<Message, "metadata" | "buffers">>,
+  ): void {
+    this.#sockets?.send("iopub", [Buffer.from(msgType)], this.#message(msgType, content, parent, more));
   }
 
   #reply(channel: Channel, request: RoutedMessage, content: Record<string, unknown>): void {

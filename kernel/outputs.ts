@@ -36,19 +36,15 @@ export class Outputs {
     if (this.#parents.size > remembered && oldest.value !== undefined) this.#parents.delete(oldest.value);
   }
 
-  #parentOf(cell: number | undefined): Header | undefined {
+  /** The request that a cell came with; of the latest cell, where it is not known. */
+  parentOf(cell: number | undefined): Header | undefined {
     return (cell === undefined ? undefined : this.#parents.get(cell)) ?? this.#latest;
-  }
-
-  /** The request of a cell. */
-  parent(cell: number): Header | undefined {
-    return this.#parents.get(cell);
   }
 
   /** Text that a cell printed; of the latest cell, where it is not known whose it is. */
   stream(name: StreamName, text: string, cell?: number): void {
     if (text === "") return;
-    const parent = this.#parentOf(cell);
+    const parent = this.parentOf(cell);
     if (name !== this.#name || parent !== this.#parent) this.flush();
     this.#name = name;
     this.#parent = parent;
@@ -99,21 +95,21 @@ export class Outputs {
             metadata: message.metadata,
             transient: message.displayId === undefined ? {} : { display_id: message.displayId },
           },
-          this.#parentOf(message.cell) ?? {},
+          this.parentOf(message.cell) ?? {},
         );
         return true;
       case "result":
         this.publish(
           "execute_result",
           { execution_count: executionCount(message.cell), data: message.data, metadata: message.metadata },
-          this.#parentOf(message.cell) ?? {},
+          this.parentOf(message.cell) ?? {},
         );
         return true;
       case "clear":
-        this.publish("clear_output", { wait: message.wait }, this.#parentOf(message.cell) ?? {});
+        this.publish("clear_output", { wait: message.wait }, this.parentOf(message.cell) ?? {});
         return true;
       case "error":
-        this.error(message.error, this.#parentOf(message.cell));
+        this.error(message.error, this.parentOf(message.cell));
         return true;
       default:
         return false;

@@ -73,9 +73,23 @@ export interface ExecuteOrder {
   time: boolean;
 }
 
+/** A message of a comm, between the front-end and code of cells. */
+export interface CommPost {
+  type: "comm";
+  kind: "open" | "msg" | "close";
+  id: string;
+  /** Of `open` only. */
+  target: string;
+  data: Record<string, unknown>;
+  metadata: Record<string, unknown>;
+  buffers: Uint8Array[];
+}
+
 /** From the host to the child's main thread. */
 export type ToChild =
   | ExecuteOrder
+  /** Acknowledged by `commDone` with its serial number. */
+  | (CommPost & { serial: number })
   | { type: "interrupt"; cell: number }
   | { type: "input"; id: number; value: string | undefined };
 
@@ -110,6 +124,8 @@ export type FromChild =
     }
   | { type: "result"; cell: number; data: MimeBundle; metadata: Record<string, unknown> }
   | { type: "clear"; cell: number; wait: boolean }
+  | (CommPost & { cell: number })
+  | { type: "commDone"; serial: number }
   | { type: "input"; cell: number; id: number; prompt: string; password: boolean; sync: boolean }
   /** The cell asked for the interrupt signal: it will stop by itself when interrupted. */
   | { type: "asked"; cell: number }

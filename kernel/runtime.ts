@@ -88,19 +88,19 @@ export class Runtime {
   }
 
   execute(order: ExecuteOrder): void {
-    this.#tell(order);
+    this.tell(order);
   }
 
   /** Asks a cell (0: whatever runs without one) to stop: its loops by the watching thread, its waiting by the main thread. */
   interrupt(cell: number): void {
     this.#watcher.write(encodeFrame({ type: "interrupt", cell } satisfies ToWatcher));
-    this.#tell({ type: "interrupt", cell });
+    this.tell({ type: "interrupt", cell });
   }
 
   /** Hands over what the user typed; undefined where the front-end takes no input. */
   answer(id: number, value: string | undefined, sync: boolean): void {
     if (sync) this.#watcher.write(encodeFrame({ type: "input", id, value } satisfies ToWatcher));
-    else this.#tell({ type: "input", id, value });
+    else this.tell({ type: "input", id, value });
   }
 
   /** Ends the child and all that it started. */
@@ -116,7 +116,8 @@ export class Runtime {
     }
   }
 
-  #tell(message: ToChild): void {
+  /** Tells the child's main thread, which hears it when it is free. */
+  tell(message: ToChild): void {
     this.#main.write(encodeFrame(message));
   }
 }

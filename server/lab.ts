@@ -140,21 +140,16 @@ function wildcard(request: { params: unknown }): string {
 }
 
 async function settingIds(): Promise<string[]> {
-  const scope = join(bundle, "schemas/@jupyterlab");
-  const packages = await readdir(scope);
-  const lists = await Promise.all(
-    packages.map(async (name) => {
-      const schemas = (await readdir(join(scope, name))).filter(
-        (file) => file.endsWith(".json") && !file.startsWith("package.json"),
-      );
-      return schemas.map((file) => `@jupyterlab/${name}:${file.slice(0, -".json".length)}`);
-    }),
-  );
-  return lists.flat();
+  const schemas = join(bundle, "schemas");
+  const files = await readdir(schemas, { recursive: true });
+  return files
+    .map((file) => file.replaceAll("\\", "/"))
+    .filter((file) => file.endsWith(".json") && !file.includes("/package.json"))
+    .map((file) => file.replace(/\/([^/]+)\.json$/, ":$1"));
 }
 
 async function readSetting(stored: string, id: string) {
-  const match = /^(@jupyterlab\/[\w-]+):([\w-]+)$/.exec(id);
+  const match = /^(@[\w-]+\/[\w-]+):([\w-]+)$/.exec(id);
   const path = match && join(bundle, "schemas", match[1], `${match[2]}.json`);
   if (!path || !existsSync(path)) throw new HttpError(404, `There is no setting ${id}.`);
   const file = settingPath(stored, id);

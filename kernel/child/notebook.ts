@@ -2,6 +2,7 @@
 import type { DisplayOptions, ExecutedCell, MimeBundle, Notebook } from "../../src/display/notebook.ts";
 import type { ChildSettings } from "../protocol.ts";
 import { currentCell, currentCellId } from "./cells.ts";
+import { comms } from "./comms.ts";
 import { transportable } from "./display.ts";
 import { input } from "./input.ts";
 import { shared, slots } from "./interrupt.ts";
@@ -48,6 +49,7 @@ export function makeNotebook(settings: ChildSettings): Notebook {
       const cell = currentCell();
       cell?.use({ [Symbol.asyncDispose]: async () => finish(cell.failed) }, "async");
     },
+    comms,
     path: settings.notebookPath,
     sessionId: settings.sessionId,
     cells: executed,

@@ -17,18 +17,20 @@ if (stats.hasErrors()) {
   process.exit(1);
 }
 
-const packages = join(root, "node_modules/@jupyterlab");
+const modules = join(root, "node_modules");
 const themes = [];
-for (const name of readdirSync(packages)) {
-  const folder = join(packages, name);
+for (const name of ["@jupyter-widgets", "@jupyterlab"].flatMap((scope) =>
+  readdirSync(join(modules, scope)).map((each) => `${scope}/${each}`),
+)) {
+  const folder = join(modules, name);
   const { jupyterlab, version } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
   if (!jupyterlab?.extension) continue;
   if (jupyterlab.schemaDir) {
-    cpSync(join(folder, jupyterlab.schemaDir), join(out, "schemas", `@jupyterlab/${name}`), { recursive: true });
-    writeFileSync(join(out, "schemas", `@jupyterlab/${name}`, "version.txt"), version);
+    cpSync(join(folder, jupyterlab.schemaDir), join(out, "schemas", name), { recursive: true });
+    writeFileSync(join(out, "schemas", name, "version.txt"), version);
   }
   if (jupyterlab.themePath) {
-    const target = join(out, "themes", `@jupyterlab/${name}`);
+    const target = join(out, "themes", name);
     cpSync(join(folder, dirname(jupyterlab.themePath)), target, { recursive: true });
     // The front-end asks for index.css whatever the theme calls its own.
     cpSync(join(folder, jupyterlab.themePath), join(target, "index.css"));
@@ -37,5 +39,5 @@ for (const name of readdirSync(packages)) {
 }
 mkdirSync(out, { recursive: true });
 const main = readdirSync(out).find((name) => /^main\..*\.js$/.test(name));
-const { version } = JSON.parse(readFileSync(join(packages, "application/package.json"), "utf8"));
+const { version } = JSON.parse(readFileSync(join(modules, "@jupyterlab/application/package.json"), "utf8"));
 writeFileSync(join(out, "build.json"), JSON.stringify({ main, version, themes }));

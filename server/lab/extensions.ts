@@ -1,4 +1,5 @@
 // Every JupyterLab extension of the studio: its plugins and its styles, in one list.
+import widgets from "@jupyter-widgets/jupyterlab-manager";
 import * as application from "@jupyterlab/application-extension";
 import * as apputils from "@jupyterlab/apputils-extension";
 import * as cellToolbar from "@jupyterlab/cell-toolbar-extension";
@@ -6,6 +7,7 @@ import * as codemirror from "@jupyterlab/codemirror-extension";
 import * as completer from "@jupyterlab/completer-extension";
 import * as console from "@jupyterlab/console-extension";
 import * as csvviewer from "@jupyterlab/csvviewer-extension";
+import * as debug from "@jupyterlab/debugger-extension";
 import * as docmanager from "@jupyterlab/docmanager-extension";
 import * as documentsearch from "@jupyterlab/documentsearch-extension";
 import * as filebrowser from "@jupyterlab/filebrowser-extension";
@@ -43,6 +45,7 @@ import "@jupyterlab/codemirror-extension/style/index.js";
 import "@jupyterlab/completer-extension/style/index.js";
 import "@jupyterlab/console-extension/style/index.js";
 import "@jupyterlab/csvviewer-extension/style/index.js";
+import "@jupyterlab/debugger-extension/style/index.js";
 import "@jupyterlab/docmanager-extension/style/index.js";
 import "@jupyterlab/documentsearch-extension/style/index.js";
 import "@jupyterlab/filebrowser-extension/style/index.js";
@@ -80,6 +83,7 @@ export const extensions = [
   completer,
   console,
   csvviewer,
+  debug,
   docmanager,
   documentsearch,
   filebrowser,
@@ -107,6 +111,7 @@ export const extensions = [
   tooltip,
   translation,
   uiComponents,
+  { default: widgets },
 ];
 
 /** Modules that render one kind of MIME data. */

@@ -22,6 +22,41 @@ export interface ExecutedCell {
   failed?: boolean;
 }
 
+/** A message of a comm. */
+export interface CommMessage {
+  /** JSON. */
+  data: Record<string, unknown>;
+  metadata: Record<string, unknown>;
+  /** Binary data beside the JSON. */
+  buffers: Uint8Array[];
+}
+
+/** A two-way channel between code in a cell and code in the front-end, as Jupyter has it. */
+export interface Comm {
+  readonly id: string;
+  /** What is to answer it on the other side, such as `jupyter.widget`. */
+  readonly target: string;
+  readonly closed: boolean;
+  send(data: Record<string, unknown>, more?: Partial<Omit<CommMessage, "data">>): void;
+  close(data?: Record<string, unknown>): void;
+  /** What a listener prints shows under the cell that added it. Returns a function that takes it off again. */
+  onMessage(listener: (message: CommMessage) => void): () => void;
+  /** Called once, when the other side closes. */
+  onClose(listener: (message: CommMessage) => void): () => void;
+}
+
+/** Opens comms, and answers those that the front-end opens. */
+export interface Comms {
+  /** @param id to be known by, such as a widget's model id; a fresh one otherwise */
+  open(
+    target: string,
+    data?: Record<string, unknown>,
+    more?: Partial<Omit<CommMessage, "data">> & { id?: string },
+  ): Comm;
+  /** Answers comms that the front-end opens for a target. Returns a function that ends it. */
+  onOpen(target: string, listener: (comm: Comm, message: CommMessage) => void): () => void;
+}
+
 /**
  * What a kernel offers to libraries that run in its cells. The kernel puts one on `globalThis` under
  * `Symbol.for("anneal.notebook")`; outside a notebook there is none.
@@ -41,6 +76,7 @@ export interface Notebook {
    * @param finish told whether the cell failed
    */
   onCellEnd(finish: (failed: boolean) => unknown): void;
+  readonly comms: Comms;
   /** Absolute path of the notebook, when the front-end told it. */
   readonly path: string | undefined;
   /** Unique for one life of the kernel: a restart gives a new one. */

@@ -1,3 +1,4 @@
+import { inspect } from "node:util";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { assign, input, type Parameter, parameter, readCondition, type Tensor, tensor } from "../tensor/index.ts";
 import { program } from "./index.ts";
@@ -95,5 +96,41 @@ describe("program", () => {
     doubled = true;
     expect((await apply(1)).item()).toBe(2);
     expect(apply.compilations).toBe(2);
+  });
+});
+
+describe("a tensor under a cell", () => {
+  const show = async (x: Tensor) => {
+    const display = (x as unknown as Record<symbol, () => Promise<Record<string, string>>>)[
+      Symbol.for("Jupyter.display")
+    ];
+    return display.call(x);
+  };
+
+  test("shows shape, dtype, device, figures, a corner and a histogram", async () => {
+    const bundle = await show(
+      tensor(
+        Float32Array.from({ length: 200 }, (_, i) => i / 8),
+        [2, 10, 10],
+      ),
+    );
+    const [title, figures, place, first, ...rest] = bundle["text/plain"].split("\n");
+    expect(title).toMatch(/^float32 \[2, 10, 10\] · 800 B · (cpu|webgpu) \(.+\)$/);
+    expect(figures).toBe("min 0 · mean 12.44 · max 24.88");
+    expect(place).toBe("[0, :, :]:");
+    expect(first.trim().split(/ +/)).toEqual(["0", "0.125", "0.25", "0.375", "0.5", "0.625", "0.75", "0.875", "…"]);
+    expect(rest).toHaveLength(6);
+    expect(bundle["text/html"].match(/<rect/g)).toHaveLength(32);
+  });
+
+  test("says how many are true, and how many are no numbers", async () => {
+    expect((await show(tensor([true, false, true])))["text/plain"]).toContain("2 of 3 true");
+    expect((await show(tensor([1, Number.NaN, 3])))["text/plain"]).toContain("min 1 · mean 2 · max 3 · 1 not finite");
+    expect((await show(tensor(7)))["text/plain"]).toMatch(/^float32 \[\] · 4 B · .*\n7$/);
+  });
+
+  test("is named, not unrolled, by console.log", () => {
+    expect(inspect(tensor([1, 2]).add(1))).toBe("Tensor(float32 [2], add)");
+    expect(inspect(tensor([1, 2]))).toBe("Tensor(float32 [2], constant 1, 2)");
   });
 });

@@ -180,11 +180,18 @@ function unfold(name: string, result: unknown): Pick<Compiled, "outputs" | "rest
   };
 }
 
+/** Values of tensors that were handed in before they were computed: they do not change, and are computed once. */
+const computed = new WeakMap<Tensor, Promise<TensorData>>();
+
 async function toHost(argument: ProgramArgument): Promise<HostValue> {
   const value = isHostValue(argument) ? tensor(argument.data, argument.shape, argument.dtype) : argument;
   const given = value instanceof Tensor ? value : tensor(value);
   const { data } = given.attributes as { data?: TensorData };
-  return { dtype: given.dtype, shape: given.shape, data: data ?? (await given.data()) };
+  if (data) return { dtype: given.dtype, shape: given.shape, data };
+  const values = computed.get(given) ?? given.data();
+  // What depends on a parameter changes with it.
+  if (parametersOf([given]).length === 0) computed.set(given, values);
+  return { dtype: given.dtype, shape: given.shape, data: await values };
 }
 
 function isHostValue(argument: ProgramArgument): argument is HostValue {

@@ -1,4 +1,5 @@
 import "./evaluate.ts";
+import "./show.ts";
 
 export { type Device, type DeviceName, describeDevice, deviceTags } from "./device.ts";
 export { CompiledProgram, defaultEngine, Engine, type EngineOptions, State, sharedEngine } from "./engine.ts";

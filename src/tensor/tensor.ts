@@ -91,6 +91,13 @@ export class Tensor<K extends OperatorName = OperatorName> {
     return this.shape.reduce((product, n) => product * n, 1);
   }
 
+  /** What `console.log` shows: what it is, not the graph behind it. */
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    const { data } = this.attributes as Partial<Attributes["constant"]>;
+    const known = data ? ` ${data.length > 6 ? `${Array.from(data.slice(0, 6)).join(", ")}, …` : data.join(", ")}` : "";
+    return `Tensor(${this.dtype} ${showShape(this.shape)}, ${this.operator.name}${known})`;
+  }
+
   /** Compute the values, in row-major order. */
   async data(): Promise<TensorData> {
     const [values] = await Tensor.data([this]);

@@ -45,6 +45,12 @@ function notebookStub() {
     input: async () => "",
     interruptSignal: () => controller.signal,
     onCellEnd: (finish) => ends.push(finish),
+    comms: {
+      open: () => {
+        throw new Error("no front-end");
+      },
+      onOpen: () => () => undefined,
+    },
     path: undefined,
     sessionId: "test",
     cells: [],

@@ -1,0 +1,108 @@
+import { isFloating, type Shape, showShape, Tensor, type TensorData } from "../tensor/index.ts";
+import { describeDevice } from "./device.ts";
+import { defaultEngine } from "./engine.ts";
+
+/** Rows and columns of the corner that is shown. */
+const [rowsShown, columnsShown] = [6, 8];
+/** Bars of the histogram. */
+const bars = 32;
+
+/** What is said of a tensor's values. */
+interface Look {
+  /** `float32 [2, 3] · 24 B · cpu (...)` */
+  title: string;
+  /** `min -1 · mean 0.2 · max 3` */
+  figures: string;
+  /** Numbers of the first matrix, as text; undefined stands for "and so on". */
+  corner: readonly (readonly (string | undefined)[])[];
+  /** Where in the tensor the corner lies, when there is more than a matrix. */
+  place: string;
+  /** How many finite values fall between the smallest and the largest, in equal stretches. */
+  histogram: readonly number[];
+}
+
+// Under a cell a tensor is computed, and shows what it is: the kernel waits for it.
+Object.defineProperty(Tensor.prototype, Symbol.for("Jupyter.display"), {
+  async value(this: Tensor) {
+    const data = await this.data();
+    const { device } = await defaultEngine();
+    const look = lookAt(this, data, describeDevice(device).split(":")[0]);
+    return { "text/html": toHtml(look), "text/plain": toText(look) };
+  },
+});
+
+function lookAt({ shape, dtype, size }: Tensor, data: TensorData, device: string): Look {
+  const finite = Array.from(data).filter(Number.isFinite);
+  const low = finite.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
+  const high = finite.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  const mean = finite.reduce((a, b) => a + b, 0) / finite.length;
+  const odd = data.length - finite.length;
+  const spread = isFloating(dtype) && size > 1 && high > low;
+  const histogram = Array<number>(spread ? bars : 0).fill(0);
+  if (spread) for (const x of finite) histogram[Math.min(bars - 1, Math.floor(((x - low) / (high - low)) * bars))]++;
+  const range =
+    dtype === "bool"
+      ? `${finite.reduce((a, b) => a + b, 0)} of ${size} true`
+      : finite.length === 0
+        ? ""
+        : `min ${number(low)} · mean ${number(mean)} · max ${number(high)}`;
+  const figures = [size > 1 ? range : "", odd > 0 ? `${odd} not finite` : ""].filter(Boolean).join(" · ");
+  return {
+    title: `${dtype} ${showShape(shape)} · ${bytes(data.byteLength)} · ${device}`,
+    figures,
+    corner: cornerOf(shape, data, dtype === "bool" ? (x) => (x ? "true" : "false") : number),
+    place: shape.length > 2 ? `[${[...shape.slice(0, -2).map(() => "0"), ":", ":"].join(", ")}]` : "",
+    histogram,
+  };
+}
+
+function cornerOf(shape: Shape, data: TensorData, show: (x: number) => string): Look["corner"] {
+  const [rows, columns] = shape.length < 2 ? [1, shape[0] ?? 1] : shape.slice(-2);
+  const [height, width] = [Math.min(rows, rowsShown), Math.min(columns, columnsShown)];
+  const lines = Array.from({ length: height }, (_, i) => {
+    const line: (string | undefined)[] = Array.from(data.subarray(i * columns, i * columns + width), show);
+    return columns > width ? [...line, undefined] : line;
+  });
+  return rows > height ? [...lines, Array<undefined>(lines[0].length).fill(undefined)] : lines;
+}
+
+/** A number in few characters. */
+export function number(x: number): string {
+  if (Number.isInteger(x) && Math.abs(x) < 1e6) return String(x);
+  if (!Number.isFinite(x)) return String(x);
+  const size = Math.abs(x);
+  return size >= 1e-3 && size < 1e5 ? String(Number(x.toPrecision(4))) : x.toExponential(2);
+}
+
+function bytes(n: number): string {
+  if (n < 1024) return `${n} B`;
+  return n < 1024 ** 2 ? `${(n / 1024).toPrecision(3)} KiB` : `${(n / 1024 ** 2).toPrecision(3)} MiB`;
+}
+
+function toText({ title, figures, corner, place }: Look): string {
+  const cells = corner.map((line) => line.map((text) => text ?? "…"));
+  const width = Math.max(0, ...cells.flat().map((text) => text.length));
+  const lines = cells.map((line) => line.map((text) => text.padStart(width)).join("  "));
+  return [title, ...(figures ? [figures] : []), ...(place ? [`${place}:`] : []), ...lines].join("\n");
+}
+
+function toHtml({ title, figures, corner, place, histogram }: Look): string {
+  const line = (cells: Look["corner"][number]) => {
+    return `<tr>${cells.map((text) => `<td style="text-align:right">${text ?? "…"}</td>`).join("")}</tr>`;
+  };
+  const most = Math.max(1, ...histogram);
+  const chart = histogram.map((count, i) => {
+    const height = count === 0 ? 0 : Math.max(1, (38 * count) / most);
+    return `<rect x="${i * 5}" y="${40 - height}" width="4" height="${height}"><title>${count}</title></rect>`;
+  });
+  const svg =
+    chart.length > 0
+      ? `<svg role="img" aria-label="histogram of the values" width="160" height="40" style="fill:currentColor;opacity:.55;display:block">${chart.join("")}</svg>`
+      : "";
+  const summary = `<div><code>${title}</code>${figures ? `<div style="opacity:.75">${figures}</div>` : ""}</div>`;
+  return (
+    `<div style="display:flex;gap:24px;align-items:center;flex-wrap:wrap;margin-bottom:4px">${summary}${svg}</div>` +
+    (place ? `<div style="opacity:.75"><code>${place}</code></div>` : "") +
+    `<table style="margin:0;font-variant-numeric:tabular-nums"><tbody>${corner.map(line).join("")}</tbody></table>`
+  );
+}
