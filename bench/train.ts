@@ -1,130 +1,92 @@
-// Tokens per second of one full training step of the reference model, and its share of the matrix-product ceiling.
+// Tokens per second and peak memory of one training step, its share of the matrix-product ceiling, and what PyTorch makes
+// of the same step where it is installed. Everything takes turns, so that a machine that slows down slows all.
+// Arguments: lora; layers width heads mlp vocabulary batch length; --no-peer.
+import { execFileSync } from "node:child_process";
 import { availableParallelism, cpus } from "node:os";
-import {
-  collate,
-  Engine,
-  type Example,
-  input,
-  LanguageModel,
-  matmul,
-  Random,
-  type TensorData,
-  Tokenizer,
-} from "../src/index.ts";
-import { batchInputs } from "../src/models/index.ts";
-import { AdamW } from "../src/train/optimizers/index.ts";
-import { stepProgram } from "../src/train/programs.ts";
+import { setTimeout as pause } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { Engine } from "../src/index.ts";
+import { hasPeer, Peer } from "./peer.ts";
+import { median, openCeiling, openStep, parseSpec, time } from "./step.ts";
 
-const [layers = 8, width = 512, heads = 8, mlp = 1408, vocabulary = 8192, batch = 4, length = 256] = process.argv
-  .slice(2)
-  .filter((argument) => /^\d+$/.test(argument))
-  .map(Number);
-const method = process.argv.includes("lora") ? "lora" : "full";
+const args = process.argv.slice(2);
+const spec = parseSpec(args);
 const rounds = 7;
-const optimizer = new AdamW({ weightDecay: 0.01, maxGradNorm: 1 });
-
-const engine = await Engine.open();
+const engine = await Engine.open({ device: "cpu" });
 const { threads } = engine.device;
 
-/** Median seconds of a call. */
-async function time(work: () => Promise<unknown>, times: number): Promise<number> {
-  const seconds: number[] = [];
-  for (let i = 0; i < times; i++) {
-    const start = performance.now();
-    await work();
-    seconds.push((performance.now() - start) / 1000);
+const ceiling = await openCeiling(engine);
+const step = await openStep(engine, spec);
+const peers = new Map<string, Peer>();
+if (!args.includes("--no-peer") && hasPeer(spec.method)) {
+  for (const precision of ["float32", "bfloat16"]) {
+    peers.set(precision, await Peer.start(spec, "cpu", precision, threads));
   }
-  return seconds.sort((a, b) => a - b)[Math.floor(times / 2)];
 }
-
-/** The fastest this machine multiplies matrices now: products of the step's own size, ten in a program. */
-async function ceilingProgram() {
-  const [m, k, n] = [1024, 2048, 2048];
-  const random = new Random(1, "ceiling");
-  const [a, b] = [input("a", [m, k]), input("b", [k, n])];
-  let sum = matmul(a, b).sum();
-  const count = 10;
-  for (let i = 1; i < count; i++) sum = sum.add(matmul(a.add(i), b).sum());
-  const program = await engine.compile({ outputs: { sum } });
-  const inputs: Record<string, TensorData> = { a: random.normal(m * k), b: random.normal(k * n) };
-  return { flop: 2 * m * k * n * count, run: () => program.run(inputs) };
-}
-
-async function stepOf() {
-  const sizes = {
-    hiddenSize: width,
-    intermediateSize: mlp,
-    numHiddenLayers: layers,
-    numAttentionHeads: heads,
-    vocabSize: vocabulary,
-    maxPositionEmbeddings: Math.max(length, 256),
-  };
-  const tokenizer = Tokenizer.train(["bench"], { vocabSize: 261 });
-  const model = await LanguageModel.create({ config: sizes, tokenizer, seed: 1, engine });
-  if (method === "lora") await model.addAdapter({ r: 16, loraAlpha: 32 }, 1);
-  const shapes = model.parameterShapes();
-  const names = model.trainableNames();
-  await model.state.write(optimizer.initialState(new Map(names.map((name) => [name, shapes.get(name) ?? []]))), {
-    transfer: true,
-  });
-  const start = performance.now();
-  const program = await engine.compile(
-    stepProgram(model, batch, length, { optimizer, accumulated: false, gradientCheckpointing: false }),
-  );
-  const compileSeconds = (performance.now() - start) / 1000;
-  const random = new Random(2, "data");
-  const rows = Array.from({ length: batch }, (): Example[] => {
-    const ids = Array.from({ length }, () => 1 + random.integer(vocabulary - 1));
-    return [{ inputIds: ids, labels: ids }];
-  });
-  const data = collate(rows, length, 0);
-  const inputs = {
-    ...batchInputs(data),
-    ...optimizer.inputsAt(10, 1e-4),
-    lossScale: Float32Array.of(1 / data.tokens),
-  };
-  // Products alone: two operations a weight and token forward, as many for the gradient of the input, and for that of
-  // the weight where it is trained; attention twice the sequence, three times.
-  const weights = layers * (width * 3 * width + width * width + 3 * width * mlp) + vocabulary * width;
-  const attention = layers * 2 * length * width;
-  const passes = method === "lora" ? 2 : 3;
-  const flop = 2 * batch * length * (weights * passes + attention * 3);
-  return { flop, compileSeconds, run: () => program.run(inputs, model.state) };
-}
-
-const ceiling = await ceilingProgram();
-const step = await stepOf();
 for (let i = 0; i < 2; i++) {
   await ceiling.run();
   await step.run();
 }
-// In turn, so that a machine that slows down slows both.
-const pairs: { step: number; ceiling: number }[] = [];
-for (let i = 0; i < rounds; i++) pairs.push({ ceiling: await time(ceiling.run, 1), step: await time(step.run, 1) });
-const median = (values: number[]) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
-const ceilingSeconds = median(pairs.map((pair) => pair.ceiling));
-const stepSeconds = median(pairs.map((pair) => pair.step));
-const gflops = ceiling.flop / ceilingSeconds / 1e9;
-const share = median(pairs.map((pair) => step.flop / pair.step / (ceiling.flop / pair.ceiling)));
+
+interface Round {
+  ceiling: number;
+  step: number;
+  peers: Map<string, number>;
+}
+/** Threads that spin after their work, ours and the peers', are given time to go to sleep. */
+const rest = () => pause(250);
+const measured: Round[] = [];
+for (let i = 0; i < rounds; i++) {
+  const round: Round = { ceiling: await time(ceiling.run), step: await time(step.run), peers: new Map() };
+  for (const [precision, peer] of peers) {
+    await rest();
+    round.peers.set(precision, await peer.step());
+  }
+  if (peers.size > 0) await rest();
+  measured.push(round);
+}
+
+const tokens = spec.batch * spec.length;
+const own = median(measured.map((round) => round.step));
+const share = median(measured.map((round) => step.flop / round.step / (ceiling.flop / round.ceiling)));
+const peerFigures: Record<string, { tokensPerSecond: number; timesAsFast: number; peakMemoryMb: number }> = {};
+for (const [precision, peer] of peers) {
+  const seconds = (round: Round) => round.peers.get(precision) ?? Number.NaN;
+  peerFigures[precision] = {
+    tokensPerSecond: Math.round(tokens / median(measured.map(seconds))),
+    timesAsFast: Number(median(measured.map((round) => seconds(round) / round.step)).toFixed(2)),
+    peakMemoryMb: Math.round((await peer.end()) / 2 ** 20),
+  };
+}
+await engine.close();
+// What this process held for the ceiling and the peers is none of the step's.
+const alone = execFileSync(process.execPath, [fileURLToPath(new URL("./peak.js", import.meta.url)), ...args]);
+const { peakMemoryMb } = JSON.parse(alone.toString()) as { peakMemoryMb: number };
+
 const figures = {
   bench: "train",
-  method,
-  model: { layers, width, heads, mlp, vocabulary, batch, length },
+  ...spec,
   device: engine.device.name,
   threads,
   cpu: cpus()[0]?.model,
   cores: availableParallelism(),
-  tokensPerSecond: Math.round((batch * length) / stepSeconds),
-  stepSeconds: Number(stepSeconds.toFixed(4)),
+  tokensPerSecond: Math.round(tokens / own),
+  stepSeconds: Number(own.toFixed(4)),
   compileSeconds: Number(step.compileSeconds.toFixed(2)),
-  ceilingGflops: Number(gflops.toFixed(1)),
+  ceilingGflops: Number((ceiling.flop / median(measured.map((round) => round.ceiling)) / 1e9).toFixed(1)),
   shareOfCeiling: Number(share.toFixed(3)),
-  peakMemoryMb: Math.round(process.resourceUsage().maxRSS / 1024),
+  peakMemoryMb,
+  peers: peerFigures,
 };
-process.stdout.write(
-  `${method} step, ${layers} layers of width ${width}, ${batch} x ${length} tokens, float32, ${threads} threads\n` +
-    `  ${figures.tokensPerSecond} tokens/s (median of ${rounds} steps; compiled in ${figures.compileSeconds} s)\n` +
-    `  matrix products alone run at ${figures.ceilingGflops} GFLOP/s here: the step reaches ${(100 * share).toFixed(0)} % of that\n` +
-    `  peak memory ${figures.peakMemoryMb} MB\n${JSON.stringify(figures)}\n`,
-);
-await engine.close();
+const { layers, width, method, batch, length } = spec;
+const lines = [
+  `${method} step, ${layers} layers of width ${width}, ${batch} x ${length} tokens, float32, ${threads} threads`,
+  `  ${figures.tokensPerSecond} tokens/s (median of ${rounds} steps; compiled in ${figures.compileSeconds} s), peak memory ${peakMemoryMb} MB`,
+  `  matrix products alone run at ${figures.ceilingGflops} GFLOP/s here: the step reaches ${(100 * share).toFixed(0)} % of that`,
+  ...Object.entries(peerFigures).map(
+    ([precision, peer]) =>
+      `  PyTorch, ${precision}: ${peer.tokensPerSecond} tokens/s, peak memory ${peer.peakMemoryMb} MB: ours is ${peer.timesAsFast} times as fast`,
+  ),
+  ...(peers.size === 0 ? ["  no peer: PyTorch, transformers and PEFT are not installed (PYTHON, PYTHONPATH)"] : []),
+];
+process.stdout.write(`${lines.join("\n")}\n${JSON.stringify(figures)}\n`);

@@ -76,9 +76,9 @@ function fetchCudaProvider() {
   });
 }
 
-/** Build each target whose sources changed since it was built. */
-export function build({ force = false } = {}) {
-  for (const { name, sources, skip = [], command, made } of targets) {
+/** Build each target whose sources changed since it was built; `pages: false` leaves out what a browser shows. */
+export function build({ force = false, pages = true } = {}) {
+  for (const { name, sources, skip = [], command, made } of pages ? targets : targets.slice(0, 1)) {
     const digest = hashFiles(sources, skip);
     const stamp = path("dist", `.built-${command[0].split("/").at(-1)}-${sources[0].replaceAll("/", "-")}`);
     const fresh = existsSync(path(made)) && existsSync(stamp) && readFileSync(stamp, "utf8") === digest;

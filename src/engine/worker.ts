@@ -49,7 +49,7 @@ parentPort?.on("message", ({ id, request }: { id: number; request: Request }) =>
   queue = queue.then(async () => {
     try {
       const value = await answer(request);
-      const transfer = request.kind === "read" ? buffersOf(value) : [];
+      const transfer = request.kind === "read" || request.kind === "run" ? buffersOf(value) : [];
       parentPort?.postMessage({ id, value } satisfies Reply, transfer);
     } catch (error) {
       parentPort?.postMessage({ id, error: error instanceof Error ? error.message : String(error) } satisfies Reply);

@@ -101,6 +101,13 @@ export class GraphBuilder {
     this.#outputs.push(valueInfo(name, shape, dtype));
   }
 
+  /** A result that is an empty sequence. */
+  sequenceOutput(name: string): void {
+    this.node("SequenceEmpty", [], {}, { output: name });
+    const elemType = { tensorType: { elemType: elementType.float32 } };
+    this.#outputs.push({ name, type: { sequenceType: { elemType } } });
+  }
+
   encode(): Uint8Array {
     const model = onnx.ModelProto.create({
       irVersion: 8,
@@ -111,7 +118,9 @@ export class GraphBuilder {
       ],
       graph: {
         name: "program",
-        node: this.#nodes,
+        // The runtime walks from the results to what they need, latest node first: in reverse, what was built first is
+        // computed first, and a gradient's ingredients are used up before the next ones are made.
+        node: [...this.#nodes].reverse(),
         initializer: this.#initializers,
         input: this.#inputs,
         output: this.#outputs,

@@ -1,10 +1,10 @@
 import * as ort from "onnxruntime-node";
-import { type DType, type HostValue, type Shape, type TensorData, typedArray } from "../../tensor/index.ts";
+import type { DType, HostValue, Shape, TensorData } from "../../tensor/index.ts";
 import type { DeviceName } from "../device.ts";
 import { graphNames } from "./lower.ts";
 import { sessionOptions } from "./session.ts";
 import { deviceTransfer, hostTensor, hostTransfer, type Transfer } from "./transfer.ts";
-import { fromRuntime } from "./values.ts";
+import { borderType, emptyTensor, fromRuntime } from "./values.ts";
 
 /** What the executor must know of a program besides its bytes. */
 export interface ProgramPlan {
@@ -31,14 +31,12 @@ interface Variables {
  * Everything here blocks its thread while the runtime works, so it belongs on a thread of its own.
  */
 export class OnnxExecutor {
-  readonly #device: DeviceName;
   readonly #options: ort.InferenceSession.SessionOptions;
   readonly #transfer: Transfer;
   readonly #programs = new Map<number, Loaded>();
   readonly #states = new Map<number, Variables>();
 
   constructor(device: DeviceName, threads: number) {
-    this.#device = device;
     this.#options = sessionOptions(device, threads);
     this.#transfer = device === "cpu" ? hostTransfer : deviceTransfer(this.#options);
   }
@@ -101,50 +99,63 @@ export class OnnxExecutor {
     const variables = state === undefined ? undefined : this.#variables(state);
     const feeds: Record<string, ort.Tensor> = {};
     for (const { name, dtype, shape } of plan.inputs) {
-      const border = dtype === "float16" || dtype === "bfloat16" ? "float32" : dtype;
-      feeds[graphNames.input(name)] = hostTensor({ dtype: border, shape, data: inputs[name] });
+      feeds[graphNames.input(name)] = hostTensor({ dtype: borderType(dtype), shape, data: inputs[name] });
     }
     for (const name of plan.variables) {
       const value = variables?.values.get(name);
       if (!value) throw new Error(`Variable ${name} has no value in this state.`);
       feeds[graphNames.variable(name)] = value;
     }
-    const fetches: Record<string, ort.Tensor | null> = {};
-    for (const { name } of plan.outputs) fetches[graphNames.output(name)] = null;
-    for (const update of plan.updates) fetches[graphNames.update(update.name)] = await this.#target(update, variables);
-    const results = await session.run(feeds, fetches as Record<string, ort.Tensor>);
-    if (variables) {
-      for (const { name, inPlace } of plan.updates) {
-        const before = variables.values.get(name);
-        if (inPlace && before) continue;
-        variables.values.set(name, fetches[graphNames.update(name)] ?? results[graphNames.update(name)]);
-        if (before && this.#device !== "cpu") variables.spares.set(name, before);
-      }
+    const targets: Record<string, ort.Tensor> = {};
+    for (const { name, dtype, shape } of plan.outputs) {
+      targets[graphNames.output(name)] = emptyTensor(borderType(dtype), shape);
     }
-    return Object.fromEntries(plan.outputs.map(({ name }) => [name, fromRuntime(results[graphNames.output(name)])]));
+    for (const update of plan.updates) targets[graphNames.update(update.name)] = await this.#target(update, variables);
+    await runInto(session, feeds, targets);
+    for (const { name, inPlace } of variables ? plan.updates : []) {
+      const before = variables?.values.get(name);
+      if (inPlace && before) continue;
+      variables?.values.set(name, targets[graphNames.update(name)]);
+      if (before) variables?.spares.set(name, before);
+    }
+    return Object.fromEntries(plan.outputs.map(({ name }) => [name, fromRuntime(targets[graphNames.output(name)])]));
   }
 
-  /** Where an update's result goes: over the old value, or into a buffer beside it; null lets the runtime make one. */
+  /** Where an update's result goes: over the old value, or into a buffer beside it. */
   async #target(
     { name, dtype, shape, inPlace }: ProgramPlan["updates"][number],
     variables: Variables | undefined,
-  ): Promise<ort.Tensor | null> {
+  ): Promise<ort.Tensor> {
     const before = variables?.values.get(name);
     if (inPlace && before) return before;
-    // What the runtime makes by itself, it makes in the host's memory.
-    if (this.#device === "cpu") return null;
     const spare = variables?.spares.get(name);
-    if (spare && String(spare.dims) === String(shape)) {
-      variables?.spares.delete(name);
-      return spare;
-    }
-    const size = shape.reduce((a, b) => a * b, 1);
-    return this.#transfer.upload({ dtype, shape, data: typedArray(dtype, size) });
+    if (!spare || String(spare.dims) !== String(shape)) return this.#transfer.allocate(dtype, shape);
+    variables?.spares.delete(name);
+    return spare;
   }
 
   #variables(state: number): Variables {
     const known = this.#states.get(state) ?? { values: new Map(), spares: new Map() };
     this.#states.set(state, known);
     return known;
+  }
+}
+
+/**
+ * Run a program so that its results are where `targets` point, and nowhere else. The binding hands back a copy of each
+ * result on the host, also of those it was given memory for: for a training step, of the whole state. So the first
+ * result of a CPU program is of a kind that it cannot hand back: its call ends there, with all computed and nothing
+ * copied.
+ */
+async function runInto(
+  session: ort.InferenceSession,
+  feeds: Record<string, ort.Tensor>,
+  targets: Record<string, ort.Tensor>,
+): Promise<void> {
+  const ending = session.outputNames[0] === graphNames.end ? { [graphNames.end]: null } : {};
+  try {
+    await session.run(feeds, { ...ending, ...targets } as Record<string, ort.Tensor>);
+  } catch (error) {
+    if (!(error instanceof Error && error.message.startsWith("Non tensor type"))) throw error;
   }
 }

@@ -1,7 +1,8 @@
-import type { Attributes, DType, OperatorName, Tensor } from "../../tensor/index.ts";
+import type { Attributes, OperatorName, Tensor } from "../../tensor/index.ts";
 import type { DeviceName } from "../device.ts";
 import type { Program } from "../program.ts";
 import { elementType, GraphBuilder } from "./builder.ts";
+import { borderType } from "./values.ts";
 import { webgpuLowerings } from "./webgpu.ts";
 
 /** An operator in ONNX: the names of its inputs go in, the name of its result comes out. */
@@ -246,16 +247,20 @@ function labelColumns(graph: GraphBuilder, labels: string, node: Tensor) {
   };
 }
 
-/** What a value is handed in and out as. */
-const borderType = (dtype: DType): DType => (dtype === "float16" || dtype === "bfloat16" ? "float32" : dtype);
-
 const inputName = (name: string) => `input:${name}`;
 const variableName = (name: string) => `variable:${name}`;
 const outputName = (name: string) => `output:${name}`;
 const updateName = (name: string) => `update:${name}`;
 
 /** Names of a lowered program's inputs and outputs, as {@link lower} gives them. */
-export const graphNames = { input: inputName, variable: variableName, output: outputName, update: updateName };
+export const graphNames = {
+  input: inputName,
+  variable: variableName,
+  output: outputName,
+  update: updateName,
+  /** First of the results on the CPU, of a kind that cannot be handed back: see the executor. */
+  end: "end",
+};
 
 /** A program as the bytes of an ONNX model, in the operators that are fast on the device. */
 export function lower(program: Program, device: DeviceName): Uint8Array {
@@ -270,6 +275,7 @@ export function lower(program: Program, device: DeviceName): Uint8Array {
     return name;
   };
   for (const node of program.nodes) names.set(node, lowerNode(table, graph, node, node.inputs.map(nameOf)));
+  if (device === "cpu") graph.sequenceOutput(graphNames.end);
   const given = new Set<string>();
   const give = (name: string, t: Tensor, copy = false) => {
     const current = nameOf(t);

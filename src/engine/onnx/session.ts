@@ -24,6 +24,8 @@ export function sessionOptions(device: DeviceName, threads: number): InferenceSe
     ...common,
     executionProviders: ["cpu"],
     intraOpNumThreads: threads,
+    // The pattern's one block would come on top of what the first run took, which is kept as well.
+    enableMemPattern: false,
     // Denormal numbers make a step many times slower late in training, and carry nothing.
     extra: { session: { set_denormal_as_zero: "1" } },
   };

@@ -1,12 +1,14 @@
 import * as ort from "onnxruntime-node";
 import type { DType, HostValue, Shape } from "../../tensor/index.ts";
 import { GraphBuilder } from "./builder.ts";
-import { fromRuntime, toRuntime } from "./values.ts";
+import { emptyTensor, fromRuntime, toRuntime } from "./values.ts";
 
 /** Brings values to a device and back. */
 export interface Transfer {
   /** The value where programs read it. On the CPU that is the very memory it was handed in. */
   upload(value: HostValue): Promise<ort.Tensor>;
+  /** Memory that a program may write to. */
+  allocate(dtype: DType, shape: Shape): Promise<ort.Tensor>;
   /** A copy that its receiver may keep or give away. */
   download(tensor: ort.Tensor): Promise<HostValue>;
 }
@@ -24,6 +26,7 @@ const hostValue = (tensor: ort.Tensor): HostValue => ({
 
 export const hostTransfer: Transfer = {
   upload: async (value) => hostTensor(value),
+  allocate: async (dtype, shape) => emptyTensor(dtype, shape),
   download: async (tensor) => hostValue(tensor),
 };
 
@@ -48,6 +51,7 @@ export function deviceTransfer(options: ort.InferenceSession.SessionOptions): Tr
   };
   return {
     upload: (value) => pass(hostTensor(value), "gpu-buffer"),
+    allocate: (dtype, shape) => pass(emptyTensor(dtype, shape), "gpu-buffer"),
     download: async (tensor) => hostValue(await pass(tensor, "cpu")),
   };
 }

@@ -1,5 +1,16 @@
 import * as ort from "onnxruntime-node";
-import { type DType, fromFloat16, type Shape, type TensorData, toFloat16 } from "../../tensor/index.ts";
+import { type DType, fromFloat16, type Shape, type TensorData, toFloat16, typedArray } from "../../tensor/index.ts";
+
+/** What a value is handed in and out as. */
+export const borderType = (dtype: DType): DType => (dtype === "float16" || dtype === "bfloat16" ? "float32" : dtype);
+
+/** Memory for a value of the runtime's own form, on the host. */
+export function emptyTensor(dtype: DType, shape: Shape): ort.Tensor {
+  const size = shape.reduce((a, b) => a * b, 1);
+  if (dtype === "float16") return new ort.Tensor(dtype, new Uint16Array(size), shape);
+  if (dtype === "int64") return new ort.Tensor(dtype, new BigInt64Array(size), shape);
+  return toRuntime(dtype, typedArray(dtype, size), shape);
+}
 
 /** A host value as the runtime takes it. */
 export function toRuntime(dtype: DType, data: TensorData, shape: Shape): ort.Tensor {

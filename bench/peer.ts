@@ -1,0 +1,66 @@
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { type StepSpec, sizesOf } from "./step.ts";
+
+const python = process.env.PYTHON ?? "python3";
+
+/** The peer's script, beside this file's source. */
+function script(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, "bench/peers/train_step.py"))) folder = dirname(folder);
+  return join(folder, "bench/peers/train_step.py");
+}
+
+/** Whether PyTorch and transformers (and PEFT) are installed here: PYTHON and PYTHONPATH say where. */
+export function hasPeer(method: StepSpec["method"]): boolean {
+  const packages = ["torch", "transformers", ...(method === "lora" ? ["peft"] : [])];
+  try {
+    execFileSync(python, ["-c", `import ${packages.join(", ")}`], { stdio: "ignore", timeout: 120_000 });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A training step of PyTorch in a process of its own, one step at a time. */
+export class Peer {
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+  /** PyTorch's version. */
+  torch = "";
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+    this.#lines = createInterface({ input: child.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]();
+  }
+
+  static async start(spec: StepSpec, device: "cpu" | "cuda", precision: string, threads: number): Promise<Peer> {
+    const args = [script(), spec.method, ...sizesOf(spec).map(String), device, precision];
+    const env = { ...process.env, THREADS: String(threads) };
+    const child = spawn(python, args, { stdio: ["pipe", "pipe", "ignore"], env });
+    const peer = new Peer(child);
+    peer.torch = (await peer.#answer()).torch as string;
+    return peer;
+  }
+
+  /** Seconds of one step. */
+  async step(): Promise<number> {
+    this.#child.stdin?.write("step\n");
+    return (await this.#answer()).seconds as number;
+  }
+
+  /** End it. @returns the most memory it held, in bytes: the process's, or the card's */
+  async end(): Promise<number> {
+    this.#child.stdin?.end();
+    return (await this.#answer()).memory as number;
+  }
+
+  async #answer(): Promise<Record<string, unknown>> {
+    const { value, done } = await this.#lines.next();
+    if (done) throw new Error("The peer ended by itself: run bench/peers/train_step.py to see why.");
+    return JSON.parse(value) as Record<string, unknown>;
+  }
+}

@@ -1,0 +1,126 @@
+// What the benches of training share: one step of a model of given sizes, and the matrix products it is held against.
+import {
+  type AdapterOptions,
+  type CompiledProgram,
+  collate,
+  type Engine,
+  type Example,
+  input,
+  LanguageModel,
+  matmul,
+  Random,
+  type TensorData,
+  Tokenizer,
+} from "../src/index.ts";
+import { batchInputs } from "../src/models/index.ts";
+import { AdamW } from "../src/train/optimizers/index.ts";
+import { stepProgram } from "../src/train/programs.ts";
+
+/** A model of Phi-3's architecture, a batch, and what of it is trained. */
+export interface StepSpec {
+  method: "full" | "lora";
+  layers: number;
+  width: number;
+  heads: number;
+  mlp: number;
+  vocabulary: number;
+  batch: number;
+  length: number;
+  /** Compute layers again in the backward pass: `checkpointing` on the command line. */
+  gradientCheckpointing?: boolean;
+  /** Further settings of the adapter. */
+  adapter?: AdapterOptions;
+}
+
+/** Sizes in the order of the command line, with the reference model's where none are given. */
+export function parseSpec(args: readonly string[]): StepSpec {
+  const given = args.filter((argument) => /^\d+$/.test(argument)).map(Number);
+  const [layers = 8, width = 512, heads = 8, mlp = 1408, vocabulary = 8192, batch = 4, length = 256] = given;
+  const method = args.includes("lora") ? "lora" : "full";
+  const gradientCheckpointing = args.includes("checkpointing");
+  return { method, layers, width, heads, mlp, vocabulary, batch, length, gradientCheckpointing };
+}
+
+/** The sizes as the peers take them. */
+export const sizesOf = ({ layers, width, heads, mlp, vocabulary, batch, length }: StepSpec): number[] => {
+  return [layers, width, heads, mlp, vocabulary, batch, length];
+};
+
+/** Work that can be timed. */
+export interface Work {
+  /** Floating-point operations of its matrix products. */
+  flop: number;
+  run(): Promise<unknown>;
+  release(): Promise<void>;
+}
+
+const optimizer = new AdamW({ weightDecay: 0.01, maxGradNorm: 1 });
+
+/** A training step on random tokens, compiled. */
+export async function openStep(engine: Engine, spec: StepSpec): Promise<Work & { compileSeconds: number }> {
+  const { method, layers, width, mlp, vocabulary, batch, length } = spec;
+  const sizes = {
+    hiddenSize: width,
+    intermediateSize: mlp,
+    numHiddenLayers: layers,
+    numAttentionHeads: spec.heads,
+    vocabSize: vocabulary,
+    maxPositionEmbeddings: Math.max(length, 256),
+  };
+  const tokenizer = Tokenizer.train(["bench"], { vocabSize: 261 });
+  const model = await LanguageModel.create({ config: sizes, tokenizer, seed: 1, engine });
+  if (method === "lora") await model.addAdapter({ r: 16, loraAlpha: 32, ...spec.adapter }, 1);
+  const shapes = model.parameterShapes();
+  const names = model.trainableNames();
+  const moments = optimizer.initialState(new Map(names.map((name) => [name, shapes.get(name) ?? []])));
+  await model.state.write(moments, { transfer: true });
+  const start = performance.now();
+  const options = { optimizer, accumulated: false, gradientCheckpointing: spec.gradientCheckpointing ?? false };
+  const program = await engine.compile(stepProgram(model, batch, length, options));
+  const compileSeconds = (performance.now() - start) / 1000;
+  const random = new Random(2, "data");
+  const rows = Array.from({ length: batch }, (): Example[] => {
+    const ids = Array.from({ length }, () => 1 + random.integer(vocabulary - 1));
+    return [{ inputIds: ids, labels: ids }];
+  });
+  const data = collate(rows, length, 0);
+  const lossScale = Float32Array.of(1 / data.tokens);
+  const inputs = { ...batchInputs(data), ...optimizer.inputsAt(10, 1e-4), lossScale };
+  // Products alone: two operations a weight and token forward, as many for the gradient of the input, and for that of
+  // the weight where it is trained; attention twice the sequence, three times.
+  const weights = layers * (width * 3 * width + width * width + 3 * width * mlp) + vocabulary * width;
+  const attention = layers * 2 * length * width;
+  const passes = method === "lora" ? 2 : 3;
+  return {
+    flop: 2 * batch * length * (weights * passes + attention * 3),
+    compileSeconds,
+    run: () => program.run(inputs, model.state),
+    release: async () => {
+      await program.release();
+      await model.release();
+    },
+  };
+}
+
+/** The fastest this device multiplies matrices now: products of the step's own size, ten in a program. */
+export async function openCeiling(engine: Engine, [m, k, n] = [1024, 2048, 2048]): Promise<Work> {
+  const random = new Random(1, "ceiling");
+  const [a, b] = [input("a", [m, k]), input("b", [k, n])];
+  const count = 10;
+  let sum = matmul(a, b).sum();
+  for (let i = 1; i < count; i++) sum = sum.add(matmul(a.add(i), b).sum());
+  const program: CompiledProgram = await engine.compile({ outputs: { sum } });
+  const inputs: Record<string, TensorData> = { a: random.normal(m * k), b: random.normal(k * n) };
+  return { flop: 2 * m * k * n * count, run: () => program.run(inputs), release: () => program.release() };
+}
+
+/** Seconds of one call. */
+export async function time(work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await work();
+  return (performance.now() - start) / 1000;
+}
+
+/** The middle one. */
+export const median = (values: readonly number[]): number =>
+  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
