@@ -24,7 +24,7 @@ export type ProgramArgument = Tensor | Parameters<typeof tensor>[0] | HostValue;
 
 /** Options of {@link program}. */
 export interface ProgramOptions extends EngineOptions {
-  /** What to call it in messages. The function's name when left out. */
+  /** What to call it in messages, and the run of a training that it makes up. The function's name when left out. */
   name?: string;
 }
 
@@ -111,7 +111,7 @@ export function program<A extends readonly Tensor[], R>(
     const results = await loaded.run(inputs, parameterState(engine));
     const host = hostValues(outputs, results, "");
     const observed = hostValues(Object.fromEntries(recording.observed), results, watched);
-    const run = { outputs: host, observed, device: deviceTags(engine.device) };
+    const run = { name: options.name, outputs: host, observed, device: deviceTags(engine.device) };
     for (const listener of recording.listeners) listener(run);
     const tensors = Object.entries(host).map(([key, { data, shape, dtype }]) => [key, tensor(data, shape, dtype)]);
     return restore(Object.fromEntries(tensors)) as R;

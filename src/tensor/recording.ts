@@ -4,6 +4,8 @@ import type { HostValue, Tensor } from "./tensor.ts";
 
 /** What came of one run of a program. */
 export interface ProgramRun {
+  /** The program's name, when it was given one. */
+  readonly name: string | undefined;
   /** The values that it gives back, by name. */
   readonly outputs: Values;
   /** Those that only listeners get. */

@@ -40,11 +40,12 @@ export function logStep(
   optimizer: Optimizer,
   parameters: readonly Parameter[],
   learningRate: number,
-  { outputs, observed, device }: ProgramRun,
+  programRun: ProgramRun,
 ): void {
+  const { outputs, observed } = programRun;
   const [loss, gradNorm] = [observed.loss.data[0], observed.gradNorm.data[0]];
   if (loop && (loop.optimizer !== optimizer || (!loop.owned && activeRun() !== loop.run))) void close(loop, "FINISHED");
-  loop ??= open(optimizer, parameters, device);
+  loop ??= open(optimizer, parameters, programRun);
   const now = performance.now();
   const seconds = (now - loop.last) / 1000;
   loop.last = now;
@@ -68,9 +69,9 @@ export function logStep(
   }
 }
 
-function open(optimizer: Optimizer, parameters: readonly Parameter[], device: ProgramRun["device"]): Loop {
+function open(optimizer: Optimizer, parameters: readonly Parameter[], { name, device }: ProgramRun): Loop {
   const current = activeRun();
-  const run = current ?? startRun();
+  const run = current ?? startRun(name === undefined ? {} : { name });
   const count = history.get(run) ?? { loops: 0, steps: 0 };
   history.set(run, count);
   count.loops++;
