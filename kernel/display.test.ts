@@ -137,7 +137,7 @@ describe("data of one kind", () => {
     expect(shown).toEqual([
       { "text/html": "<b>x</b>", "text/plain": "<b>x</b>" },
       { "text/markdown": "**x**", "text/plain": "**x**" },
-      { "image/svg+xml": "<svg/>", "text/plain": "<svg/>" },
+      { "image/svg+xml": "<svg/>", "text/plain": "SVG image, 6 characters" },
       { "text/latex": "$$x^2$$", "text/plain": "x^2" },
       { "text/latex": "for $x$", "text/plain": "for $x$" },
       { "image/png": "AQID" },

@@ -67,7 +67,8 @@ export function showsWith(show: (bundle: MimeBundle) => void): Shows {
     // Mathematics between dollars or brackets is left as it is; alone it is set as a formula.
     latex: (data) =>
       show({ "text/latex": /\$|\\\(|\\\[|\\begin/.test(data) ? data : `$$${data}$$`, "text/plain": data }),
-    svg: text("image/svg+xml"),
+    // A front-end that shows no SVG (a notebook that is not trusted yet) is better off without its source.
+    svg: (data) => show({ "image/svg+xml": data, "text/plain": `SVG image, ${data.length} characters` }),
     png: binary("image/png"),
     jpeg: binary("image/jpeg"),
     gif: binary("image/gif"),

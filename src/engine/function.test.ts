@@ -120,7 +120,7 @@ describe("a tensor under a cell", () => {
     expect(place).toBe("[0, :, :]:");
     expect(first.trim().split(/ +/)).toEqual(["0", "0.125", "0.25", "0.375", "0.5", "0.625", "0.75", "0.875", "…"]);
     expect(rest).toHaveLength(6);
-    expect(bundle["text/html"].match(/<rect/g)).toHaveLength(32);
+    expect(bundle["text/html"].match(/<span/g)).toHaveLength(32);
   });
 
   test("says how many are true, and how many are no numbers", async () => {

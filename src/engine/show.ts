@@ -91,17 +91,19 @@ function toHtml({ title, figures, corner, place, histogram }: Look): string {
     return `<tr>${cells.map((text) => `<td style="text-align:right">${text ?? "…"}</td>`).join("")}</tr>`;
   };
   const most = Math.max(1, ...histogram);
-  const chart = histogram.map((count, i) => {
-    const height = count === 0 ? 0 : Math.max(1, (38 * count) / most);
-    return `<rect x="${i * 5}" y="${40 - height}" width="4" height="${height}"><title>${count}</title></rect>`;
-  });
-  const svg =
-    chart.length > 0
-      ? `<svg role="img" aria-label="histogram of the values" width="160" height="40" style="fill:currentColor;opacity:.55;display:block">${chart.join("")}</svg>`
+  // Borders in the colour of the text: what JupyterLab leaves of a page in a notebook that it does not trust yet.
+  const column = (count: number) => {
+    const height = count === 0 ? 0 : Math.max(1, Math.round((38 * count) / most));
+    const border = `border-bottom-style:solid;border-bottom-width:${height}px`;
+    return `<span title="${count}" style="display:inline-block;width:4px;margin-right:1px;vertical-align:bottom;${border}"></span>`;
+  };
+  const chart =
+    histogram.length > 0
+      ? `<div title="histogram of the values" style="opacity:.6;line-height:0">${histogram.map(column).join("")}</div>`
       : "";
-  const summary = `<div><code>${title}</code>${figures ? `<div style="opacity:.75">${figures}</div>` : ""}</div>`;
+  const summary = `<div style="margin-right:24px"><code>${title}</code>${figures ? `<div style="opacity:.75">${figures}</div>` : ""}</div>`;
   return (
-    `<div style="display:flex;gap:24px;align-items:center;flex-wrap:wrap;margin-bottom:4px">${summary}${svg}</div>` +
+    `<div style="display:flex;align-items:center;margin-bottom:4px">${summary}${chart}</div>` +
     (place ? `<div style="opacity:.75"><code>${place}</code></div>` : "") +
     `<table style="margin:0;font-variant-numeric:tabular-nums"><tbody>${corner.map(line).join("")}</tbody></table>`
   );

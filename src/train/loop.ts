@@ -1,4 +1,4 @@
-import { notebook } from "../display/index.ts";
+import { formatCount, notebook } from "../display/index.ts";
 import type { Parameter, ProgramRun } from "../tensor/index.ts";
 import { activeRun, type Run, type RunStatus, startRun } from "../track/index.ts";
 import { snakeCase } from "./log.ts";
@@ -61,13 +61,16 @@ export function logStep(
     },
     step,
   );
-  loop.monitor.step({ step, loss, rate: `${(1 / seconds).toPrecision(3)} steps/s` });
+  loop.monitor.step({ step, loss, rate: `${steady(1 / seconds)} steps/s` });
   if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
     throw new TrainingError(
       `The loss became ${loss} (gradient norm ${gradNorm}) at step ${step}. Lower the learning rate (now ${learningRate}), or set the optimizer's maxGradNorm.`,
     );
   }
 }
+
+/** `0.52`, `8.1` or `1250`. */
+const steady = (rate: number) => (rate < 10 ? rate.toPrecision(2) : formatCount(rate));
 
 function open(optimizer: Optimizer, parameters: readonly Parameter[], { name, device }: ProgramRun): Loop {
   const current = activeRun();
