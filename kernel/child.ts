@@ -5,6 +5,7 @@
 import { receiveMessageOnPort } from "node:worker_threads";
 import { currentCell, currentCellId } from "./child/cells.ts";
 import { receiveComm } from "./child/comms.ts";
+import { bundleOf } from "./child/display.ts";
 import { showError } from "./child/errors.ts";
 import { answer, syncQuestions } from "./child/input.ts";
 import { isInterruption, resume, shared, startWatcher, stop } from "./child/interrupt.ts";
@@ -54,6 +55,7 @@ const hidden: Record<symbol, unknown> = {
     import: modules.import,
     bind: modules.bind,
     meta: modules.meta,
+    bundle: bundleOf,
     use: (value: unknown, kind: "sync" | "async") => currentCell()?.use(value, kind),
   },
 };

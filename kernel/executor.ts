@@ -1,8 +1,10 @@
 /** Executing cells, one after the other: check, run, show, reply. */
 
 import type { Checker } from "./check.ts";
+import { cellFile } from "./child/stacks.ts";
 import { CommRelay, type PublishWith } from "./comms.ts";
 import { plainText } from "./complete.ts";
+import { DebugSession } from "./debug/session.ts";
 import { askedAbout, type Magics, type Question, readMagics } from "./magics.ts";
 import { showDiagnostics, showSyntaxError } from "./mistakes.ts";
 import { Outputs } from "./outputs.ts";
@@ -69,10 +71,13 @@ const politeForceMs = 60_000;
 export class Executor {
   readonly outputs: Outputs;
   readonly comms: CommRelay;
+  readonly debugger: DebugSession;
   readonly #links: ExecutorLinks;
   readonly #settings: ChildSettings;
   readonly #checker: Checker;
   readonly #names = new Map<string, DeclarationKind>();
+  /** Names of the cell that runs. */
+  #declaring: ReadonlySet<string> = new Set();
   readonly #queue: RoutedMessage[] = [];
   readonly #counts = new Map<number, number>();
   #runtime: Runtime;
@@ -98,13 +103,33 @@ export class Executor {
       },
       (message) => this.#runtime.tell(message),
     );
+    this.debugger = new DebugSession(settings.emit, {
+      tell: (message) => this.#runtime.inspect(message),
+      event: (event, body) => this.outputs.publish("debug_event", { type: "event", seq: 0, event, body }, this.#parent),
+      isDeclared: (name) => this.#names.has(name) || this.#declaring.has(name),
+      declare: (name) => this.#declare(name),
+    });
     this.#runtime = this.#start();
+  }
+
+  /** The request that is worked on, else the last one. */
+  get #parent(): Header | Record<string, never> {
+    return this.busyWith ?? this.outputs.parentOf(undefined) ?? {};
+  }
+
+  // A name that a debugger's user gave a value has any type.
+  #declare(name: string): void {
+    this.#names.set(name, "let");
+    this.#checker.commit(++this.#lastCell, `let ${name}: any`);
   }
 
   #start(): Runtime {
     const runtime: Runtime = new Runtime(this.#settings, {
       message: (message) => {
         if (runtime === this.#runtime) this.#take(message);
+      },
+      inspected: (message) => {
+        if (runtime === this.#runtime) this.debugger.inspector.take(message);
       },
       raw: (name, text) => this.outputs.stream(name, text, this.#running?.cell),
       exit: (how) => {
@@ -243,8 +268,11 @@ export class Executor {
     const outcome = new Promise<Outcome>((finish) => {
       this.#running = { cell: order.cell, request, finish, asked: false, force: undefined };
     });
+    if (order.code !== "") await this.debugger.beforeRun(cellFile(order.cell), order.source, order.maps);
+    this.#declaring = new Set(order.declared.map(({ name }) => name));
     this.#runtime.execute(order);
     const done = await outcome;
+    this.debugger.afterRun();
     // Native prints come by another pipe than the end of the cell: let what has arrived be read.
     await new Promise((resolve) => setImmediate(resolve));
     clearTimeout(this.#running?.force);
@@ -378,6 +406,8 @@ export class Executor {
 
   /** Interrupts the cell that runs; without one, whatever timers of earlier cells keep the child busy. */
   interrupt(): void {
+    // A thread that is stopped cannot be interrupted.
+    if (this.debugger.isStopped) void this.debugger.release();
     if (this.#current) this.#interrupted = true;
     const running = this.#running;
     const runtime = this.#runtime;
@@ -402,6 +432,7 @@ export class Executor {
     // One that cannot even start is tried again with the next cell, not for ever.
     if (this.#runtime.wasReady) this.#runtime = this.#start();
     else this.#broken = true;
+    this.debugger.renew();
     const evalue = `the process that ran the cells ended (${how}). All variables are lost; a new process is ready.`;
     const error: ShownError = { ename: "StateLost", evalue, traceback: [`\x1b[1;31mStateLost\x1b[0m: ${evalue}`] };
     if (wasRunning) wasRunning.finish({ error, bound: [], expressions: {} });

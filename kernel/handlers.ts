@@ -27,12 +27,12 @@ function kernelInfo(kernel: Kernel): Record<string, unknown> {
       nbconvert_exporter: "script",
     },
     banner: `Anneal ${kernel.version}: TypeScript ${kernel.typescriptVersion} on Node.js ${process.versions.node}`,
-    debugger: false,
+    debugger: true,
     help_links: [
       { text: "TypeScript", url: "https://www.typescriptlang.org/docs/" },
       { text: "Node.js", url: "https://nodejs.org/docs/latest-v20.x/api/" },
     ],
-    supported_features: [],
+    supported_features: ["debugger"],
   };
 }
 
@@ -120,6 +120,7 @@ export const controlHandlers: Readonly<Record<string, Handler>> = {
     kernel.executor.interrupt();
     return { status: "ok" };
   },
+  debug_request: (kernel, request) => kernel.executor.debugger.handle(request.message.content),
   shutdown_request: shutdown,
 };
 

@@ -26,7 +26,8 @@ export function installOffer(packages: readonly string[]): Record<string, string
       "notebook:run-cell-and-select-next",
       "notebook:run-cell",
     ],
-    args: [{}, { text: magic }, {}, {}],
+    // All of them get the same; only one looks at the text.
+    args: { text: magic },
     errorIfNotEnabled: true,
   };
   const args = JSON.stringify(steps).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);

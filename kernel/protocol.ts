@@ -94,7 +94,16 @@ export type ToChild =
   | { type: "input"; id: number; value: string | undefined };
 
 /** From the host to the child's watching thread, which hears it even while the main thread is busy. */
-export type ToWatcher = { type: "interrupt"; cell: number } | { type: "input"; id: number; value: string | undefined };
+export type ToWatcher =
+  | { type: "interrupt"; cell: number }
+  | { type: "input"; id: number; value: string | undefined }
+  /** A request to V8's inspector. */
+  | { type: "inspect"; id: number; method: string; params: Record<string, unknown> };
+
+/** From the watching thread to the host: what the inspector answers and tells. */
+export type FromWatcher =
+  | { type: "reply"; id: number; result: unknown; error: string | undefined }
+  | { type: "event"; method: string; params: Record<string, unknown> };
 
 /** An error as Jupyter shows it. */
 export interface ShownError {

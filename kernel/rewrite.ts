@@ -430,7 +430,8 @@ export function rewrite(
   }
   // One resume after the imports: a cell given up while they load must not start.
   const loading = imports.length > 0 ? `${imports.join("")}__anneal_resume();` : "";
-  magic.prepend(`${prologue}${hoisted.join("")}${loading}`);
+  // The cell begins on a line of its own: a breakpoint at its start is not one in the prologue.
+  magic.prepend(`${prologue}${hoisted.join("")}${loading}\n`);
   magic.append(epilogue);
 }
 

@@ -4,11 +4,13 @@ import type { Readable, Writable } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
 import { fileURLToPath } from "node:url";
 import { encodeFrame, frameReader } from "./frames.ts";
-import type { ChildSettings, ExecuteOrder, FromChild, ToChild, ToWatcher } from "./protocol.ts";
+import type { ChildSettings, ExecuteOrder, FromChild, FromWatcher, ToChild, ToWatcher } from "./protocol.ts";
 
 /** What a child tells the host. */
 export interface RuntimeEvents {
   message(message: FromChild): void;
+  /** The watching thread tells something of V8's inspector. */
+  inspected(message: FromWatcher): void;
   /** Something was written to the child's file descriptors, past JavaScript. */
   raw(name: "stdout" | "stderr", text: string): void;
   /** The process is gone; `how` tells the exit code or the signal. Not called after {@link Runtime.kill}. */
@@ -32,17 +34,21 @@ export class Runtime {
       flags.push("--disable-warning=ExperimentalWarning");
     const script = fileURLToPath(new URL("./child.js", import.meta.url));
     this.#process = spawn(process.execPath, [...flags, script, JSON.stringify(settings)], {
-      stdio: ["ignore", "pipe", "pipe", "pipe", "pipe", "pipe"],
+      stdio: ["ignore", "pipe", "pipe", "pipe", "pipe", "pipe", "pipe"],
       // A process group of its own: a Ctrl+C in the terminal of the server is not for the child, and what the user's
       // code started ends with it.
       detached: true,
       windowsHide: true,
     });
-    const [, , , output, main, watcher] = this.#process.stdio as (Readable | Writable | null)[];
+    const [, , , output, main, watcher, inspector] = this.#process.stdio as (Readable | Writable | null)[];
     this.#main = main as Writable;
     this.#watcher = watcher as Writable;
     // A write to a child that just ended is no error of the host: its exit is told on its own.
     for (const stream of [this.#main, this.#watcher]) stream.on("error", () => {});
+    (inspector as Readable).on(
+      "data",
+      frameReader<FromWatcher>((message) => events.inspected(message)),
+    );
     this.ready = new Promise((resolve, reject) => {
       (output as Readable).on(
         "data",
@@ -72,7 +78,7 @@ export class Runtime {
       const { stdout, stderr } = this.#process;
       for (const stream of [this.#main, this.#watcher]) stream.destroy();
       setTimeout(() => {
-        for (const stream of [stdout, stderr, output as Readable]) stream?.destroy();
+        for (const stream of [stdout, stderr, output as Readable, inspector as Readable]) stream?.destroy();
       }, 200).unref();
     });
   }
@@ -114,6 +120,11 @@ export class Runtime {
     } catch {
       // It is gone already.
     }
+  }
+
+  /** Asks V8's inspector of the child. */
+  inspect(message: ToWatcher): void {
+    this.#watcher.write(encodeFrame(message));
   }
 
   /** Tells the child's main thread, which hears it when it is free. */

@@ -25,7 +25,7 @@ export function kernelSpec(): KernelSpec {
     language: "typescript",
     interrupt_mode: "message",
     env: {},
-    metadata: { debugger: false },
+    metadata: { debugger: true },
   };
 }
 

@@ -1,39 +1,18 @@
 // A person's way through the studio, in a real browser: open, run, look, promote. Leaves the documentation's pictures.
-import { cpSync, existsSync, mkdirSync, readFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { join } from "node:path";
-import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { openBrowser, picture, size, watchPage } from "./pages.ts";
 import { root } from "./reference.ts";
 import { cleanUp, Server, scratch, until } from "./support.ts";
 
 const minutes = 60_000;
-const pictures = join(root, "docs/images");
-const size = { width: 1400, height: 900 };
-const flags = [
-  "--headless",
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-
 /** What the test asks of a drawing in the page; the browser's own types are not among this project's. */
 interface Canvas {
   toDataURL(): string;
   scrollIntoView(how: object): void;
-}
-
-/** Pictures are made when they are asked for (`npm run screenshots`) or missing, so that a test leaves no changes. */
-async function picture(page: Page, name: string, height = size.height): Promise<void> {
-  const path = join(pictures, `${name}.png`);
-  if (process.env.UPDATE_SCREENSHOTS !== "1" && existsSync(path)) return;
-  mkdirSync(pictures, { recursive: true });
-  await page.mouse.move(size.width - 1, size.height - 1);
-  await page.screenshot({ path, animations: "disabled", clip: { x: 0, y: 0, width: size.width, height } });
 }
 
 describe("a person opens the studio", () => {
@@ -43,18 +22,7 @@ describe("a person opens the studio", () => {
   let browser: Browser;
   let context: BrowserContext;
   let lab: Page;
-  /** What no page may do: throw, complain in the console, or be answered with a server's failure. */
   const complaints: string[] = [];
-
-  const watch = (page: Page) => {
-    page.on("pageerror", (error) => complaints.push(`${page.url()}: ${error.stack}`));
-    page.on("console", (line) => {
-      if (line.type() === "error") complaints.push(`${page.url()}: ${line.text()}`);
-    });
-    page.on("response", (response) => {
-      if (response.status() >= 400) complaints.push(`${response.status()} ${response.url()}`);
-    });
-  };
 
   beforeAll(async () => {
     mkdirSync(folder, { recursive: true });
@@ -62,10 +30,10 @@ describe("a person opens the studio", () => {
       recursive: true,
     });
     studio = await Server.start("start", data, ["--root", folder]);
-    browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: flags });
+    browser = await openBrowser();
     context = await browser.newContext({ viewport: size });
     context.setDefaultTimeout(20_000);
-    context.on("page", watch);
+    context.on("page", (page) => watchPage(page, complaints));
     lab = await context.newPage();
   });
 

@@ -7,7 +7,7 @@
  */
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { ownership } from "./cells.ts";
-import { watcherFd } from "./pipes.ts";
+import { fromWatcherFd, watcherFd } from "./pipes.ts";
 
 /** Slots of the memory that the main thread shares with the watching thread. */
 export const slots = {
@@ -107,11 +107,12 @@ export function resume<T>(value: T): T {
 export function startWatcher(): { worker: Worker; port: MessagePort } {
   const { port1, port2 } = new MessageChannel();
   const worker = new Worker(new URL("./watcher.js", import.meta.url), {
-    workerData: { shared, fd: watcherFd, sticky: stickyBit, port: port2 },
+    workerData: { shared, fd: watcherFd, outFd: fromWatcherFd, sticky: stickyBit, port: port2 },
     transferList: [port2],
-    // The watcher is no place for the user's --require, and its own few objects need no room.
+    // The watcher is no place for the user's --require, and its own few objects need no room; what a debugger asks for
+    // may need some.
     execArgv: [],
-    resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 2 },
+    resourceLimits: { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 2 },
   });
   worker.unref();
   return { worker, port: port1 };

@@ -8,6 +8,7 @@ import type { FromChild, ToChild } from "../protocol.ts";
 export const toHostFd = 3;
 export const fromHostFd = 4;
 export const watcherFd = 5;
+export const fromWatcherFd = 6;
 
 /**
  * Tells the host something, at once: the pipe blocks, so what a busy loop prints is out before the loop goes on, and

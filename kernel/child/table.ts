@@ -78,6 +78,7 @@ function styleOf(id: string, columns: number): string {
     `${at} tr{display:grid;grid-template-columns:subgrid;grid-column:1/-1;` +
       "background:none!important;border-bottom:1px solid var(--jp-border-color2,#8884)}",
     `${at} thead tr{order:-99999999;position:sticky;top:0;background:var(--jp-layout-color0,Canvas)!important}`,
+    `${at} td,${at} th{padding:.2em .8em;line-height:1.4;text-align:left}${at} [align=right]{text-align:right}`,
     `${at} td{white-space:pre-wrap;max-width:40em;overflow-wrap:anywhere}`,
     `${at} label{cursor:pointer}`,
     `${at} th:has(.up :checked) .up,${at} th:has(.down :checked) .up{display:none}`,

@@ -1,12 +1,15 @@
 /** The thread that hears the host while the main thread is busy. It must load fast and do little. */
+import { writeSync } from "node:fs";
+import type { Session } from "node:inspector";
 import { Socket } from "node:net";
 import { type MessagePort, workerData } from "node:worker_threads";
-import { frameReader } from "../frames.ts";
-import type { ToWatcher } from "../protocol.ts";
+import { encodeFrame, frameReader } from "../frames.ts";
+import type { FromWatcher, ToWatcher } from "../protocol.ts";
 
-const { shared, fd, sticky, port } = workerData as {
+const { shared, fd, outFd, sticky, port } = workerData as {
   shared: Int32Array;
   fd: number;
+  outFd: number;
   sticky: number;
   port: MessagePort;
 };
@@ -24,10 +27,59 @@ const signalMs = 150;
 /** How long a stopped cell may go on before every one of its loops is stopped for good. */
 const ignoredMs = 1000;
 
+let inspecting: Promise<void> = Promise.resolve();
+let session: Promise<Session> | undefined;
+
+/** A session with the main thread's inspector; the module is loaded with the first debugger. */
+async function openSession(): Promise<Session> {
+  const { Session } = await import("node:inspector");
+  const opened = new Session();
+  opened.connectToMainThread();
+  opened.on("inspectorNotification", (event) => {
+    const { method, params = {} } = event as unknown as { method: string; params?: Record<string, unknown> };
+    if (method !== "Debugger.scriptParsed") tell({ type: "event", method, params });
+    else if (isOfProject(params.url)) {
+      // Of the many scripts that there are, only what names them; a source map can be long.
+      tell({ type: "event", method, params: { scriptId: params.scriptId, url: params.url } });
+    }
+  });
+  return opened;
+}
+
+/** Cells and files; nobody asks for the scripts of libraries. */
+function isOfProject(url: unknown): boolean {
+  return typeof url === "string" && /^(anneal-cell|file):/.test(url) && !url.includes("/node_modules/");
+}
+
+async function inspect({ id, method, params }: Extract<ToWatcher, { type: "inspect" }>): Promise<void> {
+  session ??= openSession();
+  const opened = await session;
+  opened.post(method as "Debugger.enable", params as never, (error: Error | null, result?: unknown) => {
+    tell({ type: "reply", id, result, error: error ? String(error.message) : undefined });
+  });
+}
+
+function tell(message: FromWatcher): void {
+  const frame = encodeFrame(message);
+  let written = 0;
+  while (written < frame.length) {
+    try {
+      written += writeSync(outFd, frame, written);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") return;
+    }
+  }
+}
+
 const socket = new Socket({ fd, readable: true, writable: false });
 socket.on(
   "data",
   frameReader<ToWatcher>((message) => {
+    if (message.type === "inspect") {
+      // One after the other, as they came.
+      inspecting = inspecting.then(() => inspect(message));
+      return;
+    }
     if (message.type === "interrupt") interrupt(message.cell);
     else port.postMessage(message);
     // Whoever waits for an answer looks whether it is the one; an interrupt is an answer too.

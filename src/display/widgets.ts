@@ -270,7 +270,7 @@ export interface ProgressOptions extends RangeOptions {
 function progress(kind: string, options: ProgressOptions, max: number) {
   const { value, state } = range(kind, options, { max, step: 1 });
   const { step, ...rest } = state;
-  return { value, state: { ...rest, bar_style: options.style ?? "" } };
+  return { value, state: { ...rest, bar_style: options.style ?? "", _view_name: "ProgressView" } };
 }
 
 /** A progress bar in whole steps; 0 to 100 where nothing else is said. */

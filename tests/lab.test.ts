@@ -1,0 +1,252 @@
+// The kernel as a person meets it in JupyterLab, in a real browser.
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import type { Browser, BrowserContext, Locator, Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { openBrowser, picture, size, watchPage } from "./pages.ts";
+import { cleanUp, Server, scratch, until } from "./support.ts";
+
+const folder = join(scratch("lab"), "work");
+const files: Record<string, string> = {
+  "package.json": '{ "name": "notebook", "private": true, "workspaces": ["made-here"] }',
+  "made-here/package.json":
+    '{ "name": "made-here", "version": "1.0.0", "type": "module", "exports": "./i.js", "types": "./i.d.ts" }',
+  "made-here/i.js": "export const made = 42;",
+  "made-here/i.d.ts": "export const made: number;",
+};
+
+let studio: Server;
+let browser: Browser;
+let context: BrowserContext;
+const complaints: string[] = [];
+
+beforeAll(async () => {
+  for (const [path, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    writeFileSync(join(folder, path), text);
+  }
+  studio = await Server.start("start", scratch("lab-data"), ["--root", folder]);
+  browser = await openBrowser();
+  context = await browser.newContext({ viewport: size });
+  context.setDefaultTimeout(20_000);
+  context.on("page", (page) => watchPage(page, complaints));
+});
+
+afterAll(async () => {
+  await browser.close();
+  await cleanUp();
+});
+
+/** A notebook in a page of its own. */
+class Notebook {
+  readonly page: Page;
+
+  private constructor(page: Page) {
+    this.page = page;
+  }
+
+  static async open(name: string, cells: readonly string[]): Promise<Notebook> {
+    const notebook = {
+      cells: cells.map((source, index) => ({
+        cell_type: "code",
+        id: `cell-${index}`,
+        metadata: {},
+        execution_count: null,
+        outputs: [],
+        source,
+      })),
+      metadata: { kernelspec: { name: "anneal", display_name: "TypeScript (Anneal)", language: "typescript" } },
+      nbformat: 4,
+      nbformat_minor: 5,
+    };
+    writeFileSync(join(folder, `${name}.ipynb`), JSON.stringify(notebook));
+    const page = await context.newPage();
+    await page.goto(`${studio.url}/lab/workspaces/${name}/tree/${name}.ipynb?token=${studio.token}`);
+    await page.locator(".jp-StatusBar-Widget", { hasText: "TypeScript (Anneal) | Idle" }).waitFor();
+    return new Notebook(page);
+  }
+
+  cell(index: number): Locator {
+    return this.page.locator(".jp-NotebookPanel:visible .jp-CodeCell").nth(index);
+  }
+
+  output(index: number): Locator {
+    return this.cell(index).locator(".jp-OutputArea-output").last();
+  }
+
+  async text(index: number): Promise<string> {
+    return (await this.cell(index).locator(".jp-OutputArea").first().textContent()) ?? "";
+  }
+
+  /** Runs a cell and waits until it is done. */
+  async run(index: number): Promise<void> {
+    await this.start(index);
+    await this.done(index);
+  }
+
+  async start(index: number): Promise<void> {
+    await this.cell(index).locator(".jp-InputArea-prompt").first().click();
+    await this.page.keyboard.press("Control+Enter");
+  }
+
+  async done(index: number): Promise<void> {
+    const prompt = () => this.cell(index).locator(".jp-InputArea-prompt").first().textContent();
+    await until(`cell ${index} is done`, 30, async () => /^\[\d+\]:$/.test((await prompt()) ?? ""));
+  }
+}
+
+describe("results", () => {
+  let notebook: Notebook;
+  beforeAll(async () => {
+    notebook = await Notebook.open("results", [
+      '[{ layer: "attention", parameters: 4096, rank: 16 }, { layer: "mlp", parameters: 11008, rank: 8 }, { layer: "head", parameters: 512, rank: 32 }]',
+      'const config = { model: { name: "phi", layers: [4, 8, 16], options: { bias: false, norm: "rms" } }, optimizer: { name: "adamw", betas: [0.9, 0.95], schedule: new Map([["warmup", 100], ["decay", 900]]) } };\nconfig',
+      'import { made } from "made-here";\nmade + 0',
+    ]);
+  });
+
+  test("records are a table that sorts by a click, and back by two more", async () => {
+    await notebook.run(0);
+    const table = notebook.output(0).locator("table");
+    const order = async () => {
+      const rows = await table.locator("tbody tr").evaluateAll((all) =>
+        (all as unknown as { textContent: string; getBoundingClientRect(): { top: number } }[])
+          .map((row) => ({ text: row.textContent, top: row.getBoundingClientRect().top }))
+          .sort((a, b) => a.top - b.top)
+          .map(({ text }) => text),
+      );
+      return rows.map((text) => /[a-z]+/.exec(text)?.[0]);
+    };
+    expect(await order()).toEqual(["attention", "mlp", "head"]);
+    const head = table.locator("th", { hasText: "parameters" }).locator("label:visible");
+    await head.click();
+    expect(await order()).toEqual(["head", "attention", "mlp"]);
+    expect(await head.textContent()).toContain("▲");
+    await head.click();
+    expect(await order()).toEqual(["mlp", "attention", "head"]);
+    await head.click();
+    expect(await order()).toEqual(["attention", "mlp", "head"]);
+    await table.locator("th", { hasText: "layer" }).locator("label:visible").click();
+    expect(await order()).toEqual(["attention", "head", "mlp"]);
+  });
+
+  test("a nested value is a tree that opens by a click", async () => {
+    await notebook.run(1);
+    const tree = notebook.output(1).locator(".anneal-tree");
+    await tree.locator("summary", { hasText: "model" }).last().click();
+    const leaf = tree.locator("b", { hasText: "warmup" });
+    expect(await leaf.isVisible()).toBe(false);
+    await tree.locator("summary", { hasText: "optimizer" }).last().click();
+    await tree.locator("summary", { hasText: "schedule" }).last().click();
+    await leaf.waitFor();
+    await picture(notebook.page, "kernel-results", 560);
+  });
+
+  test("a package that is missing is installed by one click, and the cell runs", async () => {
+    await notebook.run(2);
+    expect(await notebook.text(2)).toContain("The package made-here is not installed here");
+    await picture(notebook.page, "kernel-install");
+    await notebook.output(2).locator("button", { hasText: "Install made-here" }).click();
+    // The magic's own cell stands above now.
+    await until("the cell has run", 30, async () => ((await notebook.text(3)) ?? "").endsWith("42"));
+    expect(await notebook.cell(2).textContent()).toContain("%npm install made-here");
+    expect(await notebook.text(2)).toContain("added 1 package");
+  });
+});
+
+describe("widgets", () => {
+  test("a slider is dragged, code sees it, and a progress bar follows", async () => {
+    const notebook = await Notebook.open("widgets", [
+      `import { FloatProgress, IntSlider, VBox } from "anneal";
+const slider = new IntSlider({ value: 10, max: 100, description: "layers" });
+const bar = new FloatProgress({ max: 100, value: 10, description: "share", style: "info" });
+const seen: number[] = [];
+slider.observe((value) => { seen.push(value); bar.value = value });
+new VBox([slider, bar])`,
+      "slider.value",
+      "slider.value = 55; undefined",
+    ]);
+    await notebook.run(0);
+    const handle = notebook.output(0).locator(".noUi-handle");
+    await handle.waitFor();
+    const track = await notebook.output(0).locator(".noUi-target").boundingBox();
+    const from = await handle.boundingBox();
+    if (!track || !from) throw new Error("the slider has no size");
+    await notebook.page.mouse.move(from.x + from.width / 2, from.y + from.height / 2);
+    await notebook.page.mouse.down();
+    for (let step = 1; step <= 10; step++) {
+      await notebook.page.mouse.move(from.x + track.width * 0.06 * step, from.y + from.height / 2);
+    }
+    await notebook.page.mouse.up();
+    const readout = async () => Number(await notebook.output(0).locator(".widget-readout").textContent());
+    const dragged = await readout();
+    expect(dragged).toBeGreaterThan(50);
+    await notebook.run(1);
+    expect((await notebook.output(1).textContent())?.trim()).toBe(String(dragged));
+    // The bar was set by code that saw the slider move.
+    const width = () =>
+      notebook
+        .output(0)
+        .locator(".progress-bar")
+        .evaluate((bar) => (bar as unknown as { style: { width: string } }).style.width);
+    await until("the bar follows", 5, async () => Math.abs(Number.parseFloat(await width()) - dragged) < 1);
+    await picture(notebook.page, "kernel-widgets", 420);
+    await notebook.run(2);
+    await until("the slider follows", 5, async () => (await readout()) === 55);
+    await notebook.page.close();
+  }, 60_000);
+});
+
+describe("the debugger", () => {
+  test("stops at a breakpoint of the gutter, shows variables, steps, and goes on", async () => {
+    const notebook = await Notebook.open("debugging", [
+      `interface Sample { text: string; weight: number }
+
+function total(samples: Sample[]): number {
+  let sum = 0;
+  for (const { weight } of samples) {
+    sum += weight;
+  }
+  return sum;
+}
+const samples: Sample[] = [{ text: "a", weight: 2 }, { text: "b", weight: 5 }];
+const result = total(samples);
+result`,
+    ]);
+    const { page } = notebook;
+    await page.locator(".jp-DebuggerBugButton").click();
+    await page.locator(".jp-DebuggerBugButton[aria-pressed='true']").waitFor();
+    // The gutter's place beside line 6.
+    const line = notebook.cell(0).locator(".cm-lineNumbers .cm-gutterElement", { hasText: /^6$/ });
+    await line.waitFor();
+    const gutter = await notebook.cell(0).locator(".cm-gutter.cm-breakpoint-gutter").boundingBox();
+    const row = await line.boundingBox();
+    if (!gutter || !row) throw new Error("the editor has no gutter");
+    await page.mouse.click(gutter.x + gutter.width / 2, row.y + row.height / 2);
+    await page.locator(".jp-DebuggerBreakpoints-body .jp-DebuggerBreakpoint").first().waitFor();
+
+    await notebook.start(0);
+    const panel = page.locator(".jp-DebuggerSidebar");
+    await panel.locator(".jp-DebuggerCallstack-body", { hasText: "total" }).waitFor();
+    const variables = panel.locator(".jp-DebuggerVariables");
+    await variables.getByText("sum", { exact: true }).waitFor();
+    const value = async (name: string) =>
+      (await variables.locator("jp-tree-item", { hasText: name }).first().textContent()) ?? "";
+    await until("the sum is 0", 5, async () => /0$/.test(await value("sum")));
+    expect(await value("weight")).toMatch(/2$/);
+    await picture(page, "kernel-debugger", 620);
+    // Over the line, and round the loop to the breakpoint again.
+    await panel.locator("[data-command='debugger:next']").click();
+    await until("the sum is 2", 5, async () => /2$/.test(await value("sum")));
+    await panel.locator("[data-command='debugger:continue']").click();
+    await until("the weight is 5", 5, async () => /5$/.test(await value("weight")));
+    await panel.locator("[data-command='debugger:continue']").click();
+    await notebook.done(0);
+    expect(await notebook.text(0)).toMatch(/7$/);
+    await page.close();
+  }, 60_000);
+});
+
+test("no page has thrown, complained or met a failing server", () => {
+  expect(complaints).toEqual([]);
+});

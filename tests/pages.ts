@@ -1,0 +1,43 @@
+// What the tests in a real browser share.
+import { existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { type Browser, chromium, type Page } from "playwright-core";
+import { root } from "./reference.ts";
+
+export const size = { width: 1400, height: 900 };
+
+const flags = [
+  "--headless",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+/** Chromium: the system's, or the one that `CHROMIUM` names. */
+export function openBrowser(): Promise<Browser> {
+  return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: flags });
+}
+
+/** Takes down what no page may do: throw, complain in the console, or be answered with a server's failure. */
+export function watchPage(page: Page, complaints: string[]): void {
+  page.on("pageerror", (error) => complaints.push(`${page.url()}: ${error.stack}`));
+  page.on("console", (line) => {
+    if (line.type() === "error") complaints.push(`${page.url()}: ${line.text()}`);
+  });
+  page.on("response", (response) => {
+    if (response.status() >= 400) complaints.push(`${response.status()} ${response.url()}`);
+  });
+}
+
+/** A picture of the documentation. They are made when asked for (`npm run screenshots`) or missing, so that a test leaves no changes. */
+export async function picture(page: Page, name: string, height = size.height): Promise<void> {
+  const path = join(root, "docs/images", `${name}.png`);
+  if (process.env.UPDATE_SCREENSHOTS !== "1" && existsSync(path)) return;
+  mkdirSync(join(root, "docs/images"), { recursive: true });
+  await page.mouse.move(size.width - 1, size.height - 1);
+  await page.screenshot({ path, animations: "disabled", clip: { x: 0, y: 0, width: size.width, height } });
+}
