@@ -124,6 +124,8 @@ describe("variables", () => {
     expect(whole.inPlace).toEqual(new Set());
     const asked = w.sub(1);
     expect(defineProgram({ outputs: { asked }, updates: { w: asked } }).inPlace).toEqual(new Set());
+    expect(defineProgram({ outputs: { before: w }, updates: { w: w.sub(1) } }).inPlace).toEqual(new Set());
+    expect(defineProgram({ updates: { v: w, w: w.sub(1) } }).inPlace).toEqual(new Set());
   });
 
   test("swapping two is done as if at once", async () => {

@@ -87,9 +87,18 @@ function inPlaceUpdates(
   }
   const shared = new Set<Tensor>();
   const result = new Set<string>();
+  // What is handed out as it is, is copied at any time.
+  const handedOut = new Set([...outputs, ...Object.values(updates)]);
   for (const [name, value] of Object.entries(updates)) {
     const variable = variables.get(name);
-    if (!variable || shared.has(value) || outputs.has(value) || !elementwise.has(value.operator.name)) continue;
+    if (
+      !variable ||
+      handedOut.has(variable) ||
+      shared.has(value) ||
+      outputs.has(value) ||
+      !elementwise.has(value.operator.name)
+    )
+      continue;
     shared.add(value);
     const ancestors = new Set(topological(value.inputs));
     if ((readers.get(variable) ?? []).every((reader) => reader === value || ancestors.has(reader))) result.add(name);
