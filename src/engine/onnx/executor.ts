@@ -98,27 +98,29 @@ export class OnnxExecutor {
     const { session, plan } = loaded;
     const variables = state === undefined ? undefined : this.#variables(state);
     const feeds: Record<string, ort.Tensor> = {};
-    for (const { name, dtype, shape } of plan.inputs) {
-      feeds[graphNames.input(name)] = hostTensor({ dtype: borderType(dtype), shape, data: inputs[name] });
+    for (const [i, { name, dtype, shape }] of plan.inputs.entries()) {
+      feeds[graphNames.input(i)] = hostTensor({ dtype: borderType(dtype), shape, data: inputs[name] });
     }
-    for (const name of plan.variables) {
+    for (const [i, name] of plan.variables.entries()) {
       const value = variables?.values.get(name);
       if (!value) throw new Error(`Variable ${name} has no value in this state.`);
-      feeds[graphNames.variable(name)] = value;
+      feeds[graphNames.variable(i)] = value;
     }
     const targets: Record<string, ort.Tensor> = {};
-    for (const { name, dtype, shape } of plan.outputs) {
-      targets[graphNames.output(name)] = emptyTensor(borderType(dtype), shape);
+    for (const [i, { dtype, shape }] of plan.outputs.entries()) {
+      targets[graphNames.output(i)] = emptyTensor(borderType(dtype), shape);
     }
-    for (const update of plan.updates) targets[graphNames.update(update.name)] = await this.#target(update, variables);
+    for (const [i, update] of plan.updates.entries()) {
+      targets[graphNames.update(i)] = await this.#target(update, variables);
+    }
     await runInto(session, feeds, targets);
-    for (const { name, inPlace } of variables ? plan.updates : []) {
+    for (const [i, { name, inPlace }] of (variables ? plan.updates : []).entries()) {
       const before = variables?.values.get(name);
       if (inPlace && before) continue;
-      variables?.values.set(name, targets[graphNames.update(name)]);
+      variables?.values.set(name, targets[graphNames.update(i)]);
       if (before) variables?.spares.set(name, before);
     }
-    return Object.fromEntries(plan.outputs.map(({ name }) => [name, fromRuntime(targets[graphNames.output(name)])]));
+    return Object.fromEntries(plan.outputs.map(({ name }, i) => [name, fromRuntime(targets[graphNames.output(i)])]));
   }
 
   /** Where an update's result goes: over the old value, or into a buffer beside it. */

@@ -22,13 +22,16 @@ const same =
   (graph: GraphBuilder, inputs: readonly string[]): string =>
     graph.node(opType, inputs);
 
+function handedIn(): never {
+  throw new Error("inputs and variables are named by lower()");
+}
+
 /** One entry for each operator of a tensor program. */
 const lowerings: Lowerings = {
   constant: (graph, _, { data, shape, dtype }) => graph.constant(data, shape, dtype),
-  // Half-precision values are float32 on the host.
-  input: (graph, _, { name, dtype }) =>
-    borderType(dtype) === dtype ? inputName(name) : graph.node("Cast", [inputName(name)], { to: elementType[dtype] }),
-  variable: (_graph, _, { name }) => variableName(name),
+  // Leaves that are handed in have their names before anything is lowered.
+  input: handedIn,
+  variable: handedIn,
 
   add: same("Add"),
   sub: same("Sub"),
@@ -247,17 +250,15 @@ function labelColumns(graph: GraphBuilder, labels: string, node: Tensor) {
   };
 }
 
-const inputName = (name: string) => `input:${name}`;
-const variableName = (name: string) => `variable:${name}`;
-const outputName = (name: string) => `output:${name}`;
-const updateName = (name: string) => `update:${name}`;
-
-/** Names of a lowered program's inputs and outputs, as {@link lower} gives them. */
+/**
+ * Names of a lowered program's inputs and outputs, as {@link lower} gives them: by their place, so that equal programs
+ * have equal bytes whatever their variables are called.
+ */
 export const graphNames = {
-  input: inputName,
-  variable: variableName,
-  output: outputName,
-  update: updateName,
+  input: (i: number) => `input:${i}`,
+  variable: (i: number) => `variable:${i}`,
+  output: (i: number) => `output:${i}`,
+  update: (i: number) => `update:${i}`,
   /** First of the results on the CPU, of a kind that cannot be handed back: see the executor. */
   end: "end",
 };
@@ -266,15 +267,26 @@ export const graphNames = {
 export function lower(program: Program, device: DeviceName): Uint8Array {
   const table: Lowerings = device === "webgpu" ? { ...lowerings, ...webgpuLowerings } : lowerings;
   const graph = new GraphBuilder();
-  for (const { attributes: a } of program.inputs) graph.input(inputName(a.name), a.shape, borderType(a.dtype));
-  for (const { attributes: a } of program.variables) graph.input(variableName(a.name), a.shape, a.dtype);
   const names = new Map<Tensor, string>();
+  for (const [i, node] of program.inputs.entries()) {
+    const { shape, dtype } = node;
+    const name = graphNames.input(i);
+    graph.input(name, shape, borderType(dtype));
+    // Half-precision values are float32 on the host.
+    names.set(node, borderType(dtype) === dtype ? name : graph.node("Cast", [name], { to: elementType[dtype] }));
+  }
+  for (const [i, node] of program.variables.entries()) {
+    graph.input(graphNames.variable(i), node.shape, node.dtype);
+    names.set(node, graphNames.variable(i));
+  }
   const nameOf = (t: Tensor) => {
     const name = names.get(t);
     if (name === undefined) throw new Error(`${t.operator.name} is used before it is built`);
     return name;
   };
-  for (const node of program.nodes) names.set(node, lowerNode(table, graph, node, node.inputs.map(nameOf)));
+  for (const node of program.nodes) {
+    if (!names.has(node)) names.set(node, lowerNode(table, graph, node, node.inputs.map(nameOf)));
+  }
   if (device === "cpu") graph.sequenceOutput(graphNames.end);
   const given = new Set<string>();
   const give = (name: string, t: Tensor, copy = false) => {
@@ -289,18 +301,18 @@ export function lower(program: Program, device: DeviceName): Uint8Array {
     given.add(name);
     graph.output(name, t.shape, t.dtype);
   };
-  for (const [name, t] of Object.entries(program.outputs)) {
+  for (const [i, t] of Object.values(program.outputs).entries()) {
     if (borderType(t.dtype) === t.dtype) {
-      give(outputName(name), t);
+      give(graphNames.output(i), t);
     } else {
-      graph.node("Cast", [nameOf(t)], { to: elementType.float32 }, { output: outputName(name) });
-      graph.output(outputName(name), t.shape, borderType(t.dtype));
+      graph.node("Cast", [nameOf(t)], { to: elementType.float32 }, { output: graphNames.output(i) });
+      graph.output(graphNames.output(i), t.shape, borderType(t.dtype));
     }
   }
-  for (const [name, t] of Object.entries(program.updates)) {
+  for (const [i, [name, t]] of Object.entries(program.updates).entries()) {
     // A WebGPU shader may not read and write one buffer: what changes where it lies is computed beside it, then copied.
     const aliased = program.inPlace.has(name) && t.inputs.some(({ operator }) => operator.name === "variable");
-    give(updateName(name), t, device === "webgpu" && aliased);
+    give(graphNames.update(i), t, device === "webgpu" && aliased);
   }
   return graph.encode();
 }
