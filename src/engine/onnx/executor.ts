@@ -1,6 +1,7 @@
-import * as ort from "onnxruntime-node";
+import type * as ort from "onnxruntime-node";
 import type { DType, HostValue, Shape, TensorData } from "../../tensor/index.ts";
 import type { DeviceName } from "../device.ts";
+import { openSession } from "./cache.ts";
 import { graphNames } from "./lower.ts";
 import { sessionOptions } from "./session.ts";
 import { deviceTransfer, hostTensor, hostTransfer, type Transfer } from "./transfer.ts";
@@ -42,7 +43,7 @@ export class OnnxExecutor {
   }
 
   async load(program: number, bytes: Uint8Array, plan: ProgramPlan): Promise<void> {
-    const session = await ort.InferenceSession.create(bytes, this.#options);
+    const session = await openSession(bytes, this.#options);
     this.#programs.set(program, { session, plan });
   }
 

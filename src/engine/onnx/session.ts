@@ -27,6 +27,10 @@ export function sessionOptions(device: DeviceName, threads: number): InferenceSe
     // The pattern's one block would come on top of what the first run took, which is kept as well.
     enableMemPattern: false,
     // Denormal numbers make a step many times slower late in training, and carry nothing.
-    extra: { session: { set_denormal_as_zero: "1" } },
+    extra: {
+      session: { set_denormal_as_zero: "1" },
+      // A broadcast zero is not worth its memory, nor its place in the file of a program that is kept.
+      optimization: { constant_folding_max_output_size_in_bytes: String(256 * 1024) },
+    },
   };
 }

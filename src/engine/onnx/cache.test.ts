@@ -1,0 +1,60 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, describe, expect, test } from "vitest";
+import { input, matmul, softmax } from "../../tensor/index.ts";
+import { Engine } from "../index.ts";
+import { cacheFolder } from "./cache.ts";
+
+const scratch = mkdtempSync(join(tmpdir(), "anneal-cache-"));
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+const before = process.env.ANNEAL_CACHE;
+afterEach(() => {
+  if (before === undefined) delete process.env.ANNEAL_CACHE;
+  else process.env.ANNEAL_CACHE = before;
+});
+
+/** Compile and run a program on an engine of its own, as another process would. */
+async function compute(name = "x"): Promise<number[]> {
+  const engine = await Engine.open({ device: "cpu", threads: 1 });
+  try {
+    const x = input(name, [2, 2]);
+    const program = await engine.compile({ outputs: { y: softmax(matmul(x, x)) } });
+    return Array.from((await program.run({ [name]: Float32Array.of(1, 2, 3, 4) })).y);
+  } finally {
+    await engine.close();
+  }
+}
+
+describe("the cache of programs", () => {
+  test("keeps an optimized program, for equal ones whatever their inputs are called", async () => {
+    process.env.ANNEAL_CACHE = join(scratch, "kept");
+    const first = await compute("x");
+    const files = readdirSync(join(scratch, "kept", "programs"));
+    expect(files).toHaveLength(1);
+    expect(await compute("another name")).toEqual(first);
+    expect(readdirSync(join(scratch, "kept", "programs"))).toEqual(files);
+  });
+
+  test("makes a file that is cut short anew", async () => {
+    process.env.ANNEAL_CACHE = join(scratch, "broken");
+    const expected = await compute();
+    const [name] = readdirSync(join(scratch, "broken", "programs"));
+    const path = join(scratch, "broken", "programs", name);
+    const whole = readFileSync(path);
+    writeFileSync(path, whole.subarray(0, whole.length / 2));
+    expect(await compute()).toEqual(expected);
+    expect(readFileSync(path).length).toBe(whole.length);
+  });
+
+  test("does without where nothing can be written, and when it is told to", async () => {
+    const expected = await compute();
+    const file = join(scratch, "a file");
+    writeFileSync(file, "");
+    process.env.ANNEAL_CACHE = file;
+    expect(await compute()).toEqual(expected);
+    process.env.ANNEAL_CACHE = "off";
+    expect(cacheFolder()).toBeUndefined();
+    expect(await compute()).toEqual(expected);
+  });
+});
