@@ -379,6 +379,11 @@ export class Checker {
     });
   }
 
+  /** The server's process id, while it runs. */
+  get pid(): number | undefined {
+    return this.#server?.pid;
+  }
+
   /** Ends the server. */
   close(): void {
     this.#server?.kill();

@@ -1,23 +1,17 @@
 /** Executing cells, one after the other: check, run, show, reply. */
 
+import { stripVTControlCharacters } from "node:util";
 import type { Checker } from "./check.ts";
 import { cellFile } from "./child/stacks.ts";
 import { CommRelay, type PublishWith } from "./comms.ts";
 import { plainText } from "./complete.ts";
 import { DebugSession } from "./debug/session.ts";
+import { Lane, Lanes, type Outcome } from "./lane.ts";
 import { askedAbout, type Magics, type Question, readMagics } from "./magics.ts";
 import { showDiagnostics, showSyntaxError } from "./mistakes.ts";
 import { Outputs } from "./outputs.ts";
 import { installOffer } from "./packages.ts";
-import type {
-  ChildSettings,
-  Command,
-  DeclarationKind,
-  ExecuteOrder,
-  ExpressionResult,
-  FromChild,
-  ShownError,
-} from "./protocol.ts";
+import type { ChildSettings, Command, DeclarationKind, ExecuteOrder, FromChild, ShownError } from "./protocol.ts";
 import { Runtime } from "./runtime.ts";
 import { CellSyntaxError } from "./syntax.ts";
 import { type TransformedCell, transformCell } from "./transform.ts";
@@ -32,6 +26,8 @@ export interface ExecutorLinks {
   requestInput(request: RoutedMessage, prompt: string, password: boolean): void;
   /** A cell ran and is to be kept in the history. */
   remember(line: number, source: string): void;
+  /** What such a cell resulted in, as text. */
+  rememberResult(line: number, text: string): void;
   log(line: string): void;
 }
 
@@ -44,22 +40,6 @@ interface Options {
   stopOnError: boolean;
   expressions: Record<string, string>;
   cellId: string | undefined;
-}
-
-interface Running {
-  cell: number;
-  request: RoutedMessage;
-  finish: (outcome: Outcome) => void;
-  /** It promised to stop by itself. */
-  asked: boolean;
-  /** Ends it by force; set once it was interrupted. */
-  force: NodeJS.Timeout | undefined;
-}
-
-interface Outcome {
-  error: ShownError | undefined;
-  bound: string[];
-  expressions: Record<string, ExpressionResult>;
 }
 
 /** After so long a cell that did not stop is ended by force. */
@@ -76,15 +56,13 @@ export class Executor {
   readonly #settings: ChildSettings;
   readonly #checker: Checker;
   readonly #names = new Map<string, DeclarationKind>();
+  /** The cell whose result is kept in the history. */
+  #storing = 0;
   /** Names of the cell that runs. */
   #declaring: ReadonlySet<string> = new Set();
-  readonly #queue: RoutedMessage[] = [];
+  readonly lanes = new Lanes();
   readonly #counts = new Map<number, number>();
   #runtime: Runtime;
-  #running: Running | undefined;
-  /** The request that is worked on, its type check included. */
-  #current: RoutedMessage | undefined;
-  #interrupted = false;
   #broken = false;
   #count = 0;
   #lastCell = 0;
@@ -131,7 +109,7 @@ export class Executor {
       inspected: (message) => {
         if (runtime === this.#runtime) this.debugger.inspector.take(message);
       },
-      raw: (name, text) => this.outputs.stream(name, text, this.#running?.cell),
+      raw: (name, text) => this.outputs.stream(name, text, this.lanes.main.running?.cell),
       exit: (how) => {
         if (runtime === this.#runtime) this.#lost(how);
       },
@@ -156,36 +134,46 @@ export class Executor {
 
   /** The header of the request that is worked on now. */
   get busyWith(): Header | undefined {
-    return this.#current?.message.header;
+    return this.lanes.main.current?.message.header;
   }
 
   /** Queues an execute_request. */
   submit(request: RoutedMessage): void {
-    this.#queue.push(request);
-    if (!this.#current) void this.#work();
+    const lane = this.lanes.of(request);
+    if (!lane) {
+      this.#fail(
+        new Lane(),
+        request,
+        readOptions(request),
+        kernelError(noSubshell(request.message.header.subshell_id)),
+      );
+      return;
+    }
+    lane.queue.push(request);
+    if (!lane.current) void this.#work(lane);
   }
 
-  async #work(): Promise<void> {
+  async #work(lane: Lane): Promise<void> {
     for (;;) {
-      const request = this.#queue.shift();
+      const request = lane.queue.shift();
       if (!request) return;
-      this.#current = request;
+      lane.current = request;
       const { header } = request.message;
       this.outputs.publish("status", { execution_state: "busy" }, header);
       try {
-        await this.#execute(request);
+        await this.#execute(lane, request);
       } catch (error) {
         // A mistake of the kernel's own must not leave the front-end waiting.
         const shown = kernelError(error);
         this.#links.log(shown.evalue);
-        this.#fail(request, readOptions(request), shown);
+        this.#fail(lane, request, readOptions(request), shown);
       }
       this.outputs.publish("status", { execution_state: "idle" }, header);
-      this.#current = undefined;
+      lane.current = undefined;
     }
   }
 
-  async #execute(request: RoutedMessage): Promise<void> {
+  async #execute(lane: Lane, request: RoutedMessage): Promise<void> {
     const options = readOptions(request);
     const { header } = request.message;
     const visible = !options.silent;
@@ -193,16 +181,16 @@ export class Executor {
     const count = visible && !options.storeHistory ? this.#count + 1 : this.#count;
     let cell = this.#begin(header, count);
     const label = visible ? `In[${count}]` : `Silent[${cell}]`;
-    this.#interrupted = false;
+    lane.interrupted = false;
     if (visible) this.outputs.publish("execute_input", { code: options.code, execution_count: count }, header);
     if (visible && options.storeHistory && options.code.trim() !== "") this.#links.remember(count, options.code);
 
     const asked = askedAbout(options.code);
     if (asked !== undefined) return this.#page(request, asked);
     const magics = this.#magics(options, label);
-    if ("traceback" in magics) return this.#fail(request, options, magics);
+    if ("traceback" in magics) return this.#fail(lane, request, options, magics);
     const startFailure = await this.#awaitRuntime();
-    if (startFailure) return this.#fail(request, options, startFailure);
+    if (startFailure) return this.#fail(lane, request, options, startFailure);
     const order = (id: number, more: Partial<ExecuteOrder>): ExecuteOrder => ({
       type: "execute",
       cell: id,
@@ -214,6 +202,7 @@ export class Executor {
       cellId: options.cellId,
       executionCount: count,
       visible: false,
+      aside: lane !== this.lanes.main,
       allowStdin: options.allowStdin,
       expressions: [],
       commands: [],
@@ -223,17 +212,22 @@ export class Executor {
 
     // What magics do comes first and on its own: it may change what the cell's types are.
     if (magics.commands.length > 0) {
-      const { error } = await this.#run(request, order(cell, { commands: magics.commands }));
+      const { error } = await this.#run(lane, request, order(cell, { commands: magics.commands }));
       this.#afterCommands(magics.commands);
-      if (error) return this.#fail(request, options, error);
+      if (error) return this.#fail(lane, request, options, error);
       cell = this.#begin(header, count);
     }
+    this.#storing = visible && options.storeHistory ? cell : 0;
     const ready = await this.#ready(cell, label, magics, options);
-    if ("traceback" in ready) return this.#fail(request, options, ready);
+    if ("traceback" in ready) return this.#fail(lane, request, options, ready);
     const { transformed, expressions } = ready;
-    if (this.#interrupted) return this.#fail(request, options, interruptedEarly);
+    if (lane.interrupted) return this.#fail(lane, request, options, interruptedEarly);
     const { code, maps, declared } = transformed;
-    const running = this.#run(request, order(cell, { code, maps, declared, visible, expressions, time: magics.time }));
+    const running = this.#run(
+      lane,
+      request,
+      order(cell, { code, maps, declared, visible, expressions, time: magics.time }),
+    );
     // While the child works: the next cell's check will see these declarations.
     if (visible || declared.length > 0) this.#checker.commit(cell, magics.source);
     const { error, bound, expressions: results } = await running;
@@ -243,7 +237,7 @@ export class Executor {
     }
     if (error) {
       this.#checker.retract(cell, boundNow);
-      return this.#fail(request, options, error);
+      return this.#fail(lane, request, options, error);
     }
     this.#links.reply(request, {
       status: "ok",
@@ -251,7 +245,7 @@ export class Executor {
       user_expressions: results,
       payload: [],
     });
-    if (this.#interrupted) this.#abortQueued();
+    if (lane.interrupted) this.#abortQueued(lane);
   }
 
   /** A number for what runs next in the name of a request. */
@@ -264,9 +258,9 @@ export class Executor {
   }
 
   /** Has the child run something and waits for its end. */
-  async #run(request: RoutedMessage, order: ExecuteOrder): Promise<Outcome> {
+  async #run(lane: Lane, request: RoutedMessage, order: ExecuteOrder): Promise<Outcome> {
     const outcome = new Promise<Outcome>((finish) => {
-      this.#running = { cell: order.cell, request, finish, asked: false, force: undefined };
+      lane.running = { cell: order.cell, request, finish, asked: false, force: undefined };
     });
     if (order.code !== "") await this.debugger.beforeRun(cellFile(order.cell), order.source, order.maps);
     this.#declaring = new Set(order.declared.map(({ name }) => name));
@@ -275,8 +269,8 @@ export class Executor {
     this.debugger.afterRun();
     // Native prints come by another pipe than the end of the cell: let what has arrived be read.
     await new Promise((resolve) => setImmediate(resolve));
-    clearTimeout(this.#running?.force);
-    this.#running = undefined;
+    clearTimeout(lane.running?.force);
+    lane.running = undefined;
     this.#pendingInput = undefined;
     return done;
   }
@@ -353,13 +347,13 @@ export class Executor {
     });
   }
 
-  #fail(request: RoutedMessage, options: Options, { missing, ...error }: ShownError): void {
+  #fail(lane: Lane, request: RoutedMessage, options: Options, { missing, ...error }: ShownError): void {
     if (!options.silent) {
       this.outputs.error(error, request.message.header);
       if (missing) this.outputs.offer(installOffer(missing), request.message.header);
     }
     // Aborting before the reply: what comes after it was sent in knowledge of the error.
-    if (options.stopOnError || this.#interrupted) this.#abortQueued();
+    if (options.stopOnError || lane.interrupted) this.#abortQueued(lane);
     this.#links.reply(request, {
       status: "error",
       execution_count: this.#count,
@@ -369,8 +363,8 @@ export class Executor {
     });
   }
 
-  #abortQueued(): void {
-    for (const request of this.#queue.splice(0)) {
+  #abortQueued(lane: Lane): void {
+    for (const request of lane.queue.splice(0)) {
       const { header } = request.message;
       this.outputs.publish("status", { execution_state: "busy" }, header);
       this.#links.reply(request, {
@@ -384,10 +378,14 @@ export class Executor {
   }
 
   #take(message: FromChild): void {
+    if (message.type === "result" && this.#storing === message.cell) {
+      this.#links.rememberResult(this.#count, stripVTControlCharacters(String(message.data["text/plain"] ?? "")));
+    }
     if (this.outputs.take(message, (cell) => this.#counts.get(cell) ?? this.#count)) return;
     if (this.comms.take(message, (cell) => this.outputs.parentOf(cell))) return;
-    const running = this.#running;
-    if (!running || !("cell" in message) || message.cell !== running.cell) return;
+    if (!("cell" in message)) return;
+    const running = this.lanes.all.find((lane) => lane.running?.cell === message.cell)?.running;
+    if (!running) return;
     if (message.type === "done") running.finish(message);
     else if (message.type === "asked") running.asked = true;
     else if (message.type === "input") {
@@ -404,18 +402,27 @@ export class Executor {
     if (pending) this.#runtime.answer(pending.id, value, pending.sync);
   }
 
-  /** Interrupts the cell that runs; without one, whatever timers of earlier cells keep the child busy. */
+  /** Interrupts what runs; without a cell, whatever timers of earlier cells keep the child busy. */
   interrupt(): void {
     // A thread that is stopped cannot be interrupted.
     if (this.debugger.isStopped) void this.debugger.release();
-    if (this.#current) this.#interrupted = true;
-    const running = this.#running;
+    const { main } = this.lanes;
+    for (const lane of this.lanes.all) {
+      if (lane.current) lane.interrupted = true;
+      if (lane === main || lane.running) this.#interruptLane(lane);
+    }
+  }
+
+  #interruptLane(lane: Lane): void {
+    const { running } = lane;
     const runtime = this.#runtime;
-    runtime.interrupt(running?.cell ?? 0);
+    // The watching thread knows the main lane's cells only.
+    if (lane === this.lanes.main) runtime.interrupt(running?.cell ?? 0);
+    else runtime.tell({ type: "interrupt", cell: running?.cell ?? 0 });
     if (!running || running.force) return;
     running.force = setTimeout(
       () => {
-        if (this.#running !== running || this.#runtime !== runtime) return;
+        if (lane.running !== running || this.#runtime !== runtime) return;
         runtime.kill();
         this.#lost("it did not react to the interrupt and was ended by force");
       },
@@ -425,7 +432,7 @@ export class Executor {
 
   /** The child is gone, and the user's values with it: say so, and start another. */
   #lost(how: string): void {
-    const wasRunning = this.#running;
+    const wereRunning = this.lanes.all.map(({ running }) => running).filter((running) => running !== undefined);
     this.#names.clear();
     this.#checker.reset();
     this.comms.lost();
@@ -435,8 +442,8 @@ export class Executor {
     this.debugger.renew();
     const evalue = `the process that ran the cells ended (${how}). All variables are lost; a new process is ready.`;
     const error: ShownError = { ename: "StateLost", evalue, traceback: [`\x1b[1;31mStateLost\x1b[0m: ${evalue}`] };
-    if (wasRunning) wasRunning.finish({ error, bound: [], expressions: {} });
-    else if (!this.#broken) this.outputs.error(error, this.outputs.parentOf(this.#lastCell));
+    for (const { finish } of wereRunning) finish({ error, bound: [], expressions: {} });
+    if (wereRunning.length === 0 && !this.#broken) this.outputs.error(error, this.outputs.parentOf(this.#lastCell));
   }
 
   /** Ends the child. */
@@ -453,6 +460,11 @@ const interruptedEarly: ShownError = {
   evalue: "the cell was interrupted before it ran",
   traceback: ["\x1b[1;31mInterrupted\x1b[0m: the cell was interrupted before it ran"],
 };
+
+/** Why a request that names a subshell cannot be answered. */
+export function noSubshell(id: unknown): Error {
+  return new Error(`there is no subshell ${id}`);
+}
 
 function kernelError(error: unknown): ShownError {
   const evalue = error instanceof Error ? error.message : String(error);

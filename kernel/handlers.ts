@@ -1,6 +1,8 @@
 /** What the kernel does about each type of message: one handler a type, and tables of them. */
 import { completeness, plainText } from "./complete.ts";
+import { noSubshell } from "./executor.ts";
 import type { Kernel } from "./kernel.ts";
+import { usageOf } from "./usage.ts";
 import { protocolVersion, type RoutedMessage } from "./wire.ts";
 
 /** Answers a request with the content of its reply; undefined where the reply comes later or never. */
@@ -32,7 +34,7 @@ function kernelInfo(kernel: Kernel): Record<string, unknown> {
       { text: "TypeScript", url: "https://www.typescriptlang.org/docs/" },
       { text: "Node.js", url: "https://nodejs.org/docs/latest-v20.x/api/" },
     ],
-    supported_features: ["debugger"],
+    supported_features: ["debugger", "kernel subshells"],
   };
 }
 
@@ -69,11 +71,10 @@ const history: Handler = async (kernel, request) => {
         return kernel.history.tail(number("n") ?? 10);
     }
   })();
-  // Outputs are not kept; a front-end that asks for them gets the form it expects.
   const withOutput = content.output === true;
   return {
     status: "ok",
-    history: entries.map(([session, line, source]) => [session, line, withOutput ? [source, null] : source]),
+    history: entries.map(([session, line, source, output]) => [session, line, withOutput ? [source, output] : source]),
   };
 };
 
@@ -82,6 +83,8 @@ const shutdown: Handler = (kernel, request) => {
   kernel.shutdown(request, restart);
   return undefined;
 };
+
+const usage: Handler = (kernel) => ({ ...usageOf([process.pid, kernel.executor.childPid, kernel.checkerPid]) });
 
 const comm =
   (kind: "open" | "msg" | "close"): Handler =>
@@ -120,6 +123,14 @@ export const controlHandlers: Readonly<Record<string, Handler>> = {
     kernel.executor.interrupt();
     return { status: "ok" };
   },
+  usage_request: usage,
+  create_subshell_request: (kernel) => ({ status: "ok", subshell_id: kernel.executor.lanes.open() }),
+  delete_subshell_request(kernel, request) {
+    const id = request.message.content.subshell_id;
+    if (!kernel.executor.lanes.close(String(id))) throw noSubshell(id);
+    return { status: "ok" };
+  },
+  list_subshell_request: (kernel) => ({ status: "ok", subshell_id: kernel.executor.lanes.ids }),
   debug_request: (kernel, request) => kernel.executor.debugger.handle(request.message.content),
   shutdown_request: shutdown,
 };

@@ -19,19 +19,20 @@ test("a later kernel finds what an earlier one ran", async () => {
   const first = open();
   first.add(1, "const a = 1");
   first.add(2, "a + 1");
+  first.addOutput(2, "2");
   await first.close();
   const second = open();
   second.add(1, "b");
   expect(await second.tail(2)).toEqual([
-    [1, 2, "a + 1"],
-    [2, 1, "b"],
+    [1, 2, "a + 1", "2"],
+    [2, 1, "b", null],
   ]);
   expect(await second.range(-1, 1, undefined)).toEqual([
-    [1, 1, "const a = 1"],
-    [1, 2, "a + 1"],
+    [1, 1, "const a = 1", null],
+    [1, 2, "a + 1", "2"],
   ]);
-  expect(await second.range(0, 0, 5)).toEqual([[2, 1, "b"]]);
-  expect(await second.range(1, 2, 3)).toEqual([[1, 2, "a + 1"]]);
+  expect(await second.range(0, 0, 5)).toEqual([[2, 1, "b", null]]);
+  expect(await second.range(1, 2, 3)).toEqual([[1, 2, "a + 1", "2"]]);
   await second.close();
 });
 

@@ -4,8 +4,8 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type Database from "libsql";
 
-/** One cell of the past: session, line, source. */
-export type HistoryEntry = [session: number, line: number, source: string];
+/** One cell of the past: session, line, source, and its result as text where it had one. */
+export type HistoryEntry = [session: number, line: number, source: string, output: string | null];
 
 /** The folder for data of this user: `ANNEAL_DATA`, else `~/.local/share/anneal`. */
 export function dataFolder(env: NodeJS.ProcessEnv = process.env): string {
@@ -16,7 +16,11 @@ interface Row {
   session: number;
   line: number;
   source: string;
+  output: string | null;
 }
+
+/** Results are kept up to so many UTF-16 units. */
+const outputKept = 10_000;
 
 /** The history as one kernel sees it. Nothing is opened before the first cell: the start must be short. */
 export class History {
@@ -47,6 +51,9 @@ export class History {
         database.exec(
           "CREATE TABLE IF NOT EXISTS cells (id INTEGER PRIMARY KEY, session INTEGER NOT NULL, line INTEGER NOT NULL, source TEXT NOT NULL)",
         );
+        const columns = database.prepare("SELECT name FROM pragma_table_info('cells')").all() as { name: string }[];
+        // Databases of the first version had none.
+        if (!columns.some(({ name }) => name === "output")) database.exec("ALTER TABLE cells ADD COLUMN output TEXT");
         database.exec("CREATE INDEX IF NOT EXISTS cells_by_session ON cells (session, line)");
         const { lastInsertRowid } = database
           .prepare("INSERT INTO sessions (started) VALUES (?)")
@@ -75,6 +82,20 @@ export class History {
     });
   }
 
+  /** Keeps the result of a cell of this session. */
+  addOutput(line: number, text: string): void {
+    this.#writes = this.#writes.then(async () => {
+      const database = await this.#open();
+      try {
+        database
+          ?.prepare("UPDATE cells SET output = ? WHERE session = ? AND line = ?")
+          .run(text.slice(0, outputKept), this.#session, line);
+      } catch (error) {
+        this.#log(`a result is missing in the history: ${error instanceof Error ? error.message : error}`);
+      }
+    });
+  }
+
   /** When all that was added is written. */
   get written(): Promise<void> {
     return this.#writes;
@@ -84,12 +105,12 @@ export class History {
     await this.#writes;
     const database = await this.#open();
     const rows = (database?.prepare(sql).all(...values) ?? []) as Row[];
-    return rows.map(({ session, line, source }) => [session, line, source]);
+    return rows.map(({ session, line, source, output }) => [session, line, source, output]);
   }
 
   /** The last `n` cells, oldest first. */
   async tail(n: number): Promise<HistoryEntry[]> {
-    return (await this.#rows("SELECT session, line, source FROM cells ORDER BY id DESC LIMIT ?", n)).reverse();
+    return (await this.#rows("SELECT session, line, source, output FROM cells ORDER BY id DESC LIMIT ?", n)).reverse();
   }
 
   /**
@@ -103,7 +124,7 @@ export class History {
     await this.#open();
     const number = session > 0 ? session : this.#session + session;
     return this.#rows(
-      "SELECT session, line, source FROM cells WHERE session = ? AND line >= ? AND line < ? ORDER BY id",
+      "SELECT session, line, source, output FROM cells WHERE session = ? AND line >= ? AND line < ? ORDER BY id",
       number,
       start,
       stop ?? Number.MAX_SAFE_INTEGER,
@@ -117,7 +138,7 @@ export class History {
   async search(pattern: string, n: number | undefined, unique: boolean): Promise<HistoryEntry[]> {
     const group = unique ? "GROUP BY source" : "";
     const id = unique ? "MAX(id)" : "id";
-    const sql = `SELECT session, line, source, ${id} AS latest FROM cells WHERE source GLOB ? ${group} ORDER BY latest DESC LIMIT ?`;
+    const sql = `SELECT session, line, source, output, ${id} AS latest FROM cells WHERE source GLOB ? ${group} ORDER BY latest DESC LIMIT ?`;
     return (await this.#rows(sql, pattern, n ?? -1)).reverse();
   }
 

@@ -88,10 +88,10 @@ describe("an interrupted cell", () => {
     expect([(await first).status, (await second).status]).toEqual(["error", "aborted"]);
   });
 
-  test("a hundred times in a row, at any moment, costs nothing", async () => {
+  test("a thousand times in a row, at any moment, costs nothing", async () => {
     const kernel = shared.current;
     await kernel.ok("let rounds = 0; const precious = { safe: true };");
-    for (let round = 0; round < 100; round++) {
+    for (let round = 0; round < 1000; round++) {
       const cell = kernel.run(round % 2 ? "rounds++; while (true) {}" : "rounds++; await new Promise(() => {})");
       await new Promise((resolve) => setTimeout(resolve, (round * 7) % 12));
       // One that comes before the cell began is for the cell all the same.
@@ -122,11 +122,11 @@ test("an interrupt with nothing to interrupt changes nothing", async () => {
 
 test("a timer that loops after its cell has ended is stopped by an interrupt", async () => {
   const kernel = shared.current;
-  await kernel.ok('setTimeout(() => { console.log("looping"); for (;;) {} }, 20); undefined');
   let looping = false;
   const forget = kernel.client.onMessage((_channel, { content }) => {
     if (content.text === "looping\n") looping = true;
   });
+  await kernel.ok('setTimeout(() => { console.log("looping"); for (;;) {} }, 20); undefined');
   await until(() => looping);
   forget();
   await kernel.client.interrupt();

@@ -55,6 +55,7 @@ export class Kernel {
         this.#sockets?.send("stdin", request.identities, message);
       },
       remember: (line, source) => this.history.add(line, source),
+      rememberResult: (line, text) => this.history.addOutput(line, text),
       log,
     });
   }
@@ -127,6 +128,11 @@ export class Kernel {
     // Front-ends take the last status for the kernel's: a cell that still runs must not look as if it had ended.
     const busyWith = this.executor.busyWith;
     if (busyWith) this.executor.outputs.publish("status", { execution_state: "busy" }, busyWith);
+  }
+
+  /** The process id of the language server, while it runs. */
+  get checkerPid(): number | undefined {
+    return this.#checker.pid;
   }
 
   /** What could stand at an offset; names alone, where the checker cannot be asked. */

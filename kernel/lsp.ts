@@ -54,6 +54,10 @@ export class LanguageServer {
     if (this.failure === undefined) this.#write({ method, params });
   }
 
+  get pid(): number | undefined {
+    return this.failure === undefined ? this.#process.pid : undefined;
+  }
+
   kill(): void {
     this.#fail("it was stopped");
     this.#process.kill("SIGKILL");

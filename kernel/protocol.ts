@@ -64,6 +64,8 @@ export interface ExecuteOrder {
   executionCount: number;
   /** False for silent cells: no result is shown and the cell is not counted among those that were run. */
   visible: boolean;
+  /** It runs beside another one, in a subshell: it is not the one that the thread is stopped for. */
+  aside: boolean;
   allowStdin: boolean;
   /** `user_expressions`, each as code to run after the cell. */
   expressions: { name: string; code: string }[];

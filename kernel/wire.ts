@@ -17,6 +17,8 @@ export interface Header {
   date: string;
   msg_type: string;
   version: string;
+  /** The subshell that a request is for, in requests on the shell channel. */
+  subshell_id?: string | null;
 }
 
 /** One message as both sides of a kernel see it. */

@@ -13,7 +13,8 @@ import { boundSince, prepareNames } from "./scope.ts";
 import { cellFile, rememberCell } from "./stacks.ts";
 import { flushStreams, print } from "./streams.ts";
 
-let current: { cell: CellRun; giveUp: (error: Error) => void } | undefined;
+/** The cells that run: one of the shell, and one of each subshell. */
+const current = new Map<number, { cell: CellRun; giveUp: (error: Error) => void }>();
 
 /**
  * Runs a cell and tells the host what came of it. Never throws.
@@ -30,12 +31,12 @@ export async function execute(order: ExecuteOrder, folder: string): Promise<void
   };
   if (order.visible) executed.push(entry);
   const before = prepareNames(order.declared);
-  beginCell(order.cell);
+  if (!order.aside) beginCell(order.cell);
   const expressions: Record<string, ExpressionResult> = {};
   let error: ShownError | undefined;
   try {
     const givenUp = new Promise<never>((_resolve, reject) => {
-      current = { cell, giveUp: reject };
+      current.set(order.cell, { cell, giveUp: reject });
     });
     await Promise.race([
       givenUp,
@@ -62,8 +63,8 @@ export async function execute(order: ExecuteOrder, folder: string): Promise<void
     error = showError(isBrokenCommand(thrown, order.cell) ? new Interrupted() : thrown);
     entry.failed = true;
   }
-  current = undefined;
-  endCell(order.cell);
+  current.delete(order.cell);
+  if (!order.aside) endCell(order.cell);
   flushStreams();
   tell({ type: "done", cell: order.cell, error, bound: boundSince(before), expressions });
 }
@@ -117,10 +118,10 @@ async function evaluate(code: string): Promise<ExpressionResult> {
 
 /** Interrupts the running cell, if it is that one, from the main thread's own course: the cell waits for something. */
 export function interrupt(id: number): void {
-  const running = current;
-  if (running?.cell.id !== id) {
+  const running = current.get(id);
+  if (!running) {
     // Nothing runs that could have seen the flag.
-    if (!running) shared[slots.flag] = 0;
+    if (current.size === 0) shared[slots.flag] = 0;
     return;
   }
   const reason = new Interrupted();
