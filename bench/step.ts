@@ -1,6 +1,5 @@
 // What the benches of training share: one step of a model of given sizes, and the matrix products it is held against.
 import {
-  type AdapterOptions,
   type CompiledProgram,
   collate,
   type Engine,
@@ -8,6 +7,7 @@ import {
   input,
   LanguageModel,
   matmul,
+  type Quantization,
   Random,
   type TensorData,
   Tokenizer,
@@ -28,8 +28,8 @@ export interface StepSpec {
   length: number;
   /** Compute layers again in the backward pass: `checkpointing` on the command line. */
   gradientCheckpointing?: boolean;
-  /** Further settings of the adapter. */
-  adapter?: AdapterOptions;
+  /** The frozen base in 8 bits: `int8` on the command line. */
+  quantization?: Quantization;
 }
 
 /** Sizes in the order of the command line, with the reference model's where none are given. */
@@ -38,7 +38,8 @@ export function parseSpec(args: readonly string[]): StepSpec {
   const [layers = 8, width = 512, heads = 8, mlp = 1408, vocabulary = 8192, batch = 4, length = 256] = given;
   const method = args.includes("lora") ? "lora" : "full";
   const gradientCheckpointing = args.includes("checkpointing");
-  return { method, layers, width, heads, mlp, vocabulary, batch, length, gradientCheckpointing };
+  const sizes = { layers, width, heads, mlp, vocabulary, batch, length };
+  return { method, ...sizes, gradientCheckpointing, ...(args.includes("int8") ? { quantization: "int8" } : {}) };
 }
 
 /** The sizes as the peers take them. */
@@ -69,7 +70,8 @@ export async function openStep(engine: Engine, spec: StepSpec): Promise<Work & {
   };
   const tokenizer = Tokenizer.train(["bench"], { vocabSize: 261 });
   const model = await LanguageModel.create({ config: sizes, tokenizer, seed: 1, engine });
-  if (method === "lora") await model.addAdapter({ r: 16, loraAlpha: 32, ...spec.adapter }, 1);
+  if (spec.quantization) await model.quantize(spec.quantization);
+  if (method === "lora") await model.addAdapter({ r: 16, loraAlpha: 32 }, 1);
   const shapes = model.parameterShapes();
   const names = model.trainableNames();
   const moments = optimizer.initialState(new Map(names.map((name) => [name, shapes.get(name) ?? []])));

@@ -9,5 +9,6 @@ export {
   phi3Config,
   toConfigFile,
 } from "./phi3/config.ts";
+export type { Quantization } from "./quantize.ts";
 export { type RegisteredVersion, registerModel } from "./register.ts";
 export { decodeSafetensors, encodeSafetensors, readSafetensors } from "./safetensors.ts";

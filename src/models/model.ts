@@ -9,6 +9,7 @@ import {
   equal,
   type HostValue,
   input,
+  type QuantizedWeight,
   Random,
   type Tensor,
   variable,
@@ -27,6 +28,7 @@ import {
   toConfigFile,
 } from "./phi3/config.ts";
 import { decode, logitsOf, type NetworkWeights, parameterShapes, projections } from "./phi3/network.ts";
+import { type Quantization, quantizedNames, quantizedVariables, quantizeWeight, restoreWeight } from "./quantize.ts";
 import { encodeSafetensors, readSafetensors } from "./safetensors.ts";
 
 /** What a model runs on: a device by name, or an engine that is open already. */
@@ -62,6 +64,8 @@ export class LanguageModel {
   readonly state: State;
   /** The adapter in use, if any; its weights are trained while the model's own stay as they are. */
   adapter: LoraConfig | undefined;
+  /** How the projections' frozen weights are kept; undefined for float32. See {@link LanguageModel.quantize}. */
+  quantization: Quantization | undefined;
   /** Id of the tracked run that trained these weights last. */
   runId: string | undefined;
   /** Seed of the weights it began with; undefined for a model that was loaded. */
@@ -111,11 +115,12 @@ export class LanguageModel {
    * Read a model from a folder in Hugging Face's layout.
    * @param options.adapter folder of a LoRA adapter in PEFT's layout, put on top
    * @param options.device "auto" (the default), "cpu" or "webgpu"
+   * @param options.quantization "int8" keeps the projections in 8 bits, for training an adapter on them
    * @throws ModelError when a file is missing, cut short, or does not fit the settings
    */
   static async load(
     folder: string,
-    options: { adapter?: string; tokenizer?: Tokenizer } & PlacementOptions = {},
+    options: { adapter?: string; tokenizer?: Tokenizer; quantization?: Quantization } & PlacementOptions = {},
   ): Promise<LanguageModel> {
     await verifyFolder(folder);
     const config = parsePhi3Config(await readJson(join(folder, "config.json")));
@@ -123,6 +128,7 @@ export class LanguageModel {
     const model = new LanguageModel(config, tokenizer, await place(options));
     const tensors = await readSafetensors(join(folder, "model.safetensors"));
     await model.setWeights(tensors);
+    if (options.quantization) await model.quantize(options.quantization);
     if (options.adapter !== undefined) await model.loadAdapter(options.adapter);
     return model;
   }
@@ -179,7 +185,7 @@ export class LanguageModel {
         `No projection is named ${config.targetModules.join(" or ")}; there are qkv_proj, o_proj, gate_up_proj and down_proj.`,
       );
     }
-    const weights = await this.state.read(modules.map((module) => `${module}.weight`));
+    const weights = await this.weights(modules.map((module) => `${module}.weight`));
     for (const module of modules) {
       await this.state.write(initializeLora(module, weights[`${module}.weight`], config, seed));
     }
@@ -204,11 +210,42 @@ export class LanguageModel {
     }
   }
 
-  /** Fold the adapter into the weights; the model then is an ordinary one again. */
+  /**
+   * Keep the projections' weights in 8 bits, a scale a row: half of their memory, and products some three times as fast
+   * on processors that multiply bytes (VNNI, Arm's dot products). They can then no longer be trained themselves, only an
+   * adapter on top (QLoRA, Dettmers et al. 2023); what is saved or merged later are the rounded weights.
+   * @throws ModelError on a device other than the CPU
+   */
+  async quantize(quantization: Quantization = "int8"): Promise<void> {
+    if (quantization !== "int8") throw new ModelError(`quantization must be "int8", not "${String(quantization)}".`);
+    if (this.quantization) return;
+    if (this.engine.device.name !== "cpu") {
+      throw new ModelError(
+        `quantization "int8" runs on device "cpu" only; this model is on ${this.engine.device.name}.`,
+      );
+    }
+    for (const name of this.#projectionWeights()) {
+      const { [name]: weight } = await this.state.read([name]);
+      await this.state.write(quantizeWeight(name, weight), { transfer: true });
+      await this.state.remove([name]);
+    }
+    this.quantization = quantization;
+    await this.#forgetPrograms();
+  }
+
+  #projectionWeights(): string[] {
+    return projections(this.config).map((module) => `${module}.weight`);
+  }
+
+  /** Fold the adapter into the weights; the model then is an ordinary one again, in float32. */
   async merge(): Promise<void> {
     await this.state.write(await this.mergedWeights());
     await this.state.remove(this.adapter ? this.trainableNames() : []);
+    if (this.quantization) {
+      await this.state.remove(this.#projectionWeights().flatMap((name) => Object.values(quantizedNames(name))));
+    }
     this.adapter = undefined;
+    this.quantization = undefined;
     await this.#forgetPrograms();
   }
 
@@ -223,9 +260,16 @@ export class LanguageModel {
     return result;
   }
 
-  /** A copy of the parameters. */
+  /** A copy of the parameters, in float32 whatever they are kept as. */
   async weights(names: readonly string[] = [...this.parameterShapes().keys()]): Promise<Record<string, HostValue>> {
-    return this.state.read(names);
+    const quantized = new Set(this.quantization ? this.#projectionWeights() : []);
+    const values = await this.state.read(names.filter((name) => !quantized.has(name)));
+    const result: Record<string, HostValue> = {};
+    for (const name of names) {
+      const { values: bytes, scale } = quantizedNames(name);
+      result[name] = quantized.has(name) ? restoreWeight(name, await this.state.read([bytes, scale])) : values[name];
+    }
+    return result;
   }
 
   /**
@@ -245,7 +289,11 @@ export class LanguageModel {
       if (String(value.shape) !== String(shape)) {
         throw new ModelError(`${name} has shape [${value.shape}]; the settings ask for [${shape}].`);
       }
-      chosen[name] = value;
+      if (this.quantization && this.#projectionWeights().includes(name)) {
+        Object.assign(chosen, quantizeWeight(name, value));
+      } else {
+        chosen[name] = value;
+      }
     }
     await this.state.write(chosen);
   }
@@ -281,7 +329,15 @@ export class LanguageModel {
       leaves.set(name, leaf);
       return leaf;
     };
-    return { parameter, lora: this.adapter };
+    const projected = new Set(this.quantization ? this.#projectionWeights() : []);
+    const bytes = new Map<string, QuantizedWeight>();
+    const quantized = (name: string): QuantizedWeight | undefined => {
+      if (!projected.has(name)) return undefined;
+      const weight = bytes.get(name) ?? quantizedVariables(name, shapes.get(name) ?? []);
+      bytes.set(name, weight);
+      return weight;
+    };
+    return { parameter, quantized, lora: this.adapter };
   }
 
   /** Loss and correctness of each target of a batch, without training. */

@@ -9,6 +9,7 @@ const storage: Record<DType, { name: string; encode: (data: TensorData) => Array
   float32: { name: "F32", encode: (data) => data },
   float16: { name: "F16", encode: (data) => Uint16Array.from(data, toFloat16) },
   bfloat16: { name: "BF16", encode: (data) => Uint16Array.from(data, toBfloat16) },
+  int8: { name: "I8", encode: (data) => data },
   int32: { name: "I32", encode: (data) => data },
   int64: { name: "I64", encode: (data) => BigInt64Array.from(Array.from(data, BigInt)) },
   bool: { name: "BOOL", encode: (data) => data },

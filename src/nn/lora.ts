@@ -1,4 +1,4 @@
-import { type HostValue, Random, stopGradient, type Tensor } from "../tensor/index.ts";
+import { dequantize, type HostValue, type QuantizedWeight, Random, stopGradient, Tensor } from "../tensor/index.ts";
 import { linear } from "./linear.ts";
 
 /** A low-rank adapter's settings, by PEFT's names. */
@@ -39,11 +39,11 @@ export function isTarget(module: string, config: LoraConfig): boolean {
  * A projection with its adapter: W x + s B A x (Hu et al. 2021), or DoRA's m * (W + s B A) x / ||W + s B A||, whose
  * norm counts as a constant for the gradient.
  * @param x float32 [n, in]
- * @param weight float32 [out, in], frozen
+ * @param weight float32 [out, in] or its quantised form, frozen
  */
 export function loraLinear(
   x: Tensor,
-  weight: Tensor,
+  weight: Tensor | QuantizedWeight,
   module: string,
   config: LoraConfig,
   parameter: (name: string) => Tensor,
@@ -53,7 +53,8 @@ export function loraLinear(
   const scaling = loraScaling(config);
   const adapted = linear(x, weight).add(linear(linear(x, a), b).mul(scaling));
   if (!config.useDora) return adapted;
-  const merged = weight.add(b.matmul(a).mul(scaling));
+  const full = weight instanceof Tensor ? weight : dequantize(weight);
+  const merged = full.add(b.matmul(a).mul(scaling));
   const norm = stopGradient(merged.mul(merged).sum([1]).sqrt());
   return adapted.mul(parameter(names.magnitude).div(norm));
 }

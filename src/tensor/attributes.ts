@@ -7,6 +7,7 @@ import type { LogicAttributes } from "./logic.ts";
 import type { MatmulAttributes } from "./matmul.ts";
 import type { NeuralAttributes } from "./neural.ts";
 import type { RandomBitsAttributes } from "./noise.ts";
+import type { QuantizedAttributes } from "./quantized.ts";
 import type { ReduceAttributes } from "./reduce.ts";
 import type { ShapingAttributes } from "./shaping.ts";
 import type { UnaryAttributes } from "./unary.ts";
@@ -20,6 +21,7 @@ export interface Attributes
     ReduceAttributes,
     ShapingAttributes,
     MatmulAttributes,
+    QuantizedAttributes,
     ConvolutionAttributes,
     IndexingAttributes,
     NeuralAttributes,

@@ -62,12 +62,14 @@ export function tensor(values: Nested | TensorData | BigInt64Array, shape?: Shap
 
 function naturalDtype(values: TensorData): DType {
   if (values instanceof Float32Array) return "float32";
+  if (values instanceof Int8Array) return "int8";
   if (values instanceof Int32Array) return "int32";
   return values instanceof Float64Array ? "int64" : "bool";
 }
 
 /** The class of typed array that holds a dtype's values on the host. */
 export function hostArray(dtype: DType) {
+  if (dtype === "int8") return Int8Array;
   if (dtype === "int32") return Int32Array;
   if (dtype === "int64") return Float64Array;
   return dtype === "bool" ? Uint8Array : Float32Array;

@@ -12,15 +12,19 @@ import * as views from "./views.ts";
 /** Sizes of a tensor's axes, outermost first. Always static. */
 export type Shape = readonly number[];
 
-/** Element types. Indices are int32; comparisons give bool. bfloat16 exists only where a device computes with it. */
-export type DType = "float32" | "float16" | "bfloat16" | "int32" | "int64" | "bool";
+/**
+ * Element types. Indices are int32; comparisons give bool. bfloat16 exists only where a device computes with it; int8
+ * is what quantised weights are stored as.
+ */
+export type DType = "float32" | "float16" | "bfloat16" | "int8" | "int32" | "int64" | "bool";
 
 /**
- * Values of a tensor on the host, in row-major order: Float32Array for every floating dtype, Int32Array, Float64Array for
- * int64 (whole numbers up to 2^53, so that they stay numbers), Uint8Array of 0 and 1 for bool.
+ * Values of a tensor on the host, in row-major order: Float32Array for every floating dtype, Int8Array, Int32Array,
+ * Float64Array for int64 (whole numbers up to 2^53, so that they stay numbers), Uint8Array of 0 and 1 for bool.
  */
 export type TensorData =
   | Float32Array<ArrayBuffer>
+  | Int8Array<ArrayBuffer>
   | Int32Array<ArrayBuffer>
   | Float64Array<ArrayBuffer>
   | Uint8Array<ArrayBuffer>;

@@ -67,6 +67,30 @@ describe("training", () => {
     expect(model.countParameters().trainable).toBeLessThan(total / 5);
   });
 
+  test("LoRA on a base in 8 bits learns as on the full one, which full training refuses", async () => {
+    const curves: number[][] = [];
+    for (const quantization of [undefined, "int8"] as const) {
+      const model = await toyModel({ device: "cpu" });
+      const losses: number[] = [];
+      await train(model, {
+        ...toyOptions(),
+        method: "lora",
+        lora: { r: 4, loraAlpha: 8 },
+        learningRate: 2e-2,
+        ...(quantization ? { quantization } : {}),
+        outputDir: folder(`base-${quantization}`),
+        onStep: ({ loss }) => losses.push(loss),
+      });
+      curves.push(losses);
+      expect(model.quantization).toBe(quantization);
+    }
+    const [full, bytes] = curves;
+    expect(full.at(-1)).toBeLessThan(full[0] * 0.95);
+    expect(Math.max(...full.map((loss, i) => Math.abs(bytes[i] - loss) / loss))).toBeLessThan(0.01);
+    const options = { ...toyOptions(), quantization: "int8" as const, outputDir: folder("refused") };
+    await expect(train(await toyModel(), options)).rejects.toThrow("Quantised weights cannot be trained");
+  });
+
   test("a packed row learns from every document in it", async () => {
     const model = await toyModel();
     const { tokens } = await train(model, {

@@ -112,7 +112,8 @@ class Trainer {
           length,
         )
       : examples.map((example) => [example]);
-    const options = resolveOptions(given, length, rows.length);
+    const quantization = given.quantization ?? model.quantization;
+    const options = resolveOptions({ ...given, ...(quantization ? { quantization } : {}) }, length, rows.length);
     if (given.resume && given.outputDir === undefined)
       throw new TrainingError("resume needs the outputDir that holds the checkpoints.");
     // A run that is done again to compare begins at the first step, and leaves alone what the recorded one saved.
@@ -124,6 +125,12 @@ class Trainer {
     if (options.method === "full" && model.adapter) {
       throw new TrainingError("The model carries an adapter; merge() it before training every weight.");
     }
+    if (options.method === "full" && quantization) {
+      throw new TrainingError(
+        'Quantised weights cannot be trained: use method "lora", or load the model without quantization.',
+      );
+    }
+    if (quantization) await model.quantize(quantization);
     if (options.method === "lora") {
       if (model.adapter) checkAdapter(model.adapter, given.lora);
       else await model.addAdapter(given.lora, options.seed);

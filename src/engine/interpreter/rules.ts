@@ -264,6 +264,28 @@ export const rules: { readonly [K in OperatorName]: Rule<K> } = {
     return result;
   },
 
+  quantizedMatmul: ([x, values, , scale], { backward }, node) => {
+    const [rows, columns] = node.shape;
+    const [out, width] = values.shape;
+    const inner = backward ? out : width;
+    const result = new Float64Array(node.size);
+    for (let i = 0; i < rows; i++) {
+      const row = Float64Array.from(
+        { length: inner },
+        (_, k) => x.data[i * inner + k] * (backward ? scale.data[k] : 1),
+      );
+      const unit = Math.max(1e-30, ...row.map(Math.abs)) / 127;
+      for (let j = 0; j < columns; j++) {
+        let sum = 0;
+        for (let k = 0; k < inner; k++) {
+          sum += Math.round(row[k] / unit) * values.data[backward ? k * width + j : j * width + k];
+        }
+        result[i * columns + j] = sum * unit * (backward ? 1 : scale.data[j]);
+      }
+    }
+    return result;
+  },
+
   conv: ([x, w], attributes, node) => {
     const result = new Float64Array(node.size);
     forEachTap(attributes, x.shape, w.shape, node.shape, (i, k, o) => {

@@ -6,10 +6,12 @@ const { DataType } = onnx.TensorProto;
 const { AttributeType } = onnx.AttributeProto;
 
 /** ONNX's number for each of our dtypes. */
-export const elementType: Record<DType | "uint32", number> = {
+export const elementType: Record<DType | "uint8" | "uint32", number> = {
   float32: DataType.FLOAT,
   float16: DataType.FLOAT16,
   bfloat16: DataType.BFLOAT16,
+  int8: DataType.INT8,
+  uint8: DataType.UINT8,
   int32: DataType.INT32,
   int64: DataType.INT64,
   bool: DataType.BOOL,

@@ -2,6 +2,7 @@ import type { Attributes, OperatorName, Tensor } from "../../tensor/index.ts";
 import type { DeviceName } from "../device.ts";
 import type { Program } from "../program.ts";
 import { elementType, GraphBuilder } from "./builder.ts";
+import { quantizedProduct } from "./quantized.ts";
 import { borderType } from "./values.ts";
 import { webgpuLowerings } from "./webgpu.ts";
 
@@ -131,6 +132,13 @@ const lowerings: Lowerings = {
     const attributes = { kernel_shape: kernel, strides: stride, pads: [...padding, ...padding] };
     const positions = graph.node("MaxPool", [x], attributes, { result: 1 });
     return toInt32(graph, graph.node("Mod", [positions, graph.integers([size], [])]));
+  },
+
+  quantizedMatmul: (graph, [x, values, transposed, scale], { backward }, node) => {
+    const [rows] = node.shape;
+    return backward
+      ? quantizedProduct(graph, graph.node("Mul", [x, scale]), values, undefined, rows)
+      : quantizedProduct(graph, x, transposed, scale, rows);
   },
 
   gather: (graph, inputs, { axis }) => graph.node("Gather", inputs, { axis }),

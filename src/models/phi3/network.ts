@@ -8,6 +8,7 @@ import {
   less,
   lessEqual,
   matmul,
+  type QuantizedWeight,
   rmsNorm,
   rotary,
   type Shape,
@@ -36,6 +37,8 @@ export interface KeyValues {
 /** How the network gets at its weights, and what is put around its projections. */
 export interface NetworkWeights {
   parameter(name: string): Tensor;
+  /** The quantised form of a projection's weight, if that is how it is kept. */
+  quantized(name: string): QuantizedWeight | undefined;
   lora?: LoraConfig;
   /** Compute a layer's inner values again in the backward pass. */
   gradientCheckpointing?: boolean;
@@ -122,13 +125,13 @@ function decoder(
   mask: Tensor,
   remember: (layer: number, current: KeyValues) => KeyValues,
 ) {
-  const { parameter, lora, gradientCheckpointing } = weights;
+  const { parameter, quantized, lora, gradientCheckpointing } = weights;
   const [batch, length] = inputIds.shape;
   const { hiddenSize, numAttentionHeads: heads, numKeyValueHeads: groups, intermediateSize } = config;
   const width = hiddenSize / heads;
   const rotate = rotation(config, positions, reach);
   const project = (x: Tensor, module: string) => {
-    const weight = parameter(`${module}.weight`);
+    const weight = quantized(`${module}.weight`) ?? parameter(`${module}.weight`);
     return lora && isTarget(module, lora) ? loraLinear(x, weight, module, lora, parameter) : linear(x, weight);
   };
   const split = (x: Tensor, n: number) => x.reshape([batch, length, n, width]).transpose([0, 2, 1, 3]);
