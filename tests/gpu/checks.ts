@@ -46,7 +46,7 @@ function difference(a: ArrayLike<number>, b: ArrayLike<number>): number {
 
 function operatorCheck(name: string): Check {
   return async (cpu, gpu) => {
-    const { shapes, low = -1, high = 1, apply } = operatorCases[name];
+    const { shapes, low = -1, high = 1, tolerance = operatorTolerance, apply } = operatorCases[name];
     const random = new T.Random(7, name);
     const draw = (size: number, from: number, to: number) =>
       Float32Array.from({ length: size }, () => from + (to - from) * random.uniform());
@@ -64,10 +64,7 @@ function operatorCheck(name: string): Check {
     const [expected, found] = [await run(cpu), await run(gpu)];
     const differences = Object.keys(outputs).map((key) => [key, difference(expected[key], found[key])] as const);
     for (const [key, by] of differences) {
-      assert(
-        by < operatorTolerance,
-        `${key} differs by ${by}: ${found[key].slice(0, 4)} for ${expected[key].slice(0, 4)}`,
-      );
+      assert(by < tolerance, `${key} differs by ${by}: ${found[key].slice(0, 4)} for ${expected[key].slice(0, 4)}`);
     }
     return `within ${Math.max(...differences.map(([, by]) => by)).toExponential(1)}`;
   };

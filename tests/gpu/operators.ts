@@ -6,6 +6,8 @@ export interface OperatorCase {
   /** Range of the values; -1 to 1 when left out. */
   low?: number;
   high?: number;
+  /** Largest difference, as a share of the largest value; 2e-5 when left out. */
+  tolerance?: number;
   apply(...inputs: T.Tensor[]): T.Tensor;
 }
 
@@ -79,4 +81,80 @@ export const operatorCases: Record<string, OperatorCase> = {
   rmsNorm: { shapes: [[3, 64], [64]], low: 0.2, apply: (x, w) => T.rmsNorm(x, w, 1e-5) },
   rotary: { shapes: [[2, 2, 3, 8]], apply: (x) => T.rotary(x, positions, cos, sin) },
   stopGradient: { shapes: [[3]], apply: (x) => T.stopGradient(x).mul(x) },
+
+  pow: { shapes: [[7]], ...positive, apply: (x) => T.pow(x, 2.5) },
+  remainder: { shapes: [[7]], ...positive, apply: (x) => T.remainder(x, 0.7) },
+  "abs, sign and steps": {
+    shapes: [[9]],
+    apply: (x) =>
+      T.abs(x)
+        .mul(T.sign(x))
+        .add(T.floor(x.mul(3)))
+        .add(T.ceil(x.mul(5)))
+        .add(T.round(x.mul(7))),
+  },
+  // WebGPU promises 2^-11 of a sine.
+  "sin, cos, atan": { shapes: [[9]], tolerance: 2 ** -11, apply: (x) => T.sin(x).add(T.cos(x)).mul(T.atan(x)) },
+  "erf and gelu": { shapes: [[9]], apply: (x) => T.erf(x).add(T.gelu(x)).add(T.gelu(x, "tanh")) },
+  "softplus and elu": { shapes: [[9]], apply: (x) => T.softplus(x).add(T.elu(x)).add(T.leakyRelu(x)) },
+  "isNan, or": {
+    shapes: [[6]],
+    apply: (x) => asNumber(T.or(T.isNan(T.log(x)), T.less(x, 0.5))).mul(x),
+  },
+  min: { shapes: [[3, 5]], apply: (x) => x.min([1]) },
+  prod: { shapes: [[3, 5]], ...positive, apply: (x) => T.prod(x, [1]) },
+  "logSumExp and variance": { shapes: [[3, 5]], apply: (x) => T.logSumExp(x, [1]).add(T.variance(x, [1])) },
+  cumsum: { shapes: [[3, 5]], apply: (x) => T.cumsum(x, 1) },
+  pad: { shapes: [[3, 5]], apply: (x) => T.pad(x, [1, 0], [0, 2]) },
+  flip: { shapes: [[3, 5]], apply: (x) => T.flip(x, 1) },
+  "slice with a step": { shapes: [[3, 7]], apply: (x) => x.slice(1, 1, 7, 3) },
+  einsum: {
+    shapes: [[2, 3, 4], [2, 5, 4]], // biome-ignore format: as a pair
+    apply: (a, b) => T.einsum("bqd,bkd->bqk", a, b),
+  },
+  conv1d: {
+    shapes: [[2, 4, 9], [6, 2, 3]], // biome-ignore format: as a pair
+    apply: (x, w) => T.conv1d(x, w, { stride: 2, padding: 1, groups: 2 }),
+  },
+  conv2d: {
+    shapes: [[2, 3, 8, 8], [4, 3, 3, 3]], // biome-ignore format: as a pair
+    apply: (x, w) => T.conv2d(x, w, { stride: 2, padding: 1 }),
+  },
+  "conv2d, dilated": {
+    shapes: [[1, 2, 9, 9], [3, 2, 3, 3]], // biome-ignore format: as a pair
+    apply: (x, w) => T.conv2d(x, w, { dilation: 2 }),
+  },
+  convTranspose2d: {
+    shapes: [[1, 3, 4, 4], [3, 2, 3, 3]], // biome-ignore format: as a pair
+    apply: (x, w) => T.convTranspose2d(x, w, { stride: 2, outputPadding: 1 }),
+  },
+  maxPool1d: { shapes: [[1, 2, 7]], apply: (x) => T.maxPool1d(x, 3, { stride: 2, padding: 1 }) },
+  maxPool2d: { shapes: [[1, 2, 6, 6]], apply: (x) => T.maxPool2d(x, 2) },
+  "maxPool2d, overlapping": { shapes: [[2, 2, 7, 5]], apply: (x) => T.maxPool2d(x, 3, { stride: [2, 1], padding: 1 }) },
+  avgPool2d: { shapes: [[1, 2, 6, 6]], apply: (x) => T.avgPool2d(x, 2, { padding: 1 }) },
+  "gather along an axis": { shapes: [[2, 3, 2]], apply: (x) => T.gather(x, rows, 1) },
+  scatter: {
+    shapes: [[4, 2], [2, 2]], // biome-ignore format: as a pair
+    apply: (x, updates) => T.scatter(x, T.tensor(Int32Array.of(3, 1), [2]), updates),
+  },
+  takeAlongAxis: {
+    shapes: [[3, 4]],
+    apply: (x) => T.takeAlongAxis(x, T.tensor(Int32Array.of(3, 0, 1, 1, 2, 0), [3, 2]), 1),
+  },
+  sort: { shapes: [[3, 6]], apply: (x) => T.sort(x, 1) },
+  topK: { shapes: [[3, 6]], apply: (x) => T.topK(x, 2, 1).values },
+  layerNorm: {
+    shapes: [[3, 16], [16], [16]], // biome-ignore format: as a triple
+    apply: (x, w, b) => T.layerNorm(x, w, b, 1e-5),
+  },
+  "softmax over the first axis": { shapes: [[5, 3]], apply: (x) => T.softmax(x, 0) },
+  "uniform noise": { shapes: [[40]], apply: (x) => x.mul(T.randomUniform([40], 3, { stream: "noise" })) },
+  dropout: { shapes: [[40]], apply: (x) => T.dropout(x, 0.3, 5, "layer") },
+  checkpoint: {
+    shapes: [[4, 8], [8, 8]], // biome-ignore format: as a pair
+    apply: (x, w) => {
+      const layer = T.checkpoint((h) => T.tanh(h.matmul(w)).add(h));
+      return layer(layer(x));
+    },
+  },
 };

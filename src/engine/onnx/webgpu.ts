@@ -1,4 +1,5 @@
 import type { Tensor } from "../../tensor/index.ts";
+import { indexOf } from "../interpreter/arrays.ts";
 import { elementType, type GraphBuilder } from "./builder.ts";
 import type { Lowerings } from "./lower.ts";
 
@@ -40,6 +41,29 @@ export const webgpuLowerings: Partial<Lowerings> = {
     ]);
     const zero = graph.constant(Float32Array.of(0), [], "float32");
     return graph.node("Where", [graph.node("Less", [labels, first]), zero, losses]);
+  },
+
+  // There MaxPool tells no positions: the windows' elements are laid side by side, and the largest one's place looked up.
+  argMaxPool: (graph, [x], { kernel, stride, padding }, node) => {
+    const size = node.inputs[0].shape.slice(2);
+    const places = node.shape.slice(2);
+    const axes = size.map((_, i) => i + 2);
+    const lowest = graph.constant(Float32Array.of(-3.4e38), [], "float32");
+    const padded = graph.node("Pad", [x, graph.integers([0, 0, ...padding, 0, 0, ...padding]), lowest]);
+    const flat = (at: readonly number[]) => at.reduce((sum, p, i) => sum * size[i] + p, 0);
+    const taps = Array.from({ length: kernel.reduce((a, b) => a * b, 1) }, (_, tap) => indexOf(tap, kernel));
+    const columns = taps.map((tap) => {
+      const ends = tap.map((start, i) => start + (places[i] - 1) * stride[i] + 1);
+      const part = graph.node("Slice", [padded, ...[tap, ends, axes, stride].map((values) => graph.integers(values))]);
+      return graph.node("Reshape", [part, graph.integers([...node.shape, 1])]);
+    });
+    const side = columns.length > 1 ? graph.node("Concat", columns, { axis: -1 }) : columns[0];
+    const tap = graph.node("ArgMax", [side], { axis: -1, keepdims: 0 });
+    const offset = graph.node("Gather", [graph.constant(Int32Array.from(taps, flat), [taps.length], "int32"), tap]);
+    const starts = Array.from({ length: places.reduce((a, b) => a * b, 1) }, (_, place) =>
+      flat(indexOf(place, places).map((at, i) => at * stride[i] - padding[i])),
+    );
+    return graph.node("Add", [offset, graph.constant(Int32Array.from(starts), places, "int32")]);
   },
 
   // ScatterElements adds floats there in whatever order its threads come; a product with one-hot rows has one order.
