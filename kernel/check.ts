@@ -72,6 +72,8 @@ const files = {
 const tolerated = new Set([7005, 7016, 7034]);
 
 const crashesForgiven = 2;
+/** Cells that were found right, and are not looked at again. */
+const cleanKept = 300;
 
 /** The types of one notebook's cells. */
 export class Checker {
@@ -180,16 +182,31 @@ export class Checker {
     try {
       await this.start();
       const { source: prepared, shift } = prepareCell(source);
-      this.#write(files.cell, frame(this.#used(prepared), prepared));
+      const used = this.#used(prepared);
+      const document = frame(used, prepared);
+      // A cell that runs again on the same declarations is as right as it was; what it imports may have changed.
+      const key = [document, ...[...used.values()].map(({ module }) => module.file)].join("\n");
+      if (this.#clean.has(key)) return { diagnostics: [] };
+      this.#write(files.cell, document);
       this.#tellFiles(prepared);
       const report = await this.#server?.request("textDocument/diagnostic", this.#document(files.cell));
-      return { diagnostics: readDiagnostics(report, shift, source) };
+      const diagnostics = readDiagnostics(report, shift, source);
+      if (diagnostics.length === 0 && !/\b(import|require)\b/.test(prepared)) this.#remember(key);
+      return { diagnostics };
     } catch (error) {
       const cause = error instanceof Error ? error.message : String(error);
       if (this.#warned === cause) return { diagnostics: [] };
       this.#warned = cause;
       return { diagnostics: [], warning: `Types are not checked: ${cause}. Cells run all the same.` };
     }
+  }
+
+  readonly #clean = new Set<string>();
+
+  #remember(key: string): void {
+    this.#clean.add(key);
+    const oldest = this.#clean.keys().next();
+    if (this.#clean.size > cleanKept && oldest.value !== undefined) this.#clean.delete(oldest.value);
   }
 
   // The server is told of files that it may have seen otherwise before: packages just installed, files just edited.
@@ -211,6 +228,7 @@ export class Checker {
   /** Packages were installed or removed: what was looked for before is looked for again. */
   packagesChanged(): void {
     this.#seenPackages.clear();
+    this.#clean.clear();
     this.#server?.notify("workspace/didChangeWatchedFiles", {
       changes: [{ uri: this.#uri("node_modules"), type: 2 }],
     });

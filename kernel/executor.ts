@@ -56,6 +56,8 @@ export class Executor {
   readonly #settings: ChildSettings;
   readonly #checker: Checker;
   readonly #names = new Map<string, DeclarationKind>();
+  /** Names that functions of cells mention. */
+  readonly #captured = new Set<string>();
   /** The cell whose result is kept in the history. */
   #storing = 0;
   /** Names of the cell that runs. */
@@ -223,6 +225,7 @@ export class Executor {
     const { transformed, expressions } = ready;
     if (lane.interrupted) return this.#fail(lane, request, options, interruptedEarly);
     const { code, maps, declared } = transformed;
+    for (const name of transformed.mentioned) this.#captured.add(name);
     const running = this.#run(
       lane,
       request,
@@ -314,7 +317,9 @@ export class Executor {
   ): Promise<ShownError | { transformed: TransformedCell; expressions: { name: string; code: string }[] }> {
     let transformed: TransformedCell;
     try {
-      transformed = transformCell(source, this.#names, this.#settings.emit);
+      // A debugger shows variables where all cells see them.
+      const captured = this.debugger.isStarted ? undefined : this.#captured;
+      transformed = transformCell(source, this.#names, this.#settings.emit, captured);
     } catch (error) {
       if (error instanceof CellSyntaxError) return showSyntaxError(error, label, options.code);
       throw error;

@@ -102,6 +102,17 @@ describe("an interrupted cell", () => {
   });
 });
 
+test("a loop that counts in a top-level variable keeps what it counted", async () => {
+  const kernel = shared.current;
+  await kernel.ok("let counted = 0; let total = 0");
+  await interrupted(kernel, "for (;;) { counted++; total += counted % 3; }");
+  expect((await kernel.ok("counted > 1000 && total > 1000")).result).toBe("true");
+  // What a function of a cell can see is never out of its sight.
+  await kernel.ok("let seen = 0; const log: number[] = []; const look = { get now() { log.push(seen); return 1 } }");
+  await kernel.ok("for (let i = 0; i < 3; i++) seen += look.now");
+  expect((await kernel.ok("[seen, ...log]")).result).toBe("[ 3, 0, 1, 2 ]");
+});
+
 test("the signal SIGINT interrupts as the message does", async () => {
   const kernel = shared.current;
   let started = false;

@@ -17,7 +17,9 @@ export class LanguageServer {
   /** @param command the program and its arguments */
   constructor(command: readonly [string, ...string[]], cwd: string) {
     const [program, ...args] = command;
-    this.#process = spawn(program, args, { cwd, stdio: "pipe", windowsHide: true });
+    // A server of small documents: less memory is worth more than fewer collections.
+    const env = { GOGC: "40", ...process.env };
+    this.#process = spawn(program, args, { cwd, env, stdio: "pipe", windowsHide: true });
     this.#process.stdout.on("data", (chunk: Buffer) => this.#receive(chunk));
     // Its log is of no use to the user; reading it keeps the pipe from filling up.
     this.#process.stderr.resume();

@@ -1,5 +1,7 @@
 /** Rewriting the JavaScript of a cell: top-level names, loops, awaits, imports, and the last expression. */
 import type MagicString from "magic-string";
+import { declarationOf, hoistedVars, isFunction, specifierName } from "./bound.ts";
+import { namesOfLoop } from "./locals.ts";
 import type { Declaration, DeclarationKind } from "./protocol.ts";
 import { boundNames, child, children, flag, list, type Node, text } from "./syntax.ts";
 
@@ -11,79 +13,6 @@ const prologue =
   '(async function __anneal_cell(){"use strict";const __anneal=globalThis[Symbol.for("anneal.cell")],' +
   "__anneal_scope=__anneal.scope,__anneal_flag=__anneal.flag,__anneal_stop=__anneal.stop,__anneal_resume=__anneal.resume;";
 const epilogue = "\n})()";
-
-/** The top-level names of a program, each with the kind of its last declaration. */
-export function boundAt(program: Node, source: string): Declaration[] {
-  const kinds = new Map<string, DeclarationKind>();
-  for (const statement of list(program, "body")) {
-    const node = declarationOf(statement);
-    switch (node.type) {
-      case "ImportDeclaration":
-        for (const specifier of list(node, "specifiers")) {
-          const local = child(specifier, "local");
-          if (local) kinds.set(text(local, "name") ?? "", "import");
-        }
-        break;
-      case "VariableDeclaration":
-        if (text(node, "kind") === "var") break;
-        for (const name of list(node, "declarations").flatMap((each) => boundNames(child(each, "id") ?? each))) {
-          kinds.set(name, text(node, "kind") as DeclarationKind);
-        }
-        break;
-      case "FunctionDeclaration":
-      case "ClassDeclaration": {
-        const id = child(node, "id");
-        if (id) kinds.set(text(id, "name") ?? "", node.type === "ClassDeclaration" ? "class" : "function");
-        break;
-      }
-      case "ExportNamedDeclaration":
-        if (child(node, "source")) {
-          for (const specifier of list(node, "specifiers")) kinds.set(specifierName(specifier, "exported"), "import");
-        }
-        break;
-    }
-  }
-  for (const name of hoistedVars(program)) {
-    if (!kinds.has(name)) kinds.set(name, "var");
-  }
-  // What was an enum or a namespace is plain variables by now; they must start afresh when their cell runs again.
-  for (const [, kind, name] of source.matchAll(/\b(enum|namespace)\s+([\p{L}_$][\p{L}\p{N}_$]*)/gu)) {
-    if (name !== undefined && kinds.has(name) && ["var", "let"].includes(kinds.get(name) ?? "")) {
-      kinds.set(name, kind as DeclarationKind);
-    }
-  }
-  return [...kinds].map(([name, kind]) => ({ name, kind }));
-}
-
-/** What an export statement declares, or the statement itself. */
-function declarationOf(statement: Node): Node {
-  if (statement.type === "ExportNamedDeclaration" || statement.type === "ExportDefaultDeclaration") {
-    return child(statement, "declaration") ?? statement;
-  }
-  return statement;
-}
-
-function specifierName(specifier: Node, key: string): string {
-  const node = child(specifier, key);
-  if (!node) return "default";
-  return text(node, "name") ?? text(node, "value") ?? "default";
-}
-
-/** Names declared with `var` anywhere under `node`, short of inner functions. */
-function hoistedVars(node: Node): string[] {
-  if (isFunction(node) || node.type === "StaticBlock") return [];
-  const own =
-    node.type === "VariableDeclaration" && text(node, "kind") === "var"
-      ? list(node, "declarations").flatMap((each) => boundNames(child(each, "id") ?? each))
-      : [];
-  return [...own, ...children(node).flatMap(hoistedVars)];
-}
-
-function isFunction(node: Node): boolean {
-  return (
-    node.type === "FunctionDeclaration" || node.type === "FunctionExpression" || node.type === "ArrowFunctionExpression"
-  );
-}
 
 const loops = new Set(["ForStatement", "ForInStatement", "ForOfStatement", "WhileStatement", "DoWhileStatement"]);
 
@@ -113,8 +42,9 @@ function blockNames(statements: readonly Node[]): Set<string> {
 /**
  * Rewrites a program in place.
  *
- * @param declared the names of this cell, from {@link boundAt}
+ * @param declared the names of this cell, from `boundAt`
  * @param known the names of earlier cells
+ * @param captured names that functions of any cell mention; without it all names stay where all cells see them
  * @param using names of this cell that are disposed of when it ends
  */
 export function rewrite(
@@ -123,6 +53,7 @@ export function rewrite(
   declared: readonly Declaration[],
   known: ReadonlyMap<string, DeclarationKind>,
   using: ReadonlyMap<string, "sync" | "async"> = new Map(),
+  captured?: ReadonlySet<string>,
 ): void {
   const own = new Map(declared.map(({ name, kind }) => [name, kind]));
   const kindOf = (name: string) => own.get(name) ?? known.get(name);
@@ -132,9 +63,16 @@ export function rewrite(
   const hoisted: string[] = [];
   const imports: string[] = [];
 
+  /** Names that have a value by the statement that is looked at. */
+  const bound = new Set(known.keys());
+  /** Names that the loop around works on copies of. */
+  let copies: ReadonlySet<string> = new Set();
+
+  const placeOf = (name: string) => (copies.has(name) ? `__anneal_copy_${name}` : `${scope}.${name}`);
+
   function reference(node: Node, at: Scope): string | undefined {
     const name = text(node, "name") ?? "";
-    return isLocal(name, at) || !isShared(name) ? undefined : `${scope}.${name}`;
+    return isLocal(name, at) || !isShared(name) ? undefined : placeOf(name);
   }
 
   function replace(node: Node, by: string): void {
@@ -180,7 +118,14 @@ export function rewrite(
         return;
       case "UnaryExpression": {
         const argument = child(node, "argument");
-        if (text(node, "operator") === "typeof" && argument?.type === "Identifier" && reference(argument, at)) {
+        const name = argument?.type === "Identifier" ? (text(argument, "name") ?? "") : "";
+        if (
+          text(node, "operator") === "typeof" &&
+          argument &&
+          name !== "" &&
+          reference(argument, at) &&
+          !copies.has(name)
+        ) {
           replace(argument, `${runtime}.peek.${text(argument, "name")}`);
           return;
         }
@@ -242,9 +187,13 @@ export function rewrite(
           return;
         }
         break;
-      case "LabeledStatement":
-        walkField(node, "body", at);
+      case "LabeledStatement": {
+        const body = child(node, "body");
+        // Nothing may come between a label and its loop.
+        if (body && loops.has(body.type)) loop(body, at, false);
+        else walkField(node, "body", at);
         return;
+      }
       case "BreakStatement":
       case "ContinueStatement":
         return;
@@ -308,7 +257,27 @@ export function rewrite(
     walkField(node, "right", at);
   }
 
-  function loop(node: Node, at: Scope): void {
+  function loop(node: Node, at: Scope, mayCopy = true): void {
+    if (mayCopy && captured && copies.size === 0 && !insideFunction(at)) {
+      const names = namesOfLoop(node);
+      const copied = [...(names?.mentioned ?? [])].filter(
+        (name) => bound.has(name) && kindOf(name) !== "import" && !captured.has(name) && !isLocal(name, at),
+      );
+      if (names && copied.length > 0) {
+        copies = new Set(copied);
+        rewriteLoop(node, at);
+        const ins = copied.map((name) => `${placeOf(name)}=${scope}.${name}`).join(",");
+        const outs = copied.filter((name) => names.assigned.has(name) && kindOf(name) !== "const");
+        const back = outs.map((name) => `${scope}.${name}=${placeOf(name)};`).join("");
+        enclose(magic, node, `{let ${ins};try{`, `}finally{${back}}}`);
+        copies = new Set();
+        return;
+      }
+    }
+    rewriteLoop(node, at);
+  }
+
+  function rewriteLoop(node: Node, at: Scope): void {
     const head = child(node, "init") ?? child(node, "left");
     const names = head ? blockNames([head]) : new Set<string>();
     const inner = { names, outer: at };
@@ -334,7 +303,7 @@ export function rewrite(
       const name = id.type === "Identifier" ? (text(id, "name") ?? "") : undefined;
       if (name !== undefined) {
         const missing = bare || init ? "" : text(node, "kind") === "var" ? "" : "=void 0";
-        replace(id, `${scope}.${name}${missing}`);
+        replace(id, `${placeOf(name)}${missing}`);
       } else walk(id, at);
       if (!init) continue;
       walk(init, at);
@@ -423,7 +392,15 @@ export function rewrite(
   const body = list(program, "body").filter((node) => node.type !== "EmptyStatement");
   // A directive is an expression like any other here: `"use strict"` alone is a string to show.
   const last = body.at(-1);
-  for (const statement of body) topLevel(statement, statement === last);
+  for (const { name, kind } of declared) if (kind === "var" || kind === "function") bound.add(name);
+  for (const statement of body) {
+    topLevel(statement, statement === last);
+    const declaration = declarationOf(statement);
+    if (declaration.type === "VariableDeclaration") {
+      for (const each of list(declaration, "declarations"))
+        for (const name of boundNames(child(each, "id") ?? each)) bound.add(name);
+    }
+  }
   for (const { name, kind } of declared) {
     if (kind === "var") hoisted.push(`${scope}.${name}=${runtime}.peek.${name};`);
     if (kind === "enum" || kind === "namespace") hoisted.push(`${scope}.${name}=void 0;`);

@@ -9,9 +9,11 @@
 import { originalPositionFor, TraceMap } from "@jridgewell/trace-mapping";
 import MagicString from "magic-string";
 import { type TransformResult, transformSync } from "oxc-transform";
+import { boundAt } from "./bound.ts";
+import { mentionedInFunctions } from "./locals.ts";
 import { type EmitOptions, lower, needsLowering, takeUsing } from "./lower.ts";
 import type { CodeMaps, Declaration } from "./protocol.ts";
-import { boundAt, rewrite } from "./rewrite.ts";
+import { rewrite } from "./rewrite.ts";
 import { CellSyntaxError, type Node, offsetOf, parse, position } from "./syntax.ts";
 
 /** A cell as it will run. */
@@ -19,6 +21,8 @@ export interface TransformedCell {
   code: string;
   maps: CodeMaps;
   declared: Declaration[];
+  /** Names that functions of the cell mention. */
+  mentioned: ReadonlySet<string>;
 }
 
 /**
@@ -26,6 +30,7 @@ export interface TransformedCell {
  *
  * @param source the cell, without magics
  * @param emit what the folder's tsconfig.json says
+ * @param captured names that functions of earlier cells mention; without it no loop works on copies
  * @param known names that earlier cells declared; the value tells which of them may not be assigned
  * @returns code whose value, when run as a script, is a promise of the last expression's value
  * @throws CellSyntaxError
@@ -34,6 +39,7 @@ export function transformCell(
   source: string,
   known: ReadonlyMap<string, Declaration["kind"]>,
   emit: EmitOptions = {},
+  captured?: ReadonlySet<string>,
 ): TransformedCell {
   const { source: given, shift } = prepareCell(source);
   const { source: prepared, using } = takeUsing(given);
@@ -61,7 +67,10 @@ export function transformCell(
   const magic = new MagicString(stripped.code);
   const program = parsed.program as unknown as Node;
   const declared = boundAt(program, prepared);
-  rewrite(magic, program, declared, known, using);
+  const mentioned = new Set<string>();
+  mentionedInFunctions(program, mentioned);
+  const hidden = captured && new Set([...captured, ...mentioned]);
+  rewrite(magic, program, declared, known, using, hidden);
   return {
     code: magic.toString(),
     maps: {
@@ -70,6 +79,7 @@ export function transformCell(
       shift,
     },
     declared,
+    mentioned,
   };
 }
 

@@ -76,6 +76,10 @@ export class DebugSession {
     return this.#inspector;
   }
 
+  get isStarted(): boolean {
+    return this.#started;
+  }
+
   /** Whether the child is stopped. */
   get isStopped(): boolean {
     return this.#frames !== undefined;
