@@ -19,15 +19,32 @@ export type Shape = readonly number[];
 export type DType = "float32" | "float16" | "bfloat16" | "int8" | "int32" | "int64" | "bool";
 
 /**
- * Values of a tensor on the host, in row-major order: Float32Array for every floating dtype, Int8Array, Int32Array,
- * Float64Array for int64 (whole numbers up to 2^53, so that they stay numbers), Uint8Array of 0 and 1 for bool.
+ * Values of a tensor on the host, in row-major order: a Float32Array for every floating dtype, an Int32Array, a Float64Array
+ * for int64 (whole numbers up to 2^53, so that they stay numbers), an Int8Array, a Uint8Array of 0 and 1 for bool. What
+ * all of them can do stands here: TypeScript lets nobody call a method of a union of them.
  */
-export type TensorData =
-  | Float32Array<ArrayBuffer>
-  | Int8Array<ArrayBuffer>
-  | Int32Array<ArrayBuffer>
-  | Float64Array<ArrayBuffer>
-  | Uint8Array<ArrayBuffer>;
+export interface TensorData extends ArrayLike<number>, Iterable<number> {
+  readonly buffer: ArrayBuffer;
+  readonly byteLength: number;
+  readonly byteOffset: number;
+  [index: number]: number;
+  at(index: number): number | undefined;
+  entries(): ArrayIterator<[number, number]>;
+  every(predicate: (value: number, index: number) => unknown): boolean;
+  filter(predicate: (value: number, index: number) => unknown): TensorData;
+  find(predicate: (value: number, index: number) => boolean): number | undefined;
+  findIndex(predicate: (value: number, index: number) => boolean): number;
+  forEach(visit: (value: number, index: number) => void): void;
+  includes(value: number, from?: number): boolean;
+  indexOf(value: number, from?: number): number;
+  join(separator?: string): string;
+  map(fn: (value: number, index: number) => number): TensorData;
+  reduce<T>(fn: (sofar: T, value: number, index: number) => T, start: T): T;
+  reduce(fn: (sofar: number, value: number, index: number) => number, start?: number): number;
+  slice(start?: number, end?: number): TensorData;
+  some(predicate: (value: number, index: number) => unknown): boolean;
+  subarray(start?: number, end?: number): TensorData;
+}
 
 /** A tensor's values on the host, with what they mean. */
 export interface HostValue {
