@@ -7,7 +7,6 @@ import {
   input,
   LanguageModel,
   matmul,
-  type Quantization,
   Random,
   type TensorData,
   Tokenizer,
@@ -28,8 +27,8 @@ export interface StepSpec {
   length: number;
   /** Compute layers again in the backward pass: `checkpointing` on the command line. */
   gradientCheckpointing?: boolean;
-  /** The frozen base in 8 bits: `int8` on the command line. */
-  quantization?: Quantization;
+  /** Products in bytes: `int8` on the command line. Of LoRA's frozen base, or by SwitchBack. */
+  int8?: boolean;
 }
 
 /** Sizes in the order of the command line, with the reference model's where none are given. */
@@ -39,7 +38,7 @@ export function parseSpec(args: readonly string[]): StepSpec {
   const method = args.includes("lora") ? "lora" : "full";
   const gradientCheckpointing = args.includes("checkpointing");
   const sizes = { layers, width, heads, mlp, vocabulary, batch, length };
-  return { method, ...sizes, gradientCheckpointing, ...(args.includes("int8") ? { quantization: "int8" } : {}) };
+  return { method, ...sizes, gradientCheckpointing, int8: args.includes("int8") };
 }
 
 /** The sizes as the peers take them. */
@@ -70,15 +69,21 @@ export async function openStep(engine: Engine, spec: StepSpec): Promise<Work & {
   };
   const tokenizer = Tokenizer.train(["bench"], { vocabSize: 261 });
   const model = await LanguageModel.create({ config: sizes, tokenizer, seed: 1, engine });
-  if (spec.quantization) await model.quantize(spec.quantization);
+  if (spec.int8 && method === "lora") await model.quantize("int8");
   if (method === "lora") await model.addAdapter({ r: 16, loraAlpha: 32 }, 1);
   const shapes = model.parameterShapes();
   const names = model.trainableNames();
   const moments = optimizer.initialState(new Map(names.map((name) => [name, shapes.get(name) ?? []])));
   await model.state.write(moments, { transfer: true });
   const start = performance.now();
-  const options = { optimizer, accumulated: false, gradientCheckpointing: spec.gradientCheckpointing ?? false };
-  const program = await engine.compile(stepProgram(model, batch, length, options));
+  const program = await engine.compile(
+    stepProgram(model, batch, length, {
+      optimizer,
+      accumulated: false,
+      gradientCheckpointing: spec.gradientCheckpointing ?? false,
+      precision: spec.int8 && method === "full" ? "int8" : "float32",
+    }),
+  );
   const compileSeconds = (performance.now() - start) / 1000;
   const random = new Random(2, "data");
   const rows = Array.from({ length: batch }, (): Example[] => {

@@ -1,6 +1,6 @@
 // Tokens per second and peak memory of one training step, its share of the matrix-product ceiling, and what PyTorch makes
 // of the same step where it is installed. Everything takes turns, so that a machine that slows down slows all.
-// Arguments: lora; layers width heads mlp vocabulary batch length; --no-peer.
+// Arguments: lora; int8; layers width heads mlp vocabulary batch length; --no-peer.
 import { execFileSync } from "node:child_process";
 import { availableParallelism, cpus } from "node:os";
 import { setTimeout as pause } from "node:timers/promises";
@@ -80,7 +80,7 @@ const figures = {
 };
 const { layers, width, method, batch, length } = spec;
 const lines = [
-  `${method} step, ${layers} layers of width ${width}, ${batch} x ${length} tokens, float32, ${threads} threads`,
+  `${method} step, ${layers} layers of width ${width}, ${batch} x ${length} tokens, ${spec.int8 ? "int8" : "float32"}, ${threads} threads`,
   `  ${figures.tokensPerSecond} tokens/s (median of ${rounds} steps; compiled in ${figures.compileSeconds} s), peak memory ${peakMemoryMb} MB`,
   `  matrix products alone run at ${figures.ceilingGflops} GFLOP/s here: the step reaches ${(100 * share).toFixed(0)} % of that`,
   ...Object.entries(peerFigures).map(

@@ -1,5 +1,15 @@
 import { afterAll, expect, test } from "vitest";
-import { grad, input, type QuantizedWeight, quantizedMatmul, Random, ShapeError, tensor } from "../tensor/index.ts";
+import {
+  grad,
+  input,
+  matmul,
+  type QuantizedWeight,
+  quantizedMatmul,
+  Random,
+  ShapeError,
+  switchback,
+  tensor,
+} from "../tensor/index.ts";
 import { Engine } from "./index.ts";
 import { interpret } from "./interpreter/interpret.ts";
 
@@ -55,6 +65,22 @@ test("the device computes what the operator means", async () => {
   // A value that lies between two whole numbers in one precision may round the other way in the other.
   expect(Math.max(...rowErrors(found.y, meantY))).toBeLessThan(5e-3);
   expect(Math.max(...rowErrors(found.dx, meantX))).toBeLessThan(5e-3);
+  await program.release();
+});
+
+test("SwitchBack rounds the product and the gradient on its way back; the weight's gradient is in full", async () => {
+  const w = tensor(random.normal(out * width, 0.1), [out, width]);
+  const plain = matmul(x, w, { transposeB: true });
+  const rounded = switchback(x, w);
+  const [plainX, plainW] = grad(plain.mul(g).sum(), [x, w]);
+  const [roundedX, roundedW] = grad(rounded.mul(g).sum(), [x, w]);
+  const program = await engine.compile({ outputs: { plain, rounded, plainX, roundedX, plainW, roundedW } });
+  const found = await program.run();
+  const errors = rowErrors(found.rounded, found.plain);
+  expect(Math.max(...errors)).toBeLessThan(0.03);
+  expect(Math.max(...errors)).toBeGreaterThan(0);
+  expect(Math.max(...rowErrors(found.roundedX, found.plainX))).toBeLessThan(0.03);
+  expect(found.roundedW).toEqual(found.plainW);
   await program.release();
 });
 

@@ -43,7 +43,7 @@ export {
 } from "./noise.ts";
 export { type Operator, type OperatorName, ShapeError, showShape } from "./operator.ts";
 export { type Initializer, Parameter, type ParameterOptions, parameter } from "./parameter.ts";
-export { dequantize, type QuantizedWeight, quantizedMatmul } from "./quantized.ts";
+export { dequantize, type QuantizedWeight, quantize, quantizedMatmul, switchback } from "./quantized.ts";
 export * from "./random.ts";
 export { activeRecording, assign, type ProgramRun, type Recording, readCondition, record } from "./recording.ts";
 export * from "./reduce.ts";

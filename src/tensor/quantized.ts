@@ -1,7 +1,13 @@
+import type { None } from "./attributes.ts";
+import { customGradient } from "./custom.ts";
+import { maximum } from "./elementwise.ts";
+import { matmul } from "./matmul.ts";
 import { operator, ShapeError, showShape } from "./operator.ts";
 import type { Tensor } from "./tensor.ts";
+import { abs } from "./unary.ts";
 
 export interface QuantizedAttributes {
+  quantizeRows: None;
   quantizedMatmul: {
     /** Whether x runs along the weight's rows (a gradient on its way back) instead of its columns. */
     readonly backward: boolean;
@@ -60,4 +66,40 @@ export function quantizedMatmul(x: Tensor, { values, transposed, scale }: Quanti
 /** W in full again: float32 [out, in]. */
 export function dequantize({ values, scale }: QuantizedWeight): Tensor {
   return values.cast("float32").mul(scale.reshape([scale.size, 1]));
+}
+
+const quantizeRowsOperator = operator({
+  name: "quantizeRows",
+  infer: ([x, scale]) => {
+    if (x.shape.length !== 2 || showShape(scale.shape) !== showShape(x.shape.slice(0, 1))) {
+      throw new ShapeError(
+        `quantizeRows: x ${showShape(x.shape)} and scale ${showShape(scale.shape)} should be [rows, columns] and [rows]`,
+      );
+    }
+    return { shape: x.shape, dtype: "int8" };
+  },
+});
+
+/** A matrix in 8 bits: each row rounded by its own largest value. No gradient flows through it. */
+export function quantize(weight: Tensor): QuantizedWeight {
+  const scale = maximum(abs(weight).max([1]), 1e-30).mul(1 / 127);
+  const values = quantizeRowsOperator([weight, scale], {});
+  return { values, transposed: values.transpose(), scale };
+}
+
+/**
+ * x W^T with the product, and the gradient of x, in 8 bits, and the gradient of W in full precision (SwitchBack, Wortsman
+ * et al. 2023): for training every weight.
+ * @param x float32 [n, in]
+ * @param weight float32 [out, in]
+ */
+export function switchback(x: Tensor, weight: Tensor): Tensor {
+  const { values, transposed, scale } = quantize(weight);
+  return customGradient({
+    forward: (input) => quantizedMatmulOperator([input, values, transposed, scale], { backward: false }),
+    backward: (g, _, input) => [
+      quantizedMatmulOperator([g, values, transposed, scale], { backward: true }),
+      matmul(g, input, { transposeA: true }),
+    ],
+  })(x, weight);
 }

@@ -1,5 +1,6 @@
 import type { ProgramDefinition } from "../engine/index.ts";
 import type { LanguageModel } from "../models/index.ts";
+import type { Precision } from "../nn/index.ts";
 import { crossEntropy, grad, type HostValue, input, type Tensor, variable, where } from "../tensor/index.ts";
 import type { Optimizer } from "./optimizers/index.ts";
 
@@ -10,6 +11,8 @@ export interface StepOptions {
   accumulated: boolean;
   /** Layers are computed again in the backward pass instead of kept. */
   gradientCheckpointing: boolean;
+  /** What the projections' products are computed in. */
+  precision?: Precision;
 }
 
 /** Names of the summed gradients of these parameters. */
@@ -27,8 +30,13 @@ export function initialAccumulators(shapes: ReadonlyMap<string, readonly number[
   return values;
 }
 
-function lossAndGradients(model: LanguageModel, batch: number, length: number, gradientCheckpointing: boolean) {
-  const weights = { ...model.networkWeights(), gradientCheckpointing };
+function lossAndGradients(
+  model: LanguageModel,
+  batch: number,
+  length: number,
+  { gradientCheckpointing, precision = "float32" }: Pick<StepOptions, "gradientCheckpointing" | "precision">,
+) {
+  const weights = { ...model.networkWeights(), gradientCheckpointing, precision };
   const { logits, targets } = model.buildLogits(batch, length, weights);
   // Scaled by one over the targets of the whole step, so that micro-batches add up to the step's mean.
   const loss = crossEntropy(logits, targets).sum().mul(input("lossScale", []));
@@ -43,9 +51,10 @@ export function stepProgram(
   model: LanguageModel,
   batch: number,
   length: number,
-  { optimizer, accumulated, gradientCheckpointing }: StepOptions,
+  options: StepOptions,
 ): ProgramDefinition {
-  const { loss, parameters } = lossAndGradients(model, batch, length, gradientCheckpointing);
+  const { optimizer, accumulated } = options;
+  const { loss, parameters } = lossAndGradients(model, batch, length, options);
   const complete = accumulated
     ? parameters.map((p) => ({ ...p, gradient: p.gradient.add(accumulator(p.name, p.value)) }))
     : parameters;
@@ -58,9 +67,9 @@ export function accumulateProgram(
   model: LanguageModel,
   batch: number,
   length: number,
-  gradientCheckpointing: boolean,
+  options: Pick<StepOptions, "gradientCheckpointing" | "precision">,
 ): ProgramDefinition {
-  const { loss, parameters } = lossAndGradients(model, batch, length, gradientCheckpointing);
+  const { loss, parameters } = lossAndGradients(model, batch, length, options);
   const keep = input("keep", [], "bool");
   const updates: Record<string, Tensor> = {};
   for (const { name, value, gradient } of parameters) {

@@ -91,6 +91,23 @@ describe("training", () => {
     await expect(train(await toyModel(), options)).rejects.toThrow("Quantised weights cannot be trained");
   });
 
+  test("products in bytes train every weight to nearly the same loss", async () => {
+    const curves: number[][] = [];
+    for (const precision of ["float32", "int8"] as const) {
+      const losses: number[] = [];
+      await train(await toyModel({ device: "cpu" }), {
+        ...toyOptions(),
+        precision,
+        outputDir: folder(precision),
+        onStep: ({ loss }) => losses.push(loss),
+      });
+      curves.push(losses);
+    }
+    const [full, bytes] = curves;
+    expect(bytes).not.toEqual(full);
+    expect(Math.max(...full.map((loss, i) => Math.abs(bytes[i] - loss) / loss))).toBeLessThan(0.02);
+  });
+
   test("a packed row learns from every document in it", async () => {
     const model = await toyModel();
     const { tokens } = await train(model, {
@@ -111,6 +128,8 @@ describe("bad input is refused before anything changes", () => {
     [{ learningRate: -1 }, "learningRate must be in [0, Infinity), not -1"],
     [{ perDeviceBatchSize: 1.5 }, "perDeviceBatchSize must be a whole number of 1 or more, not 1.5"],
     [{ maxSeqLength: 100_000 }, "maxSeqLength must be from 2 to the model's"],
+    [{ precision: "int4" as "int8" }, 'precision must be "float32" or "int8", not "int4"'],
+    [{ precision: "int8" as const, method: "lora" as const }, 'precision "int8" is for method "full"'],
     [{ lrScheduler: "sinus" as "cosine" }, "lrScheduler must be linear, cosine or constant, not sinus"],
     [{ resume: true, outputDir: undefined }, "resume needs the outputDir"],
   ])("%o", async (wrong, message) => {

@@ -130,6 +130,9 @@ class Trainer {
         'Quantised weights cannot be trained: use method "lora", or load the model without quantization.',
       );
     }
+    if (options.precision === "int8" && model.engine.device.name !== "cpu") {
+      throw new TrainingError(`precision "int8" is for device "cpu"; this model is on ${model.engine.device.name}.`);
+    }
     if (quantization) await model.quantize(quantization);
     if (options.method === "lora") {
       if (model.adapter) checkAdapter(model.adapter, given.lora);
@@ -287,6 +290,7 @@ class Trainer {
       maxSeqLength: length,
       gradientAccumulationSteps,
       gradientCheckpointing,
+      precision,
     } = this.#options;
     const names = this.#model.trainableNames();
     const shapes = this.#model.parameterShapes();
@@ -296,11 +300,16 @@ class Trainer {
     if (accumulated) {
       await this.#model.state.write(initialAccumulators(trained), { transfer: true });
       this.#accumulate = await this.#model.engine.compile(
-        accumulateProgram(this.#model, batch, length, gradientCheckpointing),
+        accumulateProgram(this.#model, batch, length, { gradientCheckpointing, precision }),
       );
     }
     this.#program = await this.#model.engine.compile(
-      stepProgram(this.#model, batch, length, { optimizer: this.#optimizer, accumulated, gradientCheckpointing }),
+      stepProgram(this.#model, batch, length, {
+        optimizer: this.#optimizer,
+        accumulated,
+        gradientCheckpointing,
+        precision,
+      }),
     );
   }
 

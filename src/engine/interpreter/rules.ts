@@ -264,6 +264,8 @@ export const rules: { readonly [K in OperatorName]: Rule<K> } = {
     return result;
   },
 
+  quantizeRows: ([x, scale]) =>
+    x.data.map((value, i) => Math.max(-128, Math.min(127, Math.round(value / scale.data[Math.floor(i / x.shape[1])])))),
   quantizedMatmul: ([x, values, , scale], { backward }, node) => {
     const [rows, columns] = node.shape;
     const [out, width] = values.shape;

@@ -134,6 +134,10 @@ const lowerings: Lowerings = {
     return toInt32(graph, graph.node("Mod", [positions, graph.integers([size], [])]));
   },
 
+  quantizeRows: (graph, inputs, _, node) => {
+    const zeros = graph.constant(new Int8Array(node.shape[0]), node.shape.slice(0, 1), "int8");
+    return graph.node("QuantizeLinear", [...inputs, zeros], { axis: 0 });
+  },
   quantizedMatmul: (graph, [x, values, transposed, scale], { backward }, node) => {
     const [rows] = node.shape;
     return backward

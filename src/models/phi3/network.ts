@@ -1,4 +1,4 @@
-import { isTarget, type LoraConfig, linear, loraLinear } from "../../nn/index.ts";
+import { isTarget, type LoraConfig, linear, loraLinear, type Precision } from "../../nn/index.ts";
 import {
   and,
   checkpoint,
@@ -40,6 +40,8 @@ export interface NetworkWeights {
   /** The quantised form of a projection's weight, if that is how it is kept. */
   quantized(name: string): QuantizedWeight | undefined;
   lora?: LoraConfig;
+  /** What the projections' products are computed in where their weights are trained; float32 when left out. */
+  precision?: Precision;
   /** Compute a layer's inner values again in the backward pass. */
   gradientCheckpointing?: boolean;
 }
@@ -125,14 +127,16 @@ function decoder(
   mask: Tensor,
   remember: (layer: number, current: KeyValues) => KeyValues,
 ) {
-  const { parameter, quantized, lora, gradientCheckpointing } = weights;
+  const { parameter, quantized, lora, precision, gradientCheckpointing } = weights;
   const [batch, length] = inputIds.shape;
   const { hiddenSize, numAttentionHeads: heads, numKeyValueHeads: groups, intermediateSize } = config;
   const width = hiddenSize / heads;
   const rotate = rotation(config, positions, reach);
   const project = (x: Tensor, module: string) => {
     const weight = quantized(`${module}.weight`) ?? parameter(`${module}.weight`);
-    return lora && isTarget(module, lora) ? loraLinear(x, weight, module, lora, parameter) : linear(x, weight);
+    return lora && isTarget(module, lora)
+      ? loraLinear(x, weight, module, lora, parameter)
+      : linear(x, weight, precision);
   };
   const split = (x: Tensor, n: number) => x.reshape([batch, length, n, width]).transpose([0, 2, 1, 3]);
   const norm = (x: Tensor, name: string) => rmsNorm(x, parameter(`${name}.weight`), config.rmsNormEps);
