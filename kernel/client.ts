@@ -21,6 +21,8 @@ export interface StartOptions {
   notebookPath?: string;
   /** Folder of the user's data, where the history is kept. */
   data?: string;
+  /** Another kernel's command, with `{connection_file}` among its arguments; this kernel's without it. */
+  command?: readonly [string, ...string[]];
   /** Takes each line of the kernel's log; without it the log goes to standard error. */
   onLog?: (line: string) => void;
 }
@@ -115,17 +117,22 @@ export class KernelClient {
     const file = join(folder, "connection.json");
     writeFileSync(file, JSON.stringify(connection), { mode: 0o600 });
     const main = fileURLToPath(new URL("./main.js", import.meta.url));
-    const child = spawn(process.execPath, [main, file], {
-      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-      stdio: ["ignore", "inherit", options.onLog ? "pipe" : "inherit"],
-      env: {
-        ...process.env,
-        JPY_PARENT_PID: String(process.pid),
-        ...(options.notebookPath === undefined ? {} : { JPY_SESSION_NAME: options.notebookPath }),
-        ...(options.data === undefined ? {} : { ANNEAL_DATA: options.data }),
-        ...options.env,
+    const [program, ...args] = options.command ?? [process.execPath, main, "{connection_file}"];
+    const child = spawn(
+      program,
+      args.map((each) => (each === "{connection_file}" ? file : each)),
+      {
+        ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+        stdio: ["ignore", "inherit", options.onLog ? "pipe" : "inherit"],
+        env: {
+          ...process.env,
+          JPY_PARENT_PID: String(process.pid),
+          ...(options.notebookPath === undefined ? {} : { JPY_SESSION_NAME: options.notebookPath }),
+          ...(options.data === undefined ? {} : { ANNEAL_DATA: options.data }),
+          ...options.env,
+        },
       },
-    });
+    );
     const client = new KernelClient(child, connection, folder, options.onLog);
     await client.#ready();
     return client;
@@ -147,8 +154,7 @@ export class KernelClient {
     ended.catch(() => {});
     try {
       const info = this.#request("shell", "kernel_info_request", {}, { replyOnly: true });
-      // Whoever subscribes is welcomed, so that iopub need not be provoked.
-      await Promise.race([Promise.all([info, iopub]), late, ended]);
+      await Promise.race([Promise.all([info, this.#provoke(iopub)]), late, ended]);
     } catch (error) {
       this.#process.kill("SIGKILL");
       throw error;
@@ -156,6 +162,14 @@ export class KernelClient {
       clearTimeout(timer);
       forget();
     }
+  }
+
+  // Whoever subscribes is welcomed by this kernel; others are asked until something of it is heard.
+  async #provoke(iopub: Promise<void>): Promise<void> {
+    const asking = setInterval(() => {
+      this.#request("shell", "kernel_info_request", {}, { replyOnly: true }).catch(() => {});
+    }, 100);
+    await iopub.finally(() => clearInterval(asking));
   }
 
   async #receive(channel: Channel, socket: Dealer | Subscriber): Promise<void> {
