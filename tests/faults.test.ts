@@ -104,6 +104,7 @@ describe("a training process that is killed", () => {
     // The step that was cut off may have been logged and not said.
     expect(steps).toEqual(range(steps.length));
     expect(steps.length - said.length).toBeOneOf([0, 1]);
+    expect(await tracker.artifact(id, "output.log")).toMatch(/^run \w+\nstep 1\n[\s\S]*\nstep 500\n/);
     await tracker.stop();
   });
 

@@ -76,6 +76,22 @@ async function captureGit(folder: string): Promise<Environment["git"]> {
 }
 
 /**
+ * What the working tree has changed since its commit, as a patch with the names of new files before it: with the commit it
+ * says what was run. Undefined where nothing has changed, or it is more than anybody reads.
+ */
+export async function captureDiff(): Promise<string | undefined> {
+  const options = { cwd: workingFolder(), timeout: 10_000, maxBuffer: 16 * 1024 ** 2 };
+  try {
+    const { stdout: diff } = await run("git", ["diff", "HEAD"], options);
+    const { stdout: added } = await run("git", ["ls-files", "--others", "--exclude-standard"], options);
+    const names = added.split("\n").filter(Boolean);
+    return diff || names.length > 0 ? [...names.map((name) => `# new file: ${name}`), diff].join("\n") : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
  * The cells run so far as a notebook that can be run again. A cell that failed has Jupyter's tag for that: whoever runs
  * the notebook again goes on past it, as its writer did.
  */

@@ -61,6 +61,9 @@ export interface JournalEntry {
   end: number;
 }
 
+/** What the process printed, among a journal's files and as an artifact. */
+export const outputName = "output.log";
+
 const folder = () => join(dataFolder(), "journal");
 
 /** How often appended records are forced to disk: a machine that loses power loses at most this much. */

@@ -4,8 +4,9 @@ import { userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import { notebook } from "../display/notebook.ts";
 import { TrackerError } from "./client.ts";
-import { captureEnvironment, captureNotebook, findLockfile, sourceName } from "./environment.ts";
-import { type DatasetInput, Journal } from "./journal.ts";
+import { captureDiff, captureEnvironment, captureNotebook, findLockfile, sourceName } from "./environment.ts";
+import { type DatasetInput, Journal, outputName } from "./journal.ts";
+import { OutputLog } from "./output.ts";
 import { recoverJournals, Shipper } from "./shipper.ts";
 import { SystemMonitor } from "./system.ts";
 
@@ -33,6 +34,9 @@ const sampleInterval = 5000;
 const endPatience = 15_000;
 
 let active: Run | undefined;
+
+/** The step that runs of this process came to: what is measured after a run's end belongs there. */
+const lastSteps = new Map<string, number>();
 
 /** The run that is going on in this process. */
 export function activeRun(): Run | undefined {
@@ -81,7 +85,8 @@ export class Run {
   readonly #shipper: Shipper;
   readonly #monitor = new SystemMonitor();
   readonly #timer: NodeJS.Timeout;
-  #step = 0;
+  readonly #output: OutputLog | undefined;
+  #step: number;
   #ended = false;
   readonly #amend: boolean;
   #ready: Promise<void>;
@@ -92,6 +97,7 @@ export class Run {
     this.name = name ?? sourceName();
     this.experiment = experiment ?? sourceName();
     this.id = id ?? randomUUID().replaceAll("-", "");
+    this.#step = lastSteps.get(this.id) ?? 0;
     this.#journal = new Journal(this.id);
     const book = notebook();
     this.#journal.append({
@@ -122,6 +128,7 @@ export class Run {
     this.#timer = setInterval(() => void this.#sample(), sampleInterval);
     this.#timer.unref();
     if (amend) clearInterval(this.#timer);
+    else this.#output = new OutputLog(join(this.#journal.filesFolder, outputName));
   }
 
   /** Settings; each is written once. Anything but text is written as JSON. */
@@ -137,6 +144,7 @@ export class Run {
    */
   logMetrics(metrics: Record<string, number>, step = this.#step): void {
     this.#step = step;
+    lastSteps.set(this.id, step);
     const timestamp = Date.now();
     this.#append({
       kind: "metrics",
@@ -183,6 +191,10 @@ export class Run {
     await this.#ready;
     if (!this.#amend) await this.#sample();
     this.#logNotebook();
+    this.#output?.stop();
+    if (this.#output?.written) {
+      this.#journal.append({ kind: "artifact", path: outputName, file: join(this.#journal.filesFolder, outputName) });
+    }
     if (!this.#amend) this.#journal.append({ kind: "status", status, endTime: Date.now() });
     this.#journal.flush();
     const sent = await this.#shipper.drain(endPatience);
@@ -249,6 +261,8 @@ export class Run {
     // Past the check that refuses what comes after the end: a short run ends while this is still going on.
     const file = this.#write(JSON.stringify(environment, null, 2));
     this.#journal.append({ kind: "artifact", path: "environment.json", file });
+    const diff = await captureDiff();
+    if (diff) this.#journal.append({ kind: "artifact", path: "uncommitted.diff", file: this.#write(diff) });
     const lockfile = findLockfile();
     if (lockfile) this.#journal.append({ kind: "artifact", path: "package-lock.json", file: this.#copy(lockfile) });
     this.#logNotebook();

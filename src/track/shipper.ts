@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import { findTracker, TrackerClient, TrackerError } from "./client.ts";
-import { Journal, type JournalEntry, type JournalRecord } from "./journal.ts";
+import { Journal, type JournalEntry, type JournalRecord, outputName } from "./journal.ts";
 
 /** Wait between two looks at the journal. */
 const interval = 250;
@@ -294,7 +295,12 @@ async function recover(runId: string): Promise<boolean> {
   const journal = new Journal(runId);
   const shipper = new Shipper(journal, { quiet: true });
   try {
-    if (isUnfinished(journal)) journal.append({ kind: "status", status: "FAILED", endTime: Date.now() });
+    if (isUnfinished(journal)) {
+      // What it printed before it died is what one wants to read.
+      const output = join(journal.filesFolder, outputName);
+      if (existsSync(output)) journal.append({ kind: "artifact", path: outputName, file: output });
+      journal.append({ kind: "status", status: "FAILED", endTime: Date.now() });
+    }
     return (await shipper.drain(5000)) || shipper.reachable;
   } finally {
     shipper.stop();

@@ -1,0 +1,67 @@
+import { execFileSync } from "node:child_process";
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { captureDiff } from "./environment.ts";
+import { Journal, type JournalRecord } from "./journal.ts";
+import { addToRun, startRun } from "./run.ts";
+
+let data: string;
+const folder = process.cwd();
+beforeEach(() => {
+  data = mkdtempSync(join(tmpdir(), "anneal-run-"));
+  process.env.ANNEAL_DATA = data;
+});
+afterEach(() => {
+  delete process.env.ANNEAL_DATA;
+  process.chdir(folder);
+  rmSync(data, { recursive: true, force: true });
+});
+
+function journalOf(id: string): JournalRecord[] {
+  const journal = new Journal(id);
+  const records = journal.all().map(({ record }) => record);
+  journal.close();
+  return records;
+}
+
+describe("a run", () => {
+  test("keeps what was printed while it went on, and nothing of before or after", async () => {
+    process.stdout.write("before\n");
+    const run = startRun();
+    process.stdout.write("\u001b[31mred\u001b[0m and plain\n");
+    process.stderr.write(Buffer.from("to the other stream\n"));
+    await run.end();
+    process.stdout.write("after\n");
+    const record = journalOf(run.id).find((one) => one.kind === "artifact" && one.path === "output.log");
+    const text = record?.kind === "artifact" ? readFileSync(record.file, "utf8") : "";
+    expect(text).toContain("red and plain\nto the other stream\n");
+    expect(text).not.toContain("before");
+    expect(text).not.toContain("after");
+  });
+
+  test("has what is measured after its end at the step it came to", async () => {
+    const run = startRun();
+    run.logMetrics({ "train/loss": 1 }, 40);
+    await run.end();
+    await addToRun(run.id, (more) => more.logMetrics({ "test/loss": 2 }));
+    const points = journalOf(run.id).flatMap((record) => (record.kind === "metrics" ? record.points : []));
+    expect(points.find(({ key }) => key === "test/loss")).toMatchObject({ value: 2, step: 40 });
+  });
+});
+
+test("what differs from the commit is kept as a patch, with the names of new files", async () => {
+  const git = (...args: string[]) =>
+    execFileSync("git", ["-c", "user.name=n", "-c", "user.email=e", ...args], { cwd: data });
+  process.chdir(data);
+  expect(await captureDiff()).toBeUndefined();
+  git("init", "-q");
+  writeFileSync(join(data, "a.txt"), "one\n");
+  git("add", "a.txt");
+  git("commit", "-qm", "first");
+  expect(await captureDiff()).toBeUndefined();
+  appendFileSync(join(data, "a.txt"), "two\n");
+  writeFileSync(join(data, "b.txt"), "");
+  expect(await captureDiff()).toMatch(/^# new file: b\.txt\ndiff --git a\/a\.txt[\s\S]*\+two\n$/);
+});
