@@ -6,7 +6,7 @@ import { cellFile } from "./child/stacks.ts";
 import { CommRelay, type PublishWith } from "./comms.ts";
 import { plainText } from "./complete.ts";
 import { DebugSession } from "./debug/session.ts";
-import { Lane, Lanes, type Outcome } from "./lane.ts";
+import { Lane, Lanes, noSubshell, type Outcome } from "./lane.ts";
 import { askedAbout, type Magics, type Question, readMagics } from "./magics.ts";
 import { showDiagnostics, showSyntaxError } from "./mistakes.ts";
 import { Outputs } from "./outputs.ts";
@@ -189,6 +189,8 @@ export class Executor {
 
     const asked = askedAbout(options.code);
     if (asked !== undefined) return this.#page(request, asked);
+    if (/^\s*(exit|quit)\s*$/.test(options.code) && !this.#names.has(options.code.trim()))
+      return this.#askExit(request);
     const magics = this.#magics(options, label);
     if ("traceback" in magics) return this.#fail(lane, request, options, magics);
     const startFailure = await this.#awaitRuntime();
@@ -340,6 +342,12 @@ export class Executor {
     return { transformed, expressions };
   }
 
+  // As IPython has it: a console ends, a notebook goes on.
+  #askExit(request: RoutedMessage): void {
+    const payload = [{ source: "ask_exit", keepkernel: false }];
+    this.#links.reply(request, { status: "ok", execution_count: this.#count, user_expressions: {}, payload });
+  }
+
   // What is known of a name goes to the front-end's pager.
   async #page(request: RoutedMessage, { name, source }: Question): Promise<void> {
     const known = await this.#checker.inspect(name, name.length, source).catch(() => undefined);
@@ -465,11 +473,6 @@ const interruptedEarly: ShownError = {
   evalue: "the cell was interrupted before it ran",
   traceback: ["\x1b[1;31mInterrupted\x1b[0m: the cell was interrupted before it ran"],
 };
-
-/** Why a request that names a subshell cannot be answered. */
-export function noSubshell(id: unknown): Error {
-  return new Error(`there is no subshell ${id}`);
-}
 
 function kernelError(error: unknown): ShownError {
   const evalue = error instanceof Error ? error.message : String(error);

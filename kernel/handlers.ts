@@ -1,7 +1,7 @@
 /** What the kernel does about each type of message: one handler a type, and tables of them. */
 import { completeness, plainText } from "./complete.ts";
-import { noSubshell } from "./executor.ts";
 import type { Kernel } from "./kernel.ts";
+import { noSubshell } from "./lane.ts";
 import { usageOf } from "./usage.ts";
 import { protocolVersion, type RoutedMessage } from "./wire.ts";
 

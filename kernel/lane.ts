@@ -71,3 +71,8 @@ export class Lanes {
     return id === undefined || id === null ? this.main : this.#open.get(id);
   }
 }
+
+/** Why a request that names a subshell cannot be answered. */
+export function noSubshell(id: unknown): Error {
+  return new Error(`there is no subshell ${id}`);
+}

@@ -69,6 +69,14 @@ describe("the protocol", () => {
     ]);
   });
 
+  test("exit asks a console to end, unless it is a name of the cells", async () => {
+    const kernel = await TestKernel.start();
+    expect((await kernel.ok("exit")).reply.content.payload).toEqual([{ source: "ask_exit", keepkernel: false }]);
+    await kernel.ok("const exit = 5");
+    expect((await kernel.ok("exit")).result).toBe("5");
+    await kernel.close();
+  });
+
   test("messages that are malformed or forged are dropped, with a line in the log, and the kernel lives", async () => {
     const { client, log } = shared.current;
     const stranger = new Dealer({ routingId: randomUUID(), linger: 0 });
