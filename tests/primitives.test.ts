@@ -52,6 +52,16 @@ describe("anneal run notebooks/02-primitives.ipynb", () => {
     expect(accuracy.reduce((sum, { value }) => sum + value, 0) / 20).toBeGreaterThan(0.85);
   });
 
+  test("keeps the weights that each loop came to", async () => {
+    for (const { id } of runs) {
+      expect(await tracker.artifacts(id)).toEqual(
+        expect.arrayContaining(["model/weights.safetensors", "notebook.ipynb"]),
+      );
+    }
+    const weights = await tracker.artifact(runs[1].id, "model/weights.safetensors");
+    expect(weights).toContain('"layers.0.frequencies":{"dtype":"F32","shape":[1,32]');
+  });
+
   test("shows tensors, charts and tables, and no error", () => {
     const { cells } = JSON.parse(readFileSync(output, "utf8")) as { cells: Cell[] };
     const outputs = cells.flatMap((cell) => cell.outputs ?? []);

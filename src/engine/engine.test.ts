@@ -168,6 +168,15 @@ describe("dtypes", () => {
     await expect(program.run({ x: Float64Array.of(1, 2 ** 31) })).rejects.toThrow("is too large for a number");
   });
 
+  test("bfloat16 rounds where it is cast, and is refused in words where it would be computed with", async () => {
+    const rounded = await engine.compile({ outputs: { y: input("x", [1]).cast("bfloat16").cast("float32") } });
+    expect((await rounded.run({ x: Float32Array.of(1 / 3) })).y[0]).toBeCloseTo(1 / 3, 2);
+    const half = input("x", [1]).cast("bfloat16");
+    await expect(engine.compile({ name: "a product", outputs: { y: half.mul(half) } })).rejects.toThrow(
+      "has no Mul for the dtype that it is given in a product: cast to float32 or float16 before",
+    );
+  });
+
   test("every half there is comes back from its number, and numbers between go to the nearest", () => {
     for (let bits = 0; bits < 0x10000; bits++) {
       const value = fromFloat16(bits);

@@ -13,7 +13,7 @@ test("memory that is not there is told with the program, the bytes and what to t
     attempt,
   );
   expect(cpu.message).toBe(
-    'The machine ran out of memory in the training step, 8 x 512 tokens: a tensor of 4.0 GB was asked for; the whole needs about 12.5 GB (2.0 GB of variables, 10.5 GB of results on the way). Lower perDeviceBatchSize (gradientAccumulationSteps makes up for it) or maxSeqLength, train with method "lora", or checkpoint() the layers.',
+    'The machine ran out of memory in the training step, 8 x 512 tokens: a tensor of 4.0 GB was asked for; the whole needs about 12.5 GB (2.0 GB of variables, 10.5 GB of results on the way). Lower perDeviceBatchSize (gradientAccumulationSteps makes up for it) or maxSeqLength, train with method "lora", or set gradientCheckpointing: true (checkpoint() in a loop of your own).',
   );
   const limit = explainFailure(
     "Buffer size (1296000000) exceeds the max buffer size limit (1073741824).",

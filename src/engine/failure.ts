@@ -15,7 +15,7 @@ export interface Attempt {
 }
 
 const advice =
-  'Lower perDeviceBatchSize (gradientAccumulationSteps makes up for it) or maxSeqLength, train with method "lora", or checkpoint() the layers.';
+  'Lower perDeviceBatchSize (gradientAccumulationSteps makes up for it) or maxSeqLength, train with method "lora", or set gradientCheckpointing: true (checkpoint() in a loop of your own).';
 
 const memoryWords =
   /failed to allocate|out.?of.?memory|bad_alloc|max buffer size|Array buffer allocation|narrowing_error/i;
@@ -34,6 +34,12 @@ export function explainFailure(message: string, device: Device, attempt: Attempt
   }
   if (memoryWords.test(message)) {
     return new EngineError(`${name} ran out of memory in ${attempt.what}${askedFor(message, attempt)}. ${advice}`);
+  }
+  const lacking = /Could not find an implementation for (\w+)/.exec(message)?.[1];
+  if (lacking) {
+    return new EngineError(
+      `${device.name} has no ${lacking} for the dtype that it is given in ${attempt.what}: cast to float32 or float16 before. (bfloat16 is computed by few devices, and by no CPU.)`,
+    );
   }
   return new EngineError(message.trim());
 }

@@ -112,6 +112,22 @@ describe("a loop of one's own", () => {
     expect(shown.at(-1)).toMatch(/^step 60 · loss 0\.\d+ · .* steps\/s · done$/);
   }, 120_000);
 
+  test("of two optimizers in turn is one run, with the second's figures beside the first's", async () => {
+    const { end } = notebookStub();
+    const [one, two] = [classifier(), classifier()];
+    for (let i = 0; i < 3; i++) {
+      await one.step(points, classes);
+      await two.step(points, classes);
+    }
+    const run = activeRun();
+    const text = journal(run?.id ?? "");
+    for (const word of ['"train/loss"', '"train/loop 2/loss"', '"loop 2.optimizer":"adamw"'])
+      expect(text).toContain(word);
+    await end(false);
+    expect(journal(run?.id ?? "")).toContain('"model/loop 2/weights.safetensors"');
+    expect(activeRun()).toBeUndefined();
+  });
+
   test("gives the same weights to the last bit when it is done again", async () => {
     notebookStub();
     const run = startRun();

@@ -1,27 +1,36 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { formatCount, notebook } from "../display/index.ts";
-import type { Parameter, ProgramRun } from "../tensor/index.ts";
-import { activeRun, type Run, type RunStatus, startRun } from "../track/index.ts";
+import { encodeSafetensors } from "../models/index.ts";
+import { type HostValue, type Parameter, type ProgramRun, Tensor } from "../tensor/index.ts";
+import { activeRun, type Run, startRun } from "../track/index.ts";
 import { snakeCase } from "./log.ts";
 import { TrainingMonitor } from "./monitor.ts";
 import type { Optimizer } from "./optimizers/optimizer.ts";
 import { TrainingError } from "./options.ts";
 
-/** A training loop that a user wrote: what is logged of it, as long as its cell runs. */
+/** A training loop that a user wrote, as a run sees it: all the steps of one optimizer. */
 interface Loop {
   readonly run: Run;
-  readonly monitor: TrainingMonitor;
-  readonly optimizer: Optimizer;
-  readonly owned: boolean;
-  /** Steps of the run so far. */
-  readonly count: { loops: number; steps: number };
-  /** When the last one was done. */
-  last: number;
+  readonly parameters: readonly Parameter[];
+  /** What its metrics begin with, and its settings: a second loop in a run is told from the first. */
+  readonly metrics: string;
+  /** The folder of its weights among the run's files. */
+  readonly folder: string;
+  readonly title: string;
+  steps: number;
 }
 
-let loop: Loop | undefined;
+/** A cell that trains, or a whole process outside of a notebook. */
+interface Cell {
+  /** The run that was started because there was none; it ends with the cell. */
+  run?: Run;
+  readonly loops: Map<Loop, { monitor: TrainingMonitor; last: number }>;
+}
 
-/** Loops and steps that a run has seen: a second loop in one run goes on counting. */
-const history = new WeakMap<Run, { loops: number; steps: number }>();
+const loops = new WeakMap<Run, Map<Optimizer, Loop>>();
+let cell: Cell | undefined;
 
 /**
  * Stop between two steps when the user has interrupted the cell.
@@ -42,29 +51,34 @@ export function logStep(
   learningRate: number,
   programRun: ProgramRun,
 ): void {
-  const { outputs, observed } = programRun;
+  const { outputs, observed, name } = programRun;
   const [loss, gradNorm] = [observed.loss.data[0], observed.gradNorm.data[0]];
-  if (loop && (loop.optimizer !== optimizer || (!loop.owned && activeRun() !== loop.run))) void close(loop, "FINISHED");
-  loop ??= open(optimizer, parameters, programRun);
-  const now = performance.now();
-  const seconds = (now - loop.last) / 1000;
-  loop.last = now;
-  const step = ++loop.count.steps;
+  cell ??= beginCell();
+  const run = activeRun() ?? openRun(cell, name);
+  const loop = loops.get(run)?.get(optimizer) ?? beginLoop(run, optimizer, parameters, programRun);
+  const shown = cell.loops.get(loop) ?? { monitor: new TrainingMonitor(loop.title), last: performance.now() };
+  cell.loops.set(loop, shown);
+  const seconds = (performance.now() - shown.last) / 1000;
+  shown.last = performance.now();
+  loop.steps++;
   const scalars = Object.entries(outputs).filter(([, { data }]) => data.length === 1);
-  loop.run.logMetrics(
+  const measured = {
+    ...Object.fromEntries(scalars.map(([key, { data }]) => [key, data[0]])),
+    loss,
+    learning_rate: learningRate,
+    grad_norm: gradNorm,
+  };
+  run.logMetrics(
     {
-      ...Object.fromEntries(scalars.map(([name, { data }]) => [`train/${name}`, data[0]])),
-      "train/loss": loss,
-      "train/learning_rate": learningRate,
-      "train/grad_norm": gradNorm,
+      ...Object.fromEntries(Object.entries(measured).map(([key, value]) => [`${loop.metrics}${key}`, value])),
       "system/steps_per_second": 1 / seconds,
     },
-    step,
+    loop.steps,
   );
-  loop.monitor.step({ step, loss, rate: `${steady(1 / seconds)} steps/s` });
+  shown.monitor.step({ step: loop.steps, loss, rate: `${steady(1 / seconds)} steps/s` });
   if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
     throw new TrainingError(
-      `The loss became ${loss} (gradient norm ${gradNorm}) at step ${step}. Lower the learning rate (now ${learningRate}), or set the optimizer's maxGradNorm.`,
+      `The loss became ${loss} (gradient norm ${gradNorm}) at step ${loop.steps}. Lower the learning rate (now ${learningRate}), or set the optimizer's maxGradNorm.`,
     );
   }
 }
@@ -72,12 +86,38 @@ export function logStep(
 /** `0.52`, `8.1` or `1250`. */
 const steady = (rate: number) => (rate < 10 ? rate.toPrecision(2) : formatCount(rate));
 
-function open(optimizer: Optimizer, parameters: readonly Parameter[], { name, device }: ProgramRun): Loop {
-  const current = activeRun();
-  const run = current ?? startRun(name === undefined ? {} : { name });
-  const count = history.get(run) ?? { loops: 0, steps: 0 };
-  history.set(run, count);
-  count.loops++;
+function beginCell(): Cell {
+  const begun: Cell = { loops: new Map() };
+  const book = notebook();
+  if (book) book.onCellEnd((failed) => endCell(begun, failed));
+  else process.once("beforeExit", () => endCell(begun, false));
+  return begun;
+}
+
+function openRun(begun: Cell, name: string | undefined): Run {
+  begun.run = startRun(name === undefined ? {} : { name });
+  return begun.run;
+}
+
+function beginLoop(
+  run: Run,
+  optimizer: Optimizer,
+  parameters: readonly Parameter[],
+  { name, device }: ProgramRun,
+): Loop {
+  const others = loops.get(run) ?? new Map<Optimizer, Loop>();
+  loops.set(run, others);
+  const number = others.size + 1;
+  const own = number === 1 ? undefined : (name ?? `loop ${number}`);
+  const loop: Loop = {
+    run,
+    parameters,
+    metrics: own === undefined ? "train/" : `train/${own}/`,
+    folder: own === undefined ? "model" : `model/${own.replaceAll("/", "-")}`,
+    title: own ?? run.name,
+    steps: 0,
+  };
+  others.set(optimizer, loop);
   const settings = {
     optimizer: optimizer.name,
     learningRate: optimizer.rateAt(0),
@@ -86,30 +126,46 @@ function open(optimizer: Optimizer, parameters: readonly Parameter[], { name, de
     parameters: Object.fromEntries(parameters.map(({ title, shape }) => [title, shape])),
   };
   // A parameter of a run is written once.
-  const prefix = count.loops > 1 ? `loop_${count.loops}.` : "";
+  const prefix = own === undefined ? "" : `${own}.`;
   run.logParams(
     Object.fromEntries(Object.entries(settings).map(([key, value]) => [`${prefix}${snakeCase(key)}`, value])),
   );
-  const trainable = parameters.reduce((sum, { size }) => sum + size, 0);
+  const trained = [...others.values()].flatMap((one) => one.parameters);
+  const trainable = [...new Set(trained)].reduce((sum, { size }) => sum + size, 0);
   run.setTags({ ...device, "anneal.trainable_parameters": String(trainable) });
-  const opened = {
-    run,
-    monitor: new TrainingMonitor(run.name),
-    optimizer,
-    owned: !current,
-    count,
-    last: performance.now(),
-  };
-  const book = notebook();
-  if (book) book.onCellEnd((failed) => close(opened, failed ? "FAILED" : "FINISHED"));
-  else process.once("beforeExit", () => close(opened, "FINISHED"));
-  return opened;
+  return loop;
 }
 
-async function close(ended: Loop, status: RunStatus): Promise<void> {
-  if (loop !== ended) return;
-  loop = undefined;
+async function endCell(ended: Cell, failed: boolean): Promise<void> {
+  if (cell !== ended) return;
+  cell = undefined;
   const stopped = notebook()?.interruptSignal().aborted ?? false;
-  ended.monitor.finish(stopped ? "interrupted" : status === "FAILED" ? "failed" : "done");
-  if (ended.owned) await ended.run.end(stopped ? "KILLED" : status);
+  for (const [loop, { monitor }] of ended.loops) {
+    if (activeRun() === loop.run) {
+      await logWeights(loop).catch((error: Error) => {
+        process.stderr.write(`The weights of ${loop.title} are not kept: ${error.message}\n`);
+      });
+    }
+    monitor.finish(stopped ? "interrupted" : failed ? "failed" : "done");
+  }
+  if (ended.run && activeRun() === ended.run) await ended.run.end(stopped ? "KILLED" : failed ? "FAILED" : "FINISHED");
+}
+
+/** Most that is kept of a loop's weights without being asked, in bytes. */
+const weightLimit = 512 * 1024 ** 2;
+
+/** Keep what the loop came to: `model.load(await readSafetensors(file))` takes it back. */
+async function logWeights({ run, parameters, folder: path }: Loop): Promise<void> {
+  if (parameters.reduce((sum, { size }) => sum + 4 * size, 0) > weightLimit) return;
+  const values = await Tensor.data(parameters);
+  const named = parameters.map(({ title, dtype, shape }, i): [string, HostValue] => {
+    return [title, { dtype, shape, data: values[i] }];
+  });
+  const folder = await mkdtemp(join(tmpdir(), "anneal-weights-"));
+  try {
+    await writeFile(join(folder, "weights.safetensors"), encodeSafetensors(Object.fromEntries(named)));
+    run.logArtifact(folder, path);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 }
