@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
-import { newestCheckpoint, train } from "./index.ts";
+import { newestCheckpoint, type TrainOptions, train } from "./index.ts";
 import { toyData, toyModel, toyOptions } from "./toy.ts";
 
 const scratch = await mkdtemp(join(tmpdir(), "anneal-train-"));
@@ -37,6 +37,54 @@ describe("training", () => {
     }
     expect(results[0]).toEqual(results[1]);
     expect(results[0].losses.at(-1)).toBeLessThan(results[0].losses[0] * 0.7);
+  });
+
+  test.each([
+    ["adam", 5e-3],
+    ["sgd", 5e-2],
+    ["lion", 1e-3],
+    ["adafactor", 5e-2],
+    ["muon", 5e-3],
+  ] as const)(
+    "with %s brings the loss down, and goes on from a checkpoint as if it had never stopped",
+    async (optimizer, learningRate) => {
+      const run = async (name: string, changes: Partial<TrainOptions>) => {
+        const model = await toyModel();
+        const losses: number[] = [];
+        await train(model, {
+          ...toyOptions(),
+          optimizer,
+          learningRate,
+          outputDir: folder(name),
+          saveSteps: 20,
+          onStep: ({ loss }) => losses.push(loss),
+          ...changes,
+        });
+        return { losses, weights: digest(await model.weights()) };
+      };
+      const through = await run(`${optimizer}-through`, {});
+      expect(through.losses.at(-1)).toBeLessThan(through.losses[0] * 0.9);
+      await rm(join(folder(`${optimizer}-through`), "step-000030"), { recursive: true });
+      const resumed = await run(`${optimizer}-through`, { resume: true });
+      expect(resumed.losses).toEqual(through.losses.slice(20));
+      expect(resumed.weights).toBe(through.weights);
+    },
+  );
+
+  test("with gradient checkpointing takes the same steps", async () => {
+    const losses = async (gradientCheckpointing: boolean) => {
+      const seen: number[] = [];
+      const options = {
+        ...toyOptions(),
+        maxSteps: 5,
+        gradientCheckpointing,
+        outputDir: folder(`gc-${gradientCheckpointing}`),
+      };
+      await train(await toyModel(), { ...options, onStep: ({ loss }) => seen.push(loss) });
+      return seen;
+    };
+    const [kept, recomputed] = [await losses(false), await losses(true)];
+    for (const [i, loss] of kept.entries()) expect(recomputed[i]).toBeCloseTo(loss, 5);
   });
 
   test("two micro-batches make the same step as one batch of both", async () => {
@@ -132,6 +180,11 @@ describe("bad input is refused before anything changes", () => {
     [{ precision: "int8" as const, method: "lora" as const }, 'precision "int8" is for method "full"'],
     [{ lrScheduler: "sinus" as "cosine" }, "lrScheduler must be linear, cosine or constant, not sinus"],
     [{ resume: true, outputDir: undefined }, "resume needs the outputDir"],
+    [{ optimizer: "sgd" as const, learningRate: undefined }, "There is no usual learningRate for sgd; give one."],
+    [
+      { optimizer: "rmsprop" as "sgd" },
+      "optimizer must be one of adamw, adam, sgd, lion, adafactor, muon, not rmsprop",
+    ],
   ])("%o", async (wrong, message) => {
     const model = await toyModel();
     await expect(train(model, { ...toyOptions(), outputDir: folder("bad"), ...wrong })).rejects.toThrow(message);
