@@ -224,6 +224,7 @@ export function rewrite(
     functionScopes.add(inner);
     walkAll(list(node, "params"), inner);
     if (body) walk(body, inner);
+    pollEntry(magic, node);
   }
 
   function property(node: Node, at: Scope): void {
@@ -426,13 +427,34 @@ export function pollLoops(magic: MagicString, program: Node): void {
     if (loops.has(node.type)) {
       found = true;
       pollLoop(magic, node, poll);
-    }
+    } else if (isFunction(node) && pollEntry(magic, node)) found = true;
   };
   walk(program);
   if (!found) return;
   magic.prepend(
     'const {flag:__anneal_flag,stop:__anneal_stop}=globalThis[Symbol.for("anneal.cell")]??{flag:[0],stop(){}};',
   );
+}
+
+/**
+ * Gives a function that calls for microtasks a look at the flag: one that calls for itself would never let go of the
+ * thread. Others are left as fast as they are.
+ */
+function pollEntry(magic: MagicString, node: Node): boolean {
+  const body = child(node, "body");
+  if (!body || !callsForMicrotasks(body)) return false;
+  if (body.type === "BlockStatement") magic.appendLeft(body.start + 1, poll);
+  else enclose(magic, body, "(__anneal_flag[0]!==0&&__anneal_stop(),", ")");
+  return true;
+}
+
+const schedulers = new Set(["then", "catch", "finally", "nextTick", "queueMicrotask"]);
+
+function callsForMicrotasks(node: Node): boolean {
+  const callee = node.type === "CallExpression" ? child(node, "callee") : undefined;
+  const called = callee?.type === "MemberExpression" ? child(callee, "property") : callee;
+  if (called?.type === "Identifier" && schedulers.has(text(called, "name") ?? "")) return true;
+  return children(node).some(callsForMicrotasks);
 }
 
 function pollLoop(magic: MagicString, node: Node, look: string): void {

@@ -47,21 +47,38 @@ describe("what user code may do to its process", () => {
     }
   });
 
-  test("spins in microtasks for ever: it is answered meanwhile; the interrupt costs the state, and says so", () =>
+  const storm =
+    "const storm = (): void => { void Promise.resolve().then(storm) }; storm(); await new Promise(() => {})";
+
+  async function stopped(kernel: TestKernel, code: string) {
+    let started = false;
+    const cell = kernel.run(`console.log("on"); ${code}`, {
+      onOutput({ header }) {
+        started ||= header.msg_type === "stream";
+      },
+    });
+    await until(() => started);
+    expect((await kernel.client.request("control", "kernel_info_request")).content.status).toBe("ok");
+    await kernel.client.interrupt();
+    return cell;
+  }
+
+  test("spins in microtasks for ever: it is stopped, and nothing is lost", () =>
     withKernel(async (kernel) => {
-      let started = false;
-      const cell = kernel.run(
-        'console.log("on"); const storm = (): void => { void Promise.resolve().then(storm) }; storm(); await new Promise(() => {})',
-        {
-          onOutput({ header }) {
-            started ||= header.msg_type === "stream";
-          },
-        },
-      );
-      await until(() => started);
-      expect((await kernel.client.request("control", "kernel_info_request")).content.status).toBe("ok");
-      await kernel.client.interrupt();
-      const ended = await cell;
+      await kernel.ok("const kept = 'kept'");
+      for (const code of [
+        storm,
+        "function next(): void { process.nextTick(next) }; next(); await new Promise(() => {})",
+        "const micro = (): void => queueMicrotask(micro); micro(); await new Promise(() => {})",
+      ]) {
+        expect((await stopped(kernel, code)).ename, code).toBe("Interrupted");
+        expect((await kernel.ok("kept")).result).toBe("'kept'");
+      }
+    }));
+
+  test("spins out of reach, in code that is no cell's: the interrupt costs the state, and says so", () =>
+    withKernel(async (kernel) => {
+      const ended = await stopped(kernel, `await null; new Function(${JSON.stringify("for (;;);")})()`);
       expect(ended.ename).toBe("StateLost");
       expect(ended.evalue).toContain("did not react to the interrupt");
       expect((await kernel.ok("6 * 7")).result).toBe("42");

@@ -9,8 +9,16 @@ const channels = new Set(["shell", "control", "stdin"]);
 /** Beyond this many unsent bytes a page that reads too slowly is let go, before its messages fill our memory. */
 const highWater = 64 * 2 ** 20;
 
+/** How often a page is asked whether it is there. */
+const pingMs = 30_000;
+/** How long a page whose connection broke may take to come back. */
+const parkedMs = 5 * 60_000;
+/** The code of a connection that ended without a word. */
+const brokenOff = 1006;
+
 /** The websocket over which a page talks to a kernel, and the one of events. */
 export function channelRoutes(app: FastifyInstance, manager: KernelManager): void {
+  const parked = new Parked();
   app.get("/api/kernels/:id/channels", { websocket: true }, (socket, request) => {
     const { id } = request.params as { id: string };
     const session = (request.query as { session_id?: string }).session_id;
@@ -22,10 +30,7 @@ export function channelRoutes(app: FastifyInstance, manager: KernelManager): voi
       socket.close(4404, (error as Error).message.slice(0, 120)); // A close frame holds 123 bytes.
       return;
     }
-    const listener: Listener = (channel, message) => {
-      // Output goes to every page; an answer to the page that asked.
-      const { session: asker } = message.parent_header as { session?: string };
-      if (channel !== "iopub" && session && asker && asker !== session) return;
+    const send: Listener = (channel, message) => {
       if (socket.readyState !== socket.OPEN) return;
       if (socket.bufferedAmount > highWater) {
         socket.close(1013, "This page reads too slowly.");
@@ -33,7 +38,15 @@ export function channelRoutes(app: FastifyInstance, manager: KernelManager): voi
       }
       socket.send(framed ? encodeFrame(channel, message) : JSON.stringify({ ...message, channel, buffers: [] }));
     };
+    const listener: Listener = (channel, message) => {
+      // Output goes to every page; an answer to the page that asked.
+      const { session: asker } = message.parent_header as { session?: string };
+      if (channel === "iopub" || !session || !asker || asker === session) send(channel, message);
+    };
+    // What was said while this page's connection was broken comes first.
+    for (const [channel, message] of parked.take(kernel, session)) listener(channel, message);
     kernel.listeners.add(listener);
+    keepAlive(socket);
     socket.on("message", (data: Buffer, isBinary: boolean) => {
       const received = parse(data, isBinary);
       if (!received || !channels.has(received.channel)) {
@@ -45,13 +58,72 @@ export function channelRoutes(app: FastifyInstance, manager: KernelManager): voi
         // The page is told of a kernel that is gone by its state.
         .catch((error: Error) => request.log.warn(`A frame to kernel ${id} was dropped: ${error.message}`));
     });
-    socket.on("close", () => kernel.listeners.delete(listener));
+    socket.on("close", (code) => {
+      kernel.listeners.delete(listener);
+      // A page that leaves says so; a connection that breaks does not, and its page comes back.
+      if (code === brokenOff && session) parked.park(kernel, session);
+    });
   });
 
   // Nothing is sent here; JupyterLab only wants to be connected.
   app.get("/api/events/subscribe", { websocket: true }, (socket: WebSocket) => {
     socket.on("message", () => undefined);
   });
+}
+
+/** Proxies close what is silent, and a machine that went away says nothing: a page that does not answer is let go. */
+function keepAlive(socket: WebSocket): void {
+  let answered = true;
+  const timer = setInterval(() => {
+    if (!answered) {
+      socket.terminate();
+      return;
+    }
+    answered = false;
+    socket.ping();
+  }, pingMs);
+  timer.unref();
+  socket.on("pong", () => {
+    answered = true;
+  });
+  socket.on("close", () => clearInterval(timer));
+}
+
+type Kernel = ReturnType<KernelManager["kernel"]>;
+type Parcel = Parameters<Listener>;
+
+/** What kernels say to pages whose connection broke, until they are back. */
+class Parked {
+  readonly #bySession = new Map<string, { kernel: Kernel; stop: () => void; parcels: Parcel[] }>();
+
+  park(kernel: Kernel, session: string): void {
+    this.take(kernel, session);
+    const parcels: Parcel[] = [];
+    let size = 0;
+    const listener: Listener = (channel, message) => {
+      size += JSON.stringify(message.content).length;
+      // A page that stays away does not fill our memory.
+      if (size > highWater) this.take(kernel, session);
+      else parcels.push([channel, message]);
+    };
+    kernel.parked.add(listener);
+    const timer = setTimeout(() => this.take(kernel, session), parkedMs);
+    timer.unref();
+    const stop = () => {
+      clearTimeout(timer);
+      kernel.parked.delete(listener);
+    };
+    this.#bySession.set(session, { kernel, stop, parcels });
+  }
+
+  /** What was kept for a page, which is then kept no longer. */
+  take(kernel: Kernel, session: string | undefined): Parcel[] {
+    const found = session === undefined ? undefined : this.#bySession.get(session);
+    if (!found || found.kernel !== kernel || session === undefined) return [];
+    found.stop();
+    this.#bySession.delete(session);
+    return found.parcels;
+  }
 }
 
 function parse(data: Buffer, isBinary: boolean): { channel: string; message: Message } | undefined {

@@ -14,7 +14,10 @@ export type Listener = (channel: string, message: Message) => void;
 /** One kernel as the studio knows it: its id stays when the process behind it is restarted. */
 class Kernel {
   readonly id = randomUUID();
+  /** Of the pages that are connected. */
   readonly listeners = new Set<Listener>();
+  /** Of those whose connection broke. */
+  readonly parked = new Set<Listener>();
   state = "starting";
   lastActivity = new Date();
   #client: Promise<KernelClient>;
@@ -29,7 +32,17 @@ class Kernel {
     return this.#client;
   }
 
-  async restart(): Promise<void> {
+  /** Whoever asks while it restarts waits for that restart. */
+  restart(): Promise<void> {
+    this.#restarting ??= this.#restart().finally(() => {
+      this.#restarting = undefined;
+    });
+    return this.#restarting;
+  }
+
+  #restarting: Promise<void> | undefined;
+
+  async #restart(): Promise<void> {
     this.#announce("restarting");
     // One that did not start again the last time is tried once more.
     await this.#client.then((client) => client.shutdown()).catch(() => undefined);
@@ -38,6 +51,7 @@ class Kernel {
   }
 
   async shutdown(): Promise<void> {
+    await this.#restarting?.catch(() => undefined);
     await this.#client.then((client) => client.shutdown()).catch(() => undefined);
     this.#announce("dead");
   }
@@ -61,7 +75,7 @@ class Kernel {
       if (channel === "iopub" && message.header.msg_type === "status") {
         this.state = String(message.content.execution_state);
       }
-      for (const listener of this.listeners) listener(channel, message);
+      for (const listener of [...this.listeners, ...this.parked]) listener(channel, message);
     });
     void client.exited.then(() => {
       // Stopped by us when another process has taken its place, or when nobody knows it any more.
@@ -84,7 +98,7 @@ class Kernel {
       version: "5.4",
     };
     const message = { header, parent_header: {}, metadata: {}, content: { execution_state: state }, buffers: [] };
-    for (const listener of this.listeners) listener("iopub", message as Message);
+    for (const listener of [...this.listeners, ...this.parked]) listener("iopub", message as Message);
   }
 }
 
@@ -129,6 +143,16 @@ export class KernelManager {
     if (!kernel) throw new HttpError(404, `There is no kernel ${id}; it may have been shut down.`);
     return kernel;
   }
+
+  /** How many kernels there are, how many pages look at them, and when one last said something. */
+  activity(): { kernels: number; connections: number; last_activity: string } {
+    const kernels = [...this.#kernels.values()];
+    const last = Math.max(this.#started, ...kernels.map(({ lastActivity }) => lastActivity.getTime()));
+    const connections = kernels.reduce((sum, { listeners }) => sum + listeners.size, 0);
+    return { kernels: kernels.length, connections, last_activity: new Date(last).toISOString() };
+  }
+
+  readonly #started = Date.now();
 
   async shutdownAll(): Promise<void> {
     await Promise.allSettled([...this.#kernels.values()].map((kernel) => kernel.shutdown()));

@@ -84,7 +84,7 @@ export async function startStudio({ root, dataDir, host, port, trackerOnly = fal
       await labRoutes(scope, data);
       manager.routes(scope);
       channelRoutes(scope, manager);
-      serverRoutes(scope);
+      serverRoutes(scope, () => manager.activity());
     });
   }
   try {
@@ -158,10 +158,10 @@ function explainListen(error: NodeJS.ErrnoException, host: string, port: number)
 }
 
 /** What JupyterLab asks the server about itself. */
-function serverRoutes(app: import("fastify").FastifyInstance): void {
+function serverRoutes(app: import("fastify").FastifyInstance, activity: KernelManager["activity"]): void {
   const started = new Date().toISOString();
   app.get("/api", () => ({ version: "2.14.0" }));
-  app.get("/api/status", () => ({ started, last_activity: new Date().toISOString(), connections: 0, kernels: 0 }));
+  app.get("/api/status", () => ({ started, ...activity() }));
   app.get("/api/me", () => {
     const name = process.env.USER ?? "user";
     const identity = {

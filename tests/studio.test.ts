@@ -145,7 +145,10 @@ describe("kernels", () => {
           });
         return { printed, reply };
       },
+      /** The connection breaks. */
       close: () => socket.terminate(),
+      /** The page is left. */
+      leave: () => socket.close(),
     };
   }
 
@@ -190,6 +193,46 @@ describe("kernels", () => {
     await studio.ask("POST", `/api/kernels/${id}/restart`);
     expect((await page.run("1").reply()).status).toBe("ok");
     page.close();
+    await studio.fetch(`/api/kernels/${id}`, { method: "DELETE" });
+  });
+
+  test("are restarted once when it is asked for many times at once", async () => {
+    const { id } = await begin();
+    const page = await connect(id);
+    const answers = await Promise.all(
+      [1, 2, 3].map(() => studio.fetch(`/api/kernels/${id}/restart`, { method: "POST" })),
+    );
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200]);
+    expect((await page.run("1").reply()).status).toBe("ok");
+    const states = page.frames.map(({ content }) => content.execution_state);
+    expect(states.filter((state) => state === "restarting")).toHaveLength(1);
+    page.close();
+    await studio.fetch(`/api/kernels/${id}`, { method: "DELETE" });
+  });
+
+  test("say again what a page missed while its connection was broken", async () => {
+    const { id } = await begin();
+    const page = await connect(id);
+    page.run("await new Promise((done) => setTimeout(done, 300)); console.log('while you were away')");
+    await until("it runs", 5, () => page.frames.some(({ content }) => content.execution_state === "busy"));
+    page.close();
+    await until("it is idle", 5, async () => {
+      const { execution_state } = await studio.ask<KernelModel>("GET", `/api/kernels/${id}`);
+      return execution_state === "idle";
+    });
+    const back = await connect(id);
+    await until("it is said", 5, () => back.frames.some(({ content }) => content.text === "while you were away\n"));
+    expect(back.frames.some(({ header }) => header.msg_type === "execute_reply")).toBe(true);
+    // Nothing is kept for a page that was left.
+    back.leave();
+    await until("nobody is connected", 5, async () => {
+      const { connections, kernels } = await studio.ask<{ connections: number; kernels: number }>("GET", "/api/status");
+      return connections === 0 && kernels >= 1;
+    });
+    const other = await connect(id);
+    expect((await other.run("1").reply()).status).toBe("ok");
+    expect(other.frames.some(({ content }) => content.text === "while you were away\n")).toBe(false);
+    other.leave();
     await studio.fetch(`/api/kernels/${id}`, { method: "DELETE" });
   });
 
