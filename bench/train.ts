@@ -1,6 +1,6 @@
 // Tokens per second and peak memory of one training step, its share of the matrix-product ceiling, and what PyTorch makes
 // of the same step where it is installed. Everything takes turns, so that a machine that slows down slows all.
-// Arguments: lora; int8; layers width heads mlp vocabulary batch length; --no-peer.
+// Arguments: lora; int8; layers width heads mlp vocabulary batch length; --no-peer; --rounds=7.
 import { execFileSync } from "node:child_process";
 import { availableParallelism, cpus } from "node:os";
 import { setTimeout as pause } from "node:timers/promises";
@@ -11,53 +11,54 @@ import { median, openCeiling, openStep, parseSpec, time } from "./step.ts";
 
 const args = process.argv.slice(2);
 const spec = parseSpec(args);
-const rounds = 7;
+const rounds = Number(args.find((argument) => argument.startsWith("--rounds="))?.slice("--rounds=".length) ?? 7);
 const engine = await Engine.open({ device: "cpu" });
 const { threads } = engine.device;
 
 const ceiling = await openCeiling(engine);
 const step = await openStep(engine, spec);
-const peers = new Map<string, Peer>();
-if (!args.includes("--no-peer") && hasPeer(spec.method)) {
-  for (const precision of ["float32", "bfloat16"]) {
-    peers.set(precision, await Peer.start(spec, "cpu", precision, threads));
-  }
-}
 for (let i = 0; i < 2; i++) {
   await ceiling.run();
   await step.run();
 }
+const found = !args.includes("--no-peer") && hasPeer(spec.method);
 
 interface Round {
   ceiling: number;
   step: number;
-  peers: Map<string, number>;
+  peer: number;
 }
-/** Threads that spin after their work, ours and the peers', are given time to go to sleep. */
-const rest = () => pause(250);
-const measured: Round[] = [];
-for (let i = 0; i < rounds; i++) {
-  const round: Round = { ceiling: await time(ceiling.run), step: await time(step.run), peers: new Map() };
-  for (const [precision, peer] of peers) {
+
+/** Turns of the ceiling, the step and a peer. Threads that spin after their work are given time to go to sleep. */
+async function measure(peer?: Peer): Promise<Round[]> {
+  const rest = () => (peer ? pause(250) : undefined);
+  const measured: Round[] = [];
+  for (let i = 0; i < rounds; i++) {
+    const own = { ceiling: await time(ceiling.run), step: await time(step.run) };
     await rest();
-    round.peers.set(precision, await peer.step());
+    measured.push({ ...own, peer: (await peer?.step()) ?? Number.NaN });
+    await rest();
   }
-  if (peers.size > 0) await rest();
-  measured.push(round);
+  return measured;
 }
 
 const tokens = spec.batch * spec.length;
-const own = median(measured.map((round) => round.step));
-const share = median(measured.map((round) => step.flop / round.step / (ceiling.flop / round.ceiling)));
-const peerFigures: Record<string, { tokensPerSecond: number; timesAsFast: number; peakMemoryMb: number }> = {};
-for (const [precision, peer] of peers) {
-  const seconds = (round: Round) => round.peers.get(precision) ?? Number.NaN;
-  peerFigures[precision] = {
-    tokensPerSecond: Math.round(tokens / median(measured.map(seconds))),
-    timesAsFast: Number(median(measured.map((round) => seconds(round) / round.step)).toFixed(2)),
+const all: Round[] = [];
+const peers: Record<string, { tokensPerSecond: number; timesAsFast: number; peakMemoryMb: number }> = {};
+// One peer at a time: two would not fit beside a large model.
+for (const precision of found ? ["float32", "bfloat16"] : [undefined]) {
+  const peer = precision ? await Peer.start(spec, "cpu", precision, threads) : undefined;
+  const measured = await measure(peer);
+  all.push(...measured);
+  if (!peer || !precision) continue;
+  peers[precision] = {
+    tokensPerSecond: Math.round(tokens / median(measured.map((round) => round.peer))),
+    timesAsFast: Number(median(measured.map((round) => round.peer / round.step)).toFixed(2)),
     peakMemoryMb: Math.round((await peer.end()) / 2 ** 20),
   };
 }
+const own = median(all.map((round) => round.step));
+const share = median(all.map((round) => step.flop / round.step / (ceiling.flop / round.ceiling)));
 await engine.close();
 // What this process held for the ceiling and the peers is none of the step's.
 const alone = execFileSync(process.execPath, [fileURLToPath(new URL("./peak.js", import.meta.url)), ...args]);
@@ -73,20 +74,20 @@ const figures = {
   tokensPerSecond: Math.round(tokens / own),
   stepSeconds: Number(own.toFixed(4)),
   compileSeconds: Number(step.compileSeconds.toFixed(2)),
-  ceilingGflops: Number((ceiling.flop / median(measured.map((round) => round.ceiling)) / 1e9).toFixed(1)),
+  ceilingGflops: Number((ceiling.flop / median(all.map((round) => round.ceiling)) / 1e9).toFixed(1)),
   shareOfCeiling: Number(share.toFixed(3)),
   peakMemoryMb,
-  peers: peerFigures,
+  peers,
 };
 const { layers, width, method, batch, length } = spec;
 const lines = [
   `${method} step, ${layers} layers of width ${width}, ${batch} x ${length} tokens, ${spec.int8 ? "int8" : "float32"}, ${threads} threads`,
-  `  ${figures.tokensPerSecond} tokens/s (median of ${rounds} steps; compiled in ${figures.compileSeconds} s), peak memory ${peakMemoryMb} MB`,
+  `  ${figures.tokensPerSecond} tokens/s (median of ${all.length} steps; compiled in ${figures.compileSeconds} s), peak memory ${peakMemoryMb} MB`,
   `  matrix products alone run at ${figures.ceilingGflops} GFLOP/s here: the step reaches ${(100 * share).toFixed(0)} % of that`,
-  ...Object.entries(peerFigures).map(
+  ...Object.entries(peers).map(
     ([precision, peer]) =>
       `  PyTorch, ${precision}: ${peer.tokensPerSecond} tokens/s, peak memory ${peer.peakMemoryMb} MB: ours is ${peer.timesAsFast} times as fast`,
   ),
-  ...(peers.size === 0 ? ["  no peer: PyTorch, transformers and PEFT are not installed (PYTHON, PYTHONPATH)"] : []),
+  ...(!found ? ["  no peer: PyTorch, transformers and PEFT are not installed (PYTHON, PYTHONPATH)"] : []),
 ];
 process.stdout.write(`${lines.join("\n")}\n${JSON.stringify(figures)}\n`);
