@@ -2,9 +2,9 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { referenceJson } from "../../tests/reference.ts";
 import { Dataset } from "../data/index.ts";
-import { LanguageModel } from "../models/index.ts";
+import { LanguageModel, perplexity } from "../models/index.ts";
 import { Tokenizer } from "../text/index.ts";
-import { compare, type EvaluationReport, evaluate, perplexity, type RougeScore, rougeL, rougeN } from "./index.ts";
+import { compare, type EvaluationReport, evaluate, type RougeScore, rougeL, rougeN } from "./index.ts";
 
 interface Metrics {
   pairs: { hypothesis: string; reference: string }[];

@@ -1,6 +1,6 @@
-import { collate, type Dataset, type Row, type TokenizedDataset, tokenizeInstructions } from "../data/index.ts";
+import { type Dataset, type Row, type TokenizedDataset, tokenizeInstructions } from "../data/index.ts";
 import { formatDuration, LiveOutput, notebook } from "../display/index.ts";
-import type { LanguageModel } from "../models/index.ts";
+import { type LanguageModel, measureTokens } from "../models/index.ts";
 import { addToRun } from "../track/index.ts";
 import { rougeL } from "./rouge.ts";
 
@@ -55,7 +55,11 @@ export async function evaluate<R extends Row>(
   const tokenized = tokenizeInstructions(data, model.tokenizer, { prompt, completion });
   const longest = Math.max(...tokenized.examples.map(({ inputIds }) => inputIds.length));
   const length = options.maxSeqLength ?? Math.min(longest, longestByDefault, model.config.maxPositionEmbeddings);
-  const tokens = await measureTokens(model, tokenized, batchSize, length, progress);
+  const tokens = await measureTokens(model, tokenized, {
+    batchSize,
+    length,
+    onProgress: (done) => progress.show("measuring", done, tokenized.examples.length),
+  });
 
   const rows = data.rows.slice(0, generate);
   const samples: EvaluationReport["samples"] = [];
@@ -91,36 +95,6 @@ export function metricsOf(report: EvaluationReport, prefix: string): Record<stri
     ...(report.rougeL === undefined ? {} : { [`${prefix}rougeL`]: report.rougeL }),
   };
 }
-
-async function measureTokens(
-  model: LanguageModel,
-  data: TokenizedDataset,
-  batchSize: number,
-  length: number,
-  progress: Progress,
-) {
-  const losses: number[] = [];
-  let correct = 0;
-  for (let i = 0; i < data.examples.length; i += batchSize) {
-    const rows = Array.from({ length: batchSize }, (_, k) => data.examples.slice(i + k, i + k + 1));
-    const batch = collate(rows, length, model.config.padTokenId ?? 0);
-    const found = await model.tokenLosses(batch);
-    batch.targets.forEach((target, at) => {
-      if (target < 0) return;
-      losses.push(found.losses[at]);
-      correct += found.correct[at];
-    });
-    progress.show("measuring", Math.min(i + batchSize, data.examples.length), data.examples.length);
-  }
-  const count = losses.length;
-  if (count === 0) throw new RangeError(`${data.name} has no token to predict within ${length} tokens.`);
-  return { loss: mean(losses), perplexity: perplexity(losses), tokenAccuracy: correct / count };
-}
-
-const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
-
-/** e to the mean of -log p: every token weighs the same, in whatever document it stands. */
-export const perplexity = (tokenLosses: readonly number[]): number => Math.exp(mean(tokenLosses));
 
 async function log(report: EvaluationReport, data: Dataset, tokenized: TokenizedDataset): Promise<void> {
   if (report.runId === undefined) return;

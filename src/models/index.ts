@@ -1,5 +1,6 @@
 export { type Files, verifyFolder, writeFolder } from "./files.ts";
 export type { GenerateOptions, Generation } from "./generate.ts";
+export { type MeasureOptions, measureTokens, perplexity, type TokenMeasures } from "./measure.ts";
 export { type AdapterOptions, batchInputs, LanguageModel, type PlacementOptions, type TokenLosses } from "./model.ts";
 export {
   ModelError,

@@ -2,7 +2,7 @@ import { join, resolve } from "node:path";
 import { type Batch, collate, type Example, epochOrder, pack, type TokenizedDataset } from "../data/index.ts";
 import { formatCount, notebook } from "../display/index.ts";
 import { type CompiledProgram, describeDevice } from "../engine/index.ts";
-import { type AdapterOptions, batchInputs, type LanguageModel } from "../models/index.ts";
+import { type AdapterOptions, batchInputs, type LanguageModel, measureTokens } from "../models/index.ts";
 import type { LoraConfig } from "../nn/index.ts";
 import { activeRun, dataFolder, type Run, startRun } from "../track/index.ts";
 import { type Checkpoint, checkpointFolder, newestCheckpoint, saveCheckpoint } from "./checkpoint.ts";
@@ -278,8 +278,13 @@ class Trainer {
   }
 
   async #evaluate(): Promise<number> {
-    const loss = await meanLoss(this.#model, this.#given.evalData as TokenizedDataset, this.#options);
-    this.#run.logMetrics({ "eval/loss": loss, "eval/perplexity": Math.exp(loss) }, this.#step);
+    const { perDeviceBatchSize: batchSize, maxSeqLength } = this.#options;
+    const data = this.#given.evalData as TokenizedDataset;
+    // Rows are as long as the longest example, not as a packed row: nothing is spent on padding.
+    const longest = Math.max(...data.examples.map(({ inputIds }) => inputIds.length));
+    const length = Math.min(maxSeqLength, Math.ceil(longest / 16) * 16);
+    const { loss, perplexity } = await measureTokens(this.#model, data, { batchSize, length });
+    this.#run.logMetrics({ "eval/loss": loss, "eval/perplexity": perplexity }, this.#step);
     this.#monitor.evaluated(this.#step, loss);
     return loss;
   }
@@ -369,24 +374,6 @@ class Trainer {
     await this.#accumulate?.release();
     await this.#model.state.remove([...this.#kept(), ...accumulatorNames(names)]);
   }
-}
-
-/** Mean loss over all target tokens of a data set. */
-async function meanLoss(model: LanguageModel, data: TokenizedDataset, options: ResolvedOptions): Promise<number> {
-  const { perDeviceBatchSize: size, maxSeqLength } = options;
-  // Rows are as long as the longest example, not as a packed row: nothing is spent on padding.
-  const longest = Math.max(...data.examples.map(({ inputIds }) => inputIds.length));
-  const length = Math.min(maxSeqLength, Math.ceil(longest / 16) * 16);
-  let [sum, tokens] = [0, 0];
-  for (let i = 0; i < data.examples.length; i += size) {
-    const rows = Array.from({ length: size }, (_, k) => (data.examples[i + k] ? [data.examples[i + k]] : []));
-    const batch = collate(rows, length, model.config.padTokenId ?? 0);
-    const { losses } = await model.tokenLosses(batch);
-    sum += losses.reduce((a, b) => a + b, 0);
-    tokens += batch.tokens;
-  }
-  if (tokens === 0) throw new TrainingError(`The validation data ${data.name} has no token to predict.`);
-  return sum / tokens;
 }
 
 /** Settings given for an adapter that is there already would have no effect: better to say so. */
