@@ -163,6 +163,13 @@ export function Overview({ run }: { run: Run }) {
   const seeds = jsonPairs(tag("anneal.seeds"));
   const versions = jsonPairs(tag("anneal.versions"));
   const otherTags = (run.data.tags ?? []).filter(({ key }) => !SHOWN_ELSEWHERE.test(key));
+  const [deviceName, model, threads] = ["anneal.device", "anneal.device.model", "anneal.threads"].map((key) =>
+    tag(key),
+  );
+  const details = [model, deviceName === "cpu" && threads !== undefined ? `${threads} threads` : undefined].filter(
+    Boolean,
+  );
+  const device = details.length > 0 ? `${deviceName} (${details.join(", ")})` : deviceName;
   const optional = (name: string, value: string | undefined) =>
     value === undefined || value === "" ? null : ([name, value] as const);
   return (
@@ -198,7 +205,7 @@ export function Overview({ run }: { run: Run }) {
                     </PageLink>,
                   ],
               total === undefined
-                ? null
+                ? optional("Parameters trained", trainable)
                 : ["Parameters", trainable === undefined ? total : `${total}, trained ${trainable}`],
               optional("Tokens", number("anneal.total_tokens")),
             ]}
@@ -210,7 +217,8 @@ export function Overview({ run }: { run: Run }) {
           <Section title="Environment">
             <Facts
               rows={[
-                optional("Device", tag("anneal.device")),
+                optional("Device", device),
+                optional("Chosen because", tag("anneal.device.reason")),
                 optional("Node.js", tag("anneal.node")),
                 ...versions.map(([name, version]) => [name, version] as const),
                 seeds.length > 0 ? ["Seeds", seeds.map(([name, seed]) => `${name} ${seed}`).join(", ")] : null,
