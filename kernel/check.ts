@@ -13,13 +13,14 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { cleaned, completionKinds, type Definition, markdown, readDiagnostics } from "./answers.ts";
 import { compilerProgram } from "./compiler.ts";
 import { declarationOf, type TypedDeclaration, typedDeclarations } from "./declarations.ts";
 import { LanguageServer } from "./lsp.ts";
 import type { Diagnostic } from "./mistakes.ts";
 import { packageName } from "./packages.ts";
 import { compilerConfig, globalTypes } from "./project.ts";
-import { offsetOf, position } from "./syntax.ts";
+import { position } from "./syntax.ts";
 import { prepareCell } from "./transform.ts";
 
 /** What came of a check. */
@@ -64,12 +65,6 @@ const files = {
   cell: "__anneal_cell.ts",
   draft: "__anneal_draft.ts",
 } as const;
-
-/**
- * Complaints that a notebook is better without: a variable whose type is learnt by use (7005, 7034), and a package
- * that has no types (7016).
- */
-const tolerated = new Set([7005, 7016, 7034]);
 
 const crashesForgiven = 2;
 /** Cells that were found right, and are not looked at again. */
@@ -321,8 +316,6 @@ export class Checker {
 
   /** What could stand at an offset of a cell that is being written. */
   async complete(source: string, offset: number): Promise<Completions> {
-    const before = /[\p{L}\p{N}_$]*$/u.exec(source.slice(0, offset))?.[0] ?? "";
-    const start = offset - before.length;
     const answer = await this.#ask("textDocument/completion", source, offset, { context: { triggerKind: 1 } });
     const entries = (Array.isArray(answer) ? answer : ((answer as { items?: unknown[] } | null)?.items ?? [])) as {
       label: string;
@@ -333,6 +326,12 @@ export class Checker {
       additionalTextEdits?: unknown;
       labelDetails?: { description?: string };
     }[];
+    const head = source.slice(0, offset);
+    const quoted = /["']([^"'\n]*)$/.exec(head)?.[1];
+    // `node:f` is one word where a string names a module.
+    const whole = quoted !== undefined && entries.some(({ label }) => label.startsWith(quoted));
+    const before = whole ? quoted : (/[\p{L}\p{N}_$]*$/u.exec(head)?.[0] ?? "");
+    const start = offset - before.length;
     const prefix = before.toLowerCase();
     const items = entries
       .filter((entry) => entry.label.toLowerCase().startsWith(prefix) && !entry.label.startsWith("__anneal"))
@@ -419,78 +418,6 @@ function frame(used: ReadonlyMap<string, Owner>, source: string): string {
   return `${head}${variables.join("")}\n${source}\nexport {};\n`;
 }
 
-function readDiagnostics(report: unknown, shift: number, source: string): Diagnostic[] {
-  const items = ((report as { items?: unknown[] } | null)?.items ?? []) as {
-    severity?: number;
-    code?: number;
-    message: string;
-    range: { start: { line: number; character: number }; end: { line: number; character: number } };
-  }[];
-  const found: Diagnostic[] = [];
-  for (const { severity, code = 0, message, range } of items) {
-    if (severity !== 1 || tolerated.has(code)) continue;
-    const line = range.start.line - 1;
-    // A complaint about the line that brings the names follows from another one, in the cell that declared them.
-    if (line < 0) continue;
-    const column = Math.max(0, range.start.character - (line === 0 ? shift : 0));
-    const from = offsetOf(source, line, column);
-    const to = offsetOf(source, range.end.line - 1, range.end.character - (range.end.line === 1 ? shift : 0));
-    found.push({ code, message: cleaned(message), line, column, length: Math.max(1, to - from) });
-  }
-  return found;
-}
-
-/** Text without the names of the modules that cells are to the checker. */
-function cleaned(text: string): string {
-  return text
-    .replace(/import\("[^"]*__anneal_[^"]*"\)\./g, "")
-    .replace(/\(alias\) /g, "")
-    .trim();
-}
-
-interface Definition {
-  uri?: string;
-  range?: Range;
-  targetUri?: string;
-  /** The whole declaration, where the server tells it. */
-  targetRange?: Range;
-}
-
-interface Range {
-  start: { line: number; character: number };
-  end: { line: number; character: number };
-}
-
 function isTypeOnly(source: string, name: string): boolean {
   return new RegExp(`\\b(interface|type)\\s+${name.replaceAll("$", "\\$")}\\b`).test(source);
 }
-
-function markdown(contents: unknown): string {
-  if (typeof contents === "string") return contents;
-  if (Array.isArray(contents)) return contents.map(markdown).join("\n\n");
-  if (typeof contents === "object" && contents !== null && "value" in contents) return String(contents.value);
-  return "";
-}
-
-/** Names of the language server protocol's kinds of completions. */
-const completionKinds: Record<number, string> = {
-  2: "method",
-  3: "function",
-  4: "constructor",
-  5: "property",
-  6: "variable",
-  7: "class",
-  8: "interface",
-  9: "module",
-  10: "property",
-  11: "unit",
-  12: "value",
-  13: "enum",
-  14: "keyword",
-  17: "file",
-  19: "folder",
-  20: "enum member",
-  21: "constant",
-  22: "struct",
-  25: "type",
-};

@@ -161,6 +161,12 @@ describe("completion", () => {
     expect([start, end]).toEqual([14, 19]);
   });
 
+  test("of packages, files and texts that a type allows", async () => {
+    expect((await complete('import { x } from "node:f')).matches).toEqual(["node:fs", "node:fs/promises"]);
+    expect((await complete('import { x } from "./shap')).matches).toEqual(["shapes.ts"]);
+    expect((await complete('const s: "left" | "right" = "l')).matches).toEqual(["left"]);
+  });
+
   test("of names of imports, and of nothing", async () => {
     expect((await complete('import { readFileS } from "node:fs"', 18)).matches).toEqual(["readFileSync"]);
     expect((await complete("noSuchNameAnywhere")).matches).toEqual([]);
