@@ -5,6 +5,7 @@ import { basename, dirname, extname, join, relative, resolve, sep } from "node:p
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { HttpError } from "./errors.ts";
 import { parseNotebook } from "./execute.ts";
+import type { Notary } from "./trust.ts";
 
 /** A file, notebook or folder, as Jupyter's contents API describes it. */
 interface ContentsModel {
@@ -53,8 +54,9 @@ const checkpointFolder = ".ipynb_checkpoints";
 /**
  * Jupyter's contents API over one folder, and its files as they are under `/files/`. No path leads out of the folder;
  * a link that the user put into it does.
+ * @param notary knows which notebooks' outputs are shown as they are
  */
-export function contentsRoutes(app: FastifyInstance, root: string): void {
+export function contentsRoutes(app: FastifyInstance, root: string, notary: Notary): void {
   const base = "/api/contents";
   const pathOf = (request: { params: unknown }) => decodePath((request.params as { "*"?: string })["*"] ?? "");
 
@@ -73,7 +75,9 @@ export function contentsRoutes(app: FastifyInstance, root: string): void {
         const { content = "1", type, format } = request.query as Record<string, string>;
         const checkpoint = checkpointOf(root, path);
         if (checkpoint) return listCheckpoints(root, checkpoint.file);
-        return describe(root, path, content !== "0", type, format);
+        const model = await describe(root, path, content !== "0", type, format);
+        if (model.type === "notebook") notary.mark(model.content);
+        return model;
       }),
     );
     app.post(
@@ -92,7 +96,9 @@ export function contentsRoutes(app: FastifyInstance, root: string): void {
       url,
       answering(async (path, request, reply) => {
         const existed = existsSync(inside(root, path));
-        const model = await save(root, path, (request.body ?? {}) as SaveBody);
+        const body = (request.body ?? {}) as SaveBody;
+        if (body.type === "notebook") notary.sign(body.content);
+        const model = await save(root, path, body);
         return reply.code(existed ? 200 : 201).send(model);
       }),
     );

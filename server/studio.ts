@@ -1,5 +1,5 @@
 import { accessSync, constants, mkdirSync, statSync } from "node:fs";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import websocket from "@fastify/websocket";
 import { type FastifyError, fastify } from "fastify";
 import { openTracker, trackerPlugin } from "../tracker/index.ts";
@@ -10,6 +10,7 @@ import { HttpError, UsageError } from "./errors.ts";
 import { findLodger, moveIn } from "./house.ts";
 import { KernelManager } from "./kernels.ts";
 import { labRoutes } from "./lab.ts";
+import { Notary } from "./trust.ts";
 import { subprotocol } from "./wire.ts";
 
 /** How to run the studio. */
@@ -80,7 +81,7 @@ export async function startStudio({ root, dataDir, host, port, trackerOnly = fal
           throw new HttpError(400, "The request's body is no JSON.");
         }
       });
-      contentsRoutes(scope, resolve(root));
+      contentsRoutes(scope, resolve(root), new Notary(join(data, "lab", "trusted")));
       await labRoutes(scope, data);
       manager.routes(scope);
       channelRoutes(scope, manager);

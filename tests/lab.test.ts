@@ -1,5 +1,5 @@
 // The kernel as a person meets it in JupyterLab, in a real browser.
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Browser, BrowserContext, Locator, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -153,6 +153,38 @@ describe("results", () => {
     expect(await notebook.text(2)).toContain("added 1 package");
   });
 });
+
+test("what was run here is shown as it was when the notebook is opened again; what came from elsewhere is not", async () => {
+  const notebook = await Notebook.open("again", ["[{ a: 2 }, { a: 1 }]"]);
+  const { page } = notebook;
+  await notebook.run(0);
+  await page.keyboard.press("Control+s");
+  const path = join(folder, "again.ipynb");
+  await until("it is saved", 10, () => readFileSync(path, "utf8").includes("anneal-table"));
+  const saved = readFileSync(path, "utf8");
+  expect(saved).not.toContain('"trusted"');
+  const sorts = async () => {
+    await page.reload();
+    await page.locator(".jp-OutputArea-output table").waitFor();
+    const display = () =>
+      page
+        .locator(".jp-OutputArea-output tbody")
+        .evaluate(
+          (body) =>
+            (globalThis as unknown as { getComputedStyle(of: unknown): { display: string } }).getComputedStyle(body)
+              .display,
+        );
+    return (await display()) === "contents";
+  };
+  expect(await sorts()).toBe(true);
+  writeFileSync(path, saved.replace("[{ a: 2 }, { a: 1 }]", "[{ a: 3 }, { a: 1 }]"));
+  expect(await sorts()).toBe(false);
+  // A plain table, without what could only be clicked in vain.
+  expect(
+    await page.locator(".jp-OutputArea-output input:visible, .jp-OutputArea-output label.down:visible").count(),
+  ).toBe(0);
+  await page.close();
+}, 60_000);
 
 describe("widgets", () => {
   test("a slider is dragged, code sees it, and a progress bar follows", async () => {

@@ -63,9 +63,10 @@ function cellOf(value: unknown): string {
 
 /** A click on the name sorts upwards, the next downwards, the next not at all. */
 function headOf(id: string, name: string): string {
+  // JupyterLab takes `hidden` out of what it does not trust, and leaves its own class for it.
   const choice = (way: string, mark: string) =>
-    `<label class="${way}"${way === "up" ? "" : " hidden"}>${escapeHtml(name)}${mark}` +
-    `<input type="radio" name="${id}" hidden></label>`;
+    `<label class="${way}${way === "up" ? "" : ' lm-Widget lm-mod-hidden" hidden="'}">${escapeHtml(name)}${mark}` +
+    `<input type="radio" name="${id}" class="lm-Widget lm-mod-hidden" hidden></label>`;
   return choice("up", "") + choice("down", " ▲") + choice("off", " ▼");
 }
 
@@ -82,7 +83,7 @@ function styleOf(id: string, columns: number): string {
     `${at} td{white-space:pre-wrap;max-width:40em;overflow-wrap:anywhere}`,
     `${at} label{cursor:pointer}`,
     `${at} th:has(.up :checked) .up,${at} th:has(.down :checked) .up{display:none}`,
-    `${at} th:has(.up :checked) .down,${at} th:has(.down :checked) .off{display:inline}`,
+    `${at} th:has(.up :checked) .down,${at} th:has(.down :checked) .off{display:inline!important}`,
   ];
   for (let column = 0; column < columns; column++) {
     const head = `${at}:has(th:nth-child(${column + 2})`;
