@@ -1,5 +1,6 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { UsageError } from "./errors.ts";
 
 /** What a running studio leaves in its data folder, so that others find it. */
 export interface Lodger {
@@ -23,6 +24,27 @@ export async function findLodger(dataDir: string): Promise<Lodger | undefined> {
   } catch {
     return undefined; // Left by one that was killed: its process is gone, or another program's now.
   }
+}
+
+/** Longest that a start takes, in milliseconds: a note older than this was left by one that was killed. */
+const startPatience = 30_000;
+
+/**
+ * Keep others from starting on a data folder while we do; the function given back lets them again.
+ * @throws UsageError when another start is under way
+ */
+export function reserve(dataDir: string): () => void {
+  const file = join(dataDir, "starting");
+  if (Date.now() - (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()) > startPatience) {
+    rmSync(file, { force: true });
+  }
+  try {
+    writeFileSync(file, String(process.pid), { flag: "wx" });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    throw new UsageError(`Another studio is just starting on ${dataDir}. Try again in a moment.`);
+  }
+  return () => rmSync(file, { force: true });
 }
 
 /** Make a studio known; the function given back takes that back. */

@@ -7,7 +7,7 @@ import { loadToken, protect } from "./auth.ts";
 import { channelRoutes } from "./channels.ts";
 import { contentsRoutes } from "./contents.ts";
 import { HttpError, UsageError } from "./errors.ts";
-import { findLodger, moveIn } from "./house.ts";
+import { findLodger, moveIn, reserve } from "./house.ts";
 import { KernelManager } from "./kernels.ts";
 import { labRoutes } from "./lab.ts";
 import { Notary } from "./trust.ts";
@@ -38,8 +38,18 @@ export interface Studio {
  * Start JupyterLab, the Jupyter Server API and the tracker on one port.
  * @throws UsageError when the port is taken, or when a studio runs on the data folder already
  */
-export async function startStudio({ root, dataDir, host, port, trackerOnly = false }: StudioOptions): Promise<Studio> {
-  const data = resolve(dataDir);
+export async function startStudio(options: StudioOptions): Promise<Studio> {
+  const data = resolve(options.dataDir);
+  checkFolders(resolve(options.root), data);
+  const release = reserve(data);
+  try {
+    return await start({ ...options, dataDir: data });
+  } finally {
+    release();
+  }
+}
+
+async function start({ root, dataDir: data, host, port, trackerOnly = false }: StudioOptions): Promise<Studio> {
   const other = await findLodger(data);
   if (other) {
     const [what, page] = other.trackerOnly ? ["tracker", "tracker/"] : ["studio", "lab"];
@@ -47,7 +57,6 @@ export async function startStudio({ root, dataDir, host, port, trackerOnly = fal
       `A ${what} already runs on ${data}: ${other.url}/${page}?token=${other.token} (process ${other.pid}). Open that one, or choose another folder with --data.`,
     );
   }
-  checkFolders(resolve(root), data);
   const token = loadToken(data);
   const tracker = await openTracker({ dataDir: data });
   const app = fastify({

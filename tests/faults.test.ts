@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { addToRun, startRun } from "../src/track/index.ts";
 import { root } from "./reference.ts";
-import { Command, cleanUp, Server, scratch, until } from "./support.ts";
+import { Command, cleanUp, cli, Server, scratch, until } from "./support.ts";
 
 const training = join(root, "dist/tests/training.js");
 const train = (data: string, ...args: string[]) => new Command(training, args, { ANNEAL_DATA: data });
@@ -178,6 +178,20 @@ describe("starting", () => {
     const third = await Server.start("start", data);
     expect(third.token).toBe(first.token);
     await third.stop();
+  });
+
+  test("of two that start at once on a data folder, one does", async () => {
+    const data = scratch("twins");
+    const args = ["tracker", "--port", "0", "--data", data, "--no-browser"];
+    const twins = [new Command(cli, args), new Command(cli, args), new Command(cli, args)];
+    const settled = (twin: Command) => twin.child.exitCode !== null || twin.stdout.includes("http://");
+    await until("each of them runs or has ended", 30, async () => twins.every(settled));
+    const [running, ...more] = twins.filter(({ child }) => child.exitCode === null);
+    expect(more).toEqual([]);
+    for (const twin of twins.filter((one) => one !== running)) {
+      expect(twin.stderr).toMatch(/Another studio is just starting|A tracker already runs/);
+    }
+    await running.kill("SIGTERM");
   });
 
   test("after a kill, the data folder opens again", async () => {
