@@ -7,11 +7,11 @@ import { type StepSpec, sizesOf } from "./step.ts";
 
 const python = process.env.PYTHON ?? "python3";
 
-/** The peer's script, beside this file's source. */
-function script(): string {
+/** A peer's script, beside this file's source. */
+export function peerScript(name: string): string {
   let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, "bench/peers/train_step.py"))) folder = dirname(folder);
-  return join(folder, "bench/peers/train_step.py");
+  while (!existsSync(join(folder, "bench/peers", name))) folder = dirname(folder);
+  return join(folder, "bench/peers", name);
 }
 
 /** Whether PyTorch and transformers (and PEFT) are installed here: PYTHON and PYTHONPATH say where. */
@@ -25,24 +25,26 @@ export function hasPeer(method: StepSpec["method"]): boolean {
   }
 }
 
-/** A training step of PyTorch in a process of its own, one step at a time. */
+/** A training step of another library in a process of its own, one step at a time. */
 export class Peer {
   readonly #child: ChildProcess;
   readonly #lines: AsyncIterator<string>;
-  /** PyTorch's version. */
-  torch = "";
-
   private constructor(child: ChildProcess) {
     this.#child = child;
     this.#lines = createInterface({ input: child.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]();
   }
 
+  /** PyTorch's. */
   static async start(spec: StepSpec, device: "cpu" | "cuda", precision: string, threads: number): Promise<Peer> {
-    const args = [script(), spec.method, ...sizesOf(spec).map(String), device, precision];
-    const env = { ...process.env, THREADS: String(threads) };
-    const child = spawn(python, args, { stdio: ["pipe", "pipe", "ignore"], env });
+    const args = [peerScript("train_step.py"), spec.method, ...sizesOf(spec).map(String), device, precision];
+    return Peer.run(python, args, { THREADS: String(threads) });
+  }
+
+  /** Any program that answers as bench/peers/train_step.py does. */
+  static async run(command: string, args: readonly string[], env: Record<string, string> = {}): Promise<Peer> {
+    const child = spawn(command, args, { stdio: ["pipe", "pipe", "ignore"], env: { ...process.env, ...env } });
     const peer = new Peer(child);
-    peer.torch = (await peer.#answer()).torch as string;
+    await peer.#answer();
     return peer;
   }
 
@@ -60,7 +62,7 @@ export class Peer {
 
   async #answer(): Promise<Record<string, unknown>> {
     const { value, done } = await this.#lines.next();
-    if (done) throw new Error("The peer ended by itself: run bench/peers/train_step.py to see why.");
+    if (done) throw new Error("The peer ended by itself: run its script in bench/peers to see why.");
     return JSON.parse(value) as Record<string, unknown>;
   }
 }

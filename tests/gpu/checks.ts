@@ -187,6 +187,22 @@ const memoryCheck: Check = async (_, gpu) => {
   return (error as Error).message;
 };
 
+/** What only the CPU has is refused before anything changes. */
+const bytesCheck: Check = async (_, gpu) => {
+  const model = await toyModel({ engine: gpu });
+  const message = (work: Promise<unknown>) =>
+    work.then(
+      () => "nothing",
+      (error: Error) => error.message,
+    );
+  const quantized = await message(model.quantize("int8"));
+  assert(quantized.includes('runs on device "cpu" only'), `quantize said ${quantized}`);
+  const trained = await message(train(model, { ...toyOptions(), precision: "int8" }));
+  assert(trained.includes('precision "int8" is for device "cpu"'), `train said ${trained}`);
+  await model.release();
+  return quantized;
+};
+
 /** Variables that cannot change where they lie take turns with a second buffer. */
 const variablesCheck: Check = async (_, gpu) => {
   const state = gpu.createState();
@@ -216,6 +232,7 @@ const checks: Record<string, Check> = {
   "full training": trainingCheck("full"),
   "LoRA training": trainingCheck("lora"),
   interrupt: interruptCheck,
+  bytes: bytesCheck,
   "out of memory": memoryCheck,
 };
 
