@@ -8,6 +8,7 @@ import { installKernelSpec } from "../kernel/spec.ts";
 import { recoverJournals } from "../src/track/index.ts";
 import { diagnose, showDiagnosis } from "./doctor.ts";
 import { UsageError } from "./errors.ts";
+import { gc, showGarbage } from "./gc.ts";
 import { rerun, showReport } from "./rerun.ts";
 import { reportTo, runNotebook } from "./run.ts";
 import { type Studio, startStudio } from "./studio.ts";
@@ -25,6 +26,8 @@ const help = `anneal: TypeScript notebooks that train
       --output <file>  --data .anneal
   anneal rerun <run id>           do a recorded run again and compare every metric; exits with 1 if one differs
       --data .anneal
+  anneal gc                       take away for good what was deleted
+      --older-than 30d  --dry-run  --data .anneal
   anneal install                  let another Jupyter find the kernel
       --prefix <folder>
   anneal doctor                   what this machine has to train with, how fast it is, and what is missing
@@ -39,6 +42,8 @@ const flags = {
   root: { type: "string", default: "." },
   output: { type: "string", short: "o" },
   prefix: { type: "string" },
+  "older-than": { type: "string", default: "30d" },
+  "dry-run": { type: "boolean", default: false },
   browser: { type: "boolean", default: true },
   json: { type: "boolean", default: false },
   version: { type: "boolean", default: false },
@@ -51,6 +56,7 @@ const commands: Record<string, { flags: (keyof typeof flags)[]; takes: 0 | 1 }> 
   tracker: { flags: ["port", "host", "data", "browser"], takes: 0 },
   run: { flags: ["output", "data"], takes: 1 },
   rerun: { flags: ["data"], takes: 1 },
+  gc: { flags: ["older-than", "dry-run", "data"], takes: 0 },
   install: { flags: ["prefix"], takes: 0 },
   doctor: { flags: ["json", "data"], takes: 0 },
   help: { flags: [], takes: 1 },
@@ -109,6 +115,12 @@ async function main(): Promise<number> {
       const text = `\nCell ${error.cell} stopped with ${error.name}: ${error.value}\n${error.traceback.join("\n")}\n`;
       process.stderr.write(process.stderr.isTTY ? text : stripVTControlCharacters(text));
       return 1;
+    }
+    case "gc": {
+      const { "older-than": olderThan, "dry-run": dryRun } = values;
+      const report = await gc(values.data, olderThan, dryRun);
+      process.stdout.write(`${showGarbage(report, olderThan, dryRun)}\n`);
+      return 0;
     }
     case "rerun": {
       if (!argument) throw new UsageError("Which run? anneal rerun <run id>");

@@ -1,5 +1,6 @@
 /** The tracking server: runs, metrics, artifacts, the model registry and its pages. */
 export { type TrackerPluginOptions, trackerPlugin } from "./api/plugin.ts";
 export type { TrackerEvent } from "./events.ts";
+export { collectGarbage, type GarbageReport } from "./garbage.ts";
 export { type ServedTracker, type ServeOptions, serveTracker } from "./serve.ts";
 export { openTracker, type Tracker } from "./tracker.ts";

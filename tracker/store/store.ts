@@ -212,6 +212,20 @@ export interface ArtifactIndex {
   remove(path: string): Promise<void>;
 }
 
+/** What was deleted and can be taken away for good. Times are milliseconds since 1970. */
+export interface GarbageStore {
+  /** Runs deleted before a time, and whether a registered model was made by them. */
+  deletedRuns(before: number): Promise<{ id: string; name: string; artifactUri: string; registered: boolean }[]>;
+  deletedModels(before: number): Promise<{ id: string; artifactUri: string }[]>;
+  /** Removes a deleted run with all that hangs on it. */
+  removeRun(id: string): Promise<void>;
+  removeModel(id: string): Promise<void>;
+  /** Removes deleted experiments that hold nothing any more; gives their ids. */
+  removeEmptyExperiments(before: number): Promise<string[]>;
+  /** Gives free space back to the file system. */
+  compact(): Promise<void>;
+}
+
 export interface Store {
   experiments: ExperimentStore;
   runs: RunStore;
@@ -219,5 +233,6 @@ export interface Store {
   loggedModels: LoggedModelStore;
   registry: RegistryStore;
   artifacts: ArtifactIndex;
+  garbage: GarbageStore;
   close(): Promise<void>;
 }

@@ -2,6 +2,7 @@ import type { Store } from "../store.ts";
 import { artifactIndex } from "./artifacts.ts";
 import { Database } from "./database.ts";
 import { experimentStore } from "./experiments.ts";
+import { garbageStore } from "./garbage.ts";
 import { loggedModelStore } from "./logged-models.ts";
 import { metricStore } from "./metrics.ts";
 import { migrate } from "./migrations.ts";
@@ -20,6 +21,7 @@ export function openSqliteStore(path: string): Store {
       loggedModels: loggedModelStore(db),
       registry: registryStore(db),
       artifacts: artifactIndex(db),
+      garbage: garbageStore(db),
       close: async () => db.close(),
     };
   } catch (error) {

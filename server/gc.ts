@@ -1,0 +1,53 @@
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { collectGarbage, type GarbageReport, openTracker } from "../tracker/index.ts";
+import { UsageError } from "./errors.ts";
+import { findLodger } from "./house.ts";
+
+const units: Record<string, number> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/**
+ * A stretch of time such as `30d`, `12h` or `1d12h`, in milliseconds.
+ * @throws UsageError for anything else
+ */
+export function parseDuration(text: string): number {
+  const parts = [...text.matchAll(/(\d+)([mhd])/g)];
+  if (parts.length === 0 || parts.map(([part]) => part).join("") !== text) {
+    throw new UsageError(`--older-than ${text} is no stretch of time; write 30d, 12h or 1d12h (0d for everything).`);
+  }
+  return parts.reduce((sum, [, count, unit]) => sum + Number(count) * units[unit], 0);
+}
+
+/**
+ * Take away for good what was deleted in a data folder.
+ * @throws UsageError when there is no tracker, or one runs on the folder
+ */
+export async function gc(dataDir: string, olderThan: string, dryRun: boolean): Promise<GarbageReport> {
+  const before = Date.now() - parseDuration(olderThan);
+  const data = resolve(dataDir);
+  if (!existsSync(join(data, "tracker.db"))) throw new UsageError(`There is no tracker's data in ${data}.`);
+  const running = await findLodger(data);
+  if (running)
+    throw new UsageError(`A studio runs on ${data} (${running.url}). Stop it first: nobody may write meanwhile.`);
+  const tracker = openTracker({ dataDir: data });
+  try {
+    return await collectGarbage(tracker, { before, dryRun });
+  } finally {
+    await tracker.close();
+  }
+}
+
+/** The report for people. */
+export function showGarbage(report: GarbageReport, olderThan: string, dryRun: boolean): string {
+  const { runs, models, experiments, kept, files, bytes } = report;
+  const lines = [
+    ...runs.map(({ id, name }) => `run ${id}  ${name}`),
+    ...models.map((id) => `logged model ${id}`),
+    ...experiments.map((id) => `experiment ${id}`),
+  ];
+  const keeps = kept.map(({ id, name }) => `kept: run ${id}  ${name}, which made a registered model`);
+  const size = bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;
+  if (lines.length === 0) return [...keeps, `Nothing was deleted more than ${olderThan} ago.`].join("\n");
+  const verb = dryRun ? "would go" : "gone for good";
+  return [...lines, ...keeps, `${lines.length} ${verb}, with ${files} files of ${size}.`].join("\n");
+}
