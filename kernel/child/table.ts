@@ -76,7 +76,7 @@ function styleOf(id: string, columns: number): string {
     `${at}{max-height:28em;overflow:auto}`,
     `${at} table{display:grid;grid-template-columns:repeat(${columns + 1},auto);width:max-content;margin:0}`,
     `${at} thead,${at} tbody{display:contents}`,
-    `${at} tr{display:grid;grid-template-columns:subgrid;grid-column:1/-1;` +
+    `${at} tr{display:grid;grid-template-columns:subgrid;grid-column:1/-1;padding:0;` +
       "background:none!important;border-bottom:1px solid var(--jp-border-color2,#8884)}",
     `${at} thead tr{order:-99999999;position:sticky;top:0;background:var(--jp-layout-color0,Canvas)!important}`,
     `${at} td,${at} th{padding:.2em .8em;line-height:1.4;text-align:left}${at} [align=right]{text-align:right}`,
