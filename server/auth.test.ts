@@ -53,6 +53,7 @@ describe("a request", () => {
       { authorization: `Bearer ${token}` },
       { authorization: `bearer ${token}` },
       { authorization: `token ${token}` },
+      { authorization: `Basic ${Buffer.from(`anybody:${token}`).toString("base64")}` },
       { cookie: await visit() },
     ];
     for (const headers of ways) {

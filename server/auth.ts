@@ -25,8 +25,8 @@ export function loadToken(dataDir: string): string {
 }
 
 /**
- * Let in only requests that carry the token: as `Authorization: Bearer` (or Jupyter's `token`), as `?token=`, or as the
- * cookie that the first page visit with `?token=` sets. With the cookie alone, requests that change something must
+ * Let in only requests that carry the token: as `Authorization: Bearer` (or Jupyter's `token`), as the password of Basic
+ * authentication (which MLflow's clients know), as `?token=`, or as the cookie that the first page visit with `?token=` sets. With the cookie alone, requests that change something must
  * come from our own pages.
  */
 export function protect(app: FastifyInstance, token: string): void {
@@ -35,8 +35,7 @@ export function protect(app: FastifyInstance, token: string): void {
     if (request.url === "/health") return;
     checkOrigin(request);
     const query = request.query as { token?: string };
-    const header = /^(?:token|bearer)\s+(.+)$/i.exec(request.headers.authorization ?? "")?.[1];
-    if (same(header, token)) return;
+    if (same(shownToken(request.headers.authorization), token)) return;
     const isPage = request.method === "GET" && request.headers.accept?.includes("text/html");
     if (same(query.token, token)) {
       if (!isPage) return;
@@ -62,6 +61,15 @@ export function protect(app: FastifyInstance, token: string): void {
         .send(loginPage(query.token !== undefined));
     throw new HttpError(403, "This needs the studio's token: send it as `Authorization: Bearer <token>`.");
   });
+}
+
+/** The token that an Authorization header shows. */
+function shownToken(header = ""): string | undefined {
+  const [scheme, value] = header.split(/\s+/, 2);
+  if (/^(?:token|bearer)$/i.test(scheme)) return value;
+  if (!/^basic$/i.test(scheme)) return undefined;
+  const pair = Buffer.from(value ?? "", "base64").toString();
+  return pair.slice(pair.indexOf(":") + 1);
 }
 
 function same(given: string | undefined, token: string): boolean {
