@@ -26,14 +26,13 @@ export function compilerProgram(): [string, ...string[]] {
  */
 export function folderOptions(folder: string): Record<string, unknown> | undefined {
   if (!existsSync(join(folder, "tsconfig.json"))) return undefined;
-  const [program, ...args] = compilerProgram();
-  const { stdout, error } = spawnSync(program, [...args, "--showConfig", "-p", "tsconfig.json"], {
-    cwd: folder,
-    encoding: "utf8",
-  });
-  try {
-    return (JSON.parse(stdout) as { compilerOptions?: Record<string, unknown> }).compilerOptions ?? {};
-  } catch {
-    throw new Error(`tsconfig.json in ${folder} is left out: ${error?.message ?? stdout.trim()}`);
-  }
+  const ask = (flag: string): string => {
+    const [program, ...args] = compilerProgram();
+    const answer = spawnSync(program, [...args, flag, "-p", "tsconfig.json"], { cwd: folder, encoding: "utf8" });
+    return answer.error ? `error TS0: ${answer.error.message}` : answer.stdout;
+  };
+  // The one answer leaves out what is wrong, the other says what it is. That there are no files (TS18003) is nobody's fault.
+  const problems = ask("--listFilesOnly").match(/^.*error TS(?!18003).*$/gm);
+  if (problems) throw new Error(`tsconfig.json in ${folder} is left out:\n${problems.join("\n")}`);
+  return (JSON.parse(ask("--showConfig")) as { compilerOptions?: Record<string, unknown> }).compilerOptions ?? {};
 }

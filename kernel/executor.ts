@@ -69,6 +69,8 @@ export class Executor {
   #count = 0;
   #lastCell = 0;
   #check = true;
+  /** Told under the first cell that somebody sees. */
+  notice: string | undefined;
   #pendingInput: { id: number; sync: boolean } | undefined;
 
   constructor(settings: ChildSettings, checker: Checker, links: ExecutorLinks) {
@@ -326,6 +328,10 @@ export class Executor {
       if (error instanceof CellSyntaxError) return showSyntaxError(error, label, options.code);
       throw error;
     }
+    if (this.notice !== undefined && !options.silent) {
+      this.outputs.stream("stderr", `${this.notice}\n`, cell);
+      this.notice = undefined;
+    }
     // A silent cell is the front-end's own; nobody could see what is wrong with its types.
     if (check && !options.silent && source.trim() !== "") {
       const result = await this.#checker.check(source);
@@ -352,12 +358,8 @@ export class Executor {
   async #page(request: RoutedMessage, { name, source }: Question): Promise<void> {
     const known = await this.#checker.inspect(name, name.length, source).catch(() => undefined);
     const text = known ?? `nothing is known of ${name}`;
-    this.#links.reply(request, {
-      status: "ok",
-      execution_count: this.#count,
-      user_expressions: {},
-      payload: [{ source: "page", data: { "text/plain": plainText(text), "text/markdown": text }, start: 0 }],
-    });
+    const page = { source: "page", data: { "text/plain": plainText(text), "text/markdown": text }, start: 0 };
+    this.#links.reply(request, { status: "ok", execution_count: this.#count, user_expressions: {}, payload: [page] });
   }
 
   #fail(lane: Lane, request: RoutedMessage, options: Options, { missing, ...error }: ShownError): void {

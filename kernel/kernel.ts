@@ -41,7 +41,7 @@ export class Kernel {
   private constructor() {
     const root = packageRoot();
     const folder = notebookFolder();
-    const options = optionsOf(folder.folder);
+    const { options, problem } = optionsOf(folder.folder);
     const settings = childSettings(root, this.#session, folder, options);
     this.version = packageVersion(join(root, "package.json"));
     this.typescriptVersion = packageVersion(createRequire(import.meta.url).resolve("typescript/package.json"));
@@ -58,6 +58,7 @@ export class Kernel {
       rememberResult: (line, text) => this.history.addOutput(line, text),
       log,
     });
+    this.executor.notice = problem;
   }
 
   /** Starts a kernel that listens where the connection says. */
@@ -198,12 +199,11 @@ function notebookFolder(): Pick<ChildSettings, "folder" | "notebookPath"> {
 }
 
 /** The compiler options of the tsconfig.json beside the notebook. */
-function optionsOf(folder: string): Record<string, unknown> {
+function optionsOf(folder: string): { options: Record<string, unknown>; problem?: string } {
   try {
-    return folderOptions(folder) ?? {};
+    return { options: folderOptions(folder) ?? {} };
   } catch (error) {
-    log(error instanceof Error ? error.message : String(error));
-    return {};
+    return { options: {}, problem: error instanceof Error ? error.message : String(error) };
   }
 }
 

@@ -117,6 +117,18 @@ describe("files", () => {
 });
 
 describe("a tsconfig.json beside the notebook", () => {
+  test("that is wrong is left out, which the first cell says with the compiler's words", async () => {
+    const kernel = await TestKernel.start({ "tsconfig.json": '{ "compilerOptions": { "strict": "perhaps" } }' });
+    try {
+      const first = await kernel.ok("1 + 1");
+      expect(first.result).toBe("2");
+      expect(first.stderr).toMatch(/^tsconfig\.json in .* is left out:\n.*strict.*boolean/);
+      expect((await kernel.ok("2 + 2")).stderr).toBe("");
+    } finally {
+      await kernel.close();
+    }
+  });
+
   test("is honoured: strictness, paths, lib, decorators", async () => {
     const kernel = await TestKernel.start({
       "tsconfig.base.json": '{ "compilerOptions": { "strict": false } }',
