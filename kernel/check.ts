@@ -20,6 +20,7 @@ import { LanguageServer } from "./lsp.ts";
 import type { Diagnostic } from "./mistakes.ts";
 import { packageName } from "./packages.ts";
 import { compilerConfig, globalTypes } from "./project.ts";
+import { snippetOf } from "./snippets.ts";
 import { position } from "./syntax.ts";
 import { prepareCell } from "./transform.ts";
 
@@ -28,6 +29,16 @@ export interface CheckResult {
   diagnostics: Diagnostic[];
   /** One line to show when nothing could be checked; told once for each cause. */
   warning?: string;
+}
+
+/** Where so many names fit, none is written out as a snippet: each has to be asked about. */
+const snippetLimit = 30;
+
+/** Whether a member is being written: of an object literal, or of a class. */
+function placeOf(head: string, entries: readonly { label: string; kind?: number }[]): "object" | "class" | undefined {
+  if (entries.some(({ label }) => label === "private")) return "class";
+  const members = entries.every(({ kind }) => kind === 2 || kind === 5);
+  return members && /[{,]\s*[\p{L}\p{N}_$]*$/u.test(head) ? "object" : undefined;
 }
 
 /** One proposal of the completer. */
@@ -341,8 +352,23 @@ export class Checker {
       .map((entry) => ({
         text: /^[\p{L}\p{N}_$]+$/u.test(entry.label) ? entry.label : (entry.insertText ?? entry.label),
         type: completionKinds[entry.kind ?? 0] ?? "text",
+        entry,
       }));
-    return { items, start, end: offset };
+    const place = placeOf(head, entries);
+    const found = place === undefined || items.length > snippetLimit ? [] : items;
+    const snippets = await Promise.all(
+      found.map(async ({ text, type, entry }) => {
+        if (type !== "method" && type !== "property") return [];
+        const resolved = (await this.#server?.request("completionItem/resolve", entry)) as { detail?: string } | null;
+        const snippet = snippetOf(text, resolved?.detail ?? "", place ?? "object");
+        return snippet === undefined ? [] : [{ text: snippet, type: "snippet" }];
+      }),
+    );
+    return {
+      items: [...items.map(({ text, type }) => ({ text, type })), ...snippets.flat()],
+      start,
+      end: offset,
+    };
   }
 
   /**

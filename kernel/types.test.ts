@@ -146,6 +146,28 @@ describe("completion", () => {
     });
   });
 
+  test("of members that are being written, with their parameters", async () => {
+    await shared.current.ok(`interface Shape {
+      area(scale: number, unit?: string): number;
+      visit: (value: Map<string, () => void>, index: number) => void;
+      more<T>(x: T, ...rest: T[]): Promise<T>;
+      name: string;
+    }`);
+    const object = await complete("const one: Shape = { ");
+    expect(object.matches).toEqual([
+      "area",
+      "more",
+      "name",
+      "visit",
+      "area(scale, unit) {}",
+      "more(x, ...rest) {}",
+      "visit: (value, index) => ",
+    ]);
+    const written = await complete("class Round implements Shape { ar");
+    expect(written.matches).toEqual(["area", "area(scale: number, unit?: string): number {}"]);
+    expect((await complete("[1].ma")).matches).toEqual(["map"]);
+  });
+
   test("of globals and of names of earlier cells, values and types", async () => {
     await shared.current.ok("const myVariable = [1]; interface MyInterface { a: 1 }");
     expect((await complete("myVar")).matches).toEqual(["myVariable"]);

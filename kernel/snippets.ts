@@ -1,0 +1,56 @@
+/** Completions that write more than a name: the shape of a method, taken from its type. */
+
+/** What a name is, in the compiler's words, such as `(method) Shape.area(scale: number): number`. */
+export type Detail = string;
+
+/**
+ * The text of a member with its parameters, for where it is being written.
+ * @param place in an object literal parameters need no types, in a class they do
+ * @returns undefined for what is no function
+ */
+export function snippetOf(name: string, detail: Detail, place: "object" | "class"): string | undefined {
+  const method = /^\(method\) (?:[^(<]*\.)?[\w$]+(<.*?>)?(\(.*)$/s.exec(detail);
+  if (method) {
+    const [, generics = "", signature] = method;
+    const close = closing(signature);
+    if (close < 0) return undefined;
+    return place === "class"
+      ? `${name}${generics}${signature} {}`
+      : `${name}(${parameterNames(signature.slice(1, close))}) {}`;
+  }
+  const property = /^\(property\) (?:[^:(]*\.)?[\w$]+\??: (\(.*)$/s.exec(detail);
+  const signature = property?.[1];
+  const close = signature === undefined ? -1 : closing(signature);
+  if (signature === undefined || !/^\s*=>/.test(signature.slice(close + 1))) return undefined;
+  const parameters = signature.slice(1, close);
+  return place === "class" ? `${name} = (${parameters}) => ` : `${name}: (${parameterNames(parameters)}) => `;
+}
+
+/** Where the bracket closes that the text begins with; -1 where it does not. */
+function closing(text: string): number {
+  let depth = 0;
+  for (let i = 0; i < text.length; i++) {
+    if ("([{<".includes(text[i])) depth++;
+    // The arrow of a function's type closes nothing.
+    else if (")]}".includes(text[i]) || (text[i] === ">" && text[i - 1] !== "=")) depth--;
+    if (depth === 0) return i;
+  }
+  return -1;
+}
+
+/** `scale: number, ...rest: T[]` as `scale, ...rest`. */
+function parameterNames(parameters: string): string {
+  const names: string[] = [];
+  for (let rest = parameters.trim(); rest !== ""; ) {
+    const [whole, name] = /^(\.{0,3}[\p{L}\p{N}_$]+)\??:\s*/u.exec(rest) ?? [];
+    if (whole === undefined || name === undefined) return names.join(", ");
+    if (name !== "this") names.push(name);
+    let end = whole.length;
+    while (end < rest.length && rest[end] !== ",") {
+      const inner = "([{<".includes(rest[end]) ? closing(rest.slice(end)) : 0;
+      end += Math.max(inner, 0) + 1;
+    }
+    rest = rest.slice(end + 1).trim();
+  }
+  return names.join(", ");
+}
