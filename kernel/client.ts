@@ -127,6 +127,7 @@ export class KernelClient {
         env: {
           ...process.env,
           JPY_PARENT_PID: String(process.pid),
+          ANNEAL_KERNEL_FOLDER: folder,
           ...(options.notebookPath === undefined ? {} : { JPY_SESSION_NAME: options.notebookPath }),
           ...(options.data === undefined ? {} : { ANNEAL_DATA: options.data }),
           ...options.env,

@@ -1,8 +1,14 @@
 /** `node main.js <connection file>`: a kernel. */
+import { rmSync } from "node:fs";
 import { readConnection } from "./connection.ts";
 import { Kernel } from "./kernel.ts";
 
 const [, , file] = process.argv;
+
+// The folder of our connection file, where one was made for us: who made it may be gone when we end.
+const { ANNEAL_KERNEL_FOLDER: made } = process.env;
+delete process.env.ANNEAL_KERNEL_FOLDER;
+if (made !== undefined) process.on("exit", () => rmSync(made, { recursive: true, force: true }));
 
 async function main(): Promise<void> {
   if (file === undefined) throw new Error("usage: node main.js <connection file>");
