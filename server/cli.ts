@@ -159,19 +159,19 @@ async function serve(
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
     throw new UsageError(`--port must be a number from 0 to 65535, not ${values.port}.`);
   }
+  // Heard from the first moment on: whoever is told the address may stop it at once.
+  const asked = new Promise<void>((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve());
+  });
   const studio = await startStudio({ root: values.root, dataDir: values.data, host: values.host, port, trackerOnly });
   const page = `${studio.url}${trackerOnly ? "/tracker/" : "/lab"}?token=${studio.token}`;
   process.stdout.write(`\n  Anneal is up: ${page}\n  Stop it with Ctrl-C.\n\n`);
   if (values.browser && !trackerOnly) openBrowser(page);
   const recovery = recoverNowAndThen(values.data);
-  return new Promise((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) {
-      process.once(signal, () => {
-        clearInterval(recovery);
-        void stop(studio).then(() => resolve(0));
-      });
-    }
-  });
+  await asked;
+  clearInterval(recovery);
+  await stop(studio);
+  return 0;
 }
 
 /** Take in what kernels and scripts on this data folder left when they were killed, or while nothing answered. */
