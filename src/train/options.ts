@@ -122,8 +122,13 @@ export interface ResolvedOptions {
   saveTotalLimit: number;
 }
 
-/** How often to look and save: does not change what is trained, and may be another when a training is resumed. */
-export const changeable: ReadonlySet<keyof ResolvedOptions> = new Set(["evalSteps", "saveSteps", "saveTotalLimit"]);
+/** How often to look and save, and what to keep in memory: may be another when a training is resumed. */
+export const changeable: ReadonlySet<keyof ResolvedOptions> = new Set([
+  "evalSteps",
+  "saveSteps",
+  "saveTotalLimit",
+  "gradientCheckpointing",
+]);
 
 /**
  * Fill in the defaults and check.

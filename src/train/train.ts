@@ -403,6 +403,8 @@ async function restore(model: LanguageModel, { folder, state, weights, moments }
 function checkAgreement({ folder, state }: Checkpoint, options: ResolvedOptions, data: TokenizedDataset): void {
   for (const [key, value] of Object.entries(options)) {
     const before = state.options[key as keyof ResolvedOptions];
+    // A checkpoint of an older version does not know every option.
+    if (before === undefined) continue;
     if (!changeable.has(key as keyof ResolvedOptions) && before !== value) {
       throw new TrainingError(
         `${folder} was trained with ${key} ${before}, now it is ${value}; change it back, or train anew.`,
