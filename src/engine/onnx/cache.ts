@@ -7,6 +7,9 @@ import * as ort from "onnxruntime-node";
 /** Most that is kept, in bytes; what was used longest ago goes first. */
 const limit = 512 * 1024 ** 2;
 
+/** Programs of fewer bytes are optimized in no time, and there are many of them. */
+const least = 32 * 1024;
+
 /**
  * Where optimized programs are kept between processes: ANNEAL_CACHE, or the system's folder for such things.
  * "off" keeps none.
@@ -35,7 +38,7 @@ export async function openSession(
   const folder = cacheFolder();
   // What is optimized for a GPU goes by the adapter, which nobody tells.
   const onCpu = String(options.executionProviders) === "cpu";
-  if (!folder || !onCpu) return ort.InferenceSession.create(bytes, options);
+  if (!folder || !onCpu || bytes.length < least) return ort.InferenceSession.create(bytes, options);
   const file = join(folder, `${keyOf(bytes, options)}.onnx`);
   const known = await readFile(file).catch(() => undefined);
   if (known) {
