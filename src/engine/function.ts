@@ -188,10 +188,17 @@ async function toHost(argument: ProgramArgument): Promise<HostValue> {
   const given = value instanceof Tensor ? value : tensor(value);
   const { data } = given.attributes as { data?: TensorData };
   if (data) return { dtype: given.dtype, shape: given.shape, data };
-  const values = computed.get(given) ?? given.data();
-  // What depends on a parameter changes with it.
-  if (parametersOf([given]).length === 0) computed.set(given, values);
-  return { dtype: given.dtype, shape: given.shape, data: await values };
+  return { dtype: given.dtype, shape: given.shape, data: await (computed.get(given) ?? compute(given)) };
+}
+
+function compute(given: Tensor): Promise<TensorData> {
+  const values = given.data();
+  // What depends on a parameter changes with it; what could not be computed is tried anew.
+  if (parametersOf([given]).length === 0) {
+    computed.set(given, values);
+    values.catch(() => computed.delete(given));
+  }
+  return values;
 }
 
 function isHostValue(argument: ProgramArgument): argument is HostValue {
