@@ -1,14 +1,12 @@
 /** Completions that write more than a name: the shape of a method, taken from its type. */
 
-/** What a name is, in the compiler's words, such as `(method) Shape.area(scale: number): number`. */
-export type Detail = string;
-
 /**
  * The text of a member with its parameters, for where it is being written.
+ * @param detail what it is, in the compiler's words, such as `(method) Shape.area(scale: number): number`
  * @param place in an object literal parameters need no types, in a class they do
  * @returns undefined for what is no function
  */
-export function snippetOf(name: string, detail: Detail, place: "object" | "class"): string | undefined {
+export function snippetOf(name: string, detail: string, place: "object" | "class"): string | undefined {
   const method = /^\(method\) (?:[^(<]*\.)?[\w$]+(<.*?>)?(\(.*)$/s.exec(detail);
   if (method) {
     const [, generics = "", signature] = method;
