@@ -10,6 +10,7 @@ const STATUS = {
   ENDPOINT_NOT_FOUND: 404,
   RESOURCE_CONFLICT: 409,
   INTERNAL_ERROR: 500,
+  TEMPORARILY_UNAVAILABLE: 503,
 } as const;
 
 export type ErrorCode = keyof typeof STATUS;
@@ -37,3 +38,6 @@ export const missing = (message: string): TrackerError => new TrackerError("RESO
 
 /** Something to be created whose name is taken. */
 export const exists = (message: string): TrackerError => new TrackerError("RESOURCE_ALREADY_EXISTS", message);
+
+/** Something that the tracker needs is out of reach; clients try again. */
+export const unavailable = (message: string): TrackerError => new TrackerError("TEMPORARILY_UNAVAILABLE", message);

@@ -1,5 +1,7 @@
 /** The tracking server: runs, metrics, artifacts, the model registry and its pages. */
+export { carriesSignature } from "./api/multipart.ts";
 export { type TrackerPluginOptions, trackerPlugin } from "./api/plugin.ts";
+export { openArtifacts } from "./artifacts/open.ts";
 export type { TrackerEvent } from "./events.ts";
 export { collectGarbage, type GarbageReport } from "./garbage.ts";
 export { type ServedTracker, type ServeOptions, serveTracker } from "./serve.ts";

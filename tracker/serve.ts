@@ -3,6 +3,7 @@ import type { AddressInfo } from "node:net";
 import { isIP } from "node:net";
 import fastifyCookie from "@fastify/cookie";
 import Fastify, { type FastifyInstance, type FastifyRequest } from "fastify";
+import { carriesSignature } from "./api/multipart.ts";
 import { trackerPlugin } from "./api/plugin.ts";
 import { openTracker } from "./tracker.ts";
 
@@ -69,7 +70,7 @@ function guard(app: FastifyInstance, { token, host }: ServeOptions): void {
       }
       return undefined;
     }
-    if (request.url === "/health") return undefined;
+    if (request.url === "/health" || carriesSignature(request.method, request.url)) return undefined;
     const shown = shownToken(request);
     if (shown === undefined || !same(shown, token)) {
       const hint = "Show the tracker's token: as a Bearer token, or once in a browser as ?token=... after the address.";

@@ -1,6 +1,9 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { type Artifacts, diskArtifacts } from "./artifacts/disk.ts";
+import { loadSigningKey } from "./api/signature.ts";
+import type { Artifacts } from "./artifacts/artifacts.ts";
+import { diskArtifacts } from "./artifacts/disk.ts";
+import { swept } from "./artifacts/open.ts";
 import { Events } from "./events.ts";
 import { openSqliteStore } from "./store/sqlite/index.ts";
 import type { Store } from "./store/store.ts";
@@ -10,6 +13,8 @@ export interface Tracker {
   store: Store;
   artifacts: Artifacts;
   events: Events;
+  /** Signs what is handed out to clients to show again, such as addresses for parts of an upload. */
+  signingKey: Buffer;
   close(): Promise<void>;
 }
 
@@ -21,6 +26,15 @@ export interface Tracker {
 export function openTracker({ dataDir }: { dataDir: string }): Tracker {
   mkdirSync(dataDir, { recursive: true });
   const store = openSqliteStore(join(dataDir, "tracker.db"));
-  const artifacts = diskArtifacts(join(dataDir, "artifacts"), store.artifacts);
-  return { store, artifacts, events: new Events(), close: () => store.close() };
+  const artifacts = swept(diskArtifacts(join(dataDir, "artifacts"), store.artifacts));
+  return {
+    store,
+    artifacts,
+    events: new Events(),
+    signingKey: loadSigningKey(dataDir),
+    async close() {
+      await artifacts.close();
+      await store.close();
+    },
+  };
 }

@@ -5,6 +5,7 @@ import { join, locate } from "../artifacts/locate.ts";
 import { mediaType } from "../artifacts/paths.ts";
 import { invalid } from "../errors.ts";
 import type { Tracker } from "../tracker.ts";
+import { contentDigest, refuseEncoded } from "./digest.ts";
 import { endpoint, optional, Text } from "./message.ts";
 import { runIdOf } from "./runs.ts";
 
@@ -41,12 +42,12 @@ export async function sendArtifact(
     .header("accept-ranges", "bytes");
   if (file.sha256) reply.header("etag", `"${file.sha256}"`);
   if (range === "impossible") return reply.code(416).header("content-range", `bytes */${file.size}`).send("");
-  if (range === "none") return reply.header("content-length", file.size).send(file.open());
+  if (range === "none") return reply.header("content-length", file.size).send(await file.open());
   return reply
     .code(206)
     .header("content-range", `bytes ${range.start}-${range.end}/${file.size}`)
     .header("content-length", range.end - range.start + 1)
-    .send(file.open(range));
+    .send(await file.open(range));
 }
 
 /** Routes that speak of artifacts by run or model version; for /api/2.0/mlflow and its mirror. */
@@ -114,12 +115,10 @@ export function downloadRoutes(app: FastifyInstance, tracker: Tracker): void {
 
 /**
  * The artifact proxy under /api/2.0/mlflow-artifacts: files by path, streamed both ways.
- * To be registered in a scope of its own, because here a body is never parsed.
+ * To be registered where bodies are not parsed.
  */
 export function artifactProxy(app: FastifyInstance, tracker: Tracker): void {
   const { artifacts } = tracker;
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
 
   const list = async (path: string): Promise<object> => {
     const entries = await artifacts.list(path);
@@ -146,7 +145,13 @@ export function artifactProxy(app: FastifyInstance, tracker: Tracker): void {
 
   app.put("/artifacts/*", { bodyLimit: Number.MAX_SAFE_INTEGER }, async (request, reply) => {
     const content = request.body instanceof Readable ? request.body : Readable.from([]);
-    const { sha256 } = await artifacts.put(pathOf(request), content);
+    refuseEncoded(request);
+    const announced = contentDigest(request);
+    const length = request.headers["content-length"];
+    const { sha256 } = await artifacts.put(pathOf(request), content, {
+      ...(length === undefined ? {} : { size: Number(length) }),
+      ...(announced === undefined ? {} : { sha256: announced }),
+    });
     reply.header("etag", `"${sha256}"`);
     return {};
   });

@@ -5,10 +5,12 @@ import { TrackerError } from "../errors.ts";
 import type { Tracker } from "../tracker.ts";
 import { annealRoutes, gateResult } from "./anneal.ts";
 import { artifactProxy, artifactRoutes, downloadRoutes } from "./artifacts.ts";
+import { duplicateRoutes } from "./duplicates.ts";
 import { eventRoutes } from "./events.ts";
 import { experimentRoutes } from "./experiments.ts";
 import { loggedModelRoutes } from "./logged-models.ts";
 import { metricRoutes } from "./metrics.ts";
+import { multipartRoutes, partRoutes, serverInfoRoute, uploadRoutes } from "./multipart.ts";
 import { pageRoutes } from "./pages.ts";
 import { registryRoutes } from "./registry.ts";
 import { runRoutes } from "./runs.ts";
@@ -58,11 +60,23 @@ function answerUnknown(request: FastifyRequest, reply: FastifyReply): void {
 }
 
 /** A scope whose bodies come as text, whatever the client calls their type, and whose errors are MLflow's. */
-function jsonScope(app: FastifyInstance): void {
+function textScope(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "string" }, (_request, body, done) => done(null, body));
   app.setErrorHandler(answerError);
+}
+
+/** The same, where what no route answers is told so in MLflow's words. */
+function jsonScope(app: FastifyInstance): void {
+  textScope(app);
   app.setNotFoundHandler(answerUnknown);
+}
+
+/** A scope whose bodies come as streams, unread. */
+function streamScope(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
+  app.setErrorHandler(answerError);
 }
 
 const VERSION: string = (() => {
@@ -108,16 +122,33 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
   for (const prefix of ["/api/2.0/mlflow-artifacts", "/ajax-api/2.0/mlflow-artifacts"]) {
     await app.register(
       async (scope) => {
-        scope.setErrorHandler(answerError);
+        streamScope(scope);
         scope.setNotFoundHandler(answerUnknown);
         artifactProxy(scope, tracker);
+      },
+      { prefix },
+    );
+    await app.register(
+      async (scope) => {
+        textScope(scope);
+        multipartRoutes(scope, tracker);
       },
       { prefix },
     );
   }
   await app.register(
     async (scope) => {
+      streamScope(scope);
+      partRoutes(scope, tracker);
+    },
+    { prefix: "/api/anneal" },
+  );
+  await app.register(async (scope) => serverInfoRoute(scope), { prefix: "/api/3.0/mlflow" });
+  await app.register(
+    async (scope) => {
       jsonScope(scope);
+      uploadRoutes(scope, tracker);
+      duplicateRoutes(scope, tracker);
       annealRoutes(scope, tracker, actor);
       eventRoutes(scope, tracker);
     },

@@ -1,139 +1,194 @@
-import { createHash, randomUUID } from "node:crypto";
-import { createReadStream, createWriteStream, mkdirSync, rmSync } from "node:fs";
-import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import type { Readable } from "node:stream";
-import { Transform } from "node:stream";
+import { randomUUID } from "node:crypto";
+import { constants, createReadStream, createWriteStream, mkdirSync, realpathSync } from "node:fs";
+import { copyFile, link, mkdir, readdir, realpath, rename, rm, stat } from "node:fs/promises";
+import { dirname, join, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { invalid, missing } from "../errors.ts";
 import type { ArtifactIndex } from "../store/store.ts";
-import { safePath } from "./paths.ts";
+import type { ArtifactRecord } from "../store/types.ts";
+import { type ArtifactInfo, type Artifacts, byName } from "./artifacts.ts";
+import { diskUploads } from "./disk-uploads.ts";
+import { makeLock } from "./lock.ts";
+import { type Measure, measured } from "./measure.ts";
+import { ownPath } from "./paths.ts";
 
-export interface ArtifactInfo {
-  /** Relative to the root of all artifacts. */
-  path: string;
-  isDir: boolean;
-  /** Bytes; undefined for a folder. */
-  size?: number;
-}
-
-export interface ArtifactFile {
-  size: number;
-  sha256: string | undefined;
-  /** The file's bytes, or those from `start` to `end`, both included. */
-  open(range?: { start: number; end: number }): Readable;
-}
-
-/** Where artifacts lie. Paths are relative, checked here once more, and name files of any run or model. */
-export interface Artifacts {
-  /** Stores a file whole: it appears under its path only when all of it has arrived. */
-  put(path: string, content: Readable): Promise<{ size: number; sha256: string }>;
-  get(path: string): Promise<ArtifactFile>;
-  /** What lies in a folder, by name; nothing for a folder that does not exist. A file lists itself as nothing. */
-  list(path: string): Promise<ArtifactInfo[]>;
-  /** Removes a file, or a folder with all in it. */
-  remove(path: string): Promise<void>;
-}
-
-const code = (error: unknown): string | undefined =>
+export const code = (error: unknown): string | undefined =>
   error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
+
+export const isAbsent = (error: unknown): boolean => ["ENOENT", "ENOTDIR"].includes(code(error) ?? "");
+
+/** Smaller files take up no more room than a link to them would. */
+const WORTH_LINKING = 4096;
 
 /** Keeps artifacts as files below `root`, their SHA-256 in the index. */
 export function diskArtifacts(root: string, index: ArtifactIndex): Artifacts {
   const incoming = join(root, ".incoming");
-  // What lies there was cut off by the end of an earlier process.
-  rmSync(incoming, { recursive: true, force: true });
   mkdirSync(incoming, { recursive: true });
+  const real = realpathSync(root);
+  // A file and what the index says of it change together.
+  const publishing = makeLock();
 
-  const place = (path: string): string => {
-    const safe = safePath(path);
-    if (safe === ".incoming" || safe.startsWith(".incoming/")) {
-      throw invalid(`Invalid artifact path '${path}': .incoming is the tracker's own.`);
+  /** The file of a path. Symbolic links in the folder may not lead out of it, whoever made them. */
+  const place = async (path: string): Promise<string> => {
+    const file = join(real, ...ownPath(path).split("/"));
+    for (let at = file; at !== real; at = dirname(at)) {
+      try {
+        const there = await realpath(at);
+        if (there === real || there.startsWith(real + sep)) return file;
+        throw missing(`No such artifact: '${path}'`);
+      } catch (error) {
+        if (!isAbsent(error)) throw error;
+      }
     }
-    return join(root, ...safe.split("/"));
+    return file;
+  };
+
+  /** Whether a record still tells of the file: files are never changed in place, but people have editors. */
+  const holds = async (record: ArtifactRecord, file: string): Promise<boolean> => {
+    const found = await stat(file);
+    return found.isFile() && found.size === record.size && found.mtimeMs <= record.createdAt + 1;
+  };
+
+  /** Makes `file` another name of what a record tells of; false where that is not to be had. */
+  const linkTo = async (record: ArtifactRecord, file: string): Promise<boolean> => {
+    try {
+      await link(await place(record.path), file);
+      if (await holds(record, file)) return true;
+    } catch (error) {
+      // No such file any more; or a file system that knows no links, or no more of them to one file.
+      if (!isAbsent(error) && !["EMLINK", "EPERM", "ENOTSUP", "EXDEV"].includes(code(error) ?? "")) throw error;
+    }
+    await rm(file, { force: true });
+    return false;
+  };
+
+  /** Puts a file that is whole under its path. */
+  const move = async (temporary: string, path: string, size: number, sha256: string): Promise<void> => {
+    const target = await place(path);
+    try {
+      await mkdir(dirname(target), { recursive: true });
+      await rename(temporary, target);
+    } catch (error) {
+      if (["EISDIR", "ENOTEMPTY", "EEXIST", "ENOTDIR"].includes(code(error) ?? "")) {
+        throw invalid(`Cannot store the artifact '${path}': a folder has that name, or a file the name of its folder.`);
+      }
+      throw error;
+    }
+    await index.record({ path: ownPath(path), size, sha256, createdAt: Date.now() });
+  };
+
+  /** Puts a file that has arrived under its path; content that is stored already takes no second place on the disk. */
+  const publish = async (temporary: string, path: string, { count: size, sha256 }: Measure): Promise<void> => {
+    const twins = size < WORTH_LINKING ? [] : await index.withDigest(sha256, size);
+    await publishing(async () => {
+      const name = join(incoming, randomUUID());
+      for (const twin of twins) {
+        if (twin.path === ownPath(path) || !(await linkTo(twin, name))) continue;
+        try {
+          return await move(name, path, size, sha256);
+        } finally {
+          // Renaming to another name of the same file does nothing, and says nothing.
+          await rm(name, { force: true });
+        }
+      }
+      await move(temporary, path, size, sha256);
+    });
+  };
+
+  /** Writes a stream to a file outside of the tree, then publishes it. */
+  const store = async (path: string, content: Measure): Promise<void> => {
+    const temporary = join(incoming, randomUUID());
+    try {
+      await place(path);
+      await pipeline(content, createWriteStream(temporary));
+      await publish(temporary, path, content);
+    } finally {
+      content.destroy();
+      await rm(temporary, { force: true });
+    }
   };
 
   return {
-    async put(path, content) {
-      const target = place(path);
-      const temporary = join(incoming, randomUUID());
-      const hash = createHash("sha256");
-      let size = 0;
-      const measure = new Transform({
-        transform(chunk: Buffer, _encoding, done) {
-          hash.update(chunk);
-          size += chunk.length;
-          done(null, chunk);
-        },
-      });
-      try {
-        await pipeline(content, measure, createWriteStream(temporary));
-        await mkdir(dirname(target), { recursive: true });
-        await rename(temporary, target);
-      } catch (error) {
-        await rm(temporary, { force: true });
-        if (["EISDIR", "ENOTEMPTY", "EEXIST", "ENOTDIR"].includes(code(error) ?? "")) {
-          throw invalid(
-            `Cannot store the artifact '${path}': a folder has that name, or a file the name of its folder.`,
-          );
-        }
-        throw error;
-      }
-      const sha256 = hash.digest("hex");
-      await index.record({ path: safePath(path), size, sha256, createdAt: Date.now() });
-      return { size, sha256 };
+    async put(path, content, expected) {
+      const measure = measured(content, expected);
+      await store(path, measure);
+      return { size: measure.count, sha256: measure.sha256 };
     },
 
     async get(path) {
-      const file = place(path);
+      const file = await place(path);
       try {
         const found = await stat(file);
         if (found.isFile()) {
-          const record = await index.find(safePath(path));
+          const record = await index.find(ownPath(path));
           return {
             size: found.size,
             sha256: record?.size === found.size ? record.sha256 : undefined,
-            open: (range) => createReadStream(file, range),
+            open: async (range) => createReadStream(file, range),
           };
         }
       } catch (error) {
-        if (!["ENOENT", "ENOTDIR"].includes(code(error) ?? "")) throw error;
+        if (!isAbsent(error)) throw error;
       }
       throw missing(`No such artifact: '${path}'`);
     },
 
     async list(path) {
-      const folder = path === "" ? root : place(path);
-      const prefix = path === "" ? "" : `${safePath(path)}/`;
+      const folder = path === "" ? real : await place(path);
+      const prefix = path === "" ? "" : `${ownPath(path)}/`;
       try {
         const entries = await readdir(folder, { withFileTypes: true });
         const infos = await Promise.all(
           entries
             .filter((entry) => entry.isDirectory() || entry.isFile())
-            .filter((entry) => prefix !== "" || entry.name !== ".incoming")
+            .filter((entry) => prefix !== "" || ![".incoming", ".uploads"].includes(entry.name))
             .map(async (entry): Promise<ArtifactInfo> => {
               const info = { path: prefix + entry.name, isDir: entry.isDirectory() };
               return info.isDir ? info : { ...info, size: (await stat(join(folder, entry.name))).size };
             }),
         );
-        const natural = new Intl.Collator("en", { numeric: true });
-        return infos.sort((a, b) => natural.compare(a.path, b.path));
+        return infos.sort(byName);
       } catch (error) {
-        if (["ENOENT", "ENOTDIR"].includes(code(error) ?? "")) return [];
+        if (isAbsent(error)) return [];
         throw error;
       }
     },
 
     async remove(path) {
-      const target = place(path);
-      try {
-        await stat(target);
-      } catch (error) {
-        if (["ENOENT", "ENOTDIR"].includes(code(error) ?? "")) throw missing(`No such artifact: '${path}'`);
-        throw error;
-      }
-      await rm(target, { recursive: true });
-      await index.remove(safePath(path));
+      const target = await place(path);
+      await publishing(async () => {
+        try {
+          await rm(target, { recursive: true });
+        } catch (error) {
+          if (isAbsent(error)) throw missing(`No such artifact: '${path}'`);
+          throw error;
+        }
+        await index.remove(ownPath(path));
+      });
     },
+
+    async copy(from, path) {
+      await place(path);
+      return publishing(async () => {
+        const name = join(incoming, randomUUID());
+        try {
+          if (!(await linkTo(from, name))) {
+            const file = await place(from.path);
+            if (!(await holds(from, file))) return false;
+            await copyFile(file, name, constants.COPYFILE_FICLONE);
+          }
+          await move(name, path, from.size, from.sha256);
+          return true;
+        } catch (error) {
+          if (isAbsent(error)) return false;
+          throw error;
+        } finally {
+          await rm(name, { force: true });
+        }
+      });
+    },
+
+    uploads: diskUploads(real, store),
+    async close() {},
   };
 }

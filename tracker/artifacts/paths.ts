@@ -34,6 +34,17 @@ export function safePath(path: string): string {
   return trimmed;
 }
 
+/** Where the tracker keeps what has not arrived whole; no artifact's path leads there. */
+const OWN = [".incoming", ".uploads"];
+
+/** Checks a path as {@link safePath} does, and that it is none of the tracker's own. */
+export function ownPath(path: string): string {
+  const safe = safePath(path);
+  const [first = ""] = safe.split("/");
+  if (OWN.includes(first)) throw invalid(`Invalid artifact path '${path}': ${first} is the tracker's own.`);
+  return safe;
+}
+
 function decodeOnce(text: string): string {
   try {
     return decodeURIComponent(text);

@@ -208,6 +208,8 @@ export interface RegistryStore {
 export interface ArtifactIndex {
   record(file: ArtifactRecord): Promise<void>;
   find(path: string): Promise<ArtifactRecord | undefined>;
+  /** Files of this content, the newest first, at most eight: any of them will do to copy from. */
+  withDigest(sha256: string, size: number): Promise<ArtifactRecord[]>;
   /** Forgets a file, or a folder with all that lies in it. */
   remove(path: string): Promise<void>;
 }

@@ -233,6 +233,7 @@ const STEPS: readonly string[] = [
     created_at INTEGER NOT NULL
   ) WITHOUT ROWID;
   `,
+  "CREATE INDEX artifact_files_by_digest ON artifact_files (sha256, size);",
 ];
 
 /** Brings a database to this program's schema. A file that a newer Anneal wrote is left alone. */

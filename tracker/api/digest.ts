@@ -1,0 +1,27 @@
+import type { FastifyRequest } from "fastify";
+import { invalid } from "../errors.ts";
+
+/**
+ * The SHA-256 that a request announces for its body (RFC 9530: `Content-Digest: sha-256=:<base64>:`), in hex; undefined
+ * where there is none, or only ones of other algorithms.
+ */
+export function contentDigest(request: FastifyRequest): string | undefined {
+  const header = request.headers["content-digest"];
+  if (header === undefined) return undefined;
+  const text = String(header);
+  const value = /(?:^|,)\s*sha-256\s*=\s*([^,;\s]*)/i.exec(text)?.[1];
+  if (value === undefined) return undefined;
+  const base64 = /^:([A-Za-z0-9+/]{43}=):$/.exec(value)?.[1];
+  if (base64 === undefined) {
+    throw invalid(`Invalid Content-Digest '${text.slice(0, 120)}': expected sha-256=:<32 bytes in base64>:.`);
+  }
+  return Buffer.from(base64, "base64").toString("hex");
+}
+
+/** Refuses a body that is compressed: it would be stored as it is, which is not the file that was meant. */
+export function refuseEncoded(request: FastifyRequest): void {
+  const encoding = request.headers["content-encoding"];
+  if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
+    throw invalid(`The tracker unpacks nothing: send the file without Content-Encoding '${encoding.slice(0, 40)}'.`);
+  }
+}

@@ -1,0 +1,38 @@
+import { resolve } from "node:path";
+import type { ArtifactIndex } from "../store/store.ts";
+import type { Artifacts } from "./artifacts.ts";
+import { diskArtifacts } from "./disk.ts";
+import { s3Artifacts } from "./s3.ts";
+import { openBucket } from "./s3-client.ts";
+import { ABANDONED } from "./uploads.ts";
+
+/**
+ * Opens the place where artifacts lie.
+ * @param location a folder, made where it is missing, or `s3://bucket/prefix`
+ * @throws in words, where it cannot be used
+ */
+export async function openArtifacts(location: string, index: ArtifactIndex): Promise<Artifacts> {
+  const artifacts = /^s3:\/\//i.test(location)
+    ? s3Artifacts(await openBucket(location), index)
+    : diskArtifacts(resolve(location), index);
+  return swept(artifacts);
+}
+
+/** Takes away what was left behind unfinished, now and every hour. */
+export function swept(artifacts: Artifacts): Artifacts {
+  // What cannot be taken away now can be in an hour.
+  const sweep = () => artifacts.uploads.sweep(Date.now() - ABANDONED).catch(() => undefined);
+  let last = sweep();
+  const timer = setInterval(() => {
+    last = sweep();
+  }, 3_600_000);
+  timer.unref();
+  return {
+    ...artifacts,
+    async close() {
+      clearInterval(timer);
+      await last;
+      await artifacts.close();
+    },
+  };
+}
