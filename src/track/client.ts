@@ -1,8 +1,6 @@
-import { createReadStream } from "node:fs";
-import { readFile, stat } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { Readable } from "node:stream";
-import type { ReadableStream } from "node:stream/web";
+import { uploadFile } from "./upload.ts";
 
 /** How long a tracker may take to answer, in milliseconds. */
 const patience = 60_000;
@@ -21,9 +19,12 @@ export class TrackerError extends Error {
   readonly code: string;
   /** Whether the same request may succeed later. */
   readonly temporary: boolean;
+  /** HTTP's status; undefined where nothing answered. */
+  readonly status: number | undefined;
 
-  constructor(message: string, code: string, temporary: boolean) {
+  constructor(message: string, code: string, temporary: boolean, status?: number) {
     super(message);
+    this.status = status;
     this.code = code;
     this.temporary = temporary;
   }
@@ -76,38 +77,30 @@ export class TrackerClient {
     return this.request<T>(method, `/api/2.0/mlflow/${path}${query}`, method === "GET" ? undefined : body);
   }
 
-  /** Call any path with a JSON body. */
-  async request<T>(method: string, path: string, body?: object): Promise<T> {
-    const response = await this.#fetch(path, {
-      method,
-      headers: body ? { "content-type": "application/json" } : {},
-      body: body && JSON.stringify(body),
-    });
+  /** Call any path with a JSON body. The tracker has `timeout` milliseconds to answer. */
+  async request<T>(method: string, path: string, body?: object, timeout = patience): Promise<T> {
+    const headers: Record<string, string> = body ? { "content-type": "application/json" } : {};
+    const response = await this.fetch(path, { method, headers, body: body && JSON.stringify(body) }, timeout);
     return (await response.json()) as T;
   }
 
   /** Store a file as a run's artifact. */
   async uploadArtifact(experimentId: string, runId: string, path: string, file: string): Promise<void> {
-    const { size } = await stat(file);
-    const target = [experimentId, runId, "artifacts", ...path.split("/")].map(encodeURIComponent).join("/");
-    const body = size === 0 ? new Uint8Array(0) : (Readable.toWeb(createReadStream(file)) as ReadableStream);
-    const options: RequestInit & { duplex: "half" } = {
-      method: "PUT",
-      headers: { "content-type": "application/octet-stream", ...(size ? { "content-length": String(size) } : {}) },
-      body,
-      duplex: "half",
-    };
-    // A large model over a slow line is no tracker that does not answer: a megabyte a second is enough.
-    await this.#fetch(`/api/2.0/mlflow-artifacts/artifacts/${target}`, options, patience + Math.ceil(size / 1000));
+    await uploadFile(this, `${experimentId}/${runId}/artifacts/${path}`, file);
   }
 
   /** Read a run's artifact. */
   async downloadArtifact(runId: string, path: string): Promise<Uint8Array> {
-    const response = await this.#fetch(`/get-artifact?${new URLSearchParams({ run_id: runId, path })}`, {});
+    const response = await this.fetch(`/get-artifact?${new URLSearchParams({ run_id: runId, path })}`, {});
     return new Uint8Array(await response.arrayBuffer());
   }
 
-  async #fetch(path: string, options: RequestInit, timeout = patience): Promise<Response> {
+  /**
+   * Send any request, with the token.
+   * @param timeout milliseconds
+   * @throws TrackerError for every answer that is not a success
+   */
+  async fetch(path: string, options: RequestInit, timeout = patience): Promise<Response> {
     const { uri, token } = this.address;
     const headers = { ...options.headers, ...(token ? { authorization: `Bearer ${token}` } : {}) };
     let response: Response;
@@ -130,6 +123,6 @@ export class TrackerClient {
     // Nor is a page that is missing at another program, which has taken the port of a tracker that was stopped.
     const elsewhere = (status === 404 || status === 405) && code === undefined;
     const temporary = [401, 403, 408, 429].includes(status) || status >= 500 || elsewhere;
-    throw new TrackerError(`${message} (${status})`, code ?? "INTERNAL_ERROR", temporary);
+    throw new TrackerError(`${message} (${status})`, code ?? "INTERNAL_ERROR", temporary, status);
   }
 }

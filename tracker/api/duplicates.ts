@@ -2,7 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import { join } from "../artifacts/locate.ts";
-import { invalid, TrackerError } from "../errors.ts";
+import { invalid } from "../errors.ts";
 import type { Tracker } from "../tracker.ts";
 import { endpoint, Int, int, parseMessage, Text } from "./message.ts";
 import { isSigned, sign } from "./signature.ts";
@@ -78,8 +78,7 @@ export function duplicateRoutes(app: FastifyInstance, { artifacts, store, signin
       for (const twin of await store.artifacts.withDigest(sha256, size)) {
         const expected = await proofOf(twin.path, nonce, size).catch(() => undefined);
         if (expected === undefined) continue;
-        if (expected !== proof)
-          throw new TrackerError("PERMISSION_DENIED", "The proof does not hold: upload the file.");
+        if (expected !== proof) throw invalid("The proof does not hold: upload the file.");
         if (twin.path === path || (await artifacts.copy(twin, path))) return { copied: true };
       }
       return { copied: false };

@@ -4,7 +4,7 @@ import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/p
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { invalid, missing } from "../errors.ts";
+import { invalid, missing, TrackerError } from "../errors.ts";
 import type { Expected } from "./artifacts.ts";
 import { isAbsent } from "./disk.ts";
 import { type Measure, measured } from "./measure.ts";
@@ -60,7 +60,13 @@ export function diskUploads(root: string, store: (path: string, content: Measure
     const content = async function* () {
       for (const file of files) yield* createReadStream(file, { highWaterMark: 1024 * 1024 });
     };
-    await store(path, measured(Readable.from(content()), { size, ...expected }));
+    try {
+      await store(path, measured(Readable.from(content()), { size, ...expected }));
+    } catch (error) {
+      // Going on with parts that make another file would end here again.
+      if (error instanceof TrackerError) await forget(id);
+      throw error;
+    }
     await forget(id);
   };
 

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Readable, TransformCallback } from "node:stream";
 import { Transform } from "node:stream";
-import { invalid } from "../errors.ts";
+import { invalid, TrackerError } from "../errors.ts";
 import type { Expected } from "./artifacts.ts";
 
 /**
@@ -45,7 +45,8 @@ export class Measure extends Transform {
     if (size !== undefined && this.count !== size) {
       done(invalid(`The content ends after ${this.count} of ${size} bytes.`));
     } else if (sha256 !== undefined && this.sha256 !== sha256) {
-      done(invalid(`The content's SHA-256 is ${this.sha256}, not ${sha256} as announced: it was changed on the way.`));
+      const message = `The content's SHA-256 is ${this.sha256}, not ${sha256} as announced: it was changed on the way.`;
+      done(new TrackerError("DIGEST_MISMATCH", message));
     } else done(null, this.#held);
   }
 }

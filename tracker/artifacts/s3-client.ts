@@ -9,6 +9,9 @@ export interface Bucket {
   prefix: string;
 }
 
+const nothing = () => {};
+const silent = { trace: nothing, debug: nothing, info: nothing, warn: nothing, error: nothing };
+
 /** Whether S3 says that something is not there (any more). */
 export const isAbsentThere = (error: unknown): boolean =>
   error instanceof S3ServiceException && error.$metadata.httpStatusCode === 404 && error.name !== "NoSuchBucket";
@@ -43,6 +46,8 @@ export async function openBucket(location: string): Promise<Bucket> {
         }
       : { followRegionRedirects: true }),
     maxAttempts: 3,
+    // What it would print is told to whoever asked.
+    logger: silent,
     requestHandler: {
       connectionTimeout: 5000,
       socketTimeout: 60_000,
