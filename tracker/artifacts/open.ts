@@ -2,8 +2,6 @@ import { resolve } from "node:path";
 import type { ArtifactIndex } from "../store/store.ts";
 import type { Artifacts } from "./artifacts.ts";
 import { diskArtifacts } from "./disk.ts";
-import { s3Artifacts } from "./s3.ts";
-import { openBucket } from "./s3-client.ts";
 import { ABANDONED } from "./uploads.ts";
 
 /**
@@ -12,10 +10,13 @@ import { ABANDONED } from "./uploads.ts";
  * @throws in words, where it cannot be used
  */
 export async function openArtifacts(location: string, index: ArtifactIndex): Promise<Artifacts> {
-  const artifacts = /^s3:\/\//i.test(location)
-    ? s3Artifacts(await openBucket(location), index)
-    : diskArtifacts(resolve(location), index);
-  return swept(artifacts);
+  return swept(/^s3:/i.test(location) ? await openS3(location, index) : diskArtifacts(resolve(location), index));
+}
+
+async function openS3(location: string, index: ArtifactIndex): Promise<Artifacts> {
+  // The SDK takes time and memory that a tracker on a disk need not spend.
+  const [{ openBucket }, { s3Artifacts }] = await Promise.all([import("./s3-client.ts"), import("./s3.ts")]);
+  return s3Artifacts(await openBucket(location), index);
 }
 
 /** Takes away what was left behind unfinished, now and every hour. */
