@@ -6,3 +6,10 @@ export type { TrackerEvent } from "./events.ts";
 export { collectGarbage, type GarbageReport } from "./garbage.ts";
 export { type ServedTracker, type ServeOptions, serveTracker } from "./serve.ts";
 export { openTracker, type Tracker } from "./tracker.ts";
+export {
+  type Address,
+  exportMlflow,
+  importMlflow,
+  type TransferOptions,
+  type TransferReport,
+} from "./transfer/index.ts";

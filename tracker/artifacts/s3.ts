@@ -21,7 +21,7 @@ import { s3Uploads } from "./s3-uploads.ts";
 const PART_BYTES = 8 * 1024 * 1024;
 
 /** Uploads at a time: each holds parts in memory, and the others wait with theirs on the line. */
-const AT_ONCE = 12;
+const AT_ONCE = 8;
 
 /** S3 copies no larger object in one request. */
 const MAX_COPY = 5 * 1024 ** 3;

@@ -1,0 +1,104 @@
+import type { Readable } from "node:stream";
+import type { KeyValue } from "../store/types.ts";
+
+/*
+ * What is read of another tracker, wherever it is read from. Names and shapes are MLflow's; times are milliseconds
+ * since 1970.
+ */
+
+export interface SourceExperiment {
+  id: string;
+  name: string;
+  deleted: boolean;
+  tags: KeyValue[];
+}
+
+export interface SourceDataset {
+  name: string;
+  digest: string;
+  source_type: string;
+  source: string;
+  schema?: string;
+  profile?: string;
+}
+
+export interface SourceRun {
+  id: string;
+  name: string;
+  userId: string;
+  status: string;
+  startTime: number;
+  endTime: number | undefined;
+  deleted: boolean;
+  artifactUri: string;
+  params: KeyValue[];
+  tags: KeyValue[];
+  /** The latest point of each metric: which there are, and whether one was added. */
+  metrics: SourcePoint[];
+  datasets: { dataset: SourceDataset; tags: KeyValue[] }[];
+  /** Ids of logged models. */
+  inputModels: string[];
+  outputModels: { modelId: string; step: number }[];
+}
+
+/** A measured value as JSON carries it: what is no finite number by its name. */
+export interface SourcePoint {
+  key: string;
+  value: number | string;
+  timestamp: number;
+  step: number;
+}
+
+export interface SourceModel {
+  id: string;
+  name: string;
+  modelType: string | undefined;
+  sourceRunId: string | undefined;
+  /** As LOGGED_MODEL_READY. */
+  status: string;
+  artifactUri: string;
+  tags: KeyValue[];
+  params: KeyValue[];
+  metrics: (SourcePoint & { runId: string | undefined; datasetName?: string; datasetDigest?: string })[];
+}
+
+export interface SourceVersion {
+  version: number;
+  source: string;
+  runId: string | undefined;
+  runLink: string | undefined;
+  modelId: string | undefined;
+  description: string | undefined;
+  stage: string;
+  tags: KeyValue[];
+}
+
+export interface SourceRegisteredModel {
+  name: string;
+  description: string | undefined;
+  tags: KeyValue[];
+  aliases: { alias: string; version: number }[];
+  /** By number, without those that were deleted. */
+  versions: SourceVersion[];
+}
+
+export interface SourceFile {
+  /** From the folder on that was asked for. */
+  path: string;
+  /** Bytes. */
+  size: number;
+  open(): Promise<Readable>;
+}
+
+/** A tracker that is read. Nothing is written to it. */
+export interface Source {
+  experiments(): AsyncIterable<SourceExperiment>;
+  runs(experimentId: string): AsyncIterable<SourceRun>;
+  /** All points of a metric, in pages. */
+  history(runId: string, key: string): AsyncIterable<SourcePoint[]>;
+  loggedModels(experimentId: string): AsyncIterable<SourceModel>;
+  registeredModels(): AsyncIterable<SourceRegisteredModel>;
+  /** The files of a run or logged model. @throws in words, where they cannot be reached */
+  files(of: { artifactUri: string; runId?: string }): AsyncIterable<SourceFile>;
+  close(): Promise<void>;
+}
