@@ -10,6 +10,7 @@ const STATUS = {
   ENDPOINT_NOT_FOUND: 404,
   RESOURCE_CONFLICT: 409,
   INTERNAL_ERROR: 500,
+  TEMPORARILY_UNAVAILABLE: 503,
 } as const;
 
 export type ErrorCode = keyof typeof STATUS;

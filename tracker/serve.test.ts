@@ -146,8 +146,8 @@ test("what was acknowledged is there after the process was killed", async () => 
   child.kill("SIGKILL");
   await ended;
   await logging;
-  const tracker = openTracker({ dataDir: home });
-  const { items } = await tracker.store.metrics.history(run_id, "loss", { offset: 0, limit: 25_000 });
+  const tracker = await openTracker({ dataDir: home });
+  const { items } = await tracker.store.metrics.history(run_id, "loss", { limit: 25_000 });
   await tracker.close();
   rmSync(home, { recursive: true, force: true });
   // One more may have been stored whose answer never arrived.

@@ -91,7 +91,7 @@ function guard(app: FastifyInstance, { token, host }: ServeOptions): void {
  * @throws with the port in the message when it is taken
  */
 export async function serveTracker(options: ServeOptions): Promise<ServedTracker> {
-  const tracker = openTracker({ dataDir: options.dataDir });
+  const tracker = await openTracker({ dataDir: options.dataDir });
   const app = Fastify({
     logger: { level: "warn" },
     forceCloseConnections: true,

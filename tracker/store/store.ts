@@ -114,9 +114,21 @@ export interface RunStore {
   ): Promise<(Pick<Dataset, "name" | "digest"> & { experimentId: string; context: string })[]>;
 }
 
+/** Where a page of a history ended: at this point. */
+export interface HistoryMark {
+  step: number;
+  timestamp: number;
+  isNan: number;
+  value: number;
+}
+
 export interface MetricStore {
-  /** A page of one metric's points, in the order of their steps. */
-  history(runId: string, key: string, page: Page): Promise<Found<Metric>>;
+  /** A page of one metric's points, in the order of their steps, and the mark after which the next begins. */
+  history(
+    runId: string,
+    key: string,
+    page: { after?: HistoryMark; limit: number },
+  ): Promise<{ items: Metric[]; next?: HistoryMark }>;
   /** Points of one metric of several runs. */
   bulk(runIds: string[], key: string, limit: number): Promise<RunMetric[]>;
   /** At most `count` points per run, spread evenly over the steps from `start` to `end`; first and last are among them. */

@@ -1,19 +1,23 @@
 import type { Store } from "../store.ts";
 import { artifactIndex } from "./artifacts.ts";
-import { Database } from "./database.ts";
+import type { Database } from "./database.ts";
 import { experimentStore } from "./experiments.ts";
 import { garbageStore } from "./garbage.ts";
 import { loggedModelStore } from "./logged-models.ts";
 import { metricStore } from "./metrics.ts";
-import { migrate } from "./migrations.ts";
 import { registryStore } from "./registry.ts";
 import { runStore } from "./runs.ts";
+import { migrate } from "./schema.ts";
 
-/** Opens a store in one SQLite file, making or migrating it as needed. */
-export function openSqliteStore(path: string): Store {
-  const db = new Database(path);
+/** The store in a database, whose schema is made or brought up to date. The database is closed with it, or when this fails. */
+export async function openStore(db: Database): Promise<Store> {
   try {
-    migrate(db);
+    const { backup, from, to } = await migrate(db);
+    if (from > 0 && from < to) {
+      const copy =
+        backup === undefined ? "no copy was made: pg_dump is not installed" : `the one before is in ${backup}`;
+      process.stderr.write(`${db.name} was brought from schema ${from} to ${to}; ${copy}.\n`);
+    }
     return {
       experiments: experimentStore(db),
       runs: runStore(db),
@@ -22,10 +26,10 @@ export function openSqliteStore(path: string): Store {
       registry: registryStore(db),
       artifacts: artifactIndex(db),
       garbage: garbageStore(db),
-      close: async () => db.close(),
+      close: () => db.close(),
     };
   } catch (error) {
-    db.close();
+    await db.close();
     throw error;
   }
 }
