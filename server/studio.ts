@@ -24,6 +24,8 @@ export interface StudioOptions {
   port: number;
   /** Leave out the notebook's part: tracker only. */
   trackerOnly?: boolean;
+  /** The tracker's database, where it is not in the data folder: see {@link openTracker}. */
+  store?: string;
 }
 
 /** A running studio. */
@@ -49,7 +51,7 @@ export async function startStudio(options: StudioOptions): Promise<Studio> {
   }
 }
 
-async function start({ root, dataDir: data, host, port, trackerOnly = false }: StudioOptions): Promise<Studio> {
+async function start({ root, dataDir: data, host, port, trackerOnly = false, store }: StudioOptions): Promise<Studio> {
   const other = await findLodger(data);
   if (other) {
     const [what, page] = other.trackerOnly ? ["tracker", "tracker/"] : ["studio", "lab"];
@@ -58,7 +60,7 @@ async function start({ root, dataDir: data, host, port, trackerOnly = false }: S
     );
   }
   const token = loadToken(data);
-  const tracker = await openTracker({ dataDir: data });
+  const tracker = await openTracker({ dataDir: data, ...(store ? { store } : {}) });
   const app = fastify({
     bodyLimit: 256 * 2 ** 20,
     forceCloseConnections: true,

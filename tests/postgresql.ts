@@ -33,8 +33,15 @@ function otherUser(): { uid: number; gid: number } | undefined {
   return undefined;
 }
 
-/** Starts a server. @returns its address, and how to stop it */
-export async function startPostgresql(programs: string): Promise<{ address: string; stop(): Promise<void> }> {
+/**
+ * Starts a server.
+ * @param options.durable lets it wait for the disk, as one does that is in earnest
+ * @returns its address, and how to stop it
+ */
+export async function startPostgresql(
+  programs: string,
+  { durable = false } = {},
+): Promise<{ address: string; stop(): Promise<void> }> {
   const home = mkdtempSync(join(tmpdir(), "anneal-pg-"));
   const user = otherUser();
   chmodSync(home, 0o700);
@@ -46,7 +53,8 @@ export async function startPostgresql(programs: string): Promise<{ address: stri
     ["-D", data, "-U", "anneal", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"],
     run,
   );
-  const settings = ["fsync=off", "full_page_writes=off", "max_connections=200", "listen_addresses="];
+  const settings = ["max_connections=200", "listen_addresses="];
+  if (!durable) settings.push("fsync=off", "full_page_writes=off");
   const server = spawn(
     join(programs, "postgres"),
     ["-D", data, "-k", home, ...settings.flatMap((it) => ["-c", it])],

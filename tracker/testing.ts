@@ -54,9 +54,7 @@ export async function newStore(): Promise<{ store?: string }> {
   const schema = `t${randomUUID().replaceAll("-", "")}`;
   await client.query(`CREATE SCHEMA ${schema}`);
   await client.end();
-  const address = new URL(server);
-  address.searchParams.set("options", `-c search_path=${schema}`);
-  return { store: address.href };
+  return { store: `${server}&options=${encodeURIComponent(`-c search_path=${schema}`)}` };
 }
 
 /** A tracker on a folder of its own, asked without a network. Its actor is the header x-user, or "tester". */
@@ -71,8 +69,10 @@ export class TestTracker {
     this.app = this.#serve();
   }
 
-  static async open(): Promise<TestTracker> {
-    const options = { dataDir: mkdtempSync(join(tmpdir(), "anneal-tracker-")), ...(await newStore()) };
+  /** @param store a PostgreSQL database that another one has open */
+  static async open(store?: string): Promise<TestTracker> {
+    const dataDir = mkdtempSync(join(tmpdir(), "anneal-tracker-"));
+    const options = { dataDir, ...(store === undefined ? await newStore() : { store }) };
     return new TestTracker(options, await openTracker(options));
   }
 

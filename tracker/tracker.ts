@@ -1,7 +1,8 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type Artifacts, diskArtifacts } from "./artifacts/disk.ts";
-import { Events } from "./events.ts";
+import { Events, type Relay } from "./events.ts";
+import type { Database } from "./store/sql/database.ts";
 import { openStore } from "./store/sql/index.ts";
 import { openPostgresql } from "./store/sql/postgresql.ts";
 import { openSqlite } from "./store/sql/sqlite.ts";
@@ -28,10 +29,26 @@ export interface TrackerOptions {
  */
 export async function openTracker({ dataDir, store: where }: TrackerOptions): Promise<Tracker> {
   mkdirSync(dataDir, { recursive: true });
-  const store = await openDatabase(dataDir, where);
+  const { db, relay } = await openDatabase(dataDir, where);
+  const events = new Events(relay);
+  const store = await openStore(db).catch(async (error: unknown) => {
+    await events.close();
+    throw error;
+  });
   const artifacts = diskArtifacts(join(dataDir, "artifacts"), store.artifacts);
-  return { store, artifacts, events: new Events(), close: () => store.close() };
+  return {
+    store,
+    artifacts,
+    events,
+    async close() {
+      await events.close();
+      await store.close();
+    },
+  };
 }
 
-const openDatabase = async (dataDir: string, where = join(dataDir, "tracker.db")): Promise<Store> =>
-  openStore(/^postgres(ql)?:/.test(where) ? await openPostgresql(where, dataDir) : openSqlite(where));
+const openDatabase = async (
+  dataDir: string,
+  where = join(dataDir, "tracker.db"),
+): Promise<{ db: Database; relay?: Relay }> =>
+  /^postgres(ql)?:/.test(where) ? openPostgresql(where, dataDir) : { db: openSqlite(where) };

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import pg from "pg";
 import { TrackerError } from "../../errors.ts";
+import type { Relay } from "../../events.ts";
 import {
   type Connection,
   checkValues,
@@ -12,6 +13,7 @@ import {
   type NumberColumn,
   type SqlValue,
 } from "./database.ts";
+import { postgresqlRelay } from "./relay.ts";
 
 const dialect: Dialect = {
   name: "postgresql",
@@ -126,6 +128,14 @@ function explained(error: unknown): unknown {
   return new TrackerError("TEMPORARILY_UNAVAILABLE", `The tracker's database does not answer (${why}). Try again.`);
 }
 
+function passwordOf(address: string): string | undefined {
+  try {
+    return decodeURIComponent(new URL(address).password) || undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** The address without its password. */
 function nameOfAddress(address: string): string {
   try {
@@ -143,14 +153,15 @@ function nameOfAddress(address: string): string {
  * @param backups folder for what `pg_dump` writes before a change of the schema
  * @throws when nobody answers there, or the user is not let in
  */
-export async function openPostgresql(address: string, backups: string): Promise<Database & { pool: pg.Pool }> {
+export async function openPostgresql(address: string, backups: string): Promise<{ db: Database; relay: Relay }> {
   const pool = new pg.Pool({ connectionString: address, max: POOL, types, connectionTimeoutMillis: 10_000 });
   // A connection that breaks while nobody uses it is replaced by the pool; the next request sees what there is to see.
   pool.on("error", () => undefined);
   const name = nameOfAddress(address);
   const plain = new PostgresqlConnection(pool);
+  let relay: Relay;
   try {
-    await pool.query("SELECT 1");
+    relay = await postgresqlRelay(address, pool);
   } catch (error) {
     await pool.end();
     const why = error instanceof Error ? error.message || codeOf(error) : String(error);
@@ -177,10 +188,9 @@ export async function openPostgresql(address: string, backups: string): Promise<
     }
   }
 
-  return {
+  const db: Database = {
     name,
     dialect,
-    pool,
     all: (sql, ...values) => plain.all(sql, ...values),
     get: (sql, ...values) => plain.get(sql, ...values),
     run: (sql, ...values) => plain.run(sql, ...values),
@@ -199,16 +209,21 @@ export async function openPostgresql(address: string, backups: string): Promise<
     },
     async backup(schemaVersion) {
       const file = join(backups, `tracker.schema-${schemaVersion}.${Date.now()}.dump`);
+      const env = { ...process.env, PGPASSWORD: passwordOf(address) ?? process.env.PGPASSWORD };
       try {
-        await promisify(execFile)("pg_dump", ["--format=custom", `--file=${file}`, `--dbname=${address}`]);
+        await promisify(execFile)("pg_dump", ["--format=custom", `--file=${file}`, `--dbname=${name}`], { env });
         return file;
       } catch (error) {
         if (codeOf(error) === "ENOENT") return undefined;
-        throw new Error(`pg_dump could not copy ${name} before its schema is changed: ${(error as Error).message}`);
+        const why = error instanceof Error && "stderr" in error ? String(error.stderr).trim() : String(error);
+        throw new Error(`pg_dump could not copy ${name} before its schema is changed: ${why}`);
       }
     },
     // PostgreSQL takes back space by itself.
     async compact() {},
-    close: () => pool.end(),
+    async close() {
+      if (!pool.ending) await pool.end();
+    },
   };
+  return { db, relay };
 }
