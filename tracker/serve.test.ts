@@ -147,12 +147,12 @@ test("what was acknowledged is there after the process was killed", async () => 
   await ended;
   await logging;
   const tracker = await openTracker({ dataDir: home });
-  const { items } = await tracker.store.metrics.history(run_id, "loss", { limit: 25_000 });
+  const { steps } = await tracker.store.metrics.history(run_id, "loss", { limit: 25_000 });
   await tracker.close();
   rmSync(home, { recursive: true, force: true });
   // One more may have been stored whose answer never arrived.
-  expect([acknowledged, acknowledged + 1]).toContain(items.length);
-  expect(items.map(({ step }) => step)).toEqual(items.map((_, index) => index));
+  expect([acknowledged, acknowledged + 1]).toContain(steps.length);
+  expect(steps).toEqual(steps.map((_, index) => index));
 });
 
 test("pages are found at any address below /tracker, by whoever may see them", async () => {

@@ -122,13 +122,21 @@ export interface HistoryMark {
   value: number;
 }
 
+/** Points as columns of equal length: a long history costs several times as much as objects. */
+export interface MetricColumns {
+  steps: number[];
+  timestamps: number[];
+  /** May be NaN. */
+  values: number[];
+}
+
 export interface MetricStore {
   /** A page of one metric's points, in the order of their steps, and the mark after which the next begins. */
   history(
     runId: string,
     key: string,
     page: { after?: HistoryMark; limit: number },
-  ): Promise<{ items: Metric[]; next?: HistoryMark }>;
+  ): Promise<MetricColumns & { next?: HistoryMark }>;
   /** Points of one metric of several runs. */
   bulk(runIds: string[], key: string, limit: number): Promise<RunMetric[]>;
   /** At most `count` points per run, spread evenly over the steps from `start` to `end`; first and last are among them. */

@@ -1,5 +1,5 @@
 import { missing } from "../../errors.ts";
-import type { HistoryMark, MetricStore } from "../store.ts";
+import type { HistoryMark, MetricColumns, MetricStore } from "../store.ts";
 import type { Metric, ModelMetric, RunMetric } from "../types.ts";
 import type { Connection, Database, NumberColumn } from "./database.ts";
 import type { RunRecord } from "./run-records.ts";
@@ -117,7 +117,7 @@ async function page(
   series: number,
   after: HistoryMark | undefined,
   limit: number,
-): Promise<MetricRow[]> {
+): Promise<MetricColumns & { nans: number[] }> {
   const { joined } = db.dialect;
   const from = after ? "AND (step, timestamp, is_nan, value) > (?, ?, ?, ?)" : "";
   const mark = after ? [after.step, after.timestamp, after.isNan, after.value] : [];
@@ -130,8 +130,10 @@ async function page(
     limit,
   );
   const list = (text: string | null | undefined) => JSON.parse(`[${text ?? ""}]`) as number[];
-  const [steps, times, reals, nans] = [lists?.steps, lists?.times, lists?.reals, lists?.nans].map(list);
-  return steps.map((step, i) => ({ step, timestamp: times[i], value: reals[i], is_nan: nans[i] }));
+  const nans = list(lists?.nans);
+  const values = list(lists?.reals);
+  for (let i = nans.indexOf(1); i >= 0; i = nans.indexOf(1, i + 1)) values[i] = Number.NaN;
+  return { steps: list(lists?.steps), timestamps: list(lists?.times), values, nans };
 }
 
 /** The first point at or after each of some steps, found by the key: the cost does not grow with the series' length. */
@@ -196,13 +198,20 @@ export function metricStore(db: Database): MetricStore {
   return {
     async history(runId, key, { after, limit }) {
       const series = await seriesOf(runId, key);
-      if (series === undefined) return { items: [] };
-      const rows = await page(db, series, after, limit + 1);
-      const items = rows.slice(0, limit);
-      const last = items.at(-1);
-      if (rows.length <= limit || last === undefined) return { items: items.map((row) => toMetric(key, row)) };
-      const { step, timestamp, is_nan, value } = last;
-      return { items: items.map((row) => toMetric(key, row)), next: { step, timestamp, isNan: is_nan, value } };
+      if (series === undefined) return { steps: [], timestamps: [], values: [] };
+      // One more than asked for says whether there is a next page.
+      const { nans, ...columns } = await page(db, series, after, limit + 1);
+      if (columns.steps.length <= limit) return columns;
+      for (const column of Object.values(columns)) column.pop();
+      const last = limit - 1;
+      const isNan = nans[last];
+      const next = {
+        step: columns.steps[last],
+        timestamp: columns.timestamps[last],
+        isNan,
+        value: isNan ? 0 : columns.values[last],
+      };
+      return { ...columns, next };
     },
 
     async bulk(runIds, key, limit) {
@@ -210,8 +219,9 @@ export function metricStore(db: Database): MetricStore {
       for (const runId of runIds) {
         const series = await seriesOf(runId, key);
         if (series === undefined || found.length >= limit) continue;
-        for (const row of await page(db, series, undefined, limit - found.length)) {
-          found.push({ ...toMetric(key, row), runId });
+        const { steps, timestamps, values } = await page(db, series, undefined, limit - found.length);
+        for (const [i, step] of steps.entries()) {
+          found.push({ key, value: values[i], timestamp: timestamps[i], step, runId });
         }
       }
       return found;
