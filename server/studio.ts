@@ -2,8 +2,7 @@ import { accessSync, constants, mkdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import websocket from "@fastify/websocket";
 import { type FastifyError, fastify } from "fastify";
-import { openTracker, trackerPlugin } from "../tracker/index.ts";
-import { loadToken, protect } from "./auth.ts";
+import { guard, loadToken, openTracker, trackerPlugin } from "../tracker/index.ts";
 import { channelRoutes } from "./channels.ts";
 import { contentsRoutes } from "./contents.ts";
 import { HttpError, UsageError } from "./errors.ts";
@@ -71,7 +70,7 @@ async function start({ root, dataDir: data, host, port, trackerOnly = false, sto
     if (status >= 500) process.stderr.write(`${error.stack ?? error.message}\n`);
     return reply.code(status).send({ message: error.message, reason: null });
   });
-  protect(app, token);
+  await guard(app, { token, host, access: tracker.store.access });
   await app.register(websocket, {
     options: {
       maxPayload: 256 * 2 ** 20,
@@ -82,6 +81,10 @@ async function start({ root, dataDir: data, host, port, trackerOnly = false, sto
   const manager = new KernelManager(root, { ANNEAL_DATA: data });
   if (!trackerOnly) {
     await app.register(async (scope) => {
+      // A cell can do whatever its owner can: a user of the tracker, whatever their role, is none.
+      scope.addHook("onRequest", async ({ principal }) => {
+        if (!principal?.owner) throw new HttpError(403, "Notebooks open with the studio's own token only.");
+      });
       // Jupyter's clients send JSON under any content type, and nothing at all under JSON's.
       scope.removeAllContentTypeParsers();
       scope.addContentTypeParser("*", { parseAs: "string" }, async (_: unknown, body: string) => {

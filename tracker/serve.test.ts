@@ -50,7 +50,10 @@ describe("a tracker with a token", () => {
     expect((await ask(`Basic ${Buffer.from("me:secret").toString("base64")}`)).status).toBe(200);
     expect((await ask(`Basic ${Buffer.from("me:wrong").toString("base64")}`)).status).toBe(401);
 
-    const first = await fetch(`${url}/tracker/runs/x?token=secret&tab=a`, { redirect: "manual" });
+    const first = await fetch(`${url}/tracker/runs/x?token=secret&tab=a`, {
+      redirect: "manual",
+      headers: { accept: "text/html" },
+    });
     expect([first.status, first.headers.get("location")]).toEqual([302, "/tracker/runs/x?tab=a"]);
     const cookie = first.headers.get("set-cookie") ?? "";
     expect(cookie).toMatch(/HttpOnly/i);

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import Fastify, { type FastifyInstance, type InjectOptions } from "fastify";
 import pg from "pg";
 import { inject } from "vitest";
+import { Principal } from "./access/principal.ts";
 import { trackerPlugin } from "./api/plugin.ts";
 import { openTracker, type Tracker, type TrackerOptions } from "./tracker.ts";
 
@@ -82,8 +83,12 @@ export class TestTracker {
 
   #serve(): FastifyInstance {
     const app = Fastify({ routerOptions: { maxParamLength: 4096 } });
-    const actor = (request: { headers: Record<string, unknown> }) => String(request.headers["x-user"] ?? "tester");
-    void app.register(trackerPlugin, { tracker: this.tracker, actor });
+    app.decorateRequest("principal", undefined);
+    app.addHook("onRequest", async (request) => {
+      const name = String(request.headers["x-user"] ?? "tester");
+      request.principal = new Principal({ name, role: "admin", owner: true });
+    });
+    void app.register(trackerPlugin, { tracker: this.tracker });
     return app;
   }
 

@@ -1,5 +1,6 @@
 import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
+import { currentPrincipal } from "../access/principal.ts";
 import { EventWindow, type TrackerEvent } from "../events.ts";
 import type { Tracker } from "../tracker.ts";
 import { optional, parseMessage, Text } from "./message.ts";
@@ -29,6 +30,7 @@ export function eventRoutes(app: FastifyInstance, { events }: Tracker): void {
 
   app.get("/events", (request, reply) => {
     const wanted = parseMessage(Type.Object({ run_id: optional(Text), experiment_id: optional(Text) }), request.query);
+    const principal = currentPrincipal();
     reply.hijack();
     const { raw } = reply;
     raw.writeHead(200, {
@@ -56,6 +58,8 @@ export function eventRoutes(app: FastifyInstance, { events }: Tracker): void {
     );
     const unsubscribe = events.subscribe((event) => {
       const all = event.type === "reset";
+      if (event.type === "model" && !principal.may("viewer", { model: event.name })) return;
+      if ("experimentId" in event && !principal.may("viewer", { experiment: event.experimentId })) return;
       if (!all && wanted.run_id && !("runId" in event && event.runId === wanted.run_id)) return;
       const { experiment_id } = wanted;
       if (!all && experiment_id && !("experimentId" in event && event.experimentId === experiment_id)) return;

@@ -1,4 +1,5 @@
 import type { Store } from "../store.ts";
+import { accessStore } from "./access.ts";
 import { artifactIndex } from "./artifacts.ts";
 import type { Database } from "./database.ts";
 import { experimentStore } from "./experiments.ts";
@@ -26,6 +27,7 @@ export async function openStore(db: Database): Promise<Store> {
       registry: registryStore(db),
       artifacts: artifactIndex(db),
       garbage: garbageStore(db),
+      access: accessStore(db),
       close: () => db.close(),
     };
   } catch (error) {

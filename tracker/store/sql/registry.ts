@@ -167,6 +167,7 @@ export function registryStore(db: Database): RegistryStore {
         }
         await tx.run("UPDATE registered_models SET name = ?, updated_at = ? WHERE name = ?", newName, Date.now(), name);
         await tx.run("UPDATE stage_history SET name = ? WHERE name = ?", newName, name);
+        await tx.run("UPDATE grants SET target = ? WHERE kind = 'model' AND target = ?", newName, name);
         return getModel(tx, newName);
       }),
 
@@ -184,6 +185,8 @@ export function registryStore(db: Database): RegistryStore {
         const versions = await tx.all<VersionRow>("SELECT * FROM model_versions WHERE name = ?", name);
         for (const version of versions) await remember(tx, name, deletion(version, who));
         await tx.run("DELETE FROM registered_models WHERE name = ?", name);
+        // A model that gets this name later is another.
+        await tx.run("DELETE FROM grants WHERE kind = 'model' AND target = ?", name);
       }),
 
     setModelTag: (name, tag) =>

@@ -239,6 +239,45 @@ const STEPS: readonly string[] = [
   UPDATE series SET experiment_id = (SELECT experiment_id FROM runs WHERE runs.seq = series.run);
   CREATE INDEX series_by_value ON series (experiment_id, key, is_nan, value, run);
   `,
+  `
+  CREATE TABLE users (
+    name TEXT PRIMARY KEY,
+    role TEXT NOT NULL,
+    disabled INTEGER NOT NULL DEFAULT 0,
+    subject TEXT UNIQUE,
+    created_at INTEGER NOT NULL
+  );
+  CREATE TABLE tokens (
+    id TEXT PRIMARY KEY,
+    user_name TEXT NOT NULL REFERENCES users ON DELETE CASCADE,
+    label TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    session INTEGER NOT NULL,
+    hash TEXT NOT NULL UNIQUE,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    last_used_at INTEGER
+  );
+  CREATE INDEX tokens_by_user ON tokens (user_name);
+  CREATE TABLE grants (
+    user_name TEXT NOT NULL REFERENCES users ON DELETE CASCADE,
+    kind TEXT NOT NULL,
+    target TEXT NOT NULL,
+    role TEXT NOT NULL,
+    PRIMARY KEY (user_name, kind, target)
+  ) WITHOUT ROWID;
+  CREATE INDEX grants_by_target ON grants (kind, target);
+  -- No foreign key: what somebody did outlives them.
+  CREATE TABLE audit_log (
+    id INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    who TEXT NOT NULL,
+    action TEXT NOT NULL,
+    target TEXT NOT NULL,
+    status INTEGER NOT NULL
+  );
+  CREATE INDEX audit_log_by_who ON audit_log (who, id);
+  `,
 ];
 
 /** A step in the words of a database: PostgreSQL wants other types, and text compared by its bytes as SQLite does. */
