@@ -66,13 +66,13 @@ async function start({ root, dataDir: data, host, port, ...options }: StudioOpti
       `A ${what} already runs on ${data}: ${other.url}/${page}?token=${other.token} (process ${other.pid}). Open that one, or choose another folder with --data.`,
     );
   }
-  const token = auth ? loadToken(data) : "";
+  const token = auth ? tokenOf(data) : "";
   const tracker = await openTracker({ dataDir: data, ...(store ? { store } : {}) }).catch(asUsage);
   const app = fastify({
     bodyLimit: 256 * 2 ** 20,
     forceCloseConnections: true,
-    // A proxy on this machine says whom it speaks for.
-    trustProxy: "loopback",
+    // A proxy on this machine or network says whom it speaks for.
+    trustProxy: ["loopback", "uniquelocal"],
     routerOptions: { maxParamLength: 4096 },
   });
   app.setErrorHandler((error: FastifyError, _, reply) => {
@@ -139,6 +139,14 @@ async function start({ root, dataDir: data, host, port, ...options }: StudioOpti
       await tracker.close();
     },
   };
+}
+
+function tokenOf(data: string): string {
+  try {
+    return loadToken(data);
+  } catch (error) {
+    return asUsage(error);
+  }
 }
 
 /** What keeps a tracker from opening (its database, its identity provider) is for people to put right: the message is enough. */

@@ -175,17 +175,21 @@ export async function openPostgresql(address: string, backups: string): Promise<
       throw explained(error);
     });
     let broken = false;
+    const lost = (): void => {
+      broken = true;
+    };
+    // The statement that was under way fails by itself; the event, unheard, would end the process.
+    client.on("error", lost);
     try {
       await client.query("BEGIN");
       const result = await work(new PostgresqlConnection(client));
       await client.query("COMMIT");
       return result;
     } catch (error) {
-      await client.query("ROLLBACK").catch(() => {
-        broken = true;
-      });
+      await client.query("ROLLBACK").catch(lost);
       throw explained(error);
     } finally {
+      client.off("error", lost);
       client.release(broken);
     }
   }
