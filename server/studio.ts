@@ -2,8 +2,7 @@ import { accessSync, constants, mkdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import websocket from "@fastify/websocket";
 import { type FastifyError, fastify } from "fastify";
-import { openTracker, trackerPlugin } from "../tracker/index.ts";
-import { loadToken, protect } from "./auth.ts";
+import { guard, loadToken, type OidcOptions, openTracker, trackerPlugin } from "../tracker/index.ts";
 import { channelRoutes } from "./channels.ts";
 import { contentsRoutes } from "./contents.ts";
 import { HttpError, UsageError } from "./errors.ts";
@@ -24,12 +23,21 @@ export interface StudioOptions {
   port: number;
   /** Leave out the notebook's part: tracker only. */
   trackerOnly?: boolean;
+  /** The tracker's database, where it is not in the data folder: see {@link openTracker}. */
+  store?: string;
+  /** False lets everyone in who reaches it: a tracker alone only. */
+  auth?: boolean;
+  /** Requests a minute that one user's token may make. */
+  rateLimit?: number;
+  /** How people sign in, beside tokens. */
+  oidc?: OidcOptions;
 }
 
 /** A running studio. */
 export interface Studio {
   /** Without token and trailing slash. */
   url: string;
+  /** Empty where everyone is let in. */
   token: string;
   close(): Promise<void>;
 }
@@ -49,7 +57,8 @@ export async function startStudio(options: StudioOptions): Promise<Studio> {
   }
 }
 
-async function start({ root, dataDir: data, host, port, trackerOnly = false }: StudioOptions): Promise<Studio> {
+async function start({ root, dataDir: data, host, port, ...options }: StudioOptions): Promise<Studio> {
+  const { trackerOnly = false, store, auth = true, rateLimit, oidc } = options;
   const other = await findLodger(data);
   if (other) {
     const [what, page] = other.trackerOnly ? ["tracker", "tracker/"] : ["studio", "lab"];
@@ -57,11 +66,13 @@ async function start({ root, dataDir: data, host, port, trackerOnly = false }: S
       `A ${what} already runs on ${data}: ${other.url}/${page}?token=${other.token} (process ${other.pid}). Open that one, or choose another folder with --data.`,
     );
   }
-  const token = loadToken(data);
-  const tracker = await openTracker({ dataDir: data });
+  const token = auth ? tokenOf(data) : "";
+  const tracker = await openTracker({ dataDir: data, ...(store ? { store } : {}) }).catch(asUsage);
   const app = fastify({
     bodyLimit: 256 * 2 ** 20,
     forceCloseConnections: true,
+    // A proxy on this machine or network says whom it speaks for.
+    trustProxy: ["loopback", "uniquelocal"],
     routerOptions: { maxParamLength: 4096 },
   });
   app.setErrorHandler((error: FastifyError, _, reply) => {
@@ -69,7 +80,13 @@ async function start({ root, dataDir: data, host, port, trackerOnly = false }: S
     if (status >= 500) process.stderr.write(`${error.stack ?? error.message}\n`);
     return reply.code(status).send({ message: error.message, reason: null });
   });
-  protect(app, token);
+  await guard(app, {
+    token: auth ? token : undefined,
+    host,
+    access: tracker.store.access,
+    ...(rateLimit === undefined ? {} : { rateLimit }),
+    ...(oidc ? { oidc } : {}),
+  }).catch(asUsage);
   await app.register(websocket, {
     options: {
       maxPayload: 256 * 2 ** 20,
@@ -80,6 +97,10 @@ async function start({ root, dataDir: data, host, port, trackerOnly = false }: S
   const manager = new KernelManager(root, { ANNEAL_DATA: data });
   if (!trackerOnly) {
     await app.register(async (scope) => {
+      // A cell can do whatever its owner can: a user of the tracker, whatever their role, is none.
+      scope.addHook("onRequest", async ({ principal }) => {
+        if (!principal?.owner) throw new HttpError(403, "Notebooks open with the studio's own token only.");
+      });
       // Jupyter's clients send JSON under any content type, and nothing at all under JSON's.
       scope.removeAllContentTypeParsers();
       scope.addContentTypeParser("*", { parseAs: "string" }, async (_: unknown, body: string) => {
@@ -118,6 +139,19 @@ async function start({ root, dataDir: data, host, port, trackerOnly = false }: S
       await tracker.close();
     },
   };
+}
+
+function tokenOf(data: string): string {
+  try {
+    return loadToken(data);
+  } catch (error) {
+    return asUsage(error);
+  }
+}
+
+/** What keeps a tracker from opening (its database, its identity provider) is for people to put right: the message is enough. */
+function asUsage(error: unknown): never {
+  throw new UsageError(error instanceof Error ? error.message : String(error), { cause: error });
 }
 
 function checkFolders(root: string, data: string): void {

@@ -2,39 +2,74 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { loadSigningKey } from "./api/signature.ts";
 import type { Artifacts } from "./artifacts/artifacts.ts";
-import { diskArtifacts } from "./artifacts/disk.ts";
-import { swept } from "./artifacts/open.ts";
-import { Events } from "./events.ts";
-import { openSqliteStore } from "./store/sqlite/index.ts";
+import { openArtifacts } from "./artifacts/open.ts";
+import { Events, type Relay } from "./events.ts";
+import type { Database } from "./store/sql/database.ts";
+import { openStore } from "./store/sql/index.ts";
+import { openPostgresql } from "./store/sql/postgresql.ts";
+import { openSqlite } from "./store/sql/sqlite.ts";
 import type { Store } from "./store/store.ts";
+import { WebhookDelivery } from "./webhooks/deliver.ts";
+import { tellingRegistry } from "./webhooks/telling.ts";
 
 /** A tracker: what it keeps, and news of what changes. */
 export interface Tracker {
   store: Store;
   artifacts: Artifacts;
   events: Events;
+  webhooks: WebhookDelivery;
   /** Signs what is handed out to clients to show again, such as addresses for parts of an upload. */
   signingKey: Buffer;
   close(): Promise<void>;
 }
 
+export interface TrackerOptions {
+  /** Holds what is not kept elsewhere: the database (tracker.db) and the files (artifacts/). Made where it is missing. */
+  dataDir: string;
+  /** The database: a SQLite file, or `postgresql://user:password@host:port/database`. */
+  store?: string;
+  /** Where files go: a folder, or `s3://bucket/prefix`. */
+  artifacts?: string;
+}
+
 /**
- * Opens the tracker of a data folder, making the folder where it is missing.
- * @param options.dataDir holds the database (tracker.db) and the files (artifacts/)
+ * Opens a tracker, making its folder where it is missing and bringing its database up to date.
  * @throws if the database was written by a newer version, or cannot be opened
  */
-export function openTracker({ dataDir }: { dataDir: string }): Tracker {
+export async function openTracker({ dataDir, store: where, artifacts: files }: TrackerOptions): Promise<Tracker> {
   mkdirSync(dataDir, { recursive: true });
-  const store = openSqliteStore(join(dataDir, "tracker.db"));
-  const artifacts = swept(diskArtifacts(join(dataDir, "artifacts"), store.artifacts));
+  const { db, relay } = await openDatabase(dataDir, where);
+  const events = new Events(relay);
+  const kept = await openStore(db).catch(async (error: unknown) => {
+    await events.close();
+    throw error;
+  });
+  const artifacts = await openArtifacts(files ?? join(dataDir, "artifacts"), kept.artifacts).catch(
+    async (error: unknown) => {
+      await events.close();
+      await kept.close();
+      throw error;
+    },
+  );
+  const webhooks = new WebhookDelivery(kept.webhooks);
+  const store = { ...kept, registry: tellingRegistry(kept.registry, webhooks) };
   return {
     store,
     artifacts,
-    events: new Events(),
+    events,
+    webhooks,
     signingKey: loadSigningKey(dataDir),
     async close() {
+      await webhooks.close();
+      await events.close();
       await artifacts.close();
       await store.close();
     },
   };
 }
+
+const openDatabase = async (
+  dataDir: string,
+  where = join(dataDir, "tracker.db"),
+): Promise<{ db: Database; relay?: Relay }> =>
+  /^postgres(ql)?:/.test(where) ? openPostgresql(where, dataDir) : { db: openSqlite(where) };

@@ -32,7 +32,7 @@ export async function uploadFile(client: TrackerClient, path: string, file: stri
   try {
     const { size } = await handle.stat();
     const sha256 = await digestOf(handle, size);
-    if (size >= worthAsking && (await orRefused(isStored(client, path, handle, size, sha256)))) return;
+    if (size >= worthAsking && (await orRefused(isStored(client, path, size, sha256)))) return;
     if (size >= worthParts && (await orRefused(uploadParts(client, path, handle, size, sha256)))) return;
     await put(client, path, file, size, sha256);
   } finally {
@@ -102,38 +102,18 @@ async function put(client: TrackerClient, path: string, file: string, size: numb
 }
 
 /** The answer of a call that only Anneal's tracker knows; undefined from any other. */
-async function ask<T>(client: TrackerClient, path: string, body: object, timeout?: number): Promise<T | undefined> {
+async function ask<T>(client: TrackerClient, path: string, body: object): Promise<T | undefined> {
   try {
-    return await client.request<T>("POST", `/api/anneal/artifacts/${path}`, body, timeout);
+    return await client.request<T>("POST", `/api/anneal/artifacts/${path}`, body);
   } catch (error) {
     if (error instanceof TrackerError && (error.status === 404 || error.status === 405)) return undefined;
     throw error;
   }
 }
 
-/**
- * Whether the tracker has the file already, and has put it under its path as well. It takes nobody's word for it: it
- * asks for bytes at places of its choice.
- */
-async function isStored(
-  client: TrackerClient,
-  path: string,
-  handle: FileHandle,
-  size: number,
-  sha256: string,
-): Promise<boolean> {
-  interface Asked {
-    challenge?: string;
-    nonce?: string;
-    ranges?: { offset: number; length: number }[];
-  }
-  const asked = await ask<Asked>(client, "challenges", { path, size, sha256 });
-  if (asked?.challenge === undefined) return false;
-  const hash = createHash("sha256").update(asked.nonce ?? "");
-  for (const { offset, length } of asked.ranges ?? []) hash.update(await read(handle, offset, length));
-  const { challenge } = asked;
-  const answer = await ask<{ copied: boolean }>(client, "copies", { challenge, proof: hash.digest("hex") });
-  return answer?.copied === true;
+/** Whether the tracker has the file already, and has put it under its path as well. */
+async function isStored(client: TrackerClient, path: string, size: number, sha256: string): Promise<boolean> {
+  return (await ask<{ copied: boolean }>(client, "copies", { path, size, sha256 }))?.copied === true;
 }
 
 /** Sends what is missing of a file, part by part; false where the tracker takes no parts. */

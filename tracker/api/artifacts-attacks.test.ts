@@ -16,7 +16,7 @@ let artifacts: string;
 const at = "/api/2.0/mlflow-artifacts/artifacts";
 
 beforeAll(async () => {
-  t = new TestTracker();
+  t = await TestTracker.open();
   port = Number(new URL(await t.app.listen({ host: "127.0.0.1", port: 0 })).port);
   artifacts = join(t.dataDir, "artifacts");
 });

@@ -17,6 +17,7 @@ export const Float = Type.Union(
 export const Bool = Type.Union([Type.Boolean(), Type.Literal("true"), Type.Literal("false")], {
   title: "true or false",
 });
+export const Digest = Type.String({ pattern: "^[0-9a-f]{64}$", title: "a SHA-256 in hex" });
 export const optional = Type.Optional;
 export const listOf = Type.Array;
 /** One of some names; for requests of old clients also their number in the protocol, counted from `first`. */

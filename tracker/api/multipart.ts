@@ -6,7 +6,7 @@ import { MAX_PART_BYTES, MAX_PARTS } from "../artifacts/uploads.ts";
 import { invalid, missing, TrackerError } from "../errors.ts";
 import type { Tracker } from "../tracker.ts";
 import { contentDigest, refuseEncoded } from "./digest.ts";
-import { endpoint, Int, int, listOf, optional, Text } from "./message.ts";
+import { Digest, endpoint, Int, int, listOf, optional, Text } from "./message.ts";
 import { isSigned, sign } from "./signature.ts";
 
 /*
@@ -134,8 +134,6 @@ export function multipartRoutes(app: FastifyInstance, { artifacts: { uploads }, 
 export function serverInfoRoute(app: FastifyInstance): void {
   app.get("/server-info", async () => ({ multipart_uploads_enabled: true, multipart_downloads_enabled: false }));
 }
-
-const Digest = Type.String({ pattern: "^[0-9a-f]{64}$", title: "a SHA-256 in hex" });
 
 /** Our client's calls, under /api/anneal. */
 export function uploadRoutes(app: FastifyInstance, { artifacts, store, signingKey }: Tracker): void {

@@ -3,10 +3,16 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 /**
- * The key that a data folder's tracker signs with: what it hands out stays good when it is started anew.
+ * The key that a data folder's tracker signs with: what it hands out stays good when it is started anew. Trackers that
+ * stand for one another need the same: ANNEAL_SIGNING_KEY, 32 bytes in hex.
  * @returns 32 bytes, made where there are none
  */
 export function loadSigningKey(dataDir: string): Buffer {
+  const given = process.env.ANNEAL_SIGNING_KEY;
+  if (given) {
+    if (!/^[0-9a-f]{64}$/i.test(given)) throw new Error("ANNEAL_SIGNING_KEY holds no key of 32 bytes in hex.");
+    return Buffer.from(given, "hex");
+  }
   const file = join(dataDir, "signing.key");
   try {
     writeFileSync(file, randomBytes(32).toString("hex"), { flag: "wx", mode: 0o600 });

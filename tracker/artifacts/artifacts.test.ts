@@ -3,7 +3,6 @@ import { readdirSync } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { openSqliteStore } from "../store/sqlite/index.ts";
 import { openArtifacts } from "./open.ts";
 import { contentDigest, type Served, serveArtifacts, setS3Environment, sha256 } from "./testing.ts";
 
@@ -148,10 +147,9 @@ describe.skipIf(process.env.ANNEAL_TEST_S3)("a store in S3", () => {
   });
 
   test("says at the start what is wrong with it", async () => {
-    const { s3, dataDir } = t;
+    const { s3 } = t;
     if (!s3) return;
-    const store = openSqliteStore(join(dataDir, "other.db"));
-    const opening = (location: string) => openArtifacts(location, store.artifacts);
+    const opening = (location: string) => openArtifacts(location, t.tracker.store.artifacts);
     await expect(opening("s3://nobody/here")).rejects.toThrow(/no bucket for s3:\/\/nobody\/here at http/);
     await expect(opening("s3://")).rejects.toThrow("write s3://bucket");
     process.env.AWS_SECRET_ACCESS_KEY = "wrong";
@@ -162,7 +160,6 @@ describe.skipIf(process.env.ANNEAL_TEST_S3)("a store in S3", () => {
     process.env.AWS_ENDPOINT_URL_S3 = "http://127.0.0.1:9";
     await expect(opening("s3://artifacts")).rejects.toThrow(/127.0.0.1:9 does not answer/);
     setS3Environment(s3);
-    await store.close();
   });
 
   test("gets checksums with its requests where the environment asks for them", async () => {

@@ -122,7 +122,7 @@ export function s3Uploads(
           await partsOf(id);
           return id;
         } catch (error) {
-          if (!(error instanceof TrackerError) || error.status !== 404) throw error;
+          if (!(error instanceof TrackerError) || error.statusCode !== 404) throw error;
         }
       }
       const made = await asking(id, client.send(new CreateMultipartUploadCommand({ Bucket, Key })));

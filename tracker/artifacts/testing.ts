@@ -4,11 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Fastify from "fastify";
 import { type S3Server, startS3 } from "../../tests/s3/server.ts";
+import { guard } from "../access/guard.ts";
 import { trackerPlugin } from "../api/plugin.ts";
-import { Events } from "../events.ts";
-import { openSqliteStore } from "../store/sqlite/index.ts";
-import type { Tracker } from "../tracker.ts";
-import { openArtifacts } from "./open.ts";
+import { newStore } from "../testing.ts";
+import { openTracker, type Tracker } from "../tracker.ts";
 
 export const sha256 = (bytes: Uint8Array | string): string => createHash("sha256").update(bytes).digest("hex");
 export const contentDigest = (bytes: Uint8Array | string): string =>
@@ -39,23 +38,13 @@ export async function serveArtifacts(kind: "disk" | "S3"): Promise<Served> {
   if (s3) setS3Environment(s3);
   const location =
     kind === "disk" ? join(dataDir, "artifacts") : `${outside ?? "s3://artifacts"}/${randomBytes(4).toString("hex")}`;
-  const signingKey = randomBytes(32);
+  const options = { dataDir, artifacts: location, ...(await newStore()) };
 
   const open = async (port: number) => {
-    const store = openSqliteStore(join(dataDir, "tracker.db"));
-    const artifacts = await openArtifacts(location, store.artifacts);
-    const tracker: Tracker = {
-      store,
-      artifacts,
-      events: new Events(),
-      signingKey,
-      async close() {
-        await artifacts.close();
-        await store.close();
-      },
-    };
+    const tracker = await openTracker(options);
     const app = Fastify({ forceCloseConnections: true, routerOptions: { maxParamLength: 4096 } });
-    void app.register(trackerPlugin, { tracker });
+    await guard(app, { token: undefined, host: "127.0.0.1", access: tracker.store.access });
+    await app.register(trackerPlugin, { tracker });
     return { tracker, app, origin: await app.listen({ host: "127.0.0.1", port }) };
   };
   let running = await open(0);

@@ -1,8 +1,11 @@
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { readdirSync, statSync } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
+import Fastify from "fastify";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Principal } from "../access/principal.ts";
+import { trackerPlugin } from "../api/plugin.ts";
 import { contentDigest, type Served, serveArtifacts, sha256 } from "./testing.ts";
 
 interface Credential {
@@ -234,65 +237,60 @@ describe.each(["disk", "S3"] as const)("a file that is stored already, on %s", (
   });
   afterAll(() => t.close());
 
-  interface Asked {
-    challenge: string;
-    nonce: string;
-    ranges: { offset: number; length: number }[];
-  }
-  const post = async <T = Record<string, unknown>>(path: string, body: object): Promise<T & { status: number }> => {
-    const answer = await fetch(`${t.origin}/api/anneal/artifacts/${path}`, {
-      method: "POST",
-      body: JSON.stringify(body),
-    });
-    return { ...((await answer.json()) as T), status: answer.status };
-  };
-  const proof = (asked: Asked, content: Buffer): string => {
-    const hash = createHash("sha256").update(asked.nonce);
-    for (const { offset, length } of asked.ranges) hash.update(content.subarray(offset, offset + length));
-    return hash.digest("hex");
+  const copy = async (path: string, wanted = file) => {
+    const body = JSON.stringify({ path, ...wanted });
+    const answer = await fetch(`${t.origin}/api/anneal/artifacts/copies`, { method: "POST", body });
+    return { status: answer.status, ...((await answer.json()) as { copied?: boolean }) };
   };
   const onDisk = (path: string) => statSync(join(t.dataDir, "artifacts", path));
 
-  test("is copied for who proves to have it, at no cost of a second upload", async () => {
-    const asked = await post<Asked>("challenges", { path: "0/second/file", ...file });
-    const copied = await post("copies", { challenge: asked.challenge, proof: proof(asked, bytes) });
-    expect(copied).toMatchObject({ status: 200, copied: true });
+  test("is had under another path, at no cost of a second upload", async () => {
+    expect(await copy("0/second/file")).toEqual({ status: 200, copied: true });
     const down = await fetch(`${t.url}/0/second/file`);
     expect(sha256(new Uint8Array(await down.arrayBuffer()))).toBe(file.sha256);
     expect(down.headers.get("etag")).toBe(`"${file.sha256}"`);
     if (kind === "disk") expect(onDisk("0/second/file").ino).toBe(onDisk("0/first/file").ino);
+    expect(await copy("0/second/file")).toEqual({ status: 200, copied: true });
+    expect(await copy("0/x", { ...file, size: 5 })).toEqual({ status: 200, copied: false });
+    expect(await copy("0/x", { ...file, sha256: sha256("x") })).toEqual({ status: 200, copied: false });
   });
 
-  test("is not given to who knows only its digest, or changes what was asked", async () => {
-    const asked = await post<Asked>("challenges", { path: "0/thief/file", ...file });
-    const other = Buffer.from(bytes);
-    for (const { offset } of asked.ranges) other[offset] ^= 1;
-    const right = proof(asked, bytes);
-    const [payload = "", signature = ""] = asked.challenge.split(".");
-    const changed = JSON.parse(Buffer.from(payload, "base64url").toString()) as Record<string, unknown>;
-    const forged = Buffer.from(JSON.stringify({ ...changed, path: "0/elsewhere" })).toString("base64url");
-    for (const attempt of [
-      { challenge: asked.challenge, proof: proof(asked, other) },
-      { challenge: asked.challenge, proof: file.sha256 },
-      { challenge: asked.challenge, proof: "" },
-      { challenge: `${forged}.${signature}`, proof: right },
-      { challenge: payload, proof: right },
-      { challenge: "", proof: right },
-    ]) {
-      expect((await post("copies", attempt)).status).toBe(400);
-    }
-    expect((await fetch(`${t.url}/0/thief/file`)).status).toBe(404);
-    expect((await fetch(`${t.url}/0/elsewhere`)).status).toBe(404);
-    expect((await post<Asked>("challenges", { path: "0/x", ...file, sha256: sha256("x") })).challenge).toBeUndefined();
-    expect((await post<Asked>("challenges", { path: "0/x", ...file, size: 5 })).challenge).toBeUndefined();
+  test("is not given to who may not read it, whatever they know of it", async () => {
+    const made = await t.tracker.store.experiments.create({ name: "theirs", tags: [] });
+    await fetch(`${t.url}/${made.id}/secret`, { method: "PUT", body: "a secret of 4096 bytes and more ".repeat(200) });
+    const secret = (await t.tracker.store.artifacts.find(`${made.id}/secret`)) ?? file;
+    const eve = (role: "none" | "viewer") =>
+      new Principal({
+        name: "eve",
+        role: "editor",
+        grants: [{ user: "eve", kind: "experiment", target: made.id, role }],
+      });
+    const asEve = async (role: "none" | "viewer") => {
+      const app = Fastify();
+      app.decorateRequest("principal", undefined);
+      app.addHook("onRequest", async (request) => {
+        request.principal = eve(role);
+      });
+      await app.register(trackerPlugin, { tracker: t.tracker });
+      const payload = JSON.stringify({ path: "0/eve/file", size: secret.size, sha256: secret.sha256 });
+      const answer = await app.inject({ method: "POST", url: "/api/anneal/artifacts/copies", payload });
+      const theirs = await app.inject({
+        method: "POST",
+        url: "/api/anneal/artifacts/uploads",
+        payload: JSON.stringify({ path: `${made.id}/eve`, size: 10, sha256: secret.sha256 }),
+      });
+      await app.close();
+      return [answer.json(), theirs.statusCode];
+    };
+    expect(await asEve("none")).toEqual([{ copied: false }, 403]);
+    expect((await fetch(`${t.url}/0/eve/file`)).status).toBe(404);
+    expect(await asEve("viewer")).toEqual([{ copied: true }, 403]);
   });
 
-  test("is no longer copied when it has gone, and its copies stay", async () => {
-    const asked = await post<Asked>("challenges", { path: "0/late/file", ...file });
+  test("is no longer copied when it has gone", async () => {
     await fetch(`${t.url}/0/first`, { method: "DELETE" });
     await fetch(`${t.url}/0/second/file`, { method: "PUT", body: "another file now" });
-    const copied = await post("copies", { challenge: asked.challenge, proof: proof(asked, bytes) });
-    expect(copied).toMatchObject({ status: 200, copied: false });
+    expect(await copy("0/late/file")).toEqual({ status: 200, copied: false });
     expect((await fetch(`${t.url}/0/late/file`)).status).toBe(404);
   });
 
