@@ -1,4 +1,5 @@
 import Libsql from "libsql";
+import pg from "pg";
 
 /** The tables of MLflow 3's database that are read, with the columns that it has. */
 const SCHEMA = `
@@ -36,28 +37,30 @@ const SCHEMA = `
   CREATE TABLE model_version_tags (key VARCHAR(250), value VARCHAR(5000), name VARCHAR(256), version INTEGER);
 `;
 
-/** Writes a database as MLflow leaves one: two runs, one of them deleted, a logged model, and versions 1 and 3 of a model. */
-export function writeMlflowDatabase(
-  file: string,
+/**
+ * Writes a database as MLflow leaves one: two runs, one of them deleted, a logged model, and versions 1 and 3 of a model.
+ * @param uri sqlite:///file or postgresql://...
+ */
+export async function writeMlflowDatabase(
+  uri: string,
   { artifacts, run, gone }: { artifacts: string; run: string; gone: string },
-): void {
-  const db = new Libsql(file);
-  db.exec(SCHEMA);
-  const insert = (table: string, ...rows: (string | number | null)[][]): void => {
-    const statement = db.prepare(`INSERT INTO ${table} VALUES (${rows[0].map(() => "?").join(", ")})`);
-    for (const row of rows) statement.run(row);
+): Promise<void> {
+  const db = await connect(uri);
+  for (const statement of SCHEMA.split(";").filter((it) => it.trim() !== "")) await db.run(statement, []);
+  const insert = async (table: string, ...rows: (string | number | null)[][]): Promise<void> => {
+    for (const row of rows) await db.run(`INSERT INTO ${table} VALUES (${row.map(() => "?").join(", ")})`, row);
   };
   const at = 1_700_000_000_000;
-  db.exec("BEGIN");
-  insert(
+  await db.run("BEGIN", []);
+  await insert(
     "experiments",
     [0, "Default", `${artifacts}/0`, "active", at, at],
     [1, "fine-tuning", `${artifacts}/1`, "active", at, at],
     [2, "given up", `${artifacts}/2`, "deleted", at, at],
   );
-  insert("experiment_tags", ["team", "language", 1]);
+  await insert("experiment_tags", ["team", "language", 1]);
   const job = ["LOCAL", "train.py", ""];
-  insert(
+  await insert(
     "runs",
     [
       run,
@@ -88,14 +91,14 @@ export function writeMlflowDatabase(
       1,
     ],
   );
-  insert("params", ["lr", "2e-4", run], ["prompt", "It's a 'test'; ünïcode", run], ["lr", "1", gone]);
-  insert(
+  await insert("params", ["lr", "2e-4", run], ["prompt", "It's a 'test'; ünïcode", run], ["lr", "1", gone]);
+  await insert(
     "tags",
     ["mlflow.runName", "first", run],
     ["mlflow.note.content", "# Notes", run],
     ["mlflow.runName", "second", gone],
   );
-  insert("metrics", ...Array.from({ length: 2500 }, (_, i) => ["loss", 1 / (i + 1), at + i, run, i, 0]));
+  await insert("metrics", ...Array.from({ length: 2500 }, (_, i) => ["loss", 1 / (i + 1), at + i, run, i, 0]));
   const largest = 1.7976931348623157e308;
   const odd = [1, largest, -largest, -2.5, 0].map((value, step) => [
     "odd",
@@ -105,27 +108,60 @@ export function writeMlflowDatabase(
     step,
     step === 4 ? 1 : 0,
   ]);
-  insert("metrics", ...odd);
-  insert("latest_metrics", ["loss", 1 / 2500, at + 2499, 2499, 0, run], ["odd", 0, at + 4, 4, 1, run]);
-  insert("datasets", ["ds-1", 1, "chats", "d1g3st", "local", "{}", null, '{"rows":3}']);
-  insert("inputs", ["in-1", "DATASET", "ds-1", "RUN", run, 0], ["in-2", "RUN_OUTPUT", run, "MODEL_OUTPUT", "m-abc", 7]);
-  insert("input_tags", ["in-1", "mlflow.data.context", "training"]);
+  await insert("metrics", ...odd);
+  await insert("latest_metrics", ["loss", 1 / 2500, at + 2499, 2499, 0, run], ["odd", 0, at + 4, 4, 1, run]);
+  await insert("datasets", ["ds-1", 1, "chats", "d1g3st", "local", "{}", null, '{"rows":3}']);
+  await insert(
+    "inputs",
+    ["in-1", "DATASET", "ds-1", "RUN", run, 0],
+    ["in-2", "RUN_OUTPUT", run, "MODEL_OUTPUT", "m-abc", 7],
+  );
+  await insert("input_tags", ["in-1", "mlflow.data.context", "training"]);
   const stored = `${artifacts}/1/models/m-abc/artifacts`;
-  insert("logged_models", ["m-abc", 1, "adapter", stored, at, at, 2, "active", "lora", run, null]);
-  insert("logged_model_params", ["m-abc", 1, "rank", "8"]);
-  insert("logged_model_tags", ["m-abc", 1, "kind", "adapter"]);
-  insert("logged_model_metrics", ["m-abc", "accuracy", at, 3, 0.5, 1, run, null, null, null]);
-  insert("registered_models", ["chat model", at, at, "for chats"]);
-  insert("registered_model_tags", ["task", "chat", "chat model"]);
-  insert("registered_model_aliases", ["champion", 3, "chat model"]);
+  await insert("logged_models", ["m-abc", 1, "adapter", stored, at, at, 2, "active", "lora", run, null]);
+  await insert("logged_model_params", ["m-abc", 1, "rank", "8"]);
+  await insert("logged_model_tags", ["m-abc", 1, "kind", "adapter"]);
+  await insert("logged_model_metrics", ["m-abc", "accuracy", at, 3, 0.5, 1, run, null, null, null]);
+  await insert("registered_models", ["chat model", at, at, "for chats"]);
+  await insert("registered_model_tags", ["task", "chat", "chat model"]);
+  await insert("registered_model_aliases", ["champion", 3, "chat model"]);
   const folder = `${artifacts}/1/${run}/artifacts/model`;
-  insert(
+  await insert(
     "model_versions",
     ["chat model", 1, at, at, "the first", "ada", "Archived", folder, run, "", "READY", null, null],
     ["chat model", 2, at, at, null, "ada", "Deleted_Internal", "REDACTED-SOURCE-PATH", null, "", "READY", null, null],
     ["chat model", 3, at, at, null, "ada", "Production", "models:/m-abc", run, "", "READY", null, stored],
   );
-  insert("model_version_tags", ["reviewed", "yes", "chat model", 3]);
-  db.exec("COMMIT");
-  db.close();
+  await insert("model_version_tags", ["reviewed", "yes", "chat model", 3]);
+  await db.run("COMMIT", []);
+  await db.close();
+}
+
+interface Connection {
+  run(sql: string, values: (string | number | null)[]): Promise<unknown>;
+  close(): Promise<void>;
+}
+
+async function connect(uri: string): Promise<Connection> {
+  if (uri.startsWith("sqlite:")) {
+    const db = new Libsql(uri.replace("sqlite:///", ""));
+    return {
+      run: async (sql, values) => db.prepare(sql).run(values),
+      async close() {
+        db.close();
+      },
+    };
+  }
+  const client = new pg.Client(uri);
+  await client.connect();
+  return {
+    run(sql, values) {
+      let number = 0;
+      return client.query(
+        sql.replace(/\?/g, () => `$${++number}`),
+        values,
+      );
+    },
+    close: () => client.end(),
+  };
 }

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type Served, serveArtifacts } from "../artifacts/testing.ts";
+import { newStore } from "../testing.ts";
 import { exportMlflow, importMlflow } from "./index.ts";
 import { Rest } from "./rest.ts";
 import { writeMlflowDatabase } from "./testing.ts";
@@ -25,9 +26,9 @@ const RUN = "11111111111111111111111111111111";
 const GONE = "22222222222222222222222222222222";
 
 /** An MLflow database with files beside it, as a server on one machine leaves them. */
-function makeSource(): string {
-  const file = join(folder, "mlflow.db");
-  writeMlflowDatabase(file, { artifacts: join(folder, "mlruns"), run: RUN, gone: GONE });
+async function makeSource(): Promise<string> {
+  const uri = (await newStore()).store ?? `sqlite:///${join(folder, "mlflow.db")}`;
+  await writeMlflowDatabase(uri, { artifacts: join(folder, "mlruns"), run: RUN, gone: GONE });
   const model = join(folder, "mlruns", "1", RUN, "artifacts", "model", "weights");
   mkdirSync(model, { recursive: true });
   writeFileSync(join(model, "part 1%.bin"), "weights");
@@ -35,7 +36,7 @@ function makeSource(): string {
   const logged = join(folder, "mlruns", "1", "models", "m-abc", "artifacts");
   mkdirSync(logged, { recursive: true });
   writeFileSync(join(logged, "model.safetensors"), Buffer.alloc(2_000_000, 7));
-  return `sqlite:///${file}`;
+  return uri;
 }
 
 /** All that a tracker answers of what was brought over, without the times at which it was. */
@@ -59,7 +60,7 @@ async function everything(from: Rest): Promise<unknown> {
 
 describe("from an MLflow database", () => {
   test("everything comes over, whole", async () => {
-    const report = await importMlflow({ uri: makeSource() }, { uri: t.origin });
+    const report = await importMlflow({ uri: await makeSource() }, { uri: t.origin });
     expect(report).toMatchObject({ experiments: 3, runs: 2, unchanged: 0, points: 2505, files: 3, versions: 2 });
     expect(report).toMatchObject({ loggedModels: 1, registeredModels: 1 });
     expect(report.problems).toEqual([expect.stringContaining("files of run 2222")]);
@@ -154,7 +155,7 @@ describe("from an MLflow database", () => {
   });
 
   test("done again nothing comes twice, and what was added comes", async () => {
-    const source = makeSource();
+    const source = await makeSource();
     await importMlflow({ uri: source }, { uri: t.origin });
     const before = await everything(rest);
     const again = await importMlflow({ uri: source }, { uri: t.origin });
@@ -171,23 +172,15 @@ describe("from an MLflow database", () => {
   });
 
   test("an interrupted one goes on", async () => {
-    const source = makeSource();
+    const source = await makeSource();
     const stop = new Error("interrupted");
-    const interrupted = importMlflow(
-      { uri: source },
-      { uri: t.origin },
-      {
-        onProgress: ({ files }) => {
-          if (files === 1) throw stop;
-        },
-      },
-    );
-    // What is told of progress stands for whatever may end the process there.
-    const first = await interrupted.then(
-      (report) => report.problems.join(),
-      (error: Error) => error.message,
-    );
-    expect(first).toContain("interrupted");
+    // What is told of progress stands for whatever may end the process there: between a run's points and its files.
+    const onProgress = ({ points }: { points: number }) => {
+      if (points > 0) throw stop;
+    };
+    await expect(importMlflow({ uri: source }, { uri: t.origin }, { onProgress })).rejects.toThrow("interrupted");
+    const half = await rest.get<{ run: { info: object } }>("runs/get", { run_id: RUN });
+    expect(half.run.info).toMatchObject({ status: "RUNNING" });
     const report = await importMlflow({ uri: source }, { uri: t.origin });
     expect(report.problems).toEqual([expect.stringContaining("files of run 2222")]);
     const listed = await rest.get<{ files: object[] }>("artifacts/list", { run_id: RUN, path: "model" });
@@ -209,7 +202,7 @@ describe("from an MLflow database", () => {
 
 describe("from tracker to tracker", () => {
   test("what was brought over comes over again the same, with its ids", async () => {
-    await importMlflow({ uri: makeSource() }, { uri: t.origin }, { artifactRoot: join(folder, "none") });
+    await importMlflow({ uri: await makeSource() }, { uri: t.origin }, { artifactRoot: join(folder, "none") });
     const second = await serveArtifacts("S3");
     try {
       const report = await exportMlflow({ uri: t.origin }, { uri: second.origin });
