@@ -173,6 +173,9 @@ export async function startS3(buckets: string[] = ["artifacts"]): Promise<S3Serv
     if (source !== undefined) {
       await textOf(request, signed);
       const [, from = "", name = ""] = /^\/?([^/]+)\/(.*)$/.exec(decodeURIComponent(String(source))) ?? [];
+      if (from === bucket && name === key) {
+        throw new S3Error(400, "InvalidRequest", "This copy request is illegal: it copies an object to itself.");
+      }
       const blob = bucketOf(from).get(name);
       if (!blob) throw noSuchKey();
       const wanted = request.headers["x-amz-copy-source-if-match"];

@@ -64,7 +64,7 @@ user = $user
 swift_dir = $SWIFT_ETC
 log_level = WARNING
 [pipeline:main]
-pipeline = catch_errors proxy-logging cache listing_formats s3api tempauth bulk slo dlo copy proxy-logging proxy-server
+pipeline = catch_errors proxy-logging cache listing_formats bulk s3api tempauth copy slo dlo proxy-logging proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true

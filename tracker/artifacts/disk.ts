@@ -168,10 +168,11 @@ export function diskArtifacts(root: string, index: ArtifactIndex): Artifacts {
     },
 
     async copy(from, path) {
-      await place(path);
+      const target = await place(path);
       return publishing(async () => {
         const name = join(incoming, randomUUID());
         try {
+          if (from.path === ownPath(path)) return await holds(from, target);
           if (!(await linkTo(from, name))) {
             const file = await place(from.path);
             if (!(await holds(from, file))) return false;

@@ -16,10 +16,6 @@ const silent = { trace: nothing, debug: nothing, info: nothing, warn: nothing, e
 export const isAbsentThere = (error: unknown): boolean =>
   error instanceof S3ServiceException && error.$metadata.httpStatusCode === 404 && error.name !== "NoSuchBucket";
 
-/** Whether S3 says that a file is no longer the one it was asked for. */
-export const isChangedThere = (error: unknown): boolean =>
-  error instanceof S3ServiceException && error.$metadata.httpStatusCode === 412;
-
 /**
  * Opens `s3://bucket/prefix`, with credentials and region found as every AWS tool finds them, and asks it for a file, so
  * that what is wrong with it is said now and not at the first upload.

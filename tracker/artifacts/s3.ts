@@ -14,7 +14,7 @@ import type { ArtifactIndex } from "../store/store.ts";
 import { type ArtifactInfo, type Artifacts, byName, storeFailed } from "./artifacts.ts";
 import { measured } from "./measure.ts";
 import { ownPath } from "./paths.ts";
-import { type Bucket, isAbsentThere, isChangedThere } from "./s3-client.ts";
+import { type Bucket, isAbsentThere } from "./s3-client.ts";
 import { s3Uploads } from "./s3-uploads.ts";
 
 /** An upload of unknown length goes up in parts of this size, of which two are in memory at a time. */
@@ -162,13 +162,19 @@ export function s3Artifacts(bucket: Bucket, index: ArtifactIndex): Artifacts {
     async copy(from, path) {
       const Key = keyOf(path);
       if (from.size > MAX_COPY) return false;
+      const source = new HeadObjectCommand({ Bucket, Key: keyOf(from.path) });
       try {
-        const { ContentLength, ETag } = await client.send(new HeadObjectCommand({ Bucket, Key: keyOf(from.path) }));
+        const { ContentLength, ETag } = await client.send(source);
         if (ContentLength !== from.size || (await index.find(from.path))?.sha256 !== from.sha256) return false;
+        if (keyOf(from.path) === Key) return true;
         const CopySource = `${Bucket}/${keyOf(from.path).split("/").map(encodeURIComponent).join("/")}`;
-        await client.send(new CopyObjectCommand({ Bucket, Key, CopySource, CopySourceIfMatch: ETag }));
+        await client.send(new CopyObjectCommand({ Bucket, Key, CopySource }));
+        // Not all stores know the condition that the source be the same: it was, if it is the same still.
+        if ((await client.send(source)).ETag !== ETag) return false;
+        const copied = await client.send(new HeadObjectCommand({ Bucket, Key }));
+        if (copied.ContentLength !== from.size) return false;
       } catch (error) {
-        if (isAbsentThere(error) || isChangedThere(error)) return false;
+        if (isAbsentThere(error)) return false;
         throw storeFailed(error);
       }
       await index.record({ path: ownPath(path), size: from.size, sha256: from.sha256, createdAt: Date.now() });
