@@ -5,10 +5,12 @@
 #   tests/s3/swift.sh /tmp/swift-data 8089
 #
 # It stays in the foreground; interrupting it ends all four servers. The folder's file system must know
-# extended attributes. The bucket "artifacts" is made by the first client that asks for it:
+# extended attributes. A client finds it by
 #
 #   export AWS_ENDPOINT_URL_S3=http://127.0.0.1:8089 AWS_REGION=us-east-1
 #   export AWS_ACCESS_KEY_ID=test:tester AWS_SECRET_ACCESS_KEY=testing
+#
+# and has to make its bucket.
 set -eu
 folder=${1:?usage: swift.sh <folder> [port]}
 port=${2:-8089}

@@ -16,6 +16,7 @@ import { multipartRoutes, partRoutes, serverInfoRoute, uploadRoutes } from "./mu
 import { pageRoutes } from "./pages.ts";
 import { registryRoutes } from "./registry.ts";
 import { runRoutes } from "./runs.ts";
+import { otlpRoutes, traceRoutes } from "./traces.ts";
 import { webhookRoutes } from "./webhooks.ts";
 
 export interface TrackerPluginOptions {
@@ -135,6 +136,20 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
       { prefix, bodyLimit: BODY_LIMIT },
     );
   }
+  for (const prefix of ["/api/3.0/mlflow", "/ajax-api/3.0/mlflow"]) {
+    await app.register(
+      async (scope) => {
+        jsonScope(scope);
+        traceRoutes(scope, tracker);
+        serverInfoRoute(scope);
+      },
+      { prefix, bodyLimit: BODY_LIMIT },
+    );
+  }
+  await app.register(async (scope) => {
+    scope.setErrorHandler(answerError);
+    otlpRoutes(scope, tracker);
+  });
   for (const prefix of ["/api/2.0/mlflow-artifacts", "/ajax-api/2.0/mlflow-artifacts"]) {
     await app.register(
       async (scope) => {
@@ -160,7 +175,6 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
     },
     { prefix: "/api/anneal" },
   );
-  await app.register(async (scope) => serverInfoRoute(scope), { prefix: "/api/3.0/mlflow" });
   await app.register(
     async (scope) => {
       jsonScope(scope);
