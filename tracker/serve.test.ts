@@ -42,6 +42,34 @@ describe("a tracker with a token", () => {
     expect((await fetch(`${url}/health`)).status).toBe(200);
   });
 
+  test("takes the parts of an upload without it, at the addresses that it gave out, also behind a proxy with TLS", async () => {
+    const url = await serve("secret");
+    const headers = { authorization: "Bearer secret" };
+    const mpu = (action: string, body: object, more = {}) =>
+      fetch(`${url}/api/2.0/mlflow-artifacts/mpu/${action}/0/parts`, {
+        method: "POST",
+        headers: { ...headers, ...more },
+        body: JSON.stringify({ path: "file", ...body }),
+      });
+    const begun = await mpu("create", { num_parts: 1 });
+    const { upload_id, credentials } = (await begun.json()) as { upload_id: string; credentials: { url: string }[] };
+    const sent = await fetch(credentials[0].url, { method: "PUT", body: "content" });
+    expect(sent.status).toBe(200);
+    const parts = [{ part_number: 1, etag: sent.headers.get("etag") }];
+    expect((await mpu("complete", { upload_id, parts })).status).toBe(200);
+    const file = await fetch(`${url}/api/2.0/mlflow-artifacts/artifacts/0/parts/file`, { headers });
+    expect(await file.text()).toBe("content");
+    const forged = credentials[0].url.replace(/signature=\w+/, "signature=0");
+    expect((await fetch(forged, { method: "PUT", body: "x" })).status).toBe(403);
+    expect((await fetch(credentials[0].url, { method: "GET" })).status).toBe(401);
+    const proxied = await mpu(
+      "create",
+      { num_parts: 1 },
+      { "x-forwarded-proto": "https", "x-forwarded-host": "t.example" },
+    );
+    expect(await proxied.text()).toContain('"url":"https://t.example/');
+  });
+
   test("takes it as Bearer, as a password and once in the address", async () => {
     const url = await serve("secret");
     const ask = (authorization: string) => fetch(url + EXPERIMENT, { headers: { authorization } });

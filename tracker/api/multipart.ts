@@ -1,6 +1,6 @@
 import { Readable } from "node:stream";
 import { Type } from "@sinclair/typebox";
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { FastifyInstance } from "fastify";
 import { join } from "../artifacts/locate.ts";
 import { MAX_PART_BYTES, MAX_PARTS } from "../artifacts/uploads.ts";
 import { invalid, missing, TrackerError } from "../errors.ts";
@@ -37,12 +37,6 @@ const signedText = (id: string, number: number, expires: number): string =>
 function partAddress(key: Buffer, id: string, number: number): string {
   const expires = Math.floor(Date.now() / 1000) + LIFETIME;
   return `${PARTS}/${id}/${number}?expires=${expires}&signature=${sign(key, signedText(id, number, expires))}`;
-}
-
-/** How the client reached us, which a proxy that ends TLS tells. */
-function origin(request: FastifyRequest): string {
-  const forwarded = request.headers["x-forwarded-proto"];
-  return `${forwarded === "https" ? "https" : request.protocol}://${request.host}`;
 }
 
 /** Takes parts. To be registered where bodies are not parsed. */
@@ -100,7 +94,8 @@ export function multipartRoutes(app: FastifyInstance, { artifacts: { uploads }, 
         }
         const upload_id = await uploads.begin(target(message));
         const credentials = Array.from({ length: count }, (_, index) => ({
-          url: origin(request) + partAddress(signingKey, upload_id, index + 1),
+          // As the client called us; a proxy that is trusted tells how that was.
+          url: `${request.protocol}://${request.host}${partAddress(signingKey, upload_id, index + 1)}`,
           part_number: index + 1,
           headers: {},
         }));
