@@ -27,6 +27,7 @@ export function formatBytes(bytes: number | undefined): string {
 
 export function formatDuration(ms: number): string {
   if (ms < 0) return "";
+  if (ms > 0 && ms < 10) return `${Number(ms.toPrecision(2))} ms`;
   if (ms < 1000) return `${Math.round(ms)} ms`;
   const seconds = ms / 1000;
   if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;

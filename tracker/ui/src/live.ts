@@ -15,7 +15,7 @@ const PAGE_MS = 600;
 
 /** Which queries a piece of news makes stale, and how soon they should be read again. */
 function staleBy(event: string, message: Message): { key: QueryKey; after: number }[] {
-  if (event === "experiment") return [{ key: ["experiments"], after: PAGE_MS }];
+  if (event === "experiment") return ["experiments", "traces", "trace"].map((key) => ({ key: [key], after: PAGE_MS }));
   if (event === "model") {
     return ["models", "model", "runs"].map((key) => ({ key: [key], after: PAGE_MS }));
   }

@@ -8,6 +8,8 @@ import { RunPage } from "./run/run.tsx";
 import { RunsPage } from "./runs/runs.tsx";
 import { SettingsPage } from "./settings/settings.tsx";
 import { Shell } from "./shell.tsx";
+import { TracePage } from "./traces/trace.tsx";
+import { TracesPage } from "./traces/traces.tsx";
 
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
 
@@ -65,9 +67,16 @@ const settings = createRoute({
   validateSearch: (search: Record<string, unknown>) => only({ tab: text(search.tab) }),
   component: SettingsPage,
 });
+const tracesRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/traces",
+  validateSearch: (search: Record<string, unknown>) => only({ experiment: text(search.experiment) }),
+  component: TracesPage,
+});
+const trace = createRoute({ getParentRoute: () => root, path: "/traces/$traceId", component: TracePage });
 
 export const router = createRouter({
-  routeTree: root.addChildren([runs, experiment, run, compare, models, model, version, settings]),
+  routeTree: root.addChildren([runs, experiment, run, compare, models, model, version, tracesRoute, trace, settings]),
   basepath: "/tracker",
   defaultPreload: false,
   scrollRestoration: true,

@@ -12,7 +12,7 @@ export function Shell() {
   const live = useLive();
   const { setColorScheme } = useMantineColorScheme();
   const scheme = useComputedColorScheme("light");
-  const place = useLocation({ select: ({ pathname }) => /\/(models|settings)\b/.exec(pathname)?.[1] ?? "runs" });
+  const place = useLocation({ select: ({ pathname }) => /\/(models|traces|settings)\b/.exec(pathname)?.[1] ?? "runs" });
   return (
     <Box className={classes.shell}>
       <header className={classes.bar}>
@@ -26,6 +26,9 @@ export function Shell() {
           </NavLink>
           <NavLink to="/models" className={classes.link} data-current={place === "models" || undefined}>
             Models
+          </NavLink>
+          <NavLink to="/traces" className={classes.link} data-current={place === "traces" || undefined}>
+            Traces
           </NavLink>
           <NavLink to="/settings" className={classes.link} data-current={place === "settings" || undefined}>
             Settings

@@ -14,10 +14,8 @@ export function Grants({ user }: { user: User }) {
   const client = useQueryClient();
   const key = ["settings", "grants", user.name];
   const grants = useQuery({ queryKey: key, queryFn: () => settings.grants(user.name) });
-  const experiments = useQuery({
-    queryKey: ["experiments"],
-    queryFn: async () => (await api.experiments()).experiments,
-  });
+  const experiments = useQuery({ queryKey: ["experiments"], queryFn: api.experiments });
+  const experimentList = experiments.data?.experiments ?? [];
   const models = useQuery({ queryKey: ["models"], queryFn: api.models });
   const [target, setTarget] = useState<string | null>(null);
   const [role, setRole] = useState<Role>("editor");
@@ -34,7 +32,7 @@ export function Grants({ user }: { user: User }) {
   });
   const remove = useMutation({ mutationFn: settings.removeGrant, onSuccess: reread });
   const nameOf = ({ kind, target: id }: Grant): string =>
-    kind === "model" ? id : (experiments.data?.find((it) => it.experiment_id === id)?.name ?? id);
+    kind === "model" ? id : (experimentList.find((it) => it.experiment_id === id)?.name ?? id);
   const failure = grants.error ?? set.error ?? remove.error;
   return (
     <Section title="Single experiments and models">
@@ -53,7 +51,7 @@ export function Grants({ user }: { user: User }) {
           data={[
             {
               group: "Experiments",
-              items: (experiments.data ?? []).map((it) => ({
+              items: experimentList.map((it) => ({
                 value: `experiment:${it.experiment_id}`,
                 label: it.name,
               })),
