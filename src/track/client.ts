@@ -21,11 +21,14 @@ export class TrackerError extends Error {
   readonly code: string;
   /** Whether the same request may succeed later. */
   readonly temporary: boolean;
+  /** How long the tracker asks to be left alone, in milliseconds. */
+  readonly retryAfter: number | undefined;
 
-  constructor(message: string, code: string, temporary: boolean) {
+  constructor(message: string, code: string, temporary: boolean, retryAfter?: number) {
     super(message);
     this.code = code;
     this.temporary = temporary;
+    this.retryAfter = retryAfter;
   }
 }
 
@@ -70,20 +73,27 @@ export class TrackerClient {
     return new TrackerClient(address);
   }
 
-  /** Call `/api/2.0/mlflow/<path>`. */
+  /** Call `/api/2.0/mlflow/<path>`; the body may be JSON already, as bytes. */
   async call<T = Record<string, unknown>>(method: "GET" | "POST" | "PATCH", path: string, body?: object): Promise<T> {
     const query = method === "GET" && body ? `?${new URLSearchParams(body as Record<string, string>)}` : "";
     return this.request<T>(method, `/api/2.0/mlflow/${path}${query}`, method === "GET" ? undefined : body);
   }
 
-  /** Call any path with a JSON body. */
+  /** Call any path with a JSON body, as a value or as bytes. */
   async request<T>(method: string, path: string, body?: object): Promise<T> {
     const response = await this.#fetch(path, {
       method,
       headers: body ? { "content-type": "application/json" } : {},
-      body: body && JSON.stringify(body),
+      body: body && (body instanceof Uint8Array ? body : JSON.stringify(body)),
     });
-    return (await response.json()) as T;
+    try {
+      return (await response.json()) as T;
+    } catch (error) {
+      // The connection broke within the answer, or something in between answered in the tracker's place.
+      const reason = error instanceof Error ? error.message : String(error);
+      const message = `The tracker at ${this.address.uri} gave no whole answer to ${method} ${path} (${reason}).`;
+      throw new TrackerError(message, "UNREACHABLE", true);
+    }
   }
 
   /** Store a file as a run's artifact. */
@@ -130,6 +140,7 @@ export class TrackerClient {
     // Nor is a page that is missing at another program, which has taken the port of a tracker that was stopped.
     const elsewhere = (status === 404 || status === 405) && code === undefined;
     const temporary = [401, 403, 408, 429].includes(status) || status >= 500 || elsewhere;
-    throw new TrackerError(`${message} (${status})`, code ?? "INTERNAL_ERROR", temporary);
+    const wait = 1000 * Number(response.headers.get("retry-after") ?? Number.NaN);
+    throw new TrackerError(`${message} (${status})`, code ?? "INTERNAL_ERROR", temporary, wait > 0 ? wait : undefined);
   }
 }

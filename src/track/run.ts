@@ -5,8 +5,9 @@ import { dirname, join } from "node:path";
 import { notebook } from "../display/notebook.ts";
 import { TrackerError } from "./client.ts";
 import { captureDiff, captureEnvironment, captureNotebook, findLockfile, sourceName } from "./environment.ts";
-import { type DatasetInput, Journal, outputName } from "./journal.ts";
+import { Journal, outputName } from "./journal.ts";
 import { OutputLog } from "./output.ts";
+import type { DatasetInput, JournalRecord } from "./records.ts";
 import { recoverJournals, Shipper } from "./shipper.ts";
 import { SystemMonitor } from "./system.ts";
 
@@ -143,13 +144,15 @@ export class Run {
    * @param step which point of the run they belong to; the last one used when left out
    */
   logMetrics(metrics: Record<string, number>, step = this.#step): void {
+    this.#checkOpen();
+    if (!Number.isSafeInteger(step)) throw new TypeError(`A step is a whole number, not ${step}.`);
+    for (const key in metrics) {
+      if (typeof metrics[key] === "number") continue;
+      throw new TypeError(`The metric ${key} is ${JSON.stringify(metrics[key])}; log numbers only.`);
+    }
     this.#step = step;
     lastSteps.set(this.id, step);
-    const timestamp = Date.now();
-    this.#append({
-      kind: "metrics",
-      points: Object.entries(metrics).map(([key, value]) => ({ key, value, timestamp, step })),
-    });
+    this.#journal.appendMetrics(metrics, Date.now(), step);
   }
 
   /** Labels; setting one again replaces it. */
@@ -196,10 +199,10 @@ export class Run {
       this.#journal.append({ kind: "artifact", path: outputName, file: join(this.#journal.filesFolder, outputName) });
     }
     if (!this.#amend) this.#journal.append({ kind: "status", status, endTime: Date.now() });
-    this.#journal.flush();
+    void this.#journal.flush();
     const sent = await this.#shipper.drain(endPatience);
     this.#shipper.stop();
-    this.#journal.close();
+    await this.#journal.close();
     if (!sent) {
       process.stderr.write(
         `Run ${this.id} is not at the tracker yet (${this.#shipper.problem}). It is kept, and sent when the studio or another run starts.\n`,
@@ -213,9 +216,13 @@ export class Run {
     return this.#shipper.drain(patience);
   }
 
-  #append(record: Parameters<Journal["append"]>[0]): void {
-    if (this.#ended) throw new Error(`The run ${this.name} has ended; nothing can be logged to it any more.`);
+  #append(record: JournalRecord): void {
+    this.#checkOpen();
     this.#journal.append(record);
+  }
+
+  #checkOpen(): void {
+    if (this.#ended) throw new Error(`The run ${this.name} has ended; nothing can be logged to it any more.`);
   }
 
   #reserveFile(): string {
@@ -240,9 +247,7 @@ export class Run {
   async #sample(): Promise<void> {
     const step = this.#step;
     const figures = await this.#monitor.sample();
-    const timestamp = Date.now();
-    const points = Object.entries(figures).map(([key, value]) => ({ key, value, timestamp, step }));
-    this.#journal.append({ kind: "metrics", points });
+    this.#journal.appendMetrics(figures, Date.now(), step);
   }
 
   async #capture(): Promise<void> {
@@ -301,6 +306,6 @@ export async function waitForRun(id: string): Promise<void> {
   const shipper = new Shipper(journal);
   const sent = await shipper.drain(endPatience);
   shipper.stop();
-  journal.close();
+  await journal.close();
   if (!sent) throw late(shipper.problem);
 }

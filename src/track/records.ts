@@ -1,0 +1,152 @@
+import { crc32 } from "node:zlib";
+
+/** One measured value. */
+export interface MetricPoint {
+  key: string;
+  value: number;
+  /** Milliseconds since 1970. */
+  timestamp: number;
+  step: number;
+}
+
+/** A data set as MLflow records it. */
+export interface DatasetInput {
+  name: string;
+  digest: string;
+  /** What it was used for: train, eval, test. */
+  context: string;
+  /** Facts such as `{ rows: 1000 }`. */
+  profile: Record<string, unknown>;
+}
+
+/** What a run's journal is made of, in the order it happened. */
+export type JournalRecord =
+  | {
+      kind: "create";
+      experiment: string;
+      name: string;
+      startTime: number;
+      tags: Record<string, string>;
+      /** Only adds to a run that is there. */
+      amend?: boolean;
+    }
+  | { kind: "params"; params: Record<string, string> }
+  | { kind: "metrics"; points: MetricPoint[] }
+  | { kind: "tags"; tags: Record<string, string> }
+  | { kind: "dataset"; dataset: DatasetInput }
+  | { kind: "artifact"; path: string; file: string; model?: string }
+  | LoggedModelRecord
+  | { kind: "model-ready"; model: string; metrics: MetricPoint[] }
+  | { kind: "status"; status: string; endTime?: number };
+
+/** A model that a run made; its files follow as artifacts with its id, and then a record that it is ready. */
+export interface LoggedModelRecord {
+  kind: "model";
+  /** Given here; the tracker gives another. */
+  model: string;
+  /** Its folder among the run's files. */
+  name: string;
+  modelType: string;
+  step: number;
+  params: Record<string, string>;
+  tags: Record<string, string>;
+}
+
+const metricsStart = '{"kind":"metrics","points":[';
+const metricsEnd = "]}";
+const pointStart = Buffer.from('{"key":');
+
+/** Starts of points by key, as JSON: a run logs the same keys at each step. */
+const prefixes = new Map<string, string>();
+
+function prefixOf(key: string): string {
+  let prefix = prefixes.get(key);
+  if (prefix === undefined) {
+    if (prefixes.size >= 10_000) prefixes.clear();
+    prefix = `{"key":${JSON.stringify(key)},"value":`;
+    prefixes.set(key, prefix);
+  }
+  return prefix;
+}
+
+/** A record of measured values, as JSON. Written by hand: this is what each step of a training pays. */
+export function encodeMetrics(metrics: Readonly<Record<string, number>>, timestamp: number, step: number): string {
+  const tail = `,"timestamp":${timestamp},"step":${step}}`;
+  let text = metricsStart;
+  let separator = "";
+  for (const key of Object.keys(metrics)) {
+    const value = metrics[key];
+    // JSON has neither NaN nor infinities; MLflow's protocol writes them as strings.
+    text += `${separator}${prefixOf(key)}${Number.isFinite(value) ? value : `"${value}"`}${tail}`;
+    separator = ",";
+  }
+  return text + metricsEnd;
+}
+
+/** A record as JSON. */
+export const encodeRecord = (record: JournalRecord): string =>
+  JSON.stringify(record, (_, value) => (typeof value === "number" && !Number.isFinite(value) ? String(value) : value));
+
+/** A record's line: its checksum and its JSON. */
+export function lineOf(json: string): Buffer {
+  const bytes = Buffer.from(`00000000 ${json}\n`);
+  bytes.write(crc32(bytes.subarray(9, -1)).toString(16).padStart(8, "0"), "latin1");
+  return bytes;
+}
+
+/** A record as it was read. It stays bytes where nobody has to look into it. */
+export class JournalEntry {
+  readonly json: Buffer;
+  /** Where the next record begins in the file; undefined for a record that is not in it. */
+  readonly end: number | undefined;
+
+  constructor(json: Buffer, end: number | undefined) {
+    this.json = json;
+    this.end = end;
+  }
+
+  get isMetrics(): boolean {
+    return this.json.subarray(0, metricsStart.length).equals(Buffer.from(metricsStart));
+  }
+
+  /** How many points a record of measured values has. */
+  get pointCount(): number {
+    let count = 0;
+    // Quotes within a key are escaped: this is nothing but the start of a point.
+    for (let at = this.json.indexOf(pointStart); at !== -1; at = this.json.indexOf(pointStart, at + 1)) count++;
+    return count;
+  }
+
+  /** Points of a record of measured values, as the protocol takes them, without the brackets of their list. */
+  get points(): Buffer {
+    return this.json.subarray(metricsStart.length, -metricsEnd.length);
+  }
+
+  get record(): JournalRecord {
+    const record = JSON.parse(this.json.toString()) as JournalRecord;
+    if (record.kind !== "metrics" && record.kind !== "model-ready") return record;
+    const revive = (points: MetricPoint[]) => points.map((point) => ({ ...point, value: Number(point.value) }));
+    return record.kind === "metrics"
+      ? { ...record, points: revive(record.points) }
+      : { ...record, metrics: revive(record.metrics) };
+  }
+}
+
+/**
+ * The whole lines at the start of `bytes`, which lie in the file from `offset` on. A line whose checksum does not hold
+ * was torn by a crash or a full disk, or damaged since: it is passed over, and what follows is read.
+ * @returns the records, and how many bytes they and the damaged lines between take
+ */
+export function parseLines(bytes: Buffer, offset: number): { entries: JournalEntry[]; length: number } {
+  const entries: JournalEntry[] = [];
+  let start = 0;
+  for (let newline = bytes.indexOf(10); newline !== -1; newline = bytes.indexOf(10, start)) {
+    const json = bytes.subarray(start + 9, newline);
+    const checksum = bytes.toString("latin1", start, start + 8);
+    if (newline - start > 9 && crc32(json) === Number.parseInt(checksum, 16)) {
+      entries.push(new JournalEntry(json, offset + newline + 1));
+    }
+    start = newline + 1;
+  }
+  return { entries, length: start };
+}
