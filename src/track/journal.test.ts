@@ -43,7 +43,10 @@ describe("a journal", () => {
   test("gives back what was written, in order, numbers to the last bit", async () => {
     const number = fc.oneof(fc.double(), fc.constantFrom(Number.NaN, Infinity, -Infinity));
     const text = fc.string({ unit: "grapheme" });
-    const metrics = fc.record({ values: fc.dictionary(text, number), time: fc.nat(), step: fc.integer() });
+    // Few and many, the same names again and others.
+    const few = fc.dictionary(text, number);
+    const many = fc.array(number, { minLength: 20, maxLength: 25 }).map((all) => Object.fromEntries(all.entries()));
+    const metrics = fc.record({ values: fc.oneof(few, many), time: fc.nat(), step: fc.integer() });
     await fc.assert(
       fc.asyncProperty(fc.array(fc.oneof(fc.dictionary(text, text), metrics)), async (written) => {
         const journal = new Journal("any");
@@ -70,7 +73,7 @@ describe("a journal", () => {
 
   test("counts points whatever their keys look like, and gives them as they are sent", () => {
     const values = { '{"key":': 1, "plain, with a comma": Number.NaN, "": -0 };
-    const [entry] = parseLines(lineOf(encodeMetrics(values, 5, 6)), 0).entries;
+    const [entry] = parseLines(lineOf(encodeMetrics(Object.keys(values), Object.values(values), 5, 6)), 0).entries;
     expect(entry.isMetrics).toBe(true);
     expect(entry.pointCount).toBe(3);
     expect(JSON.parse(`[${entry.points}]`)).toEqual([
@@ -107,6 +110,24 @@ describe("a journal", () => {
       });
       expect(read).toEqual(whole.map(encodeRecord));
     }
+  });
+
+  test("gives the names of values to who begins to read after them, and loses few when the names are damaged", async () => {
+    const journal = new Journal("names");
+    const values = (step: number) => Object.fromEntries(Array.from({ length: 100 }, (_, i) => [`m${i}`, step + i / 7]));
+    for (let step = 0; step < 1000; step++) journal.appendMetrics(values(step), 1, step);
+    const bytes = snapshot("names");
+    expect(bytes.length).toBeLessThan(1000 * 1300);
+    journal.acknowledge([...journal.all()][499]);
+    await journal.close();
+    const [next] = segment("names").pending();
+    const points = Object.entries(values(500)).map(([key, value]) => ({ key, value, timestamp: 1, step: 500 }));
+    expect(next.record).toEqual({ kind: "metrics", points });
+
+    bytes[12] ^= 1;
+    leave("damaged.1-00000000", bytes);
+    const steps = recordsOf(segment("damaged").all()).map((one) => one.kind === "metrics" && one.points[0].step);
+    expect(steps).toEqual(Array.from({ length: 1000 - 256 }, (_, i) => 256 + i));
   });
 
   test("sends again only what was not acknowledged, and never takes an acknowledgement back", async () => {
@@ -166,7 +187,7 @@ describe("a journal", () => {
 
   test("leaves nothing behind of what was begun or deleted when its process was killed", () => {
     mkdirSync(join(folder(), "begun.1-00000000.files"), { recursive: true });
-    for (const name of ["begun.1-00000000.owner", "begun.2-00000000.sent", "begun.2-00000000.sent.new"]) {
+    for (const name of ["begun.1-00000000.owner", "begun.2-00000000.sent"]) {
       writeFileSync(join(folder(), name), String(2 ** 22 + 1));
     }
     expect(Journal.orphans()).toEqual([]);

@@ -1,8 +1,17 @@
 import { closeSync, fsync, mkdirSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { encodeMetrics, encodeRecord, JournalEntry, type JournalRecord, lineOf } from "./records.ts";
+import {
+  encodeKeys,
+  encodeMetrics,
+  encodeRecord,
+  encodeValues,
+  JournalEntry,
+  type JournalRecord,
+  lineOf,
+} from "./records.ts";
 import { allSegments, journalFolder, Segment, segmentsOf, sweep } from "./segment.ts";
+import { KeyLists } from "./values.ts";
 
 /** What the process printed, among a journal's files and as an artifact. */
 export const outputName = "output.log";
@@ -37,6 +46,10 @@ export class Journal {
   #lost = 0;
   /** The file ends within a line. */
   #torn = false;
+  /** Bytes in the file. */
+  #size = 0;
+  readonly #keys = new KeyLists();
+  #values = new Float64Array(128);
   #warned = false;
   #flushing: Promise<void> | undefined;
   #unflushed = false;
@@ -63,15 +76,46 @@ export class Journal {
     if (!this.#closed) this.#write(lineOf(encodeRecord(record)));
   }
 
-  /** Add measured values; ignored once the journal is closed. */
+  /**
+   * Add measured values; ignored once the journal is closed.
+   * @throws TypeError for what is no number
+   */
   appendMetrics(metrics: Readonly<Record<string, number>>, timestamp: number, step: number): void {
-    if (!this.#closed) this.#write(lineOf(encodeMetrics(metrics, timestamp, step)));
+    if (this.#closed) return;
+    const keys = Object.keys(metrics);
+    if (this.#values.length < keys.length) this.#values = new Float64Array(2 * keys.length);
+    for (let i = 0; i < keys.length; i++) {
+      const value = metrics[keys[i]];
+      if (typeof value !== "number") {
+        throw new TypeError(`The metric ${keys[i]} is ${JSON.stringify(value)}; log numbers only.`);
+      }
+      this.#values[i] = value;
+    }
+    const at = this.#keys.find(keys, () => this.#writeKeys(keys));
+    const bytes = Buffer.from(this.#values.buffer, 0, 8 * keys.length);
+    if (at !== undefined && this.#store(lineOf(encodeValues(at, bytes, timestamp, step)))) return;
+    this.#write(lineOf(encodeMetrics(keys, this.#values, timestamp, step)));
   }
+
+  /** What this process writes to; undefined while the disk takes nothing. */
+  get segment(): Segment | undefined {
+    return this.#segment;
+  }
+
+  /** The records that wait in memory, alone. */
+  readonly held = {
+    pending: (): JournalEntry[] => this.#waiting.slice(0, 1000).map(({ entry }) => entry),
+    acknowledge: (entry: JournalEntry): void => {
+      const known = this.#waiting.findIndex((line) => line.entry === entry);
+      for (const { bytes } of this.#waiting.splice(0, known + 1)) this.#waitingBytes -= bytes.length;
+    },
+    all: () => this.all(),
+  };
 
   /** The next records that the tracker does not have, and at least one if there is any. */
   pending(): JournalEntry[] {
     const stored = this.#segment?.pending() ?? [];
-    return stored.length > 0 ? stored : this.#waiting.slice(0, 1000).map(({ entry }) => entry);
+    return stored.length > 0 ? stored : this.held.pending();
   }
 
   /** All records, sent or not. */
@@ -83,8 +127,7 @@ export class Journal {
   /** The tracker has a record of {@link pending}, and all before it. */
   acknowledge(entry: JournalEntry): void {
     this.#segment?.acknowledge(entry);
-    const known = this.#waiting.findIndex((line) => line.entry === entry);
-    for (const { bytes } of this.#waiting.splice(0, known + 1)) this.#waitingBytes -= bytes.length;
+    this.held.acknowledge(entry);
   }
 
   /** Have all that was appended on disk, as far as it takes it. Never blocks the thread. */
@@ -133,20 +176,25 @@ export class Journal {
   }
 
   #write(bytes: Buffer): void {
-    if (this.#waiting.length === 0 && this.#file !== undefined) {
-      try {
-        this.#writeWhole(this.#file, bytes);
-        return;
-      } catch (error) {
-        this.#warn(error);
-      }
-    }
+    if (this.#store(bytes)) return;
     if (this.#waitingBytes + bytes.length > mostInMemory) {
       this.#lost++;
       return;
     }
     this.#waiting.push({ bytes, entry: new JournalEntry(bytes.subarray(9, -1), undefined) });
     this.#waitingBytes += bytes.length;
+  }
+
+  /** Have a line on disk; false when it does not take it, or has to take others first. */
+  #store(bytes: Buffer): boolean {
+    if (this.#waiting.length > 0 || this.#file === undefined) return false;
+    try {
+      this.#writeWhole(this.#file, bytes);
+      return true;
+    } catch (error) {
+      this.#warn(error);
+      return false;
+    }
   }
 
   /** Try again to have on disk what it did not take. */
@@ -167,10 +215,28 @@ export class Journal {
   #writeWhole(file: number, line: Buffer): void {
     // What was cut short becomes a line of its own, which nobody reads.
     if (this.#torn) writeSync(file, "\n");
+    if (this.#torn) this.#size++;
     this.#torn = true;
-    for (let written = 0; written < line.length; ) written += writeSync(file, line, written);
+    for (let written = 0; written < line.length; ) {
+      const more = writeSync(file, line, written);
+      written += more;
+      this.#size += more;
+    }
     this.#torn = false;
     this.#unflushed = true;
+  }
+
+  /** Names of values as a line of their own; where it begins, if the disk takes it. */
+  #writeKeys(keys: readonly string[]): number | undefined {
+    if (this.#file === undefined || this.#waiting.length > 0 || this.#torn) return undefined;
+    const at = this.#size;
+    try {
+      this.#writeWhole(this.#file, lineOf(encodeKeys(keys)));
+      return at;
+    } catch (error) {
+      this.#warn(error);
+      return undefined;
+    }
   }
 
   #warn(error: unknown): void {

@@ -69,19 +69,70 @@ function prefixOf(key: string): string {
   return prefix;
 }
 
-/** A record of measured values, as JSON. Written by hand: this is what each step of a training pays. */
-export function encodeMetrics(metrics: Readonly<Record<string, number>>, timestamp: number, step: number): string {
+/** JSON has neither NaN nor infinities; MLflow's protocol writes them as strings. */
+const numberText = (value: number) => (Number.isFinite(value) ? String(value) : `"${value}"`);
+
+/** A record of measured values, as JSON and as the protocol takes its points. */
+export function encodeMetrics(
+  keys: readonly string[],
+  values: ArrayLike<number>,
+  timestamp: number,
+  step: number,
+): string {
   const tail = `,"timestamp":${timestamp},"step":${step}}`;
   let text = metricsStart;
-  let separator = "";
-  for (const key of Object.keys(metrics)) {
-    const value = metrics[key];
-    // JSON has neither NaN nor infinities; MLflow's protocol writes them as strings.
-    text += `${separator}${prefixOf(key)}${Number.isFinite(value) ? value : `"${value}"`}${tail}`;
-    separator = ",";
-  }
+  for (const [i, key] of keys.entries()) text += `${i > 0 ? "," : ""}${prefixOf(key)}${numberText(values[i])}${tail}`;
   return text + metricsEnd;
 }
+
+const valuesStart = '{"kind":"values","keys":';
+const keysStart = '{"kind":"keys",';
+
+/** Names of measured values, which records of values refer to by their place in the file. */
+export const encodeKeys = (keys: readonly string[]): string => `${keysStart}"keys":${JSON.stringify(keys)}}`;
+
+/**
+ * A record of many measured values whose names stand elsewhere in the file: a tenth of the bytes, and of the time,
+ * that each step of a training pays.
+ * @param values 64-bit floating-point numbers, little-endian
+ */
+export const encodeValues = (keysAt: number, values: Buffer, timestamp: number, step: number): string =>
+  `${valuesStart}${keysAt},"time":${timestamp},"step":${step},"values":"${values.toString("base64")}"}`;
+
+/**
+ * An entry as the rest of the house reads it: values with their names, and nothing for a list of names.
+ * @param keysAt gives the list of names at a place in the file
+ */
+export function resolveEntry(
+  entry: JournalEntry,
+  keysAt: (offset: number) => readonly string[] | undefined,
+): JournalEntry | undefined {
+  if (startsWith(entry.json, keysStart)) return undefined;
+  if (!startsWith(entry.json, valuesStart)) return entry;
+  const {
+    keys: at,
+    time,
+    step,
+    values,
+  } = JSON.parse(entry.json.toString()) as Record<"keys" | "time" | "step", number> & {
+    values: string;
+  };
+  const keys = keysAt(at);
+  if (!keys) return undefined;
+  const bytes = Buffer.from(values, "base64");
+  const numbers = new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+  return new JournalEntry(Buffer.from(encodeMetrics(keys, numbers, time, step)), entry.end);
+}
+
+/** The names that a line holds. */
+export function keysIn(line: Buffer): readonly string[] | undefined {
+  const [entry] = parseLines(line, 0).entries;
+  return entry && startsWith(entry.json, keysStart)
+    ? (JSON.parse(entry.json.toString()) as { keys: string[] }).keys
+    : undefined;
+}
+
+const startsWith = (json: Buffer, start: string) => json.toString("latin1", 0, start.length) === start;
 
 /** A record as JSON. */
 export const encodeRecord = (record: JournalRecord): string =>
@@ -106,7 +157,7 @@ export class JournalEntry {
   }
 
   get isMetrics(): boolean {
-    return this.json.subarray(0, metricsStart.length).equals(Buffer.from(metricsStart));
+    return startsWith(this.json, metricsStart);
   }
 
   /** How many points a record of measured values has. */

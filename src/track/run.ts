@@ -8,7 +8,8 @@ import { captureDiff, captureEnvironment, captureNotebook, findLockfile, sourceN
 import { Journal, outputName } from "./journal.ts";
 import { OutputLog } from "./output.ts";
 import type { DatasetInput, JournalRecord } from "./records.ts";
-import { recoverJournals, Shipper } from "./shipper.ts";
+import { RunShipper } from "./run-shipper.ts";
+import { leftBefore, recoverJournals, Shipper } from "./shipper.ts";
 import { SystemMonitor } from "./system.ts";
 
 /** How a run ended, by MLflow's names. */
@@ -83,7 +84,7 @@ export class Run {
   readonly name: string;
   readonly experiment: string;
   readonly #journal: Journal;
-  readonly #shipper: Shipper;
+  readonly #shipper: RunShipper | Shipper;
   readonly #monitor = new SystemMonitor();
   readonly #timer: NodeJS.Timeout;
   readonly #output: OutputLog | undefined;
@@ -125,7 +126,7 @@ export class Run {
       : this.#capture().catch((error: Error) => {
           process.stderr.write(`The surroundings of run ${this.name} are not recorded in full: ${error.message}\n`);
         });
-    this.#shipper = new Shipper(this.#journal);
+    this.#shipper = amend ? new Shipper(this.id, this.#journal, leftBefore(this.id)) : new RunShipper(this.#journal);
     this.#timer = setInterval(() => void this.#sample(), sampleInterval);
     this.#timer.unref();
     if (amend) clearInterval(this.#timer);
@@ -146,13 +147,9 @@ export class Run {
   logMetrics(metrics: Record<string, number>, step = this.#step): void {
     this.#checkOpen();
     if (!Number.isSafeInteger(step)) throw new TypeError(`A step is a whole number, not ${step}.`);
-    for (const key in metrics) {
-      if (typeof metrics[key] === "number") continue;
-      throw new TypeError(`The metric ${key} is ${JSON.stringify(metrics[key])}; log numbers only.`);
-    }
+    this.#journal.appendMetrics(metrics, Date.now(), step);
     this.#step = step;
     lastSteps.set(this.id, step);
-    this.#journal.appendMetrics(metrics, Date.now(), step);
   }
 
   /** Labels; setting one again replaces it. */
@@ -201,7 +198,7 @@ export class Run {
     if (!this.#amend) this.#journal.append({ kind: "status", status, endTime: Date.now() });
     void this.#journal.flush();
     const sent = await this.#shipper.drain(endPatience);
-    this.#shipper.stop();
+    await this.#shipper.stop();
     await this.#journal.close();
     if (!sent) {
       process.stderr.write(
@@ -303,7 +300,7 @@ export async function waitForRun(id: string): Promise<void> {
   }
   if (!Journal.exists(id)) return;
   const journal = new Journal(id);
-  const shipper = new Shipper(journal);
+  const shipper = new Shipper(id, journal, leftBefore(id));
   const sent = await shipper.drain(endPatience);
   shipper.stop();
   await journal.close();

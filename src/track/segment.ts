@@ -1,19 +1,20 @@
 import { randomUUID } from "node:crypto";
 import {
   closeSync,
+  constants,
   existsSync,
   fstatSync,
   openSync,
   readdirSync,
   readFileSync,
   readSync,
-  renameSync,
   rmSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { join } from "node:path";
 import { dataFolder } from "./client.ts";
-import { type JournalEntry, parseLines } from "./records.ts";
+import { type JournalEntry, keysIn, parseLines, resolveEntry } from "./records.ts";
 
 /** Bytes read at a time, so that a journal of any size is read in pieces; a record that is longer makes it grow. */
 const chunk = 2 ** 20;
@@ -57,7 +58,9 @@ function isAlive(owner: string): boolean {
  */
 export class Segment {
   readonly name: string;
-  #mark: number | undefined;
+  #mark = 0;
+  /** Names of values by the place where they stand. */
+  readonly #keys = new Map<number, readonly string[] | undefined>();
 
   constructor(name: string) {
     this.name = name;
@@ -103,17 +106,18 @@ export class Segment {
 
   /** Byte up to which the tracker has everything. */
   get acknowledged(): number {
-    this.#mark ??= Number(readText(this.path("sent")) ?? 0) || 0;
-    return this.#mark;
+    // Another thread or process may have sent more meanwhile.
+    return Math.max(this.#mark, Number(readText(this.path("sent")) ?? 0) || 0);
   }
 
   acknowledge({ end }: JournalEntry): void {
     if (end === undefined || end <= this.acknowledged) return;
     this.#mark = end;
-    const mark = this.path("sent");
     try {
-      writeFileSync(`${mark}.new`, String(end));
-      renameSync(`${mark}.new`, mark);
+      // Written where it stands, as so few bytes are written at once or not at all; to replace a file makes a disk work.
+      const file = openSync(this.path("sent"), constants.O_WRONLY | constants.O_CREAT);
+      writeSync(file, String(end).padStart(16, "0"), 0);
+      closeSync(file);
     } catch {
       // A disk that is full: a later process sends it all again, which does no harm.
     }
@@ -142,6 +146,11 @@ export class Segment {
     this.disown();
   }
 
+  #keysAt(file: number, at: number): readonly string[] | undefined {
+    if (!this.#keys.has(at)) this.#keys.set(at, keysIn(readLine(file, at)));
+    return this.#keys.get(at);
+  }
+
   #read(from: number): JournalEntry[] {
     let file: number;
     try {
@@ -155,7 +164,8 @@ export class Segment {
       for (let start = from; start < size; ) {
         const length = readSync(file, bytes, 0, bytes.length, start);
         const { entries, length: used } = parseLines(bytes.subarray(0, length), start);
-        if (entries.length > 0) return entries;
+        const resolved = entries.flatMap((entry) => resolveEntry(entry, (at) => this.#keysAt(file, at)) ?? []);
+        if (resolved.length > 0) return resolved;
         start += used;
         if (used > 0) continue;
         if (start + length >= size) break;
@@ -165,6 +175,17 @@ export class Segment {
     } finally {
       closeSync(file);
     }
+  }
+}
+
+/** Reads a line that begins at a byte of a file. */
+function readLine(file: number, at: number): Buffer {
+  for (let size = 65_536; ; size *= 2) {
+    const bytes = Buffer.allocUnsafe(size);
+    const length = readSync(file, bytes, 0, size, at);
+    const newline = bytes.subarray(0, length).indexOf(10);
+    if (newline !== -1) return bytes.subarray(0, newline + 1);
+    if (length < size) return Buffer.alloc(0);
   }
 }
 
@@ -192,11 +213,10 @@ export const segmentsOf = (runId: string): Segment[] => allSegments().filter((se
 export function sweep(): void {
   if (!existsSync(journalFolder())) return;
   const names = readdirSync(journalFolder());
-  const stems = names.flatMap((name) => /^(.*)\.(owner|sent|sent\.new|files)$/.exec(name)?.[1] ?? []);
+  const stems = names.flatMap((name) => /^(.*)\.(owner|sent|files)$/.exec(name)?.[1] ?? []);
   for (const stem of new Set(stems)) {
     const segment = new Segment(stem);
     if (names.includes(`${stem}.jsonl`) || existsSync(segment.path("jsonl")) || segment.isOwned) continue;
     segment.remove();
-    rmSync(`${segment.path("sent")}.new`, { force: true });
   }
 }

@@ -13,15 +13,29 @@ const longestWait = 5000;
 /** Longest wait that a tracker may ask for. */
 const longestAskedWait = 60_000;
 
+/** Where records wait to be sent. */
+export interface RecordSource {
+  /** The next that the tracker does not have. */
+  pending(): JournalEntry[];
+  /** The tracker has one of them, and all before it. */
+  acknowledge(entry: JournalEntry): void;
+  all(): Iterable<JournalEntry>;
+}
+
+/** What processes that are gone left of a run. */
+export const leftBefore = (runId: string): Segment[] => segmentsOf(runId).filter((segment) => !segment.isOwned);
+
 /**
  * Sends a journal's records to the tracker, in order and in batches, for as long as it takes: a tracker that is down
  * or restarts costs nothing but delay.
  */
 export class Shipper {
-  readonly #journal: Journal;
+  readonly #runId: string;
+  readonly #own: RecordSource;
   /** What earlier processes left of this run. */
   readonly #earlier: Segment[];
   readonly #quiet: boolean;
+  readonly #say: (text: string) => void;
   #client: TrackerClient | undefined;
   #remote: RemoteRun | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -33,11 +47,22 @@ export class Shipper {
   #reachable = true;
   #askedWait = 0;
 
-  /** @param options.quiet says nothing when the tracker does not answer */
-  constructor(journal: Journal, { quiet = false } = {}) {
-    this.#journal = journal;
-    this.#earlier = segmentsOf(journal.runId).filter((segment) => !segment.isOwned);
+  /**
+   * @param own what is written just now
+   * @param earlier what was left before, see {@link leftBefore}; deleted when all has arrived
+   * @param options.quiet says nothing when the tracker does not answer
+   */
+  constructor(
+    runId: string,
+    own: RecordSource,
+    earlier: readonly Segment[],
+    { quiet = false, say = (text: string): void => void process.stderr.write(text) } = {},
+  ) {
+    this.#runId = runId;
+    this.#own = own;
+    this.#earlier = [...earlier];
     this.#quiet = quiet;
+    this.#say = say;
     this.#schedule();
   }
 
@@ -63,7 +88,7 @@ export class Shipper {
   }
 
   get #isDone(): boolean {
-    return [...this.#earlier, this.#journal].every((source) => source.pending().length === 0);
+    return [...this.#earlier, this.#own].every((source) => source.pending().length === 0);
   }
 
   /** Why the last attempt failed. */
@@ -97,9 +122,7 @@ export class Shipper {
         this.#client = undefined; // It may be back under another address.
         if (this.#warned || this.#quiet) return;
         this.#warned = true;
-        process.stderr.write(
-          `${error.message} Nothing is lost: the run is kept in a journal and sent when it is back.\n`,
-        );
+        this.#say(`${error.message} Nothing is lost: the run is kept in a journal and sent when it is back.\n`);
       })
       .finally(() => {
         this.#working = undefined;
@@ -108,7 +131,7 @@ export class Shipper {
   }
 
   async #send(): Promise<void> {
-    for (const source of [...this.#earlier, this.#journal]) {
+    for (const source of [...this.#earlier, this.#own]) {
       while (true) {
         const entries = source.pending();
         if (entries.length === 0 || this.#stopped) break;
@@ -131,20 +154,20 @@ export class Shipper {
       this.#client = new TrackerClient(address);
     }
     // A journal says first what to create; creating it again finds what is there.
-    this.#remote ??= await createRun(this.#client, this.#journal.runId, this.#first());
+    this.#remote ??= await createRun(this.#client, this.#runId, this.#first());
     return { client: this.#client, remote: this.#remote };
   }
 
   /** What the run is, from the first of its records that says so. */
   #first(): JournalRecord & { kind: "create" } {
-    for (const source of [...this.#earlier.map((segment) => segment.all()), this.#journal.all()]) {
+    for (const source of [...this.#earlier.map((segment) => segment.all()), this.#own.all()]) {
       for (const entry of source) {
         if (entry.isMetrics) continue;
         const { record } = entry;
         if (record.kind === "create") return record;
       }
     }
-    throw new Error(`The journal of run ${this.#journal.runId} does not say what the run is.`);
+    throw new Error(`The journal of run ${this.#runId} does not say what the run is.`);
   }
 
   async #deliver(client: TrackerClient, remote: RemoteRun, entries: readonly JournalEntry[]): Promise<void> {
@@ -156,8 +179,8 @@ export class Shipper {
         for (const entry of entries) await this.#deliver(client, remote, [entry]);
         return;
       }
-      Journal.reject(this.#journal.runId, entries[0].record, error.message);
-      process.stderr.write(`The tracker refused a record of this run, which is kept aside: ${error.message}\n`);
+      Journal.reject(this.#runId, entries[0].record, error.message);
+      this.#say(`The tracker refused a record of this run, which is kept aside: ${error.message}\n`);
     }
   }
 }
@@ -186,9 +209,9 @@ export async function recoverJournals(): Promise<void> {
 
 /** Send one run's journal; false when the tracker does not answer. */
 async function recover(runId: string): Promise<boolean> {
-  const left = segmentsOf(runId);
+  const left = leftBefore(runId);
   const journal = new Journal(runId);
-  const shipper = new Shipper(journal, { quiet: true });
+  const shipper = new Shipper(runId, journal, left, { quiet: true });
   try {
     if (isUnfinished(left)) {
       // What it printed before it died is what one wants to read.
