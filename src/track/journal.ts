@@ -13,9 +13,6 @@ import {
 import { allSegments, journalFolder, Segment, segmentsOf, sweep } from "./segment.ts";
 import { KeyLists } from "./values.ts";
 
-/** What the process printed, among a journal's files and as an artifact. */
-export const outputName = "output.log";
-
 /** How often appended records are forced to disk: a machine that loses power loses at most this much. */
 const flushInterval = 1000;
 

@@ -52,6 +52,7 @@ export interface LoggedModelRecord {
   tags: Record<string, string>;
 }
 
+const [space, newline] = [32, 10];
 const metricsStart = '{"kind":"metrics","points":[';
 const metricsEnd = "]}";
 const pointStart = Buffer.from('{"key":');
@@ -140,8 +141,13 @@ export const encodeRecord = (record: JournalRecord): string =>
 
 /** A record's line: its checksum and its JSON. */
 export function lineOf(json: string): Buffer {
-  const bytes = Buffer.from(`00000000 ${json}\n`);
-  bytes.write(crc32(bytes.subarray(9, -1)).toString(16).padStart(8, "0"), "latin1");
+  const length = Buffer.byteLength(json);
+  const bytes = Buffer.allocUnsafe(length + 10);
+  // Most is plain ASCII, of which a byte is a letter.
+  bytes.write(json, 9, length === json.length ? "latin1" : "utf8");
+  bytes[8] = space;
+  bytes[length + 9] = newline;
+  bytes.write(crc32(bytes.subarray(9, -1)).toString(16).padStart(8, "0"), 0, "latin1");
   return bytes;
 }
 
@@ -191,13 +197,13 @@ export class JournalEntry {
 export function parseLines(bytes: Buffer, offset: number): { entries: JournalEntry[]; length: number } {
   const entries: JournalEntry[] = [];
   let start = 0;
-  for (let newline = bytes.indexOf(10); newline !== -1; newline = bytes.indexOf(10, start)) {
-    const json = bytes.subarray(start + 9, newline);
+  for (let end = bytes.indexOf(newline); end !== -1; end = bytes.indexOf(newline, start)) {
+    const json = bytes.subarray(start + 9, end);
     const checksum = bytes.toString("latin1", start, start + 8);
-    if (newline - start > 9 && crc32(json) === Number.parseInt(checksum, 16)) {
-      entries.push(new JournalEntry(json, offset + newline + 1));
+    if (end - start > 9 && crc32(json) === Number.parseInt(checksum, 16)) {
+      entries.push(new JournalEntry(json, offset + end + 1));
     }
-    start = newline + 1;
+    start = end + 1;
   }
   return { entries, length: start };
 }

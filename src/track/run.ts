@@ -5,8 +5,8 @@ import { dirname, join } from "node:path";
 import { notebook } from "../display/notebook.ts";
 import { TrackerError } from "./client.ts";
 import { captureDiff, captureEnvironment, captureNotebook, findLockfile, sourceName } from "./environment.ts";
-import { Journal, outputName } from "./journal.ts";
-import { OutputLog } from "./output.ts";
+import { Journal } from "./journal.ts";
+import { OutputLog, outputName } from "./output.ts";
 import type { DatasetInput, JournalRecord } from "./records.ts";
 import { RunShipper } from "./run-shipper.ts";
 import { leftBefore, recoverJournals, Shipper } from "./shipper.ts";
@@ -121,16 +121,12 @@ export class Run {
     });
     if (id && !amend) this.#journal.append({ kind: "status", status: "RUNNING" });
     // What the run is made with is worth having, and no reason to stop it.
-    this.#ready = amend
-      ? Promise.resolve()
-      : this.#capture().catch((error: Error) => {
-          process.stderr.write(`The surroundings of run ${this.name} are not recorded in full: ${error.message}\n`);
-        });
+    this.#ready = amend ? Promise.resolve() : this.#capture().catch((error: unknown) => this.#miss(error));
     this.#shipper = amend ? new Shipper(this.id, this.#journal, leftBefore(this.id)) : new RunShipper(this.#journal);
     this.#timer = setInterval(() => void this.#sample(), sampleInterval);
     this.#timer.unref();
     if (amend) clearInterval(this.#timer);
-    else this.#output = new OutputLog(join(this.#journal.filesFolder, outputName));
+    else this.#output = new OutputLog(() => this.#journal.filesFolder);
   }
 
   /** Settings; each is written once. Anything but text is written as JSON. */
@@ -190,11 +186,14 @@ export class Run {
     clearInterval(this.#timer);
     await this.#ready;
     if (!this.#amend) await this.#sample();
-    this.#logNotebook();
-    this.#output?.stop();
-    if (this.#output?.written) {
-      this.#journal.append({ kind: "artifact", path: outputName, file: join(this.#journal.filesFolder, outputName) });
+    try {
+      this.#logNotebook();
+    } catch (error) {
+      this.#miss(error);
     }
+    this.#output?.stop();
+    const output = this.#output?.written;
+    if (output) this.#journal.append({ kind: "artifact", path: outputName, file: output });
     if (!this.#amend) this.#journal.append({ kind: "status", status, endTime: Date.now() });
     void this.#journal.flush();
     const sent = await this.#shipper.drain(endPatience);
@@ -239,6 +238,11 @@ export class Run {
     // Never a hard link: writing to it would write to the user's own file. A clone costs nothing where there are any.
     copyFileSync(source, file, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
     return file;
+  }
+
+  #miss(error: unknown): void {
+    const reason = error instanceof Error ? error.message : String(error);
+    process.stderr.write(`The surroundings of run ${this.name} are not recorded in full: ${reason}\n`);
   }
 
   async #sample(): Promise<void> {

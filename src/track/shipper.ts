@@ -2,12 +2,17 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { findTracker, TrackerClient, TrackerError } from "./client.ts";
 import { batches, createRun, deliver, type RemoteRun } from "./deliver.ts";
-import { Journal, outputName } from "./journal.ts";
+import { Journal } from "./journal.ts";
+import { outputName } from "./output.ts";
 import type { JournalEntry, JournalRecord } from "./records.ts";
 import { type Segment, segmentsOf } from "./segment.ts";
 
 /** Wait between two looks at the journal. */
 const interval = 250;
+/** Wait while much is logged: fewer and fuller requests cost less. */
+const busyInterval = 1000;
+/** Records between two looks that are much. */
+const busy = 10;
 /** Longest wait after failures. */
 const longestWait = 5000;
 /** Longest wait that a tracker may ask for. */
@@ -46,6 +51,8 @@ export class Shipper {
   #lastError = "it has not answered yet";
   #reachable = true;
   #askedWait = 0;
+  /** Records sent since the last look. */
+  #sent = 0;
 
   /**
    * @param own what is written just now
@@ -103,7 +110,9 @@ export class Shipper {
 
   #schedule(): void {
     if (this.#stopped) return;
-    const wait = Math.max(this.#askedWait, Math.min(longestWait, interval * 2 ** Math.min(this.#failures, 5)));
+    const usual = this.#sent > busy ? busyInterval : interval;
+    const wait = Math.max(this.#askedWait, Math.min(longestWait, usual * 2 ** Math.min(this.#failures, 5)));
+    this.#sent = 0;
     this.#timer = setTimeout(() => void this.#work().then(() => this.#schedule()), wait);
     this.#timer.unref();
   }
@@ -136,9 +145,11 @@ export class Shipper {
         const entries = source.pending();
         if (entries.length === 0 || this.#stopped) break;
         const { client, remote } = await this.#connect();
+        this.#sent += entries.length;
         for (const batch of batches(entries)) {
           await this.#deliver(client, remote, batch);
           source.acknowledge(batch[batch.length - 1]);
+          this.#failures = 0;
         }
       }
     }
