@@ -1,9 +1,34 @@
+import { existsSync } from "node:fs";
 import { defineConfig } from "vitest/config";
 
 // Tests run as compiled, from dist: worker threads and child processes are then the very files that ship.
 const shared = { pool: "forks", testTimeout: 60_000, hookTimeout: 60_000 };
 
-export default defineConfig({
+/** The tracker's tests once more, on a PostgreSQL server, where one is installed. */
+async function onPostgresql() {
+  const setup = new URL("./dist/tests/postgresql.js", import.meta.url);
+  const { findPostgresql } = existsSync(setup) ? await import(setup) : {};
+  if (!findPostgresql?.()) {
+    process.stderr.write(
+      "PostgreSQL is not installed: the tracker is tested on SQLite only (apt-get install postgresql).\n",
+    );
+    return [];
+  }
+  return [
+    {
+      test: {
+        ...shared,
+        name: "on PostgreSQL",
+        include: ["dist/tracker/**/*.test.js"],
+        globalSetup: [setup.pathname],
+        maxWorkers: 2,
+        sequence: { groupOrder: 0 },
+      },
+    },
+  ];
+}
+
+export default defineConfig(async () => ({
   test: {
     projects: [
       {
@@ -16,6 +41,7 @@ export default defineConfig({
           sequence: { groupOrder: 0 },
         },
       },
+      ...(await onPostgresql()),
       {
         // What trains for minutes gets the machine for itself: two at a time take longer than one after the other.
         test: {
@@ -29,4 +55,4 @@ export default defineConfig({
       },
     ],
   },
-});
+}));

@@ -1,19 +1,25 @@
 // The tracker's times and memory, against a server in a process of its own, over HTTP as any client would.
-// Arguments: --runs=10000, how many runs to search among.
+// Arguments: --runs=10000, how many runs to search among; --store=postgresql://..., or postgresql for a server of its own.
 import { spawn } from "node:child_process";
 import { createReadStream, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, request } from "node:http";
 import { availableParallelism, cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { findPostgresql, startPostgresql } from "../tests/postgresql.ts";
 import { median } from "./step.ts";
 
 const runsWanted = Number(/--runs=(\d+)/.exec(process.argv.join(" "))?.[1] ?? 10_000);
 const folder = mkdtempSync(join(tmpdir(), "anneal-bench-tracker-"));
 const cli = fileURLToPath(new URL("../server/cli.js", import.meta.url));
-const server = spawn(process.execPath, [cli, "tracker", "--port", "0", "--data", folder], {
-  stdio: ["ignore", "pipe", "inherit"],
-});
+const wanted = /--store=(\S+)/.exec(process.argv.join(" "))?.[1];
+const database = wanted === "postgresql" ? await startPostgresql(findPostgresql() ?? "", { durable: true }) : undefined;
+const store = database?.address ?? wanted;
+const server = spawn(
+  process.execPath,
+  [cli, "tracker", "--port", "0", "--data", folder, ...(store ? ["--store", store] : [])],
+  { stdio: ["ignore", "pipe", "inherit"] },
+);
 process.on("exit", () => {
   server.kill("SIGKILL");
   rmSync(folder, { recursive: true, force: true });
@@ -211,11 +217,15 @@ if (process.platform === "linux") {
 console.log(
   JSON.stringify({
     bench: "tracker",
+    store: wanted ?? "sqlite",
     node: process.version,
     cpu: cpus()[0]?.model,
     threads: availableParallelism(),
     ...Object.fromEntries(figures.map(({ name, value, unit }) => [`${name} (${unit})`, Number(value.toPrecision(4))])),
   }),
 );
-server.kill("SIGTERM");
 agent.destroy();
+const ended = new Promise((resolve) => server.on("exit", resolve));
+server.kill("SIGTERM");
+await ended;
+await database?.stop();

@@ -22,6 +22,7 @@ const help = `anneal: TypeScript notebooks that train
       --port 8888  --host 127.0.0.1  --data .anneal  --root .  --no-browser
   anneal tracker                  the tracker alone
       --port 5000  --host 127.0.0.1  --data .anneal
+      --store <file | postgresql://user:password@host/database>
   anneal run <notebook>           execute a notebook without a browser
       --output <file>  --data .anneal
   anneal rerun <run id>           do a recorded run again and compare every metric; exits with 1 if one differs
@@ -40,6 +41,7 @@ const flags = {
   host: { type: "string", default: "127.0.0.1" },
   data: { type: "string", default: process.env.ANNEAL_DATA ?? ".anneal" },
   root: { type: "string", default: "." },
+  store: { type: "string", default: process.env.ANNEAL_STORE },
   output: { type: "string", short: "o" },
   prefix: { type: "string" },
   "older-than": { type: "string", default: "30d" },
@@ -53,7 +55,7 @@ const flags = {
 /** Which flags each command heeds, and how many arguments it takes. */
 const commands: Record<string, { flags: (keyof typeof flags)[]; takes: 0 | 1 }> = {
   start: { flags: ["port", "host", "data", "root", "browser"], takes: 0 },
-  tracker: { flags: ["port", "host", "data", "browser"], takes: 0 },
+  tracker: { flags: ["port", "host", "data", "store", "browser"], takes: 0 },
   run: { flags: ["output", "data"], takes: 1 },
   rerun: { flags: ["data"], takes: 1 },
   gc: { flags: ["older-than", "dry-run", "data"], takes: 0 },
@@ -153,7 +155,7 @@ async function main(): Promise<number> {
 
 async function serve(
   trackerOnly: boolean,
-  values: { port?: string; host: string; data: string; root: string; browser: boolean },
+  values: { port?: string; host: string; data: string; root: string; store?: string; browser: boolean },
 ): Promise<number> {
   const port = Number(values.port ?? (trackerOnly ? 5000 : 8888));
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
@@ -163,7 +165,14 @@ async function serve(
   const asked = new Promise<void>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve());
   });
-  const studio = await startStudio({ root: values.root, dataDir: values.data, host: values.host, port, trackerOnly });
+  const studio = await startStudio({
+    root: values.root,
+    dataDir: values.data,
+    host: values.host,
+    port,
+    trackerOnly,
+    ...(trackerOnly && values.store ? { store: values.store } : {}),
+  });
   const page = `${studio.url}${trackerOnly ? "/tracker/" : "/lab"}?token=${studio.token}`;
   process.stdout.write(`\n  Anneal is up: ${page}\n  Stop it with Ctrl-C.\n\n`);
   if (values.browser && !trackerOnly) openBrowser(page);

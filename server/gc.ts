@@ -29,7 +29,7 @@ export async function gc(dataDir: string, olderThan: string, dryRun: boolean): P
   const running = await findLodger(data);
   if (running)
     throw new UsageError(`A studio runs on ${data} (${running.url}). Stop it first: nobody may write meanwhile.`);
-  const tracker = openTracker({ dataDir: data });
+  const tracker = await openTracker({ dataDir: data });
   try {
     return await collectGarbage(tracker, { before, dryRun });
   } finally {

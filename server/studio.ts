@@ -2,8 +2,7 @@ import { accessSync, constants, mkdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import websocket from "@fastify/websocket";
 import { type FastifyError, fastify } from "fastify";
-import { openTracker, trackerPlugin } from "../tracker/index.ts";
-import { loadToken, protect } from "./auth.ts";
+import { guard, loadToken, openTracker, trackerPlugin } from "../tracker/index.ts";
 import { channelRoutes } from "./channels.ts";
 import { contentsRoutes } from "./contents.ts";
 import { HttpError, UsageError } from "./errors.ts";
@@ -24,6 +23,8 @@ export interface StudioOptions {
   port: number;
   /** Leave out the notebook's part: tracker only. */
   trackerOnly?: boolean;
+  /** The tracker's database, where it is not in the data folder: see {@link openTracker}. */
+  store?: string;
 }
 
 /** A running studio. */
@@ -49,7 +50,7 @@ export async function startStudio(options: StudioOptions): Promise<Studio> {
   }
 }
 
-async function start({ root, dataDir: data, host, port, trackerOnly = false }: StudioOptions): Promise<Studio> {
+async function start({ root, dataDir: data, host, port, trackerOnly = false, store }: StudioOptions): Promise<Studio> {
   const other = await findLodger(data);
   if (other) {
     const [what, page] = other.trackerOnly ? ["tracker", "tracker/"] : ["studio", "lab"];
@@ -58,7 +59,7 @@ async function start({ root, dataDir: data, host, port, trackerOnly = false }: S
     );
   }
   const token = loadToken(data);
-  const tracker = await openTracker({ dataDir: data });
+  const tracker = await openTracker({ dataDir: data, ...(store ? { store } : {}) });
   const app = fastify({
     bodyLimit: 256 * 2 ** 20,
     forceCloseConnections: true,
@@ -69,7 +70,7 @@ async function start({ root, dataDir: data, host, port, trackerOnly = false }: S
     if (status >= 500) process.stderr.write(`${error.stack ?? error.message}\n`);
     return reply.code(status).send({ message: error.message, reason: null });
   });
-  protect(app, token);
+  await guard(app, { token, host, access: tracker.store.access });
   await app.register(websocket, {
     options: {
       maxPayload: 256 * 2 ** 20,
@@ -80,6 +81,10 @@ async function start({ root, dataDir: data, host, port, trackerOnly = false }: S
   const manager = new KernelManager(root, { ANNEAL_DATA: data });
   if (!trackerOnly) {
     await app.register(async (scope) => {
+      // A cell can do whatever its owner can: a user of the tracker, whatever their role, is none.
+      scope.addHook("onRequest", async ({ principal }) => {
+        if (!principal?.owner) throw new HttpError(403, "Notebooks open with the studio's own token only.");
+      });
       // Jupyter's clients send JSON under any content type, and nothing at all under JSON's.
       scope.removeAllContentTypeParsers();
       scope.addContentTypeParser("*", { parseAs: "string" }, async (_: unknown, body: string) => {

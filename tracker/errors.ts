@@ -9,7 +9,9 @@ const STATUS = {
   RESOURCE_DOES_NOT_EXIST: 404,
   ENDPOINT_NOT_FOUND: 404,
   RESOURCE_CONFLICT: 409,
+  REQUEST_LIMIT_EXCEEDED: 429,
   INTERNAL_ERROR: 500,
+  TEMPORARILY_UNAVAILABLE: 503,
 } as const;
 
 export type ErrorCode = keyof typeof STATUS;
@@ -17,14 +19,14 @@ export type ErrorCode = keyof typeof STATUS;
 /** An error that a client is told about: answered as `{ error_code, message, ...details }` with the code's HTTP status. */
 export class TrackerError extends Error {
   readonly code: ErrorCode;
-  readonly status: number;
+  readonly statusCode: number;
   readonly details: Record<string, unknown>;
 
   constructor(code: ErrorCode, message: string, details: Record<string, unknown> = {}) {
     super(message);
     this.name = "TrackerError";
     this.code = code;
-    this.status = STATUS[code];
+    this.statusCode = STATUS[code];
     this.details = details;
   }
 }

@@ -5,8 +5,8 @@ import { collectGarbage } from "./garbage.ts";
 import { TestTracker } from "./testing.ts";
 
 let tracker: TestTracker;
-beforeEach(() => {
-  tracker = new TestTracker();
+beforeEach(async () => {
+  tracker = await TestTracker.open();
 });
 afterEach(() => tracker.close());
 

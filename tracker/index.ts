@@ -1,4 +1,7 @@
 /** The tracking server: runs, metrics, artifacts, the model registry and its pages. */
+export { type GuardOptions, guard } from "./access/guard.ts";
+export type { OidcOptions } from "./access/oidc.ts";
+export { loadToken } from "./access/tokens.ts";
 export { type TrackerPluginOptions, trackerPlugin } from "./api/plugin.ts";
 export type { TrackerEvent } from "./events.ts";
 export { collectGarbage, type GarbageReport } from "./garbage.ts";

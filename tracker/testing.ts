@@ -1,9 +1,13 @@
+import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Fastify, { type FastifyInstance, type InjectOptions } from "fastify";
+import pg from "pg";
+import { inject } from "vitest";
+import { Principal } from "./access/principal.ts";
 import { trackerPlugin } from "./api/plugin.ts";
-import { openTracker, type Tracker } from "./tracker.ts";
+import { openTracker, type Tracker, type TrackerOptions } from "./tracker.ts";
 
 /** What a test reads of an answer; fields are looked up by path so that tests stay short. */
 export interface Answer {
@@ -35,21 +39,56 @@ export function answer(status: number, payload: string): Answer {
   };
 }
 
+declare module "vitest" {
+  interface ProvidedContext {
+    /** The PostgreSQL server that this project's tests are to use. */
+    postgresql: string;
+  }
+}
+
+/** A database of its own on the server that the tests were given; none for SQLite, which lies in the data folder. */
+export async function newStore(): Promise<{ store?: string }> {
+  const server = inject("postgresql");
+  if (server === undefined) return {};
+  const client = new pg.Client(server);
+  await client.connect();
+  const schema = `t${randomUUID().replaceAll("-", "")}`;
+  await client.query(`CREATE SCHEMA ${schema}`);
+  await client.end();
+  return { store: `${server}&options=${encodeURIComponent(`-c search_path=${schema}`)}` };
+}
+
 /** A tracker on a folder of its own, asked without a network. Its actor is the header x-user, or "tester". */
 export class TestTracker {
-  readonly dataDir = mkdtempSync(join(tmpdir(), "anneal-tracker-"));
+  readonly options: TrackerOptions;
   tracker: Tracker;
   app: FastifyInstance;
 
-  constructor() {
-    this.tracker = openTracker({ dataDir: this.dataDir });
+  private constructor(options: TrackerOptions, tracker: Tracker) {
+    this.options = options;
+    this.tracker = tracker;
     this.app = this.#serve();
+  }
+
+  /** @param store a PostgreSQL database that another one has open */
+  static async open(store?: string): Promise<TestTracker> {
+    const dataDir = mkdtempSync(join(tmpdir(), "anneal-tracker-"));
+    const options = { dataDir, ...(store === undefined ? await newStore() : { store }) };
+    return new TestTracker(options, await openTracker(options));
+  }
+
+  get dataDir(): string {
+    return this.options.dataDir;
   }
 
   #serve(): FastifyInstance {
     const app = Fastify({ routerOptions: { maxParamLength: 4096 } });
-    const actor = (request: { headers: Record<string, unknown> }) => String(request.headers["x-user"] ?? "tester");
-    void app.register(trackerPlugin, { tracker: this.tracker, actor });
+    app.decorateRequest("principal", undefined);
+    app.addHook("onRequest", async (request) => {
+      const name = String(request.headers["x-user"] ?? "tester");
+      request.principal = new Principal({ name, role: "admin", owner: true });
+    });
+    void app.register(trackerPlugin, { tracker: this.tracker });
     return app;
   }
 
@@ -57,7 +96,7 @@ export class TestTracker {
   async restart(): Promise<void> {
     await this.app.close();
     await this.tracker.close();
-    this.tracker = openTracker({ dataDir: this.dataDir });
+    this.tracker = await openTracker(this.options);
     this.app = this.#serve();
   }
 

@@ -1,8 +1,11 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type Artifacts, diskArtifacts } from "./artifacts/disk.ts";
-import { Events } from "./events.ts";
-import { openSqliteStore } from "./store/sqlite/index.ts";
+import { Events, type Relay } from "./events.ts";
+import type { Database } from "./store/sql/database.ts";
+import { openStore } from "./store/sql/index.ts";
+import { openPostgresql } from "./store/sql/postgresql.ts";
+import { openSqlite } from "./store/sql/sqlite.ts";
 import type { Store } from "./store/store.ts";
 
 /** A tracker: what it keeps, and news of what changes. */
@@ -13,14 +16,39 @@ export interface Tracker {
   close(): Promise<void>;
 }
 
+export interface TrackerOptions {
+  /** Holds what is not kept elsewhere: the database (tracker.db) and the files (artifacts/). Made where it is missing. */
+  dataDir: string;
+  /** The database: a SQLite file, or `postgresql://user:password@host:port/database`. */
+  store?: string;
+}
+
 /**
- * Opens the tracker of a data folder, making the folder where it is missing.
- * @param options.dataDir holds the database (tracker.db) and the files (artifacts/)
+ * Opens a tracker, making its folder where it is missing and bringing its database up to date.
  * @throws if the database was written by a newer version, or cannot be opened
  */
-export function openTracker({ dataDir }: { dataDir: string }): Tracker {
+export async function openTracker({ dataDir, store: where }: TrackerOptions): Promise<Tracker> {
   mkdirSync(dataDir, { recursive: true });
-  const store = openSqliteStore(join(dataDir, "tracker.db"));
+  const { db, relay } = await openDatabase(dataDir, where);
+  const events = new Events(relay);
+  const store = await openStore(db).catch(async (error: unknown) => {
+    await events.close();
+    throw error;
+  });
   const artifacts = diskArtifacts(join(dataDir, "artifacts"), store.artifacts);
-  return { store, artifacts, events: new Events(), close: () => store.close() };
+  return {
+    store,
+    artifacts,
+    events,
+    async close() {
+      await events.close();
+      await store.close();
+    },
+  };
 }
+
+const openDatabase = async (
+  dataDir: string,
+  where = join(dataDir, "tracker.db"),
+): Promise<{ db: Database; relay?: Relay }> =>
+  /^postgres(ql)?:/.test(where) ? openPostgresql(where, dataDir) : { db: openSqlite(where) };

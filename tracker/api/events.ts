@@ -1,31 +1,17 @@
 import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
-import type { TrackerEvent } from "../events.ts";
+import { currentPrincipal } from "../access/principal.ts";
+import { EventWindow, type TrackerEvent } from "../events.ts";
 import type { Tracker } from "../tracker.ts";
 import { optional, parseMessage, Text } from "./message.ts";
 
-/** Events of this long are sent together: a page needs no more, and a fast logger makes thousands a second. */
-const WINDOW_MS = 200;
 /** Proxies close connections that are silent for a minute. */
 const HEARTBEAT_MS = 25_000;
-/** A reader that falls this far behind is told to read everything anew. */
-const MAX_PENDING = 2000;
-
-/** What makes two events tell the same news, so that the later can stand for both. */
-function topic(event: TrackerEvent): string {
-  if (event.type === "experiment") return `experiment ${event.experimentId} ${event.change}`;
-  if (event.type === "run") return `run ${event.runId} ${event.change}`;
-  if (event.type === "metrics") return `metrics ${event.runId}`;
-  return `model ${event.name} ${event.version ?? ""} ${event.change}`;
-}
-
-function merge(earlier: TrackerEvent | undefined, event: TrackerEvent): TrackerEvent {
-  if (earlier?.type !== "metrics" || event.type !== "metrics") return event;
-  return { ...event, keys: [...new Set([...earlier.keys, ...event.keys])] };
-}
-
+/** Characters that are kept for a reader that does not read. */
+const LONGEST = 500_000;
 const wire = (event: TrackerEvent): object => {
   if (event.type === "model") return event;
+  if (event.type === "reset") return {};
   const { experimentId, ...rest } = event;
   if (rest.type === "experiment") return { ...rest, experiment_id: experimentId };
   const { runId, ...others } = rest;
@@ -44,6 +30,7 @@ export function eventRoutes(app: FastifyInstance, { events }: Tracker): void {
 
   app.get("/events", (request, reply) => {
     const wanted = parseMessage(Type.Object({ run_id: optional(Text), experiment_id: optional(Text) }), request.query);
+    const principal = currentPrincipal();
     reply.hijack();
     const { raw } = reply;
     raw.writeHead(200, {
@@ -53,33 +40,30 @@ export function eventRoutes(app: FastifyInstance, { events }: Tracker): void {
     });
     raw.write("retry: 2000\n\nevent: open\ndata: {}\n\n");
 
-    const pending = new Map<string, TrackerEvent>();
-    let timer: NodeJS.Timeout | undefined;
     let blocked = false;
-    let behind = false;
-    const flush = (): void => {
-      timer = undefined;
-      if (blocked) return;
-      let text = behind ? "event: reset\ndata: {}\n\n" : "";
-      behind = false;
-      for (const event of pending.values()) text += `event: ${event.type}\ndata: ${JSON.stringify(wire(event))}\n\n`;
-      pending.clear();
-      if (text !== "") blocked = !raw.write(text);
+    /** News for a reader that has not taken the last yet; grown too long, it is told to read everything anew. */
+    let waiting = "";
+    const send = (text: string): void => {
+      if (!blocked) blocked = !raw.write(text);
+      else waiting = waiting.length + text.length > LONGEST ? "event: reset\ndata: {}\n\n" : waiting + text;
     };
     raw.on("drain", () => {
       blocked = false;
-      flush();
+      const text = waiting;
+      waiting = "";
+      if (text !== "") send(text);
     });
+    const window = new EventWindow((news) =>
+      send(news.map((event) => `event: ${event.type}\ndata: ${JSON.stringify(wire(event))}\n\n`).join("")),
+    );
     const unsubscribe = events.subscribe((event) => {
-      if (wanted.run_id && !("runId" in event && event.runId === wanted.run_id)) return;
-      if (wanted.experiment_id && !("experimentId" in event && event.experimentId === wanted.experiment_id)) return;
-      const key = topic(event);
-      pending.set(key, merge(pending.get(key), event));
-      if (pending.size > MAX_PENDING) {
-        pending.clear();
-        behind = true;
-      }
-      timer ??= setTimeout(flush, WINDOW_MS);
+      const all = event.type === "reset";
+      if (event.type === "model" && !principal.may("viewer", { model: event.name })) return;
+      if ("experimentId" in event && !principal.may("viewer", { experiment: event.experimentId })) return;
+      if (!all && wanted.run_id && !("runId" in event && event.runId === wanted.run_id)) return;
+      const { experiment_id } = wanted;
+      if (!all && experiment_id && !("experimentId" in event && event.experimentId === experiment_id)) return;
+      window.add(event);
     });
     const heartbeat = setInterval(() => {
       if (!blocked) raw.write(": still here\n\n");
@@ -87,7 +71,7 @@ export function eventRoutes(app: FastifyInstance, { events }: Tracker): void {
     const end = (): void => {
       unsubscribe();
       clearInterval(heartbeat);
-      clearTimeout(timer);
+      window.close();
       open.delete(end);
       raw.end();
     };

@@ -1,13 +1,46 @@
 import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import { invalid } from "../errors.ts";
+import type { HistoryMark, MetricColumns } from "../store/store.ts";
 import type { RunMetric } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
-import { endpoint, Int, int, limitOf, listOf, offsetOf, optional, pageToken, Text } from "./message.ts";
+import { endpoint, Int, int, limitOf, listOf, optional, Text } from "./message.ts";
 import { runIdOf } from "./runs.ts";
 import * as shapes from "./shapes.ts";
 
 const MAX_RUNS = 100;
+
+/** A place in a history as the opaque token that asks for what comes after it. */
+const tokenOf = ({ step, timestamp, isNan, value }: HistoryMark): string =>
+  Buffer.from(JSON.stringify([step, timestamp, isNan, value])).toString("base64");
+
+/** A history's answer as text: a tenth of a million objects would cost more than all else about it. */
+function historyText(key: string, { steps, timestamps, values }: MetricColumns, token: string | undefined): string {
+  if (steps.length === 0) return "{}";
+  const start = `{"key":${JSON.stringify(key)},"value":`;
+  let text = "";
+  for (let i = 0; i < steps.length; i++) {
+    const value = values[i];
+    const shown = Number.isFinite(value) ? String(value) : `"${value}"`;
+    text += `${i === 0 ? "" : ","}${start}${shown},"timestamp":${timestamps[i]},"step":${steps[i]}}`;
+  }
+  return `{"metrics":[${text}]${token === undefined ? "" : `,"next_page_token":"${token}"`}}`;
+}
+
+/** @throws INVALID_PARAMETER_VALUE for what is none of our tokens */
+function markOf(token: string | undefined): HistoryMark | undefined {
+  if (token === undefined || token === "") return undefined;
+  try {
+    const list: unknown = JSON.parse(Buffer.from(token, "base64").toString());
+    if (Array.isArray(list) && list.length === 4 && list.every((it) => typeof it === "number")) {
+      const [step, timestamp, isNan, value] = list as number[];
+      return { step, timestamp, isNan, value };
+    }
+  } catch {
+    // Falls through to the refusal below.
+  }
+  throw invalid(`Invalid page_token '${token}': use the next_page_token of an earlier answer.`);
+}
 
 export function metricRoutes(app: FastifyInstance, { store }: Tracker): void {
   const ofRun = (it: RunMetric) => ({ ...shapes.metric(it), run_id: it.runId });
@@ -29,12 +62,14 @@ export function metricRoutes(app: FastifyInstance, { store }: Tracker): void {
       max_results: optional(Int),
       page_token: optional(Text),
     }),
-    async (message) => {
+    async (message, _request, reply) => {
       const run = await store.runs.get(runIdOf(message));
-      const offset = offsetOf(message.page_token);
-      const limit = limitOf(message.max_results, 25_000, 25_000);
-      const { items, more } = await store.metrics.history(run.id, message.metric_key, { offset, limit });
-      return shapes.page("metrics", items.map(shapes.metric), more ? pageToken(offset + limit) : undefined);
+      const after = markOf(message.page_token);
+      const { next, ...columns } = await store.metrics.history(run.id, message.metric_key, {
+        ...(after ? { after } : {}),
+        limit: limitOf(message.max_results, 25_000, 25_000),
+      });
+      return reply.type("application/json").send(historyText(message.metric_key, columns, next && tokenOf(next)));
     },
   );
 

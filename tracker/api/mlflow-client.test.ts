@@ -29,7 +29,7 @@ interface Client {
 let t: TestTracker;
 let client: Client;
 beforeAll(async () => {
-  t = new TestTracker();
+  t = await TestTracker.open();
   vi.spyOn(console, "log").mockReturnValue(); // the client prints every body that it sends
   const MLflow = createRequire(import.meta.url)("mlflow") as new (options: { endpoint: string }) => Client;
   client = new MLflow({ endpoint: await t.app.listen({ host: "127.0.0.1", port: 0 }) });

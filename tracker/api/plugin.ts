@@ -1,8 +1,10 @@
 import { readFileSync } from "node:fs";
-import { userInfo } from "node:os";
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { actingAs } from "../access/principal.ts";
+import { protectArtifacts, protectStore } from "../access/protect.ts";
 import { TrackerError } from "../errors.ts";
 import type { Tracker } from "../tracker.ts";
+import { accessRoutes, recordChanges } from "./access.ts";
 import { annealRoutes, gateResult } from "./anneal.ts";
 import { artifactProxy, artifactRoutes, downloadRoutes } from "./artifacts.ts";
 import { eventRoutes } from "./events.ts";
@@ -15,15 +17,17 @@ import { runRoutes } from "./runs.ts";
 
 export interface TrackerPluginOptions {
   tracker: Tracker;
-  /** Who makes a request, for the records of who did what; by default the user whom the server runs as. */
-  actor?: (request: FastifyRequest) => string;
 }
 
 /** Large enough for a data set's schema and profile, small enough that nobody fills the memory. */
 const BODY_LIMIT = 16 * 1024 * 1024;
 
 /** Writes an error as MLflow's clients read it. */
-function answerError(error: FastifyError | TrackerError | Error, request: FastifyRequest, reply: FastifyReply): void {
+export function answerError(
+  error: FastifyError | TrackerError | Error,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): void {
   if (reply.raw.headersSent) return void reply.raw.destroy();
   // A download that failed must not carry the headers of the file that it was to be.
   for (const header of ["content-length", "content-range", "content-disposition", "etag"]) reply.removeHeader(header);
@@ -31,7 +35,9 @@ function answerError(error: FastifyError | TrackerError | Error, request: Fastif
   if (error instanceof TrackerError) {
     const { gates, ...details } = error.details as { gates?: Parameters<typeof gateResult>[0][] };
     const shown = gates ? { gates: gates.map(gateResult) } : {};
-    return void reply.code(error.status).send({ error_code: error.code, message: error.message, ...details, ...shown });
+    return void reply
+      .code(error.statusCode)
+      .send({ error_code: error.code, message: error.message, ...details, ...shown });
   }
   const status = "statusCode" in error ? error.statusCode : undefined;
   if ("code" in error && error.code === "FST_ERR_CTP_BODY_TOO_LARGE") {
@@ -80,12 +86,20 @@ const VERSION: string = (() => {
 
 /**
  * The tracker as a fastify plugin: MLflow's REST protocol, the extensions under /api/anneal, and the pages under
- * /tracker. It takes every request that reaches it as authorised; the server that registers it checks that before.
+ * /tracker. Each request is done in the name of its `principal`, which {@link guard} finds out, and one without is refused.
  */
 export async function trackerPlugin(app: FastifyInstance, options: TrackerPluginOptions): Promise<void> {
-  const { tracker } = options;
-  const self = userInfo().username;
-  const actor = options.actor ?? (() => self);
+  const tracker: Tracker = {
+    ...options.tracker,
+    store: protectStore(options.tracker.store),
+    artifacts: protectArtifacts(options.tracker.artifacts),
+  };
+  const actor = (request: FastifyRequest): string => request.principal?.name ?? "nobody";
+  app.addHook("preHandler", (request, _reply, done) => {
+    if (request.principal) actingAs(request.principal, done);
+    else done();
+  });
+  recordChanges(app, options.tracker.store.access);
 
   app.get("/health", async (_request, reply) => reply.type("text/plain").send("OK"));
   app.get("/version", async (_request, reply) => reply.type("text/plain").send(VERSION));
@@ -119,6 +133,7 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
     async (scope) => {
       jsonScope(scope);
       annealRoutes(scope, tracker, actor);
+      accessRoutes(scope, tracker);
       eventRoutes(scope, tracker);
     },
     { prefix: "/api/anneal" },

@@ -2,8 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TestTracker } from "../testing.ts";
 
 let t: TestTracker;
-beforeAll(() => {
-  t = new TestTracker();
+beforeAll(async () => {
+  t = await TestTracker.open();
 });
 afterAll(() => t.close());
 

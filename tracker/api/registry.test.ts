@@ -1,12 +1,11 @@
-import { afterAll, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { TestTracker } from "../testing.ts";
 
-let t: TestTracker = new TestTracker();
+let t: TestTracker;
 beforeEach(async () => {
-  await t.close();
-  t = new TestTracker();
+  t = await TestTracker.open();
 });
-afterAll(() => t.close());
+afterEach(() => t.close());
 
 /** A version of the model "m" whose source run has these metrics. */
 async function version(metrics: Record<string, number | string>, name = "m"): Promise<string> {

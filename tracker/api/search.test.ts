@@ -31,7 +31,7 @@ function assign<T>(values: readonly T[], salt: number): Map<string, T> {
 }
 
 beforeAll(async () => {
-  t = new TestTracker();
+  t = await TestTracker.open();
   experiment = (await t.post("experiments/create", { name: "searched" })).text("experiment_id");
   for (let i = 0; i < 60; i++) {
     const plain = {

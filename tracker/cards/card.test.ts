@@ -6,7 +6,7 @@ let t: TestTracker;
 let run: string;
 const path = "/api/anneal/model-versions/m/1/card";
 beforeAll(async () => {
-  t = new TestTracker();
+  t = await TestTracker.open();
   const base = await t.run({ run_name: "pretraining" });
   run = await t.run({ run_name: "lora r=8 | pipe", start_time: 1_700_000_000_000 });
   const pairs = (object: Record<string, string>) => Object.entries(object).map(([key, value]) => ({ key, value }));

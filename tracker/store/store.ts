@@ -2,12 +2,15 @@ import type { Clause, OrderClause } from "./filter.ts";
 import type {
   Alias,
   ArtifactRecord,
+  AuditEntry,
   CardStatement,
   Dataset,
   DatasetInput,
   Experiment,
   Gate,
   GateResult,
+  Grant,
+  GrantKind,
   KeyValue,
   Lifecycle,
   LoggedModel,
@@ -18,12 +21,16 @@ import type {
   ModelOutput,
   ModelVersion,
   RegisteredModel,
+  Role,
   Run,
   RunData,
   RunMetric,
   RunStatus,
+  Scope,
   Stage,
   StageChange,
+  Token,
+  User,
   ViewType,
 } from "./types.ts";
 
@@ -114,9 +121,29 @@ export interface RunStore {
   ): Promise<(Pick<Dataset, "name" | "digest"> & { experimentId: string; context: string })[]>;
 }
 
+/** Where a page of a history ended: at this point. */
+export interface HistoryMark {
+  step: number;
+  timestamp: number;
+  isNan: number;
+  value: number;
+}
+
+/** Points as columns of equal length: a long history costs several times as much as objects. */
+export interface MetricColumns {
+  steps: number[];
+  timestamps: number[];
+  /** May be NaN. */
+  values: number[];
+}
+
 export interface MetricStore {
-  /** A page of one metric's points, in the order of their steps. */
-  history(runId: string, key: string, page: Page): Promise<Found<Metric>>;
+  /** A page of one metric's points, in the order of their steps, and the mark after which the next begins. */
+  history(
+    runId: string,
+    key: string,
+    page: { after?: HistoryMark; limit: number },
+  ): Promise<MetricColumns & { next?: HistoryMark }>;
   /** Points of one metric of several runs. */
   bulk(runIds: string[], key: string, limit: number): Promise<RunMetric[]>;
   /** At most `count` points per run, spread evenly over the steps from `start` to `end`; first and last are among them. */
@@ -226,6 +253,41 @@ export interface GarbageStore {
   compact(): Promise<void>;
 }
 
+/** Who may do what, and who did. */
+export interface AccessStore {
+  users(): Promise<User[]>;
+  user(name: string): Promise<User>;
+  /** The user whom an identity provider knows by this subject. */
+  userBySubject(subject: string): Promise<User | undefined>;
+  createUser(user: { name: string; role: Role; subject?: string }): Promise<User>;
+  updateUser(name: string, change: { role?: Role; disabled?: boolean; subject?: string }): Promise<User>;
+  /** Removes a user with tokens and grants; what was logged stays under the name. */
+  deleteUser(name: string): Promise<void>;
+
+  createToken(token: {
+    user: string;
+    label: string;
+    scope: Scope;
+    session: boolean;
+    /** SHA-256 of the token; the token itself is kept nowhere. */
+    hash: string;
+    expiresAt: number | null;
+  }): Promise<Token>;
+  tokens(user?: string): Promise<Token[]>;
+  /** The token with this hash, whose it is, and what was granted to them; undefined where there is none. */
+  findToken(hash: string): Promise<{ token: Token; user: User; grants: Grant[] } | undefined>;
+  touchToken(id: string): Promise<void>;
+  deleteToken(id: string, user?: string): Promise<void>;
+
+  grants(of?: { user?: string; kind?: GrantKind; target?: string }): Promise<Grant[]>;
+  setGrant(grant: Grant): Promise<void>;
+  deleteGrant(grant: Omit<Grant, "role">): Promise<void>;
+
+  record(entry: Omit<AuditEntry, "id">): Promise<void>;
+  /** The newest first. */
+  audit(page: { who?: string; target?: string; before?: number; limit: number }): Promise<AuditEntry[]>;
+}
+
 export interface Store {
   experiments: ExperimentStore;
   runs: RunStore;
@@ -234,5 +296,6 @@ export interface Store {
   registry: RegistryStore;
   artifacts: ArtifactIndex;
   garbage: GarbageStore;
+  access: AccessStore;
   close(): Promise<void>;
 }

@@ -182,3 +182,52 @@ export interface ArtifactRecord {
   sha256: string;
   createdAt: number;
 }
+
+/** What somebody may do with an experiment, a model, or all that no grant speaks of. Each may all that those before it may. */
+export type Role = "none" | "viewer" | "editor" | "admin";
+/** What a token may be used for, at most: what its user may do beyond that, it may not. */
+export type Scope = "read" | "write" | "admin";
+export type GrantKind = "experiment" | "model";
+
+export interface User {
+  name: string;
+  /** For everything that no grant speaks of. */
+  role: Role;
+  disabled: boolean;
+  /** Who this is to the identity provider: its issuer and its subject there; null for somebody who signs in by tokens. */
+  subject: string | null;
+  createdAt: number;
+}
+
+export interface Token {
+  id: string;
+  user: string;
+  label: string;
+  scope: Scope;
+  /** Made by signing in, and for the browser only. */
+  session: boolean;
+  createdAt: number;
+  expiresAt: number | null;
+  lastUsedAt: number | null;
+}
+
+/** A user's role for one experiment (by id) or registered model (by name), in place of the user's own. */
+export interface Grant {
+  user: string;
+  kind: GrantKind;
+  target: string;
+  role: Role;
+}
+
+/** One change that somebody made, or tried to make. */
+export interface AuditEntry {
+  id: number;
+  at: number;
+  who: string;
+  /** The request, such as `POST /api/2.0/mlflow/registered-models/create`. */
+  action: string;
+  /** What it named: ids, names, stages. */
+  target: string;
+  /** HTTP status of the answer. */
+  status: number;
+}

@@ -1,5 +1,5 @@
 import type { Clause, Comparator, Entity, OrderClause } from "../filter.ts";
-import type { SqlValue } from "./database.ts";
+import type { Dialect, SqlValue } from "./database.ts";
 
 /** How the clauses of a search become SQL for one table. */
 export interface SearchTable {
@@ -21,30 +21,26 @@ export interface Sql {
   values: SqlValue[];
 }
 
-/** A LIKE pattern as GLOB, which SQLite matches with regard to case. */
-function glob(pattern: string): string {
-  return pattern.replace(/[*?[]/g, "[$&]").replace(/%/g, "*").replace(/_/g, "?");
-}
-
-function comparison(column: string, comparator: Comparator, value: Clause["value"]): Sql {
-  if (Array.isArray(value)) {
-    return { text: `${column} ${comparator} (SELECT value FROM json_each(?))`, values: [JSON.stringify(value)] };
+function comparison(dialect: Dialect, column: string, comparator: Comparator, value: Clause["value"]): Sql {
+  if (Array.isArray(value)) return { text: dialect.among(column, comparator === "NOT IN"), values: [value] };
+  if (comparator === "LIKE" || comparator === "ILIKE") {
+    const { text, pattern } = dialect.like(column, comparator === "ILIKE");
+    return { text, values: [pattern(String(value))] };
   }
-  if (comparator === "LIKE") return { text: `${column} GLOB ?`, values: [glob(String(value))] };
-  if (comparator === "ILIKE") return { text: `${column} LIKE ?`, values: [String(value)] };
-  return { text: `${column} ${comparator} ?`, values: [value] };
+  // A time may be compared with 1.5, which is no integer, as the column is.
+  const bound = typeof value === "number" ? "CAST(? AS DOUBLE PRECISION)" : "?";
+  return { text: `${column} ${comparator} ${bound}`, values: [value] };
 }
 
 /** A NaN differs from every number and is neither above nor below any. */
-function numeric(column: string, nan: string, comparator: Comparator, value: Clause["value"]): Sql {
-  const { text, values } = comparison(column, comparator, value);
+function numeric(nan: string, comparator: Comparator, { text, values }: Sql): Sql {
   return comparator === "!="
     ? { text: `(${nan} = 1 OR ${text})`, values }
     : { text: `(${nan} = 0 AND ${text})`, values };
 }
 
 /** The clauses as one condition, each introduced by AND; empty for no clauses. */
-export function compileFilter(clauses: readonly Clause[], table: SearchTable): Sql {
+export function compileFilter(dialect: Dialect, clauses: readonly Clause[], table: SearchTable): Sql {
   let text = "";
   const values: SqlValue[] = [];
   const add = (condition: string, bound: SqlValue[]): void => {
@@ -54,21 +50,20 @@ export function compileFilter(clauses: readonly Clause[], table: SearchTable): S
   for (const clause of clauses) {
     const { entity, key, comparator, value } = clause;
     if (entity === "attribute") {
-      const sql = comparison(column(table, key), comparator, value);
+      const sql = comparison(dialect, column(table, key), comparator, value);
       add(sql.text, sql.values);
       continue;
     }
     if (entity === "dataset") {
       const field = table.dataset?.fields[key];
       if (!table.dataset || !field) throw new Error(`no SQL for dataset.${key}`);
-      const sql = comparison(field, comparator, value);
+      const sql = comparison(dialect, field, comparator, value);
       add(`EXISTS (SELECT 1 ${table.dataset.from} AND ${sql.text})`, sql.values);
       continue;
     }
     const source = keyed(table, entity);
-    const sql = source.nan
-      ? numeric(source.value, source.nan, comparator, value)
-      : comparison(source.value, comparator, value);
+    const compared = comparison(dialect, source.value, comparator, value);
+    const sql = source.nan ? numeric(source.nan, comparator, compared) : compared;
     const exists = `EXISTS (SELECT 1 ${source.from} AND ${sql.text})`;
     if (entity === "tag" && comparator === "!=" && table.absentIsDifferent?.includes(key)) {
       add(`(${exists} OR NOT EXISTS (SELECT 1 ${source.from}))`, [key, ...sql.values, key]);

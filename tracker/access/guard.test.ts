@@ -3,7 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type FastifyInstance, fastify } from "fastify";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { loadToken, protect } from "./auth.ts";
+import { answerError } from "../api/plugin.ts";
+import { TestTracker } from "../testing.ts";
+import { guard } from "./guard.ts";
+import { loadToken } from "./tokens.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "anneal-auth-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -30,13 +33,19 @@ describe("a request", () => {
   const token = "0123456789abcdef";
   const host = "127.0.0.1:8888";
   let app: FastifyInstance;
+  let t: TestTracker;
   beforeAll(async () => {
+    t = await TestTracker.open();
     app = fastify();
-    protect(app, token);
+    app.setErrorHandler(answerError);
+    await guard(app, { token, host: "127.0.0.1", access: t.tracker.store.access });
     for (const method of ["GET", "POST"] as const) app.route({ method, url: "/*", handler: () => "in" });
     await app.ready();
   });
-  afterAll(() => app.close());
+  afterAll(async () => {
+    await app.close();
+    await t.close();
+  });
 
   const ask = async (url: string, headers: Record<string, string> = {}, method: "GET" | "POST" = "GET") => {
     const answer = await app.inject({ method, url, headers: { host, ...headers } });
@@ -61,13 +70,13 @@ describe("a request", () => {
     }
     expect((await ask(`/api/contents?token=${token}`)).status).toBe(200);
     for (const wrong of ["", "x", token.slice(1), `${token}0`, token.toUpperCase(), "é".repeat(token.length)]) {
-      expect((await ask("/api/contents", { authorization: `Bearer ${encodeURIComponent(wrong)}` })).status).toBe(403);
-      expect((await ask(`/api/contents?token=${encodeURIComponent(wrong)}`)).status).toBe(403);
+      expect((await ask("/api/contents", { authorization: `Bearer ${encodeURIComponent(wrong)}` })).status).toBe(401);
+      expect((await ask(`/api/contents?token=${encodeURIComponent(wrong)}`)).status).toBe(401);
       expect((await ask("/api/contents", { cookie: `anneal_token_8888=${encodeURIComponent(wrong)}` })).status).toBe(
-        403,
+        401,
       );
     }
-    expect((await ask(`/api/contents?token=${token}&token=${token}`)).status).toBe(403);
+    expect((await ask(`/api/contents?token=${token}&token=${token}`)).status).toBe(401);
   });
 
   test("for a page is sent on without the token in its address, and stays on this server", async () => {

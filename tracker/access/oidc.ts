@@ -1,0 +1,185 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import * as client from "openid-client";
+import { TrackerError } from "../errors.ts";
+import type { AccessStore } from "../store/store.ts";
+import type { Role, User } from "../store/types.ts";
+import { hashOf, newToken } from "./tokens.ts";
+
+/** How people sign in by OpenID Connect. */
+export interface OidcOptions {
+  /** Where the provider's `/.well-known/openid-configuration` is. */
+  issuer: string;
+  clientId: string;
+  clientSecret: string;
+  /** What somebody may do who signs in for the first time. */
+  role: Role;
+  /** The address of this server as browsers see it; taken from the request where it is left out. */
+  url?: string;
+}
+
+export interface Oidc {
+  options: OidcOptions;
+  /** Shown on the button. */
+  name: string;
+  configuration: client.Configuration;
+}
+
+const STATE = "anneal_oidc";
+/** Milliseconds that somebody stays signed in. */
+const SESSION = 12 * 3600 * 1000;
+
+/**
+ * Reads the provider's configuration.
+ * @throws when it does not answer, or is no OpenID provider
+ */
+export async function openOidc(options: OidcOptions): Promise<Oidc> {
+  const issuer = new URL(options.issuer);
+  // Without TLS only on the machine itself, where a test or a proxy of one's own answers.
+  const plain = issuer.protocol === "http:" && ["localhost", "127.0.0.1", "[::1]"].includes(issuer.hostname);
+  try {
+    const configuration = await client.discovery(
+      issuer,
+      options.clientId,
+      options.clientSecret,
+      undefined,
+      plain ? { execute: [client.allowInsecureRequests] } : {},
+    );
+    return { options, name: issuer.hostname, configuration };
+  } catch (error) {
+    throw new Error(
+      `The OpenID provider ${options.issuer} cannot be used: ${error instanceof Error ? error.message : String(error)}.`,
+    );
+  }
+}
+
+interface Attempt {
+  verifier: string;
+  state: string;
+  nonce: string;
+  back: string;
+}
+
+/** Only a place on this server. */
+const placeOf = (back: unknown): string =>
+  typeof back === "string" && /^\/(?![/\\])/.test(back) && !back.startsWith("/auth/") ? back : "/tracker/";
+
+export function oidcRoutes(
+  app: FastifyInstance,
+  {
+    oidc: { options, configuration },
+    access,
+    setSession,
+  }: {
+    oidc: Oidc;
+    access: AccessStore;
+    setSession: (request: FastifyRequest, reply: FastifyReply, token: string) => void;
+  },
+): void {
+  const here = (request: FastifyRequest): string => {
+    const proto = request.headers["x-forwarded-proto"] === "https" ? "https" : "http";
+    return (options.url ?? `${proto}://${request.headers.host}`).replace(/\/+$/, "");
+  };
+
+  app.get("/auth/login", async (request, reply) => {
+    const { back } = request.query as { back?: unknown };
+    const attempt: Attempt = {
+      verifier: client.randomPKCECodeVerifier(),
+      state: client.randomState(),
+      nonce: client.randomNonce(),
+      back: placeOf(back),
+    };
+    const url = client.buildAuthorizationUrl(configuration, {
+      redirect_uri: `${here(request)}/auth/callback`,
+      scope: "openid profile email",
+      code_challenge: await client.calculatePKCECodeChallenge(attempt.verifier),
+      code_challenge_method: "S256",
+      state: attempt.state,
+      nonce: attempt.nonce,
+    });
+    // Lax, because the provider sends the browser back from its own site.
+    const value = Buffer.from(JSON.stringify(attempt)).toString("base64url");
+    reply.setCookie(STATE, value, { path: "/auth", httpOnly: true, sameSite: "lax", maxAge: 600 });
+    return reply.redirect(url.href, 302);
+  });
+
+  app.get("/auth/callback", async (request, reply) => {
+    const attempt = attemptOf(request.cookies[STATE]);
+    reply.clearCookie(STATE, { path: "/auth" });
+    let claims: client.IDToken | undefined;
+    try {
+      const tokens = await client.authorizationCodeGrant(configuration, new URL(`${here(request)}${request.url}`), {
+        pkceCodeVerifier: attempt.verifier,
+        expectedState: attempt.state,
+        expectedNonce: attempt.nonce,
+      });
+      claims = tokens.claims();
+    } catch (error) {
+      request.log.warn(error);
+      throw new TrackerError(
+        "UNAUTHENTICATED",
+        `Signing in did not work: ${error instanceof Error ? error.message : String(error)}. Start again at /tracker/.`,
+      );
+    }
+    if (!claims) throw new TrackerError("UNAUTHENTICATED", "The provider did not say who you are.");
+    const user = await userOf(access, options, claims);
+    if (user.disabled) throw new TrackerError("PERMISSION_DENIED", `The account ${user.name} is disabled.`);
+    const token = newToken();
+    await access.createToken({
+      user: user.name,
+      label: "signed in",
+      scope: "admin",
+      session: true,
+      hash: hashOf(token),
+      expiresAt: Date.now() + SESSION,
+    });
+    setSession(request, reply, token);
+    await access.record({
+      at: Date.now(),
+      who: user.name,
+      action: "GET /auth/callback",
+      target: "signed in",
+      status: 200,
+    });
+    // A page of our own goes on from here: after a redirect from the provider's site, the strict cookie would not be sent.
+    const place = attempt.back.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
+    return reply
+      .type("text/html; charset=utf-8")
+      .send(`<!doctype html><meta http-equiv="refresh" content="0;url=${place}"><a href="${place}">Go on</a>`);
+  });
+}
+
+function attemptOf(cookie: string | undefined): Attempt {
+  try {
+    const { verifier, state, nonce, back } = JSON.parse(Buffer.from(cookie ?? "", "base64url").toString()) as Attempt;
+    if ([verifier, state, nonce].every((part) => typeof part === "string" && part !== "")) {
+      return { verifier, state, nonce, back: placeOf(back) };
+    }
+  } catch {
+    // Falls through to the refusal.
+  }
+  throw new TrackerError(
+    "UNAUTHENTICATED",
+    "This sign-in has expired or was begun in another browser. Start again at /tracker/.",
+  );
+}
+
+/** The user whom the provider speaks of: known by the subject, else one who was made for a verified address, else a new one. */
+async function userOf(access: AccessStore, options: OidcOptions, claims: client.IDToken): Promise<User> {
+  const subject = `${claims.iss} ${claims.sub}`;
+  const known = await access.userBySubject(subject);
+  if (known) return known;
+  const { email, email_verified, preferred_username } = claims;
+  const users = await access.users();
+  // Other names can be chosen by people themselves at many providers: they must not open an account that is here.
+  const made = email_verified === true && users.find(({ name, subject: taken }) => name === email && taken === null);
+  if (made) return access.updateUser(made.name, { subject });
+  const names = [email, preferred_username, claims.sub].filter((name): name is string => typeof name === "string");
+  const name = names.find((candidate) => !users.some((user) => user.name === candidate));
+  if (name === undefined) {
+    throw new TrackerError(
+      "PERMISSION_DENIED",
+      `There is another user ${names[0]} here. An admin has to give you an account.`,
+    );
+  }
+  return access.createUser({ name, role: options.role, subject });
+}

@@ -1,0 +1,102 @@
+import { AsyncLocalStorage } from "node:async_hooks";
+import { TrackerError } from "../errors.ts";
+import type { Grant, GrantKind, Role, Scope } from "../store/types.ts";
+
+const RANK: Readonly<Record<Role, number>> = { none: 0, viewer: 1, editor: 2, admin: 3 };
+const CAP: Readonly<Record<Scope, Role>> = { read: "viewer", write: "editor", admin: "admin" };
+
+/** What somebody is asked about: one experiment, one model, or what is no part of either. */
+export type Subject = { experiment: string } | { model: string } | "tracker";
+
+/** Whoever makes a request: who they are, and what they may do. */
+export class Principal {
+  readonly name: string;
+  /** For what no grant speaks of. */
+  readonly role: Role;
+  /** Whether this is the owner of the data folder, whose token also opens notebooks. */
+  readonly owner: boolean;
+  readonly scope: Scope;
+  /** Of the token that was shown. */
+  readonly tokenId: string | undefined;
+  readonly #grants: ReadonlyMap<string, Role>;
+
+  constructor(who: {
+    name: string;
+    role: Role;
+    owner?: boolean;
+    scope?: Scope;
+    grants?: readonly Grant[];
+    tokenId?: string;
+  }) {
+    this.name = who.name;
+    this.role = who.role;
+    this.owner = who.owner ?? false;
+    this.scope = who.scope ?? "admin";
+    this.tokenId = who.tokenId;
+    this.#grants = new Map((who.grants ?? []).map(({ kind, target, role }) => [`${kind} ${target}`, role]));
+  }
+
+  /** The role that this one has for something. */
+  roleFor(subject: Subject): Role {
+    const own = subject === "tracker" ? undefined : this.#grants.get(keyOf(subject));
+    const role = own ?? this.role;
+    const cap = CAP[this.scope];
+    return RANK[role] < RANK[cap] ? role : cap;
+  }
+
+  may(needed: Role, subject: Subject): boolean {
+    return RANK[this.roleFor(subject)] >= RANK[needed];
+  }
+
+  /** Whether this one may do so with everything, so that nothing needs to be looked up. */
+  mayAll(needed: Role): boolean {
+    if (!this.may(needed, "tracker")) return false;
+    return [...this.#grants.values()].every((role) => RANK[role] >= RANK[needed]);
+  }
+
+  /**
+   * Which experiments or models this one may see: all but some, or only some.
+   */
+  seen(kind: GrantKind): { all: boolean; but: string[] } {
+    const all = this.may("viewer", "tracker");
+    const but = [...this.#grants].flatMap(([key, role]) => {
+      const [of, target] = [key.slice(0, key.indexOf(" ")), key.slice(key.indexOf(" ") + 1)];
+      return of === kind && RANK[role] >= RANK.viewer !== all ? [target] : [];
+    });
+    return { all, but };
+  }
+
+  /** @throws PERMISSION_DENIED where this one may not */
+  need(needed: Role, subject: Subject): void {
+    if (this.may(needed, subject)) return;
+    const what =
+      subject === "tracker"
+        ? "this"
+        : "experiment" in subject
+          ? `the experiment ${subject.experiment}`
+          : `the model ${subject.model}`;
+    const limited = RANK[CAP[this.scope]] < RANK[needed] ? ` This token's scope is ${this.scope}.` : "";
+    throw new TrackerError(
+      "PERMISSION_DENIED",
+      `${this.name} is ${this.roleFor(subject)} for ${what}, which needs ${needed}.${limited} An admin of the tracker can grant it.`,
+    );
+  }
+}
+
+const keyOf = (subject: Exclude<Subject, "tracker">): string =>
+  "experiment" in subject ? `experiment ${subject.experiment}` : `model ${subject.model}`;
+
+const current = new AsyncLocalStorage<Principal>();
+
+/** Does work in somebody's name. */
+export const actingAs = <T>(principal: Principal, work: () => T): T => current.run(principal, work);
+
+/**
+ * In whose name the current request is made.
+ * @throws if nobody said: no request may pass for lack of a check
+ */
+export function currentPrincipal(): Principal {
+  const principal = current.getStore();
+  if (!principal) throw new TrackerError("PERMISSION_DENIED", "Nobody is known to make this request.");
+  return principal;
+}

@@ -1,0 +1,37 @@
+import type { Store } from "../store.ts";
+import { accessStore } from "./access.ts";
+import { artifactIndex } from "./artifacts.ts";
+import type { Database } from "./database.ts";
+import { experimentStore } from "./experiments.ts";
+import { garbageStore } from "./garbage.ts";
+import { loggedModelStore } from "./logged-models.ts";
+import { metricStore } from "./metrics.ts";
+import { registryStore } from "./registry.ts";
+import { runStore } from "./runs.ts";
+import { migrate } from "./schema.ts";
+
+/** The store in a database, whose schema is made or brought up to date. The database is closed with it, or when this fails. */
+export async function openStore(db: Database): Promise<Store> {
+  try {
+    const { backup, from, to } = await migrate(db);
+    if (from > 0 && from < to) {
+      const copy =
+        backup === undefined ? "no copy was made: pg_dump is not installed" : `the one before is in ${backup}`;
+      process.stderr.write(`${db.name} was brought from schema ${from} to ${to}; ${copy}.\n`);
+    }
+    return {
+      experiments: experimentStore(db),
+      runs: runStore(db),
+      metrics: metricStore(db),
+      loggedModels: loggedModelStore(db),
+      registry: registryStore(db),
+      artifacts: artifactIndex(db),
+      garbage: garbageStore(db),
+      access: accessStore(db),
+      close: () => db.close(),
+    };
+  } catch (error) {
+    await db.close();
+    throw error;
+  }
+}

@@ -1,0 +1,241 @@
+import { missing } from "../../errors.ts";
+import type { HistoryMark, MetricColumns, MetricStore } from "../store.ts";
+import type { Metric, ModelMetric, RunMetric } from "../types.ts";
+import type { Connection, Database, NumberColumn } from "./database.ts";
+import type { RunRecord } from "./run-records.ts";
+
+export interface MetricRow {
+  step: number;
+  timestamp: number;
+  value: number;
+  is_nan: number;
+}
+
+/** Infinity is kept as the largest number that MLflow uses for it, so that other tools read the same. */
+const INFINITE = 1.7976931348623157e308;
+
+export const toValue = (row: { value: number; is_nan: number }): number => (row.is_nan ? Number.NaN : row.value);
+
+export const fromValue = (value: number): { value: number; isNan: 0 | 1 } =>
+  Number.isNaN(value) ? { value: 0, isNan: 1 } : { value: Math.max(-INFINITE, Math.min(INFINITE, value)), isNan: 0 };
+
+/** Whether a point is later than another: by step, then time, then value. */
+function isLater(a: MetricRow, b: MetricRow): boolean {
+  if (a.step !== b.step) return a.step > b.step;
+  if (a.timestamp !== b.timestamp) return a.timestamp > b.timestamp;
+  if (a.is_nan !== b.is_nan) return a.is_nan < b.is_nan;
+  return a.value > b.value;
+}
+
+const POINT: readonly NumberColumn[] = [
+  { name: "series", kind: "integer" },
+  { name: "step", kind: "integer" },
+  { name: "timestamp", kind: "integer" },
+  { name: "is_nan", kind: "integer" },
+  { name: "value", kind: "real" },
+];
+
+async function writeModelPoint(tx: Connection, run: RunRecord, modelId: string, point: Metric & Partial<ModelMetric>) {
+  if (!(await tx.get("SELECT 1 FROM logged_models WHERE model_id = ?", modelId))) {
+    throw missing(`Logged model with ID '${modelId}' not found.`);
+  }
+  const { value, isNan } = fromValue(point.value);
+  await tx.run(
+    "INSERT INTO logged_model_metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    modelId,
+    point.key,
+    point.timestamp,
+    point.step,
+    value,
+    isNan,
+    run.run_id,
+    point.datasetName ?? "",
+    point.datasetDigest ?? "",
+  );
+}
+
+/**
+ * Writes points of a run. The latest point of each metric is worked out in memory and written once per call.
+ * To be called within a transaction that holds the run.
+ */
+export async function writePoints(
+  tx: Connection,
+  run: RunRecord,
+  metrics: readonly (Metric & Partial<ModelMetric>)[],
+): Promise<void> {
+  const byKey = new Map<string, { latest: MetricRow; rows: MetricRow[] }>();
+  for (const metric of metrics) {
+    const { value, isNan } = fromValue(metric.value);
+    const row = { step: metric.step, timestamp: metric.timestamp, value, is_nan: isNan };
+    const group = byKey.get(metric.key);
+    if (!group) byKey.set(metric.key, { latest: row, rows: [row] });
+    else {
+      group.rows.push(row);
+      if (isLater(row, group.latest)) group.latest = row;
+    }
+    if (metric.modelId !== undefined) await writeModelPoint(tx, run, metric.modelId, metric);
+  }
+  const points: number[][] = [];
+  for (const [key, { latest, rows }] of byKey) {
+    const known = await tx.get<MetricRow & { id: number }>(
+      "SELECT id, step, timestamp, value, is_nan FROM series WHERE run = ? AND key = ?",
+      run.seq,
+      key,
+    );
+    const values = [latest.step, latest.timestamp, latest.value, latest.is_nan] as const;
+    let id = known?.id;
+    if (known === undefined) {
+      const [made] = await tx.all<{ id: number }>(
+        "INSERT INTO series (run, experiment_id, key, step, timestamp, value, is_nan) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        run.seq,
+        run.experiment_id,
+        key,
+        ...values,
+      );
+      id = made?.id;
+    } else if (isLater(latest, known)) {
+      await tx.run(
+        "UPDATE series SET step = ?, timestamp = ?, value = ?, is_nan = ? WHERE id = ?",
+        ...values,
+        known.id,
+      );
+    }
+    if (id === undefined) throw new Error("the metric was not stored");
+    for (const { step, timestamp, is_nan, value } of rows) points.push([id, step, timestamp, is_nan, value]);
+  }
+  if (points.length > 0) await tx.insertNumbers("points", POINT, points);
+}
+
+const IN_ORDER = "ORDER BY step, timestamp, is_nan, value";
+
+/**
+ * A page of a series. A row at a time costs several times what its numbers do, so it comes as four lists in one row.
+ * It begins after a point and not at a count, so that the last page costs what the first does.
+ */
+async function page(
+  db: Connection,
+  series: number,
+  after: HistoryMark | undefined,
+  limit: number,
+): Promise<MetricColumns & { nans: number[] }> {
+  const { joined } = db.dialect;
+  const from = after ? "AND (step, timestamp, is_nan, value) > (?, ?, ?, ?)" : "";
+  const mark = after ? [after.step, after.timestamp, after.isNan, after.value] : [];
+  const lists = await db.get<Record<"steps" | "times" | "reals" | "nans", string | null>>(
+    `SELECT ${joined("step", "integer")} AS steps, ${joined("timestamp", "integer")} AS times,
+            ${joined("value", "real")} AS reals, ${joined("is_nan", "integer")} AS nans
+     FROM (SELECT step, timestamp, value, is_nan FROM points WHERE series = ? ${from} ${IN_ORDER} LIMIT ?) AS page`,
+    series,
+    ...mark,
+    limit,
+  );
+  const list = (text: string | null | undefined) => JSON.parse(`[${text ?? ""}]`) as number[];
+  const nans = list(lists?.nans);
+  const values = list(lists?.reals);
+  for (let i = nans.indexOf(1); i >= 0; i = nans.indexOf(1, i + 1)) values[i] = Number.NaN;
+  return { steps: list(lists?.steps), timestamps: list(lists?.times), values, nans };
+}
+
+/** The first point at or after each of some steps, found by the key: the cost does not grow with the series' length. */
+async function pointsFrom(db: Connection, series: number, steps: number[]): Promise<MetricRow[]> {
+  const one = `SELECT step, timestamp, value, is_nan FROM points WHERE series = ? AND step >= `;
+  if (db.dialect.lateral) {
+    return db.all<MetricRow>(
+      `SELECT p.* FROM unnest(?::bigint[]) AS wanted (least) CROSS JOIN LATERAL (${one} wanted.least ${IN_ORDER} LIMIT 1) AS p`,
+      steps,
+      series,
+    );
+  }
+  const found: MetricRow[] = [];
+  for (const step of steps) {
+    const row = await db.get<MetricRow>(`${one} ? ${IN_ORDER} LIMIT 1`, series, step);
+    if (row) found.push(row);
+  }
+  return found;
+}
+
+async function sample(db: Connection, series: number, start: number, end: number, count: number): Promise<MetricRow[]> {
+  const all = await db.all<MetricRow>(
+    `SELECT step, timestamp, value, is_nan FROM points WHERE series = ? AND step >= ? AND step <= ? ${IN_ORDER} LIMIT ?`,
+    series,
+    start,
+    end,
+    count + 1,
+  );
+  if (all.length <= count) return all;
+  const ends = await db.get<{ low: number; high: number }>(
+    `SELECT (SELECT MIN(step) FROM points WHERE series = ? AND step >= ?) AS low,
+            (SELECT MAX(step) FROM points WHERE series = ? AND step <= ?) AS high`,
+    series,
+    start,
+    series,
+    end,
+  );
+  const { low, high } = ends ?? { low: start, high: end };
+  const wanted = Array.from({ length: count }, (_, i) =>
+    count === 1 ? high : Math.round(low + ((high - low) * i) / (count - 1)),
+  );
+  const found = new Map((await pointsFrom(db, series, wanted)).map((row) => [row.step, row]));
+  return [...found.values()].filter(({ step }) => step <= high).sort((a, b) => a.step - b.step);
+}
+
+export function metricStore(db: Database): MetricStore {
+  const seriesOf = async (runId: string, key: string): Promise<number | undefined> =>
+    (
+      await db.get<{ id: number }>(
+        "SELECT s.id FROM runs r JOIN series s ON s.run = r.seq AND s.key = ? WHERE r.run_id = ?",
+        key,
+        runId,
+      )
+    )?.id;
+  const toMetric = (key: string, row: MetricRow): Metric => ({
+    key,
+    value: toValue(row),
+    timestamp: row.timestamp,
+    step: row.step,
+  });
+
+  return {
+    async history(runId, key, { after, limit }) {
+      const series = await seriesOf(runId, key);
+      if (series === undefined) return { steps: [], timestamps: [], values: [] };
+      // One more than asked for says whether there is a next page.
+      const { nans, ...columns } = await page(db, series, after, limit + 1);
+      if (columns.steps.length <= limit) return columns;
+      for (const column of Object.values(columns)) column.pop();
+      const last = limit - 1;
+      const isNan = nans[last];
+      const next = {
+        step: columns.steps[last],
+        timestamp: columns.timestamps[last],
+        isNan,
+        value: isNan ? 0 : columns.values[last],
+      };
+      return { ...columns, next };
+    },
+
+    async bulk(runIds, key, limit) {
+      const found: RunMetric[] = [];
+      for (const runId of runIds) {
+        const series = await seriesOf(runId, key);
+        if (series === undefined || found.length >= limit) continue;
+        const { steps, timestamps, values } = await page(db, series, undefined, limit - found.length);
+        for (const [i, step] of steps.entries()) {
+          found.push({ key, value: values[i], timestamp: timestamps[i], step, runId });
+        }
+      }
+      return found;
+    },
+
+    async sample(runIds, key, { start, end, count }) {
+      const found: RunMetric[] = [];
+      for (const runId of runIds) {
+        const series = await seriesOf(runId, key);
+        if (series === undefined) continue;
+        const rows = await sample(db, series, start ?? Number.MIN_SAFE_INTEGER, end ?? Number.MAX_SAFE_INTEGER, count);
+        for (const row of rows) found.push({ ...toMetric(key, row), runId });
+      }
+      return found;
+    },
+  };
+}

@@ -1,0 +1,182 @@
+import type { OrderClause } from "../filter.ts";
+import type { RunRow, RunSearch, RunStore } from "../store.ts";
+import type { KeyValue, Metric, RunData } from "../types.ts";
+import { compileFilter, compileOrder, type SearchTable, type Sql } from "./compile.ts";
+import { type Connection, chunks, type Database, type Dialect, numericIds, push } from "./database.ts";
+import { stagesOf } from "./experiments.ts";
+import { type MetricRow, toValue } from "./metrics.ts";
+import { type RunRecord, toRun } from "./run-records.ts";
+
+const TABLE: SearchTable = {
+  attributes: {
+    run_id: "r.run_id",
+    run_name: "r.name",
+    user_id: "r.user_id",
+    status: "r.status",
+    artifact_uri: "r.artifact_uri",
+    start_time: "r.start_time",
+    end_time: "r.end_time",
+    duration: "(r.end_time - r.start_time)",
+  },
+  keyed: {
+    metric: { from: "FROM series x WHERE x.run = r.seq AND x.key = ?", value: "x.value", nan: "x.is_nan" },
+    param: { from: "FROM params x WHERE x.run = r.seq AND x.key = ?", value: "x.value" },
+    tag: { from: "FROM tags x WHERE x.run = r.seq AND x.key = ?", value: "x.value" },
+  },
+  dataset: {
+    from: "FROM inputs i JOIN datasets d ON d.id = i.dataset WHERE i.run = r.seq",
+    fields: { name: "d.name", digest: "d.digest", context: "i.context" },
+  },
+};
+
+/** Newest first, as MLflow has it. */
+const BY_TIME = "r.start_time DESC, r.run_id";
+
+/** What was logged to the runs of some rows, in their order. */
+export async function withData(db: Connection, rows: RunRecord[]): Promise<RunData[]> {
+  const metrics = new Map<number, Metric[]>();
+  const params = new Map<number, KeyValue[]>();
+  const tags = new Map<number, KeyValue[]>();
+  for (const part of chunks(rows, 500)) {
+    const ids = part.map(({ seq }) => seq);
+    const mine = db.dialect.among("run");
+    const owned = (table: "params" | "tags") =>
+      db.all<KeyValue & { run: number }>(`SELECT run, key, value FROM ${table} WHERE ${mine} ORDER BY run, key`, ids);
+    for (const { run, key, value } of await owned("params")) push(params, run, { key, value });
+    for (const { run, key, value } of await owned("tags")) push(tags, run, { key, value });
+    const latest = await db.all<MetricRow & { run: number; key: string }>(
+      `SELECT run, key, step, timestamp, value, is_nan FROM series WHERE ${mine} ORDER BY run, key`,
+      ids,
+    );
+    for (const row of latest) {
+      push(metrics, row.run, { key: row.key, value: toValue(row), timestamp: row.timestamp, step: row.step });
+    }
+  }
+  return rows.map((row) => ({
+    run: toRun(row),
+    metrics: metrics.get(row.seq) ?? [],
+    params: params.get(row.seq) ?? [],
+    tags: tags.get(row.seq) ?? [],
+  }));
+}
+
+/** WHERE of a search. One experiment is compared by =, so that an index also gives the order. */
+function conditions(dialect: Dialect, { experimentIds, view, filter }: RunSearch): Sql {
+  const ids = numericIds(experimentIds);
+  const where = compileFilter(dialect, filter, TABLE);
+  const [only] = ids;
+  const inside =
+    ids.length === 1 && only !== undefined
+      ? { text: "r.experiment_id = ?", values: [only] }
+      : { text: dialect.among("r.experiment_id"), values: [ids] };
+  const living =
+    view === "ALL"
+      ? { text: dialect.among("r.lifecycle"), values: [stagesOf(view)] }
+      : { text: "r.lifecycle = ?", values: [view === "DELETED_ONLY" ? "deleted" : "active"] };
+  return {
+    text: `${inside.text} AND ${living.text}${where.text}`,
+    values: [...inside.values, ...living.values, ...where.values],
+  };
+}
+
+/** The runs of a search, in its order. */
+function searchRows(db: Connection, search: RunSearch, limit: number): Promise<RunRecord[]> {
+  const [experiment, ...others] = numericIds(search.experimentIds);
+  const [first, ...rest] = search.order;
+  if (experiment !== undefined && others.length === 0 && first?.entity === "metric") {
+    return byMetric(db, search, { experiment, first, rest, limit });
+  }
+  const where = conditions(db.dialect, search);
+  const by = compileOrder(search.order, TABLE, BY_TIME);
+  return db.all<RunRecord>(
+    `SELECT r.* FROM runs r WHERE ${where.text} ${by.text} LIMIT ? OFFSET ?`,
+    ...where.values,
+    ...by.values,
+    limit,
+    search.offset,
+  );
+}
+
+/**
+ * One experiment's runs by a metric: the index of latest values gives them in order, so that no more are looked at than
+ * are wanted. Numbers come first, then NaN, then runs that lack the metric.
+ */
+async function byMetric(
+  db: Connection,
+  search: RunSearch,
+  { experiment, first, rest, limit }: { experiment: number; first: OrderClause; rest: OrderClause[]; limit: number },
+): Promise<RunRecord[]> {
+  const where = conditions(db.dialect, search);
+  const then = compileOrder(rest, TABLE, BY_TIME);
+  const direction = first.ascending ? "ASC" : "DESC";
+  const having = (nan: 0 | 1): { from: Sql; by: string } => ({
+    from: {
+      text: `FROM series o JOIN runs r ON r.seq = o.run WHERE o.experiment_id = ? AND o.key = ? AND o.is_nan = ${nan} AND ${where.text}`,
+      values: [experiment, first.key, ...where.values],
+    },
+    by: nan === 0 ? `ORDER BY o.value ${direction}, ${then.text.slice("ORDER BY ".length)}` : then.text,
+  });
+  const lacking: Sql = {
+    text: `FROM runs r WHERE ${where.text} AND NOT EXISTS (SELECT 1 FROM series o WHERE o.run = r.seq AND o.key = ?)`,
+    values: [...where.values, first.key],
+  };
+  const found: RunRecord[] = [];
+  let skip = search.offset;
+  for (const { from, by } of [having(0), having(1), { from: lacking, by: then.text }]) {
+    const rows = await db.all<RunRecord>(
+      `SELECT r.* ${from.text} ${by} LIMIT ? OFFSET ?`,
+      ...from.values,
+      ...then.values,
+      limit - found.length,
+      skip,
+    );
+    found.push(...rows);
+    if (found.length === limit) break;
+    // Fewer than asked for: the rest comes from the next group, after as many as are left to skip.
+    skip = rows.length > 0 || skip === 0 ? 0 : skip - (await count(db, from));
+  }
+  return found;
+}
+
+async function count(db: Connection, { text, values }: Sql): Promise<number> {
+  return (await db.get<{ total: number }>(`SELECT COUNT(*) AS total ${text}`, ...values))?.total ?? 0;
+}
+
+export function runSearch(db: Database): Pick<RunStore, "search" | "table"> {
+  return {
+    async search(search) {
+      const rows = await searchRows(db, search, search.limit + 1);
+      return { items: await withData(db, rows.slice(0, search.limit)), more: rows.length > search.limit };
+    },
+
+    async table(search) {
+      const rows = await searchRows(db, search, search.limit);
+      const where = conditions(db.dialect, search);
+      const total = await count(db, { text: `FROM runs r WHERE ${where.text}`, values: where.values });
+      const table = new Map<number, RunRow>(
+        rows.map((row) => [row.seq, { run: toRun(row), metrics: {}, params: {}, tags: {} }]),
+      );
+      const { among } = db.dialect;
+      for (const part of chunks(rows, 500)) {
+        const ids = part.map(({ seq }) => seq);
+        const of = <Row>(columns: string, name: string, keys: string[]) =>
+          db.all<Row & { run: number; key: string }>(
+            `SELECT run, key, ${columns} FROM ${name} WHERE ${among("run")} AND ${among("key")}`,
+            ids,
+            keys,
+          );
+        for (const row of await of<{ value: number; is_nan: number }>("value, is_nan", "series", search.metrics)) {
+          const entry = table.get(row.run);
+          if (entry) entry.metrics[row.key] = toValue(row);
+        }
+        for (const kind of ["params", "tags"] as const) {
+          for (const row of await of<{ value: string }>("value", kind, search[kind])) {
+            const entry = table.get(row.run);
+            if (entry) entry[kind][row.key] = row.value;
+          }
+        }
+      }
+      return { rows: [...table.values()], total };
+    },
+  };
+}

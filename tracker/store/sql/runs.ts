@@ -1,0 +1,128 @@
+import { randomUUID } from "node:crypto";
+import { invalid, missing } from "../../errors.ts";
+import type { NewRun, RunStore } from "../store.ts";
+import type { KeyValue, RunData } from "../types.ts";
+import type { Connection, Database } from "./database.ts";
+import { activeExperiment } from "./experiments.ts";
+import { writePoints } from "./metrics.ts";
+import { runInputs } from "./run-inputs.ts";
+import { activeRun, findRun, type RunRecord, toRun } from "./run-records.ts";
+import { runSearch, withData } from "./run-search.ts";
+
+const NAME_TAG = "mlflow.runName";
+
+async function dataOf(db: Connection, row: RunRecord): Promise<RunData> {
+  const [data] = await withData(db, [row]);
+  if (!data) throw missing(`Run with id=${row.run_id} not found`);
+  return data;
+}
+
+async function setTag(tx: Connection, run: number, { key, value }: KeyValue): Promise<void> {
+  await tx.run(
+    "INSERT INTO tags VALUES (?, ?, ?) ON CONFLICT (run, key) DO UPDATE SET value = excluded.value",
+    run,
+    key,
+    value,
+  );
+  if (key === NAME_TAG) await tx.run("UPDATE runs SET name = ? WHERE seq = ?", value, run);
+}
+
+async function setParam(tx: Connection, run: RunRecord, { key, value }: KeyValue): Promise<void> {
+  if ((await tx.run("INSERT INTO params VALUES (?, ?, ?) ON CONFLICT DO NOTHING", run.seq, key, value)) > 0) return;
+  const old = await tx.get<{ value: string }>("SELECT value FROM params WHERE run = ? AND key = ?", run.seq, key);
+  if (old !== undefined && old.value !== value) {
+    throw invalid(
+      `Changing param values is not allowed. Param with key='${key}' was already logged with value='${old.value}' for run ID='${run.run_id}'. Attempted logging new value '${value}'.`,
+    );
+  }
+}
+
+async function create(tx: Connection, run: NewRun): Promise<{ data: RunData; created: boolean }> {
+  const experiment = await activeExperiment(tx, run.experimentId);
+  if (run.clientId !== undefined) {
+    const known = await tx.get<RunRecord>(
+      "SELECT * FROM runs WHERE experiment_id = ? AND client_id = ?",
+      experiment.id,
+      run.clientId,
+    );
+    if (known) return { data: await dataOf(tx, known), created: false };
+  }
+  // A client that names its runs itself knows them also while no server answers.
+  const own = /^[0-9a-f]{32}$/.exec(run.clientId ?? "")?.[0];
+  const id = own ?? randomUUID().replaceAll("-", "");
+  const [row] = await tx.all<{ seq: number }>(
+    `INSERT INTO runs (run_id, experiment_id, name, user_id, status, start_time, artifact_uri, client_id)
+     VALUES (?, ?, ?, ?, 'RUNNING', ?, ?, ?) RETURNING seq`,
+    id,
+    experiment.id,
+    run.name,
+    run.userId,
+    run.startTime,
+    `${experiment.artifact_location.replace(/\/+$/, "")}/${id}/artifacts`,
+    run.clientId ?? null,
+  );
+  if (!row) throw new Error("the run was not stored");
+  for (const tag of run.tags) await setTag(tx, row.seq, tag);
+  await setTag(tx, row.seq, { key: NAME_TAG, value: run.name });
+  return { data: await dataOf(tx, await findRun(tx, id)), created: true };
+}
+
+export function runStore(db: Database): RunStore {
+  return {
+    ...runSearch(db),
+    ...runInputs(db),
+
+    create: (run) => db.transaction((tx) => create(tx, run)),
+
+    async get(id) {
+      return toRun(await findRun(db, id));
+    },
+
+    async getData(id) {
+      return dataOf(db, await findRun(db, id));
+    },
+
+    update: (id, { status, endTime, name }) =>
+      db.transaction(async (tx) => {
+        const row = await activeRun(tx, id);
+        await tx.run(
+          "UPDATE runs SET status = COALESCE(?, status), end_time = COALESCE(?, end_time) WHERE seq = ?",
+          status ?? null,
+          endTime ?? null,
+          row.seq,
+        );
+        if (name !== undefined) await setTag(tx, row.seq, { key: NAME_TAG, value: name });
+        return toRun(await findRun(tx, id));
+      }),
+
+    setLifecycle: (id, lifecycle) =>
+      db.transaction(async (tx) => {
+        const row = await findRun(tx, id);
+        await tx.run(
+          "UPDATE runs SET lifecycle = ?, deleted_at = ? WHERE seq = ?",
+          lifecycle,
+          lifecycle === "deleted" ? Date.now() : null,
+          row.seq,
+        );
+        return toRun(await findRun(tx, id));
+      }),
+
+    log: (id, { metrics, params, tags }) =>
+      db.transaction(async (tx) => {
+        const row = await activeRun(tx, id);
+        for (const param of params) await setParam(tx, row, param);
+        for (const tag of tags) await setTag(tx, row.seq, tag);
+        await writePoints(tx, row, metrics);
+        return toRun(row);
+      }),
+
+    deleteTag: (id, key) =>
+      db.transaction(async (tx) => {
+        const row = await activeRun(tx, id);
+        if ((await tx.run("DELETE FROM tags WHERE run = ? AND key = ?", row.seq, key)) === 0) {
+          throw missing(`No tag with name: ${key} in run with id ${id}`);
+        }
+        return toRun(row);
+      }),
+  };
+}
