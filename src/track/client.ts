@@ -23,9 +23,12 @@ export class TrackerError extends Error {
   readonly temporary: boolean;
   /** How long the tracker asks to be left alone, in milliseconds. */
   readonly retryAfter: number | undefined;
+  /** HTTP's status; undefined where nothing answered. */
+  readonly status: number | undefined;
 
-  constructor(message: string, code: string, temporary: boolean, retryAfter?: number) {
+  constructor(message: string, code: string, temporary: boolean, status?: number, retryAfter?: number) {
     super(message);
+    this.status = status;
     this.code = code;
     this.temporary = temporary;
     this.retryAfter = retryAfter;
@@ -99,7 +102,7 @@ export class TrackerClient {
   /** Store a file as a run's artifact. */
   async uploadArtifact(experimentId: string, runId: string, path: string, file: string): Promise<void> {
     const { size } = await stat(file);
-    const target = [experimentId, runId, "artifacts", ...path.split("/")].map(encodeURIComponent).join("/");
+    const target = `${experimentId}/${runId}/artifacts/${path}`.split("/").map(encodeURIComponent).join("/");
     const body = size === 0 ? new Uint8Array(0) : (Readable.toWeb(createReadStream(file)) as ReadableStream);
     const options: RequestInit & { duplex: "half" } = {
       method: "PUT",
@@ -141,6 +144,7 @@ export class TrackerClient {
     const elsewhere = (status === 404 || status === 405) && code === undefined;
     const temporary = [401, 403, 408, 429].includes(status) || status >= 500 || elsewhere;
     const wait = 1000 * Number(response.headers.get("retry-after") ?? Number.NaN);
-    throw new TrackerError(`${message} (${status})`, code ?? "INTERNAL_ERROR", temporary, wait > 0 ? wait : undefined);
+    const asked = wait > 0 ? wait : undefined;
+    throw new TrackerError(`${message} (${status})`, code ?? "INTERNAL_ERROR", temporary, status, asked);
   }
 }

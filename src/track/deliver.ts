@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { type TrackerClient, TrackerError } from "./client.ts";
+import { createModel, findModel, finishModel } from "./logged-model.ts";
 import type { JournalEntry, JournalRecord } from "./records.ts";
 
 /** Metrics in one request, by MLflow's limit for a batch. */
@@ -14,6 +15,8 @@ const mostParams = 100;
 export interface RemoteRun {
   id: string;
   experimentId: string;
+  /** The tracker's ids of its logged models, by ours. */
+  readonly models: Map<string, string>;
 }
 
 /** Neighbours that one log-batch request can carry; every other record stands alone. */
@@ -84,8 +87,16 @@ async function deliverRecord(client: TrackerClient, run: RemoteRun, record: Jour
       // Sent before, and then removed, when the acknowledgement was lost.
       if (!existsSync(record.file)) return;
       await client.uploadArtifact(run.experimentId, run_id, record.path, record.file);
+      if (record.model) {
+        const model = await findModel(client, run, record.model.id);
+        if (model) await client.uploadArtifact(run.experimentId, `models/${model}`, record.model.path, record.file);
+      }
       await rm(record.file, { force: true });
       return;
+    case "model":
+      return createModel(client, run, record);
+    case "model-ready":
+      return finishModel(client, run, record.model);
     case "status":
       await client.call("POST", "runs/update", { run_id, status: record.status, end_time: record.endTime });
   }
@@ -108,14 +119,14 @@ export async function createRun(
     start_time: record.startTime,
     tags: pairs({ ...record.tags, "anneal.client_id": runId }),
   });
-  return { id: run.info.run_id, experimentId };
+  return { id: run.info.run_id, experimentId, models: new Map() };
 }
 
 /** A run whose id the tracker took from us. */
 async function runNamed(client: TrackerClient, id: string): Promise<RemoteRun | undefined> {
   try {
     const { run } = await client.call<{ run: { info: { experiment_id: string } } }>("GET", "runs/get", { run_id: id });
-    return { id, experimentId: run.info.experiment_id };
+    return { id, experimentId: run.info.experiment_id, models: new Map() };
   } catch (error) {
     if (error instanceof TrackerError && !error.temporary) return undefined;
     throw error;
@@ -130,7 +141,7 @@ async function runTagged(client: TrackerClient, experiment: string, id: string):
     { experiment_ids: [experiment], filter: `tags.\`anneal.client_id\` = '${id}'`, max_results: 1 },
   );
   const [found] = runs;
-  return found && { id: found.info.run_id, experimentId: found.info.experiment_id };
+  return found && { id: found.info.run_id, experimentId: found.info.experiment_id, models: new Map() };
 }
 
 async function experimentNamed(client: TrackerClient, name: string): Promise<string> {

@@ -1,4 +1,13 @@
 export { dataFolder, findTracker, TrackerClient, TrackerError } from "./client.ts";
 export type { DatasetInput } from "./records.ts";
-export { activeRun, addToRun, Run, type RunOptions, type RunStatus, startRun, waitForRun } from "./run.ts";
+export {
+  activeRun,
+  addToRun,
+  type ModelOptions,
+  Run,
+  type RunOptions,
+  type RunStatus,
+  startRun,
+  waitForRun,
+} from "./run.ts";
 export { recoverJournals } from "./shipper.ts";

@@ -34,9 +34,9 @@ export type JournalRecord =
   | { kind: "metrics"; points: MetricPoint[] }
   | { kind: "tags"; tags: Record<string, string> }
   | { kind: "dataset"; dataset: DatasetInput }
-  | { kind: "artifact"; path: string; file: string; model?: string }
+  | { kind: "artifact"; path: string; file: string; model?: { id: string; path: string } }
   | LoggedModelRecord
-  | { kind: "model-ready"; model: string; metrics: MetricPoint[] }
+  | { kind: "model-ready"; model: string }
   | { kind: "status"; status: string; endTime?: number };
 
 /** A model that a run made; its files follow as artifacts with its id, and then a record that it is ready. */
@@ -181,11 +181,8 @@ export class JournalEntry {
 
   get record(): JournalRecord {
     const record = JSON.parse(this.json.toString()) as JournalRecord;
-    if (record.kind !== "metrics" && record.kind !== "model-ready") return record;
-    const revive = (points: MetricPoint[]) => points.map((point) => ({ ...point, value: Number(point.value) }));
-    return record.kind === "metrics"
-      ? { ...record, points: revive(record.points) }
-      : { ...record, metrics: revive(record.metrics) };
+    if (record.kind !== "metrics") return record;
+    return { ...record, points: record.points.map((point) => ({ ...point, value: Number(point.value) })) };
   }
 }
 

@@ -28,6 +28,14 @@ export interface RunOptions {
   amend?: boolean;
 }
 
+/** Options of {@link Run.logModel}. */
+export interface ModelOptions {
+  /** What kind of model, as MLflow calls the framework. `anneal` when left out. */
+  modelType?: string;
+  params?: Record<string, string>;
+  tags?: Record<string, string>;
+}
+
 /** Runs started by this process so far. */
 let count = 0;
 
@@ -173,6 +181,25 @@ export class Run {
       return;
     }
     this.#append({ kind: "artifact", path, file: this.#copy(source) });
+  }
+
+  /**
+   * A trained model, as one of the run's artifacts and as a logged model: a thing of its own that is an output of the
+   * run, has its last metrics, and can be registered. Its id at the tracker is the tracker's to give.
+   * @param folder with its files; may be deleted right after
+   * @param name its folder among the run's artifacts, and its name
+   */
+  logModel(folder: string, name: string, { modelType = "anneal", params = {}, tags = {} }: ModelOptions = {}): void {
+    const model = randomUUID();
+    this.#append({ kind: "model", model, name, modelType, step: this.#step, params, tags });
+    for (const path of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
+      const file = join(folder, path);
+      if (statSync(file).isDirectory()) continue;
+      const within = path.replaceAll("\\", "/");
+      const entry = { path: `${name}/${within}`, file: this.#copy(file), model: { id: model, path: within } };
+      this.#append({ kind: "artifact", ...entry });
+    }
+    this.#append({ kind: "model-ready", model });
   }
 
   /**

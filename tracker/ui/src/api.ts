@@ -57,6 +57,16 @@ export interface Run {
   inputs?: { dataset_inputs?: DatasetInput[] };
 }
 
+export interface LoggedModel {
+  info: {
+    model_id: string;
+    name: string;
+    status: "LOGGED_MODEL_PENDING" | "LOGGED_MODEL_READY" | "LOGGED_MODEL_UPLOAD_FAILED";
+    model_type?: string;
+    status_message?: string;
+  };
+}
+
 export interface Point {
   key: string;
   value: Num;
@@ -261,6 +271,13 @@ export const api = {
         filter: `run_id = '${runId}'`,
       })
     ).model_versions ?? [],
+  loggedModels: async (experimentId: string, runId: string) =>
+    (
+      await send<{ models?: LoggedModel[] }>("POST", `${MLFLOW}/logged-models/search`, {
+        experiment_ids: [experimentId],
+        filter: `source_run_id = '${runId}'`,
+      })
+    ).models ?? [],
   version: async (name: string, version: string) =>
     (await send<{ model_version: ModelVersion }>("GET", `${MLFLOW}/model-versions/get${query({ name, version })}`))
       .model_version,
