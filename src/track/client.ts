@@ -3,6 +3,9 @@ import { readFile, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { Readable } from "node:stream";
 import type { ReadableStream } from "node:stream/web";
+import { Experiments } from "./api/experiments.ts";
+import { LoggedModels, Models } from "./api/models.ts";
+import { Runs } from "./api/runs.ts";
 
 /** How long a tracker may take to answer, in milliseconds. */
 const patience = 60_000;
@@ -55,12 +58,40 @@ export async function findTracker(): Promise<TrackerAddress | undefined> {
   return { uri: clean(url), token };
 }
 
-/** Speaks MLflow's REST protocol, to Anneal's tracker or any MLflow server. */
+/** Fields as a query; a list is a field several times. */
+function queryOf(fields: object): URLSearchParams {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(fields)) {
+    for (const one of [value].flat()) if (one !== undefined) query.append(name, String(one));
+  }
+  return query;
+}
+
+/**
+ * Speaks MLflow's REST protocol, to Anneal's tracker or any MLflow server.
+ *
+ * @example
+ * const client = await TrackerClient.connect();
+ * const { experiment_id } = await client.experiments.getByName("01-fine-tune");
+ * for await (const run of client.runs.search([experiment_id], { orderBy: ["metrics.`eval/loss` ASC"], limit: 3 })) {
+ *   console.log(run.info.run_name, run.data.params);
+ * }
+ */
 export class TrackerClient {
   readonly address: TrackerAddress;
+  readonly experiments: Experiments;
+  /** Runs, with their metrics, parameters, tags, inputs and artifacts. */
+  readonly runs: Runs;
+  /** Registered models, with their versions, aliases and stages. */
+  readonly models: Models;
+  readonly loggedModels: LoggedModels;
 
   constructor(address: TrackerAddress) {
     this.address = address;
+    this.experiments = new Experiments(this);
+    this.runs = new Runs(this);
+    this.models = new Models(this);
+    this.loggedModels = new LoggedModels(this);
   }
 
   /** The tracker of {@link findTracker}. */
@@ -77,8 +108,12 @@ export class TrackerClient {
   }
 
   /** Call `/api/2.0/mlflow/<path>`; the body may be JSON already, as bytes. */
-  async call<T = Record<string, unknown>>(method: "GET" | "POST" | "PATCH", path: string, body?: object): Promise<T> {
-    const query = method === "GET" && body ? `?${new URLSearchParams(body as Record<string, string>)}` : "";
+  async call<T = Record<string, unknown>>(
+    method: "GET" | "POST" | "PATCH" | "DELETE",
+    path: string,
+    body?: object,
+  ): Promise<T> {
+    const query = method === "GET" && body ? `?${queryOf(body)}` : "";
     return this.request<T>(method, `/api/2.0/mlflow/${path}${query}`, method === "GET" ? undefined : body);
   }
 

@@ -1,3 +1,5 @@
+export type { RunBatch, RunPoint } from "./api/runs.ts";
+export type * as api from "./api/types.ts";
 export { dataFolder, findTracker, TrackerClient, TrackerError } from "./client.ts";
 export type { DatasetInput } from "./records.ts";
 export {

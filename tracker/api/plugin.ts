@@ -11,6 +11,7 @@ import { eventRoutes } from "./events.ts";
 import { experimentRoutes } from "./experiments.ts";
 import { loggedModelRoutes } from "./logged-models.ts";
 import { metricRoutes } from "./metrics.ts";
+import { collectEndpoints, openApiRoute } from "./openapi.ts";
 import { pageRoutes } from "./pages.ts";
 import { registryRoutes } from "./registry.ts";
 import { runRoutes } from "./runs.ts";
@@ -100,8 +101,10 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
     else done();
   });
   recordChanges(app, options.tracker.store.access);
+  const endpoints = collectEndpoints(app);
 
   app.get("/health", async (_request, reply) => reply.type("text/plain").send("OK"));
+  openApiRoute(app, endpoints, VERSION);
   app.get("/version", async (_request, reply) => reply.type("text/plain").send(VERSION));
 
   for (const prefix of ["/api/2.0/mlflow", "/ajax-api/2.0/mlflow"]) {
