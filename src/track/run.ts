@@ -97,6 +97,7 @@ export class Run {
   readonly #timer: NodeJS.Timeout;
   readonly #output: OutputLog | undefined;
   #step: number;
+  #sampling = false;
   #ended = false;
   readonly #amend: boolean;
   #ready: Promise<void>;
@@ -131,7 +132,7 @@ export class Run {
     // What the run is made with is worth having, and no reason to stop it.
     this.#ready = amend ? Promise.resolve() : this.#capture().catch((error: unknown) => this.#miss(error));
     this.#shipper = amend ? new Shipper(this.id, this.#journal, leftBefore(this.id)) : new RunShipper(this.#journal);
-    this.#timer = setInterval(() => void this.#sample(), sampleInterval);
+    this.#timer = setInterval(() => void this.#sample(true), sampleInterval);
     this.#timer.unref();
     if (amend) clearInterval(this.#timer);
     else this.#output = new OutputLog(() => this.#journal.filesFolder);
@@ -212,7 +213,7 @@ export class Run {
     if (active === this) active = undefined;
     clearInterval(this.#timer);
     await this.#ready;
-    if (!this.#amend) await this.#sample();
+    if (!this.#amend) await this.#sample(false);
     try {
       this.#logNotebook();
     } catch (error) {
@@ -272,9 +273,13 @@ export class Run {
     process.stderr.write(`The surroundings of run ${this.name} are not recorded in full: ${reason}\n`);
   }
 
-  async #sample(): Promise<void> {
+  /** One at a time: a tool that takes long must not be asked by many. */
+  async #sample(cards: boolean): Promise<void> {
+    if (this.#sampling && cards) return;
+    this.#sampling = true;
     const step = this.#step;
-    const figures = await this.#monitor.sample();
+    const figures = await this.#monitor.sample({ cards });
+    this.#sampling = false;
     this.#journal.appendMetrics(figures, Date.now(), step);
   }
 
