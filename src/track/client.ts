@@ -124,14 +124,7 @@ export class TrackerClient {
       headers: body ? { "content-type": "application/json" } : {},
       body: body && (body instanceof Uint8Array ? body : JSON.stringify(body)),
     });
-    try {
-      return (await response.json()) as T;
-    } catch (error) {
-      // The connection broke within the answer, or something in between answered in the tracker's place.
-      const reason = error instanceof Error ? error.message : String(error);
-      const message = `The tracker at ${this.address.uri} gave no whole answer to ${method} ${path} (${reason}).`;
-      throw new TrackerError(message, "UNREACHABLE", true);
-    }
+    return this.#answer<T>(response, `${method} ${path}`);
   }
 
   /** Store a file as a run's artifact. */
@@ -146,13 +139,27 @@ export class TrackerClient {
       duplex: "half",
     };
     // A large model over a slow line is no tracker that does not answer: a megabyte a second is enough.
-    await this.#fetch(`/api/2.0/mlflow-artifacts/artifacts/${target}`, options, patience + Math.ceil(size / 1000));
+    const place = `/api/2.0/mlflow-artifacts/artifacts/${target}`;
+    const response = await this.#fetch(place, options, patience + Math.ceil(size / 1000));
+    await this.#answer(response, `PUT ${place}`);
   }
 
   /** Read a run's artifact. */
   async downloadArtifact(runId: string, path: string): Promise<Uint8Array> {
     const response = await this.#fetch(`/get-artifact?${new URLSearchParams({ run_id: runId, path })}`, {});
     return new Uint8Array(await response.arrayBuffer());
+  }
+
+  /** The JSON of an answer, without which nothing may count as done. */
+  async #answer<T>(response: Response, request: string): Promise<T> {
+    try {
+      return (await response.json()) as T;
+    } catch (error) {
+      // The connection broke within the answer, or something in between answered in the tracker's place.
+      const reason = error instanceof Error ? error.message : String(error);
+      const message = `The tracker at ${this.address.uri} gave no whole answer to ${request} (${reason}).`;
+      throw new TrackerError(message, "UNREACHABLE", true);
+    }
   }
 
   async #fetch(path: string, options: RequestInit, timeout = patience): Promise<Response> {
