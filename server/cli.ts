@@ -6,12 +6,13 @@ import { join, resolve as resolvePath } from "node:path";
 import { parseArgs, stripVTControlCharacters } from "node:util";
 import { installKernelSpec } from "../kernel/spec.ts";
 import { recoverJournals } from "../src/track/index.ts";
+import type { Role } from "../tracker/index.ts";
 import { diagnose, showDiagnosis } from "./doctor.ts";
 import { UsageError } from "./errors.ts";
 import { gc, showGarbage } from "./gc.ts";
 import { rerun, showReport } from "./rerun.ts";
 import { reportTo, runNotebook } from "./run.ts";
-import { type Studio, startStudio } from "./studio.ts";
+import { type Studio, type StudioOptions, startStudio } from "./studio.ts";
 
 /** Milliseconds between two looks for runs whose process is gone. */
 const recoveryInterval = 3000;
@@ -23,6 +24,10 @@ const help = `anneal: TypeScript notebooks that train
   anneal tracker                  the tracker alone
       --port 5000  --host 127.0.0.1  --data .anneal
       --store <file | postgresql://user:password@host/database>
+      --no-auth                   let everyone in who reaches it
+      --rate-limit <requests a minute of one user's token>
+      --oidc-issuer <url>  --oidc-client-id <id>  --oidc-role viewer  --url <address that browsers see>
+                                  sign in by OpenID Connect; its secret is read from ANNEAL_OIDC_CLIENT_SECRET
   anneal run <notebook>           execute a notebook without a browser
       --output <file>  --data .anneal
   anneal rerun <run id>           do a recorded run again and compare every metric; exits with 1 if one differs
@@ -42,6 +47,12 @@ const flags = {
   data: { type: "string", default: process.env.ANNEAL_DATA ?? ".anneal" },
   root: { type: "string", default: "." },
   store: { type: "string", default: process.env.ANNEAL_STORE },
+  auth: { type: "boolean", default: true },
+  "rate-limit": { type: "string" },
+  "oidc-issuer": { type: "string", default: process.env.ANNEAL_OIDC_ISSUER },
+  "oidc-client-id": { type: "string", default: process.env.ANNEAL_OIDC_CLIENT_ID },
+  "oidc-role": { type: "string", default: "viewer" },
+  url: { type: "string", default: process.env.ANNEAL_URL },
   output: { type: "string", short: "o" },
   prefix: { type: "string" },
   "older-than": { type: "string", default: "30d" },
@@ -55,7 +66,22 @@ const flags = {
 /** Which flags each command heeds, and how many arguments it takes. */
 const commands: Record<string, { flags: (keyof typeof flags)[]; takes: 0 | 1 }> = {
   start: { flags: ["port", "host", "data", "root", "browser"], takes: 0 },
-  tracker: { flags: ["port", "host", "data", "store", "browser"], takes: 0 },
+  tracker: {
+    flags: [
+      "port",
+      "host",
+      "data",
+      "store",
+      "auth",
+      "rate-limit",
+      "oidc-issuer",
+      "oidc-client-id",
+      "oidc-role",
+      "url",
+      "browser",
+    ],
+    takes: 0,
+  },
   run: { flags: ["output", "data"], takes: 1 },
   rerun: { flags: ["data"], takes: 1 },
   gc: { flags: ["older-than", "dry-run", "data"], takes: 0 },
@@ -153,10 +179,39 @@ async function main(): Promise<number> {
   }
 }
 
-async function serve(
-  trackerOnly: boolean,
-  values: { port?: string; host: string; data: string; root: string; store?: string; browser: boolean },
-): Promise<number> {
+type Values = ReturnType<typeof parse>["values"];
+
+/** What a tracker of a team is told beyond a studio's own. */
+function teamOptions(values: Values): Pick<StudioOptions, "store" | "auth" | "rateLimit" | "oidc"> {
+  const { store, auth, "rate-limit": rate, "oidc-issuer": issuer, "oidc-client-id": clientId, url } = values;
+  const rateLimit = rate === undefined ? undefined : Number(rate);
+  if (rateLimit !== undefined && (!Number.isInteger(rateLimit) || rateLimit < 1)) {
+    throw new UsageError(`--rate-limit must be a number of requests a minute, not ${rate}.`);
+  }
+  return {
+    auth,
+    ...(store ? { store } : {}),
+    ...(rateLimit === undefined ? {} : { rateLimit }),
+    ...(issuer
+      ? { oidc: { issuer, role: roleOf(values["oidc-role"]), ...clientOf(clientId), ...(url ? { url } : {}) } }
+      : {}),
+  };
+}
+
+function roleOf(role: string): Role {
+  if (role === "none" || role === "viewer" || role === "editor" || role === "admin") return role;
+  throw new UsageError(`--oidc-role must be none, viewer, editor or admin, not ${role}.`);
+}
+
+function clientOf(clientId: string | undefined): { clientId: string; clientSecret: string } {
+  const clientSecret = process.env.ANNEAL_OIDC_CLIENT_SECRET;
+  if (clientId && clientSecret) return { clientId, clientSecret };
+  throw new UsageError(
+    "--oidc-issuer needs --oidc-client-id, and the client's secret in the environment as ANNEAL_OIDC_CLIENT_SECRET.",
+  );
+}
+
+async function serve(trackerOnly: boolean, values: Values): Promise<number> {
   const port = Number(values.port ?? (trackerOnly ? 5000 : 8888));
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
     throw new UsageError(`--port must be a number from 0 to 65535, not ${values.port}.`);
@@ -171,9 +226,14 @@ async function serve(
     host: values.host,
     port,
     trackerOnly,
-    ...(trackerOnly && values.store ? { store: values.store } : {}),
+    ...(trackerOnly ? teamOptions(values) : {}),
   });
-  const page = `${studio.url}${trackerOnly ? "/tracker/" : "/lab"}?token=${studio.token}`;
+  const page = `${studio.url}${trackerOnly ? "/tracker/" : "/lab"}${studio.token && `?token=${studio.token}`}`;
+  if (!studio.token && !["127.0.0.1", "localhost", "::1"].includes(values.host)) {
+    process.stderr.write(
+      `\n  Everyone who reaches ${values.host}:${port} may read and change everything (--no-auth).\n`,
+    );
+  }
   process.stdout.write(`\n  Anneal is up: ${page}\n  Stop it with Ctrl-C.\n\n`);
   if (values.browser && !trackerOnly) openBrowser(page);
   const recovery = recoverNowAndThen(values.data);

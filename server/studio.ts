@@ -2,7 +2,7 @@ import { accessSync, constants, mkdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import websocket from "@fastify/websocket";
 import { type FastifyError, fastify } from "fastify";
-import { guard, loadToken, openTracker, trackerPlugin } from "../tracker/index.ts";
+import { guard, loadToken, type OidcOptions, openTracker, trackerPlugin } from "../tracker/index.ts";
 import { channelRoutes } from "./channels.ts";
 import { contentsRoutes } from "./contents.ts";
 import { HttpError, UsageError } from "./errors.ts";
@@ -25,12 +25,19 @@ export interface StudioOptions {
   trackerOnly?: boolean;
   /** The tracker's database, where it is not in the data folder: see {@link openTracker}. */
   store?: string;
+  /** False lets everyone in who reaches it: a tracker alone only. */
+  auth?: boolean;
+  /** Requests a minute that one user's token may make. */
+  rateLimit?: number;
+  /** How people sign in, beside tokens. */
+  oidc?: OidcOptions;
 }
 
 /** A running studio. */
 export interface Studio {
   /** Without token and trailing slash. */
   url: string;
+  /** Empty where everyone is let in. */
   token: string;
   close(): Promise<void>;
 }
@@ -50,7 +57,8 @@ export async function startStudio(options: StudioOptions): Promise<Studio> {
   }
 }
 
-async function start({ root, dataDir: data, host, port, trackerOnly = false, store }: StudioOptions): Promise<Studio> {
+async function start({ root, dataDir: data, host, port, ...options }: StudioOptions): Promise<Studio> {
+  const { trackerOnly = false, store, auth = true, rateLimit, oidc } = options;
   const other = await findLodger(data);
   if (other) {
     const [what, page] = other.trackerOnly ? ["tracker", "tracker/"] : ["studio", "lab"];
@@ -58,11 +66,13 @@ async function start({ root, dataDir: data, host, port, trackerOnly = false, sto
       `A ${what} already runs on ${data}: ${other.url}/${page}?token=${other.token} (process ${other.pid}). Open that one, or choose another folder with --data.`,
     );
   }
-  const token = loadToken(data);
-  const tracker = await openTracker({ dataDir: data, ...(store ? { store } : {}) });
+  const token = auth ? tokenOf(data) : "";
+  const tracker = await openTracker({ dataDir: data, ...(store ? { store } : {}) }).catch(asUsage);
   const app = fastify({
     bodyLimit: 256 * 2 ** 20,
     forceCloseConnections: true,
+    // A proxy on this machine or network says whom it speaks for.
+    trustProxy: ["loopback", "uniquelocal"],
     routerOptions: { maxParamLength: 4096 },
   });
   app.setErrorHandler((error: FastifyError, _, reply) => {
@@ -70,7 +80,13 @@ async function start({ root, dataDir: data, host, port, trackerOnly = false, sto
     if (status >= 500) process.stderr.write(`${error.stack ?? error.message}\n`);
     return reply.code(status).send({ message: error.message, reason: null });
   });
-  await guard(app, { token, host, access: tracker.store.access });
+  await guard(app, {
+    token: auth ? token : undefined,
+    host,
+    access: tracker.store.access,
+    ...(rateLimit === undefined ? {} : { rateLimit }),
+    ...(oidc ? { oidc } : {}),
+  }).catch(asUsage);
   await app.register(websocket, {
     options: {
       maxPayload: 256 * 2 ** 20,
@@ -123,6 +139,19 @@ async function start({ root, dataDir: data, host, port, trackerOnly = false, sto
       await tracker.close();
     },
   };
+}
+
+function tokenOf(data: string): string {
+  try {
+    return loadToken(data);
+  } catch (error) {
+    return asUsage(error);
+  }
+}
+
+/** What keeps a tracker from opening (its database, its identity provider) is for people to put right: the message is enough. */
+function asUsage(error: unknown): never {
+  throw new UsageError(error instanceof Error ? error.message : String(error), { cause: error });
 }
 
 function checkFolders(root: string, data: string): void {

@@ -33,58 +33,71 @@ function otherUser(): { uid: number; gid: number } | undefined {
   return undefined;
 }
 
-/**
- * Starts a server.
- * @param options.durable lets it wait for the disk, as one does that is in earnest
- * @returns its address, and how to stop it
- */
-export async function startPostgresql(
-  programs: string,
-  { durable = false } = {},
-): Promise<{ address: string; stop(): Promise<void> }> {
+/** A server of one's own. */
+export interface Postgresql {
+  address: string;
+  /** Ends it at once, as a crash would; what it holds stays. */
+  kill(): Promise<void>;
+  /** Starts it again on what it held. */
+  start(): Promise<void>;
+  /** Ends it and removes what it held. */
+  stop(): Promise<void>;
+}
+
+/** @param options.durable lets it wait for the disk, as one does that is in earnest */
+export async function startPostgresql(programs: string, { durable = false } = {}): Promise<Postgresql> {
   const home = mkdtempSync(join(tmpdir(), "anneal-pg-"));
   const user = otherUser();
   chmodSync(home, 0o700);
   if (user) chownSync(home, user.uid, user.gid);
   const data = join(home, "data");
   const run = { ...user, cwd: home, stdio: "ignore" } as const;
-  execFileSync(
-    join(programs, "initdb"),
-    ["-D", data, "-U", "anneal", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"],
-    run,
-  );
+  const how = ["-U", "anneal", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"];
+  execFileSync(join(programs, "initdb"), ["-D", data, ...how], run);
   const settings = ["max_connections=200", "listen_addresses="];
   if (!durable) settings.push("fsync=off", "full_page_writes=off");
-  const server = spawn(
-    join(programs, "postgres"),
-    ["-D", data, "-k", home, ...settings.flatMap((it) => ["-c", it])],
-    run,
-  );
-  const ended = new Promise<void>((resolve) => server.on("exit", () => resolve()));
   const address = `postgresql://anneal@localhost/postgres?host=${encodeURIComponent(home)}`;
-  const deadline = Date.now() + 30_000;
-  for (;;) {
-    const client = new pg.Client(address);
-    try {
-      await client.connect();
-      await client.end();
-      break;
-    } catch (error) {
+  let end = async (_signal: NodeJS.Signals): Promise<void> => undefined;
+
+  async function start(): Promise<void> {
+    const args = ["-D", data, "-k", home, ...settings.flatMap((it) => ["-c", it])];
+    const server = spawn(join(programs, "postgres"), args, run);
+    const ended = new Promise<void>((resolve) => server.on("exit", () => resolve()));
+    end = async (signal) => {
+      server.kill(signal);
+      await ended;
+    };
+    const deadline = Date.now() + 30_000;
+    while (!(await answers(address))) {
       if (Date.now() > deadline || server.exitCode !== null) {
         server.kill("SIGKILL");
-        throw new Error(`PostgreSQL of ${programs} does not start: ${(error as Error).message}`);
+        throw new Error(`PostgreSQL of ${programs} does not start.`);
       }
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
+  await start();
   return {
     address,
+    start,
+    kill: () => end("SIGQUIT"),
     async stop() {
-      server.kill("SIGINT");
-      await ended;
+      await end("SIGINT");
       rmSync(home, { recursive: true, force: true });
     },
   };
+}
+
+async function answers(address: string): Promise<boolean> {
+  const client = new pg.Client(address);
+  client.on("error", () => undefined);
+  try {
+    await client.connect();
+    await client.end();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** For vitest's `globalSetup`. */

@@ -6,4 +6,5 @@ export { type TrackerPluginOptions, trackerPlugin } from "./api/plugin.ts";
 export type { TrackerEvent } from "./events.ts";
 export { collectGarbage, type GarbageReport } from "./garbage.ts";
 export { type ServedTracker, type ServeOptions, serveTracker } from "./serve.ts";
+export type { Role } from "./store/types.ts";
 export { openTracker, type Tracker } from "./tracker.ts";

@@ -32,6 +32,8 @@ export async function serveTracker(options: ServeOptions): Promise<ServedTracker
   const app = Fastify({
     logger: { level: "warn" },
     forceCloseConnections: true,
+    // A proxy on this machine or network says whom it speaks for.
+    trustProxy: ["loopback", "uniquelocal"],
     routerOptions: { maxParamLength: 4096 },
   });
   try {

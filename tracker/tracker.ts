@@ -7,12 +7,15 @@ import { openStore } from "./store/sql/index.ts";
 import { openPostgresql } from "./store/sql/postgresql.ts";
 import { openSqlite } from "./store/sql/sqlite.ts";
 import type { Store } from "./store/store.ts";
+import { WebhookDelivery } from "./webhooks/deliver.ts";
+import { tellingRegistry } from "./webhooks/telling.ts";
 
 /** A tracker: what it keeps, and news of what changes. */
 export interface Tracker {
   store: Store;
   artifacts: Artifacts;
   events: Events;
+  webhooks: WebhookDelivery;
   close(): Promise<void>;
 }
 
@@ -31,16 +34,20 @@ export async function openTracker({ dataDir, store: where }: TrackerOptions): Pr
   mkdirSync(dataDir, { recursive: true });
   const { db, relay } = await openDatabase(dataDir, where);
   const events = new Events(relay);
-  const store = await openStore(db).catch(async (error: unknown) => {
+  const kept = await openStore(db).catch(async (error: unknown) => {
     await events.close();
     throw error;
   });
+  const webhooks = new WebhookDelivery(kept.webhooks);
+  const store = { ...kept, registry: tellingRegistry(kept.registry, webhooks) };
   const artifacts = diskArtifacts(join(dataDir, "artifacts"), store.artifacts);
   return {
     store,
     artifacts,
     events,
+    webhooks,
     async close() {
+      await webhooks.close();
       await events.close();
       await store.close();
     },

@@ -29,6 +29,17 @@ describe("the token of a data folder", () => {
   });
 });
 
+test("the token may be set for several processes, if it is long enough to be one", () => {
+  process.env.ANNEAL_ADMIN_TOKEN = "short";
+  try {
+    expect(() => loadToken(folder)).toThrow(/24 characters/);
+    process.env.ANNEAL_ADMIN_TOKEN = "a-token-that-several-processes-share";
+    expect(loadToken(folder)).toBe("a-token-that-several-processes-share");
+  } finally {
+    delete process.env.ANNEAL_ADMIN_TOKEN;
+  }
+});
+
 describe("a request", () => {
   const token = "0123456789abcdef";
   const host = "127.0.0.1:8888";

@@ -182,7 +182,7 @@ function refuse(
 
 /** Keeps a token in the browser. */
 function setSession(request: FastifyRequest, reply: FastifyReply, token: string): void {
-  const secure = request.headers["x-forwarded-proto"] === "https";
+  const secure = request.protocol === "https";
   reply.setCookie(cookieNameOf(request), token, { path: "/", httpOnly: true, sameSite: "strict", secure });
 }
 

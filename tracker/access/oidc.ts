@@ -75,10 +75,8 @@ export function oidcRoutes(
     setSession: (request: FastifyRequest, reply: FastifyReply, token: string) => void;
   },
 ): void {
-  const here = (request: FastifyRequest): string => {
-    const proto = request.headers["x-forwarded-proto"] === "https" ? "https" : "http";
-    return (options.url ?? `${proto}://${request.headers.host}`).replace(/\/+$/, "");
-  };
+  const here = (request: FastifyRequest): string =>
+    (options.url ?? `${request.protocol}://${request.headers.host}`).replace(/\/+$/, "");
 
   app.get("/auth/login", async (request, reply) => {
     const { back } = request.query as { back?: unknown };

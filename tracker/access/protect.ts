@@ -279,8 +279,19 @@ export function protectStore(store: Store): Store {
     garbage: refuseAll(store.garbage),
     // Its routes check for themselves: who may speak for whom is no matter of roles alone.
     access: store.access,
+    webhooks: onlyFor("admin", store.webhooks),
     close: store.close,
   };
+}
+
+/** All of this needs a role for the tracker as a whole. */
+function onlyFor<T extends object>(role: Role, part: T): T {
+  return new Proxy(part, {
+    get(target, name, self) {
+      need(role, "tracker");
+      return Reflect.get(target, name, self);
+    },
+  });
 }
 
 /** Nothing of this is for requests. */

@@ -3,11 +3,22 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { FastifyRequest } from "fastify";
 
+/** Shorter ones could be guessed. */
+const SHORTEST = 24;
+
 /**
  * The secret that opens everything on a data folder. It stays the same over restarts, so that open pages and
- * bookmarks go on working.
+ * bookmarks go on working. ANNEAL_ADMIN_TOKEN sets it, for several processes that are to have the same.
+ * @throws when that is too short to be a secret
  */
 export function loadToken(dataDir: string): string {
+  const set = process.env.ANNEAL_ADMIN_TOKEN;
+  if (set && set.length < SHORTEST) {
+    throw new Error(
+      `ANNEAL_ADMIN_TOKEN must have ${SHORTEST} characters or more, such as \`openssl rand -hex 24\` prints.`,
+    );
+  }
+  if (set) return set;
   const path = join(dataDir, "token");
   const kept = existsSync(path) ? readFileSync(path, "utf8").trim() : "";
   if (kept !== "") return kept; // An empty file, as a full disk leaves one, is no token: it would let everyone in.

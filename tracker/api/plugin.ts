@@ -15,6 +15,7 @@ import { collectEndpoints, openApiRoute } from "./openapi.ts";
 import { pageRoutes } from "./pages.ts";
 import { registryRoutes } from "./registry.ts";
 import { runRoutes } from "./runs.ts";
+import { webhookRoutes } from "./webhooks.ts";
 
 export interface TrackerPluginOptions {
   tracker: Tracker;
@@ -116,6 +117,7 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
         metricRoutes(scope, tracker);
         registryRoutes(scope, tracker, actor);
         loggedModelRoutes(scope, tracker);
+        webhookRoutes(scope, tracker);
         artifactRoutes(scope, tracker);
         downloadRoutes(scope, tracker);
       },

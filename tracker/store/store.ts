@@ -32,6 +32,8 @@ import type {
   Token,
   User,
   ViewType,
+  Webhook,
+  WebhookEvent,
 } from "./types.ts";
 
 /*
@@ -288,6 +290,28 @@ export interface AccessStore {
   audit(page: { who?: string; target?: string; before?: number; limit: number }): Promise<AuditEntry[]>;
 }
 
+export interface NewWebhook {
+  name: string;
+  description: string | null;
+  url: string;
+  /** Signs what is delivered; told to nobody again. */
+  secret: string | null;
+  events: WebhookEvent[];
+  active: boolean;
+}
+
+export interface WebhookStore {
+  create(webhook: NewWebhook): Promise<Webhook>;
+  get(id: string): Promise<Webhook>;
+  list(page: Page): Promise<Found<Webhook>>;
+  update(id: string, change: Partial<NewWebhook>): Promise<Webhook>;
+  remove(id: string): Promise<void>;
+  /** The active ones that want an event, with their secrets. */
+  wanting(event: WebhookEvent): Promise<{ webhook: Webhook; secret: string | null }[]>;
+  secret(id: string): Promise<string | null>;
+  delivered(id: string, last: NonNullable<Webhook["last"]>): Promise<void>;
+}
+
 export interface Store {
   experiments: ExperimentStore;
   runs: RunStore;
@@ -297,5 +321,6 @@ export interface Store {
   artifacts: ArtifactIndex;
   garbage: GarbageStore;
   access: AccessStore;
+  webhooks: WebhookStore;
   close(): Promise<void>;
 }

@@ -231,3 +231,26 @@ export interface AuditEntry {
   /** HTTP status of the answer. */
   status: number;
 }
+
+/** What webhooks can be told of; the last is ours, the others MLflow's. */
+export type WebhookEvent =
+  | "registered_model.created"
+  | "model_version.created"
+  | "model_version_tag.set"
+  | "model_version_tag.deleted"
+  | "model_version_alias.created"
+  | "model_version_alias.deleted"
+  | "model_version_stage.set";
+
+export interface Webhook {
+  id: string;
+  name: string;
+  description: string | null;
+  url: string;
+  events: WebhookEvent[];
+  active: boolean;
+  createdAt: number;
+  updatedAt: number;
+  /** How the last delivery ended; null where there was none. */
+  last: { at: number; ok: boolean; why: string } | null;
+}

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import pg from "pg";
-import { TrackerError } from "../../errors.ts";
+import { invalid, TrackerError } from "../../errors.ts";
 import type { Relay } from "../../events.ts";
 import {
   type Connection,
@@ -119,6 +119,8 @@ const codeOf = (error: unknown): string =>
 /** A database that is away or starting is no error of the request: clients try again. */
 function explained(error: unknown): unknown {
   const code = codeOf(error);
+  // Class 22: a value that the type of its column cannot hold, such as a number of 30 digits.
+  if (/^22/.test(code)) return invalid(`Invalid value: ${error instanceof Error ? error.message : code}.`);
   const away = ["ECONNREFUSED", "ECONNRESET", "ENOTFOUND", "ENOENT", "ETIMEDOUT", "EPIPE"].includes(code);
   const ended =
     error instanceof Error && /Connection terminated|timeout exceeded when trying to connect/.test(error.message);
@@ -173,17 +175,21 @@ export async function openPostgresql(address: string, backups: string): Promise<
       throw explained(error);
     });
     let broken = false;
+    const lost = (): void => {
+      broken = true;
+    };
+    // The statement that was under way fails by itself; the event, unheard, would end the process.
+    client.on("error", lost);
     try {
       await client.query("BEGIN");
       const result = await work(new PostgresqlConnection(client));
       await client.query("COMMIT");
       return result;
     } catch (error) {
-      await client.query("ROLLBACK").catch(() => {
-        broken = true;
-      });
+      await client.query("ROLLBACK").catch(lost);
       throw explained(error);
     } finally {
+      client.off("error", lost);
       client.release(broken);
     }
   }

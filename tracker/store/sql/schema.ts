@@ -278,6 +278,22 @@ const STEPS: readonly string[] = [
   );
   CREATE INDEX audit_log_by_who ON audit_log (who, id);
   `,
+  `
+  CREATE TABLE webhooks (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    description TEXT,
+    url TEXT NOT NULL,
+    secret TEXT,
+    events TEXT NOT NULL,
+    active INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    last_at INTEGER,
+    last_ok INTEGER,
+    last_why TEXT
+  );
+  `,
 ];
 
 /** A step in the words of a database: PostgreSQL wants other types, and text compared by its bytes as SQLite does. */

@@ -111,7 +111,7 @@ async function fail(response: Response): Promise<never> {
   throw new ApiError(response.status, message, gates);
 }
 
-async function send<T>(method: string, url: string, body?: object): Promise<T> {
+export async function send<T>(method: string, url: string, body?: object): Promise<T> {
   let response: Response;
   try {
     response = await fetch(url, {

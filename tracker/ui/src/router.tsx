@@ -6,6 +6,7 @@ import { VersionPage } from "./models/version.tsx";
 import { Empty, Failure, PageLink } from "./parts/bits.tsx";
 import { RunPage } from "./run/run.tsx";
 import { RunsPage } from "./runs/runs.tsx";
+import { SettingsPage } from "./settings/settings.tsx";
 import { Shell } from "./shell.tsx";
 
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
@@ -58,9 +59,15 @@ const version = createRoute({
   validateSearch: (search: Record<string, unknown>) => only({ tab: text(search.tab) }),
   component: VersionPage,
 });
+const settings = createRoute({
+  getParentRoute: () => root,
+  path: "/settings",
+  validateSearch: (search: Record<string, unknown>) => only({ tab: text(search.tab) }),
+  component: SettingsPage,
+});
 
 export const router = createRouter({
-  routeTree: root.addChildren([runs, experiment, run, compare, models, model, version]),
+  routeTree: root.addChildren([runs, experiment, run, compare, models, model, version, settings]),
   basepath: "/tracker",
   defaultPreload: false,
   scrollRestoration: true,

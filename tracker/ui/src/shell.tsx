@@ -12,7 +12,7 @@ export function Shell() {
   const live = useLive();
   const { setColorScheme } = useMantineColorScheme();
   const scheme = useComputedColorScheme("light");
-  const inModels = useLocation({ select: ({ pathname }) => pathname.includes("/models") });
+  const place = useLocation({ select: ({ pathname }) => /\/(models|settings)\b/.exec(pathname)?.[1] ?? "runs" });
   return (
     <Box className={classes.shell}>
       <header className={classes.bar}>
@@ -21,11 +21,14 @@ export function Shell() {
           <span>Anneal</span>
         </NavLink>
         <nav className={classes.nav} aria-label="Main">
-          <NavLink to="/" className={classes.link} data-current={!inModels || undefined}>
+          <NavLink to="/" className={classes.link} data-current={place === "runs" || undefined}>
             Runs
           </NavLink>
-          <NavLink to="/models" className={classes.link} data-current={inModels || undefined}>
+          <NavLink to="/models" className={classes.link} data-current={place === "models" || undefined}>
             Models
+          </NavLink>
+          <NavLink to="/settings" className={classes.link} data-current={place === "settings" || undefined}>
+            Settings
           </NavLink>
         </nav>
         <Group gap="xs" ml="auto" wrap="nowrap">

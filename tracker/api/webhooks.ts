@@ -1,0 +1,180 @@
+import { randomUUID } from "node:crypto";
+import { Type } from "@sinclair/typebox";
+import type { FastifyInstance } from "fastify";
+import { invalid } from "../errors.ts";
+import type { Webhook, WebhookEvent } from "../store/types.ts";
+import type { Tracker } from "../tracker.ts";
+import { send } from "../webhooks/deliver.ts";
+import { checkName } from "./limits.ts";
+import { endpoint, Int, limitOf, listOf, nameOf, offsetOf, oneOf, optional, pageToken, Text } from "./message.ts";
+import * as shapes from "./shapes.ts";
+
+const STATUSES = ["ACTIVE", "DISABLED"] as const;
+
+/** What each event carries, for trying a webhook out. */
+const EXAMPLES: Readonly<Record<WebhookEvent, object>> = {
+  "registered_model.created": { name: "example", tags: { task: "documentation" }, description: "An example" },
+  "model_version.created": {
+    name: "example",
+    version: "1",
+    source: "runs:/0123456789abcdef0123456789abcdef/model",
+    run_id: "0123456789abcdef0123456789abcdef",
+    tags: {},
+    description: null,
+  },
+  "model_version_tag.set": { name: "example", version: "1", key: "reviewed", value: "yes" },
+  "model_version_tag.deleted": { name: "example", version: "1", key: "reviewed" },
+  "model_version_alias.created": { name: "example", alias: "champion", version: "1" },
+  "model_version_alias.deleted": { name: "example", alias: "champion" },
+  "model_version_stage.set": {
+    name: "example",
+    version: "1",
+    from: "Staging",
+    to: "Production",
+    who: "ada",
+    comment: null,
+    source: "runs:/0123456789abcdef0123456789abcdef/model",
+    run_id: "0123456789abcdef0123456789abcdef",
+  },
+};
+
+/** Written `{"entity": "MODEL_VERSION", "action": "CREATED"}`, or in short `MODEL_VERSION.CREATED`. */
+const Event = Type.Union([Text, Type.Object({ entity: Text, action: Text })], {
+  title: `an event such as {"entity": "MODEL_VERSION", "action": "CREATED"}`,
+});
+
+function eventOf(written: string | { entity: string; action: string }): WebhookEvent {
+  const name = (typeof written === "string" ? written : `${written.entity}.${written.action}`).toLowerCase();
+  const known = Object.keys(EXAMPLES).find((event): event is WebhookEvent => event === name);
+  if (known) return known;
+  const all = Object.keys(EXAMPLES).map((event) => event.toUpperCase());
+  throw invalid(`Invalid webhook event '${name}': expected one of ${all.join(", ")}.`);
+}
+
+function eventsOf(list: (string | { entity: string; action: string })[]): WebhookEvent[] {
+  if (list.length === 0) throw invalid("A webhook needs at least one event.");
+  return [...new Set(list.map(eventOf))];
+}
+
+function checkUrl(text: string): string {
+  let url: URL | undefined;
+  try {
+    url = new URL(text);
+  } catch {
+    // Refused below.
+  }
+  if (!url || !["http:", "https:"].includes(url.protocol) || url.username !== "" || text.length > 2000) {
+    throw invalid(
+      `Invalid webhook URL '${text.slice(0, 200)}': expected http(s)://host/path without a password in it.`,
+    );
+  }
+  return text;
+}
+
+const shape = (it: Webhook) => ({
+  id: it.id,
+  webhook_id: it.id,
+  name: it.name,
+  ...(it.description === null ? {} : { description: it.description }),
+  url: it.url,
+  events: it.events.map((event) => {
+    const [entity, action] = event.toUpperCase().split(".");
+    return { entity, action };
+  }),
+  status: it.active ? "ACTIVE" : "DISABLED",
+  creation_timestamp: it.createdAt,
+  last_updated_timestamp: it.updatedAt,
+  ...(it.last === null ? {} : { last_delivery: { time: it.last.at, success: it.last.ok, message: it.last.why } }),
+});
+
+/** Webhooks, for admins of the tracker. */
+export function webhookRoutes(app: FastifyInstance, { store }: Tracker): void {
+  const ID = { webhook_id: Text };
+  const fields = {
+    description: optional(Text),
+    secret: optional(Text),
+    status: optional(oneOf(STATUSES)),
+  };
+  const activeOf = (status: (typeof STATUSES)[number] | number) => nameOf(STATUSES, status) === "ACTIVE";
+
+  endpoint(
+    app,
+    "POST",
+    "/webhooks",
+    Type.Object({ name: Text, url: Text, events: listOf(Event), ...fields }),
+    async ({ name, url, events, description, secret, status }) => {
+      const webhook = await store.webhooks.create({
+        name: checkName(name, "webhook", 250),
+        url: checkUrl(url),
+        events: eventsOf(events),
+        description: description ?? null,
+        secret: secret || null,
+        active: activeOf(status ?? "ACTIVE"),
+      });
+      return { webhook: shape(webhook) };
+    },
+  );
+
+  endpoint(
+    app,
+    "GET",
+    "/webhooks",
+    Type.Object({ max_results: optional(Int), page_token: optional(Text) }),
+    async ({ max_results, page_token }) => {
+      const offset = offsetOf(page_token);
+      const limit = limitOf(max_results, 100, 1000);
+      const { items, more } = await store.webhooks.list({ offset, limit });
+      return shapes.page("webhooks", items.map(shape), more ? pageToken(offset + limit) : undefined);
+    },
+  );
+
+  endpoint(app, "GET", "/webhooks/:webhook_id", Type.Object(ID), async ({ webhook_id }) => ({
+    webhook: shape(await store.webhooks.get(webhook_id)),
+  }));
+
+  endpoint(
+    app,
+    "PATCH",
+    "/webhooks/:webhook_id",
+    Type.Object({ ...ID, name: optional(Text), url: optional(Text), events: optional(listOf(Event)), ...fields }),
+    async ({ webhook_id, name, url, events, description, secret, status }) => {
+      const webhook = await store.webhooks.update(webhook_id, {
+        ...(name === undefined ? {} : { name: checkName(name, "webhook", 250) }),
+        ...(url === undefined ? {} : { url: checkUrl(url) }),
+        // An empty list is how protobuf's JSON may write that nothing was said.
+        ...(events === undefined || events.length === 0 ? {} : { events: eventsOf(events) }),
+        ...(description === undefined ? {} : { description }),
+        ...(secret === undefined ? {} : { secret: secret || null }),
+        ...(status === undefined ? {} : { active: activeOf(status) }),
+      });
+      return { webhook: shape(webhook) };
+    },
+  );
+
+  endpoint(app, "DELETE", "/webhooks/:webhook_id", Type.Object(ID), async ({ webhook_id }) => {
+    await store.webhooks.remove(webhook_id);
+    return undefined;
+  });
+
+  endpoint(
+    app,
+    "POST",
+    "/webhooks/:webhook_id/test",
+    Type.Object({ ...ID, event: optional(Event) }),
+    async ({ webhook_id, event: wanted }) => {
+      const webhook = await store.webhooks.get(webhook_id);
+      const secret = await store.webhooks.secret(webhook_id);
+      const event = wanted === undefined ? webhook.events[0] : eventOf(wanted);
+      const result = await send(webhook, secret, { id: randomUUID(), event, data: EXAMPLES[event] });
+      return {
+        result: {
+          success: result.ok,
+          ...(result.status === undefined ? {} : { response_status: result.status }),
+          ...(result.body === undefined ? {} : { response_body: result.body }),
+          ...(result.why === undefined ? {} : { error_message: result.why }),
+          response_time_ms: result.milliseconds,
+        },
+      };
+    },
+  );
+}

@@ -1,0 +1,185 @@
+import { Badge, Button, Group, Loader, Modal, Select, Stack, Switch, Table, Text, TextInput } from "@mantine/core";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { Empty, Failure, Section, When } from "../parts/bits.tsx";
+import { type Role, settings, type User } from "./api.ts";
+import { Grants } from "./grants.tsx";
+import classes from "./settings.module.css";
+import { Tokens } from "./tokens.tsx";
+
+export const ROLES: { value: Role; label: string }[] = [
+  { value: "none", label: "Nothing" },
+  { value: "viewer", label: "Viewer: reads" },
+  { value: "editor", label: "Editor: logs and changes" },
+  { value: "admin", label: "Admin: says who may" },
+];
+
+/** Everyone who may use the tracker, what they may, and their tokens. */
+export function Users() {
+  const client = useQueryClient();
+  const users = useQuery({ queryKey: ["settings", "users"], queryFn: settings.users });
+  const [name, setName] = useState("");
+  const [role, setRole] = useState<Role>("viewer");
+  const [open, setOpen] = useState<string | undefined>();
+  const reread = () => client.invalidateQueries({ queryKey: ["settings", "users"] });
+  const add = useMutation({
+    mutationFn: () => settings.addUser(name.trim(), role),
+    onSuccess: () => {
+      setOpen(name.trim());
+      setName("");
+      return reread();
+    },
+  });
+  const change = useMutation({
+    mutationFn: ({ name, ...to }: { name: string; role?: Role; disabled?: boolean }) => settings.changeUser(name, to),
+    onSuccess: reread,
+  });
+  const chosen = users.data?.find((user) => user.name === open);
+  const failure = users.error ?? add.error ?? change.error;
+  return (
+    <Section title="Users">
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          add.mutate();
+        }}
+      >
+        <Group gap="xs" align="end">
+          <TextInput
+            label="Name"
+            placeholder="ada, or ada@example.org"
+            w={230}
+            required
+            value={name}
+            onChange={(event) => setName(event.currentTarget.value)}
+          />
+          <Select
+            label="May"
+            data={ROLES}
+            value={role}
+            onChange={(value) => setRole((value as Role | null) ?? "viewer")}
+            allowDeselect={false}
+          />
+          <Button type="submit" loading={add.isPending} disabled={name.trim() === ""}>
+            Add user
+          </Button>
+        </Group>
+      </form>
+      {failure && <Failure error={failure} />}
+      {users.isPending && <Loader size="sm" mt="sm" />}
+      {users.data?.length === 0 && (
+        <Empty title="Nobody but you yet">
+          A user has a role for everything, and may have another for single experiments and models. They come in with a
+          token that you make for them here, or sign in where the tracker was started with <code>--oidc-issuer</code>.
+        </Empty>
+      )}
+      {users.data !== undefined && users.data.length > 0 && (
+        <div className={classes.scroll}>
+          <Table mt="sm" highlightOnHover className={classes.table}>
+            <Table.Thead>
+              <Table.Tr>
+                <Table.Th>Name</Table.Th>
+                <Table.Th>May</Table.Th>
+                <Table.Th>Since</Table.Th>
+                <Table.Th />
+              </Table.Tr>
+            </Table.Thead>
+            <Table.Tbody>
+              {users.data.map((user) => (
+                <Table.Tr key={user.name}>
+                  <Table.Td className={classes.name} title={user.name}>
+                    {user.name}
+                    {user.signs_in && (
+                      <Badge ml={8} size="xs" color="gray">
+                        signs in
+                      </Badge>
+                    )}
+                    {user.disabled && (
+                      <Badge ml={8} size="xs" color="red">
+                        shut out
+                      </Badge>
+                    )}
+                  </Table.Td>
+                  <Table.Td>
+                    <Select
+                      size="xs"
+                      aria-label={`What ${user.name} may`}
+                      data={ROLES}
+                      value={user.role}
+                      allowDeselect={false}
+                      w={210}
+                      onChange={(value) => value && change.mutate({ name: user.name, role: value as Role })}
+                    />
+                  </Table.Td>
+                  <Table.Td>
+                    <When time={user.creation_time} />
+                  </Table.Td>
+                  <Table.Td ta="right">
+                    <Button size="compact-xs" variant="default" onClick={() => setOpen(user.name)}>
+                      Tokens and access
+                    </Button>
+                  </Table.Td>
+                </Table.Tr>
+              ))}
+            </Table.Tbody>
+          </Table>
+        </div>
+      )}
+      {chosen && (
+        <UserDialog
+          user={chosen}
+          onClose={() => setOpen(undefined)}
+          onShut={(disabled) => change.mutate({ name: chosen.name, disabled })}
+          onRemoved={() => {
+            setOpen(undefined);
+            void reread();
+          }}
+        />
+      )}
+    </Section>
+  );
+}
+
+function UserDialog({
+  user,
+  onClose,
+  onShut,
+  onRemoved,
+}: {
+  user: User;
+  onClose(): void;
+  onShut(disabled: boolean): void;
+  onRemoved(): void;
+}) {
+  const [asked, setAsked] = useState(false);
+  const remove = useMutation({ mutationFn: () => settings.removeUser(user.name), onSuccess: onRemoved });
+  return (
+    <Modal opened onClose={onClose} size="xl" title={user.name}>
+      <Stack gap="sm">
+        <Tokens user={user.name} />
+        <Grants user={user} />
+        <Group justify="space-between">
+          <Switch
+            label="Shut out"
+            description="Their tokens open nothing while this is on."
+            checked={user.disabled}
+            onChange={(event) => onShut(event.currentTarget.checked)}
+          />
+          {asked ? (
+            <Group gap="xs">
+              <Text fz="sm">What they logged stays. Remove?</Text>
+              <Button size="xs" color="red" loading={remove.isPending} onClick={() => remove.mutate()}>
+                Remove {user.name}
+              </Button>
+            </Group>
+          ) : (
+            <Button size="xs" variant="subtle" color="red" onClick={() => setAsked(true)}>
+              Remove user
+            </Button>
+          )}
+        </Group>
+        {remove.error && <Failure error={remove.error} />}
+      </Stack>
+    </Modal>
+  );
+}
