@@ -135,6 +135,24 @@ export const LoggedModel = exact("LoggedModel", {
   ),
 });
 
+export const Webhook = exact("Webhook", {
+  id: text,
+  webhook_id: text,
+  name: text,
+  description: optional(text),
+  url: text,
+  events: Type.Array(Type.Object({ entity: text, action: text }, { additionalProperties: false })),
+  status: Type.Union([Type.Literal("ACTIVE"), Type.Literal("DISABLED")]),
+  creation_timestamp: time,
+  last_updated_timestamp: time,
+  last_delivery: optional(
+    Type.Object(
+      { time, success: Type.Boolean(), message: Type.Union([text, Type.Null()]) },
+      { additionalProperties: false },
+    ),
+  ),
+});
+
 /** How every refusal is answered. */
 export const ApiError = Type.Object(
   {
@@ -165,6 +183,7 @@ export const named = Object.fromEntries(
     LoggedModelMetric,
     LoggedModel.properties.info,
     LoggedModel,
+    Webhook,
     ApiError,
   ].map((schema) => [schema.title ?? "", schema]),
 );

@@ -20,6 +20,7 @@ const model = one({ registered_model: answers.RegisteredModel });
 const versions = page("model_versions", answers.ModelVersion);
 const version = one({ model_version: answers.ModelVersion });
 const loggedModel = one({ model: answers.LoggedModel });
+const webhook = one({ webhook: answers.Webhook });
 const files = one({ root_uri: text, files: optional(Type.Array(answers.FileInfo)) });
 
 /** Endpoints of MLflow's protocol, below /api/2.0/mlflow. */
@@ -126,6 +127,12 @@ export const mlflowOperations: Readonly<Record<string, Operation>> = {
     summary: "A logged model's files in a folder.",
     answer: files,
   },
+  "POST /webhooks": { summary: "Have an address told of what happens in the registry.", answer: webhook },
+  "GET /webhooks": { summary: "All webhooks.", answer: page("webhooks", answers.Webhook) },
+  "GET /webhooks/:webhook_id": { summary: "A webhook by its id.", answer: webhook },
+  "PATCH /webhooks/:webhook_id": { summary: "Change a webhook.", answer: webhook },
+  "DELETE /webhooks/:webhook_id": { summary: "Delete a webhook.", answer: nothing },
+  "POST /webhooks/:webhook_id/test": { summary: "Try a webhook out with an example." },
 };
 
 /** What MLflow's protocol lacks, below /api/anneal. */

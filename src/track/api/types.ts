@@ -180,6 +180,34 @@ export interface LoggedModel {
     metrics?: LoggedModelMetric[];
   };
 }
+export interface Webhook {
+  id: string;
+  webhook_id: string;
+  name: string;
+  description?: string;
+  url: string;
+  events: {
+    entity: string;
+    action: string;
+  }[];
+  status: "ACTIVE" | "DISABLED";
+  /**
+   * Milliseconds since 1970.
+   */
+  creation_timestamp: number;
+  /**
+   * Milliseconds since 1970.
+   */
+  last_updated_timestamp: number;
+  last_delivery?: {
+    /**
+     * Milliseconds since 1970.
+     */
+    time: number;
+    success: boolean;
+    message: string | null;
+  };
+}
 export interface ApiError {
   /**
    * One of MLflow's codes, such as RESOURCE_DOES_NOT_EXIST.
