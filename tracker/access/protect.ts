@@ -10,6 +10,7 @@ import type {
   RunStore,
   Search,
   Store,
+  TraceStore,
 } from "../store/store.ts";
 import type { GrantKind, Role } from "../store/types.ts";
 import { currentPrincipal, type Subject } from "./principal.ts";
@@ -206,6 +207,62 @@ export function protectStore(store: Store): Store {
     },
   };
 
+  const experimentOfTrace = experimentsOf(store.traces.get);
+  const needTrace = async (role: Role, id: string): Promise<void> => {
+    if (!currentPrincipal().mayAll(role)) need(role, { experiment: await experimentOfTrace(id) });
+  };
+  const traces: TraceStore = {
+    async put(trace) {
+      need("editor", { experiment: trace.experimentId });
+      // One that is there already may be another's.
+      if (!currentPrincipal().mayAll("editor")) {
+        const known = await store.traces.get(trace.id).catch(() => undefined);
+        if (known) need("editor", { experiment: known.experimentId });
+      }
+      return store.traces.put(trace);
+    },
+    async logSpans(experimentId, spans) {
+      need("editor", { experiment: experimentId });
+      if (!currentPrincipal().mayAll("editor")) {
+        for (const id of new Set(spans.map(({ traceId }) => traceId))) {
+          const known = await store.traces.get(id).catch(() => undefined);
+          if (known) need("editor", { experiment: known.experimentId });
+        }
+      }
+      return store.traces.logSpans(experimentId, spans);
+    },
+    async get(id) {
+      await needTrace("viewer", id);
+      return store.traces.get(id);
+    },
+    async spans(id) {
+      await needTrace("viewer", id);
+      return store.traces.spans(id);
+    },
+    search: async (search) => store.traces.search({ ...search, experimentIds: seenExperiments(search.experimentIds) }),
+    async setTag(id, tag) {
+      await needTrace("editor", id);
+      await store.traces.setTag(id, tag);
+    },
+    async deleteTag(id, key) {
+      await needTrace("editor", id);
+      await store.traces.deleteTag(id, key);
+    },
+    async assess(id, assessmentId, assessment) {
+      await needTrace("editor", id);
+      await store.traces.assess(id, assessmentId, assessment);
+    },
+    async linkToRun(ids, runId) {
+      await needRun("editor", runId);
+      for (const id of ids) await needTrace("editor", id);
+      await store.traces.linkToRun(ids, runId);
+    },
+    async remove(experimentId, which) {
+      need("editor", { experiment: experimentId });
+      return store.traces.remove(experimentId, which);
+    },
+  };
+
   /** A function of the registry whose first argument names the model that it is about. */
   const of =
     <A extends unknown[], R>(role: Role, work: (name: string, ...rest: A) => Promise<R>) =>
@@ -280,6 +337,7 @@ export function protectStore(store: Store): Store {
     // Its routes check for themselves: who may speak for whom is no matter of roles alone.
     access: store.access,
     webhooks: onlyFor("admin", store.webhooks),
+    traces,
     close: store.close,
   };
 }

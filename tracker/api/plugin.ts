@@ -15,6 +15,7 @@ import { collectEndpoints, openApiRoute } from "./openapi.ts";
 import { pageRoutes } from "./pages.ts";
 import { registryRoutes } from "./registry.ts";
 import { runRoutes } from "./runs.ts";
+import { otlpRoutes, traceRoutes } from "./traces.ts";
 import { webhookRoutes } from "./webhooks.ts";
 
 export interface TrackerPluginOptions {
@@ -124,6 +125,19 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
       { prefix, bodyLimit: BODY_LIMIT },
     );
   }
+  for (const prefix of ["/api/3.0/mlflow", "/ajax-api/3.0/mlflow"]) {
+    await app.register(
+      async (scope) => {
+        jsonScope(scope);
+        traceRoutes(scope, tracker);
+      },
+      { prefix, bodyLimit: BODY_LIMIT },
+    );
+  }
+  await app.register(async (scope) => {
+    scope.setErrorHandler(answerError);
+    otlpRoutes(scope, tracker);
+  });
   for (const prefix of ["/api/2.0/mlflow-artifacts", "/ajax-api/2.0/mlflow-artifacts"]) {
     await app.register(
       async (scope) => {

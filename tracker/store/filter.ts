@@ -6,7 +6,7 @@ import { invalid } from "../errors.ts";
  * a name without an entity is an attribute.
  */
 
-export type Entity = "attribute" | "metric" | "param" | "tag" | "dataset";
+export type Entity = "attribute" | "metric" | "param" | "tag" | "dataset" | "metadata";
 export type Comparator = "=" | "!=" | "<" | "<=" | ">" | ">=" | "LIKE" | "ILIKE" | "IN" | "NOT IN";
 
 export interface Clause {
@@ -36,11 +36,12 @@ export interface SearchDomain {
 }
 
 const ENTITIES: ReadonlyMap<string, Entity> = new Map([
-  ...["attribute", "attributes", "attr", "run"].map((word) => [word, "attribute"] as const),
+  ...["attribute", "attributes", "attr", "run", "trace"].map((word) => [word, "attribute"] as const),
   ...["metric", "metrics"].map((word) => [word, "metric"] as const),
   ...["param", "params", "parameter", "parameters"].map((word) => [word, "param"] as const),
   ...["tag", "tags"].map((word) => [word, "tag"] as const),
   ...["dataset", "datasets"].map((word) => [word, "dataset"] as const),
+  ...["metadata", "request_metadata"].map((word) => [word, "metadata"] as const),
 ]);
 
 const DATASET_FIELDS = ["name", "digest", "context"];
@@ -343,4 +344,26 @@ export const LOGGED_MODELS: SearchDomain = {
     last_updated_timestamp: "number",
   },
   aliases: { creation_time: "creation_timestamp", last_updated_time: "last_updated_timestamp" },
+};
+
+export const TRACES: SearchDomain = {
+  what: "Traces",
+  entities: ["attribute", "tag", "metadata"],
+  attributes: {
+    trace_id: "id",
+    client_request_id: "id",
+    name: "string",
+    status: "string",
+    timestamp_ms: "number",
+    execution_time_ms: "number",
+    run_id: "id",
+  },
+  aliases: {
+    request_id: "trace_id",
+    state: "status",
+    timestamp: "timestamp_ms",
+    request_time: "timestamp_ms",
+    execution_time: "execution_time_ms",
+    execution_duration: "execution_time_ms",
+  },
 };

@@ -27,9 +27,11 @@ import type {
   RunMetric,
   RunStatus,
   Scope,
+  Span,
   Stage,
   StageChange,
   Token,
+  Trace,
   User,
   ViewType,
   Webhook,
@@ -312,6 +314,26 @@ export interface WebhookStore {
   delivered(id: string, last: NonNullable<Webhook["last"]>): Promise<void>;
 }
 
+export type NewTrace = Omit<Trace, "assessments">;
+
+export interface TraceStore {
+  /** Stores a trace, or what is known of it by now; tags and metadata are added to those that are there. */
+  put(trace: NewTrace): Promise<Trace>;
+  /** Stores spans, and a trace for them where there is none. Spans that are there already are replaced. */
+  logSpans(experimentId: string, spans: Span[]): Promise<Trace[]>;
+  get(id: string): Promise<Trace>;
+  /** In the order in which they began. */
+  spans(id: string): Promise<Span[]>;
+  search(search: Search & { experimentIds: string[] }): Promise<Found<Trace>>;
+  setTag(id: string, tag: KeyValue): Promise<void>;
+  deleteTag(id: string, key: string): Promise<void>;
+  /** Stores an assessment under its `assessment_id`; undefined removes it. */
+  assess(id: string, assessmentId: string, assessment: Record<string, unknown> | undefined): Promise<void>;
+  linkToRun(ids: string[], runId: string): Promise<void>;
+  /** Removes traces by their ids, or the oldest up to a time. @returns how many */
+  remove(experimentId: string, which: { ids: string[] } | { until: number; limit: number }): Promise<number>;
+}
+
 export interface Store {
   experiments: ExperimentStore;
   runs: RunStore;
@@ -322,5 +344,6 @@ export interface Store {
   garbage: GarbageStore;
   access: AccessStore;
   webhooks: WebhookStore;
+  traces: TraceStore;
   close(): Promise<void>;
 }

@@ -254,3 +254,40 @@ export interface Webhook {
   /** How the last delivery ended; null where there was none. */
   last: { at: number; ok: boolean; why: string } | null;
 }
+
+export type TraceState = "STATE_UNSPECIFIED" | "OK" | "ERROR" | "IN_PROGRESS";
+
+/** What is known of one traced request. */
+export interface Trace {
+  id: string;
+  experimentId: string;
+  clientRequestId: string | null;
+  /** When it began. */
+  requestTime: number;
+  /** Milliseconds; null while it goes on. */
+  duration: number | null;
+  state: TraceState;
+  /** The beginning of what was asked and answered. */
+  requestPreview: string | null;
+  responsePreview: string | null;
+  metadata: KeyValue[];
+  tags: KeyValue[];
+  /** What people and judges said of it, as MLflow's JSON. */
+  assessments: Record<string, unknown>[];
+}
+
+/** One step of a trace, as OpenTelemetry tells it. */
+export interface Span {
+  traceId: string;
+  spanId: string;
+  parentId: string | null;
+  name: string;
+  /** Nanoseconds since 1970, as digits: a number would lose the last of them. */
+  start: string;
+  end: string;
+  failed: boolean;
+  /** Values are JSON. */
+  attributes: Record<string, unknown>;
+  events: { name: string; time: string; attributes: Record<string, unknown> }[];
+  statusMessage: string;
+}

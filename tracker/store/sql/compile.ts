@@ -9,7 +9,7 @@ export interface SearchTable {
    * For what hangs on a row by key: a sub-select's FROM and WHERE with one `?` for the key, and the value's column.
    * `nan` is the column that marks a NaN, where values can be one.
    */
-  keyed?: Partial<Record<"metric" | "param" | "tag", { from: string; value: string; nan?: string }>>;
+  keyed?: Partial<Record<"metric" | "param" | "tag" | "metadata", { from: string; value: string; nan?: string }>>;
   /** The same for data sets: fields by name instead of a key. */
   dataset?: { from: string; fields: Readonly<Record<string, string>> };
   /** Tags whose absence counts as "not equal". */

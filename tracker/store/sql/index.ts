@@ -9,6 +9,7 @@ import { metricStore } from "./metrics.ts";
 import { registryStore } from "./registry.ts";
 import { runStore } from "./runs.ts";
 import { migrate } from "./schema.ts";
+import { traceStore } from "./traces.ts";
 import { webhookStore } from "./webhooks.ts";
 
 /** The store in a database, whose schema is made or brought up to date. The database is closed with it, or when this fails. */
@@ -30,6 +31,7 @@ export async function openStore(db: Database): Promise<Store> {
       garbage: garbageStore(db),
       access: accessStore(db),
       webhooks: webhookStore(db),
+      traces: traceStore(db),
       close: () => db.close(),
     };
   } catch (error) {

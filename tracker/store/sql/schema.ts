@@ -294,6 +294,45 @@ const STEPS: readonly string[] = [
     last_why TEXT
   );
   `,
+  `
+  CREATE TABLE traces (
+    trace_id TEXT PRIMARY KEY,
+    experiment_id INTEGER NOT NULL REFERENCES experiments ON DELETE CASCADE,
+    client_request_id TEXT,
+    request_time INTEGER NOT NULL,
+    duration INTEGER,
+    state TEXT NOT NULL,
+    request_preview TEXT,
+    response_preview TEXT
+  );
+  CREATE INDEX traces_by_experiment ON traces (experiment_id, request_time DESC, trace_id);
+  CREATE TABLE trace_tags (
+    trace_id TEXT NOT NULL REFERENCES traces ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (trace_id, key)
+  ) WITHOUT ROWID;
+  CREATE TABLE trace_metadata (
+    trace_id TEXT NOT NULL REFERENCES traces ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (trace_id, key)
+  ) WITHOUT ROWID;
+  CREATE INDEX trace_metadata_by_value ON trace_metadata (key, value);
+  CREATE TABLE trace_assessments (
+    trace_id TEXT NOT NULL REFERENCES traces ON DELETE CASCADE,
+    assessment_id TEXT NOT NULL,
+    content TEXT NOT NULL,
+    PRIMARY KEY (trace_id, assessment_id)
+  ) WITHOUT ROWID;
+  CREATE TABLE spans (
+    trace_id TEXT NOT NULL REFERENCES traces ON DELETE CASCADE,
+    span_id TEXT NOT NULL,
+    start TEXT NOT NULL,
+    content TEXT NOT NULL,
+    PRIMARY KEY (trace_id, span_id)
+  ) WITHOUT ROWID;
+  `,
 ];
 
 /** A step in the words of a database: PostgreSQL wants other types, and text compared by its bytes as SQLite does. */

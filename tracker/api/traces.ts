@@ -1,0 +1,336 @@
+import { randomUUID } from "node:crypto";
+import { type Static, Type } from "@sinclair/typebox";
+import type { FastifyInstance } from "fastify";
+import { locate } from "../artifacts/locate.ts";
+import { invalid, TrackerError } from "../errors.ts";
+import { parseFilter, parseOrder, TRACES } from "../store/filter.ts";
+import type { NewTrace } from "../store/store.ts";
+import type { KeyValue, Span, Trace, TraceState } from "../store/types.ts";
+import { spansIn } from "../traces/file.ts";
+import { parseSpans } from "../traces/otlp.ts";
+import type { Tracker } from "../tracker.ts";
+import { checkKey, cut } from "./limits.ts";
+import { endpoint, Int, int, limitOf, listOf, nameOf, offsetOf, oneOf, optional, pageToken, Text } from "./message.ts";
+import * as shapes from "./shapes.ts";
+
+const STATES = ["OK", "ERROR", "IN_PROGRESS"] as const satisfies readonly TraceState[];
+/** Characters of a tag's or a piece of metadata's value, as MLflow cuts them. */
+const LONGEST = 8000;
+
+const Location = Type.Object({
+  type: optional(Type.Unknown()),
+  mlflow_experiment: optional(Type.Object({ experiment_id: Text })),
+});
+const Pairs = optional(Type.Record(Text, Text));
+const TraceInfo = Type.Object({
+  trace_id: Text,
+  client_request_id: optional(Text),
+  trace_location: Location,
+  request: optional(Text),
+  response: optional(Text),
+  request_preview: optional(Text),
+  response_preview: optional(Text),
+  request_time: optional(Type.Union([Text, Type.Number()])),
+  execution_duration: optional(Type.Union([Text, Type.Number()])),
+  state: optional(Type.Union([oneOf(STATES), Type.Literal("STATE_UNSPECIFIED")])),
+  trace_metadata: Pairs,
+  tags: Pairs,
+});
+
+const pairsOf = (record: Record<string, string> = {}): KeyValue[] =>
+  Object.entries(record).map(([key, value]) => ({ key: checkKey(key, "tag"), value: cut(value, LONGEST) }));
+const recordOf = (pairs: readonly KeyValue[]): Record<string, string> =>
+  Object.fromEntries(pairs.map(({ key, value }) => [key, value]));
+
+/** Protobuf's JSON of a time, or milliseconds. */
+function timeOf(time: string | number | undefined): number {
+  if (time === undefined) return Date.now();
+  const milliseconds = typeof time === "number" || /^\d+$/.test(time) ? Number(time) : Date.parse(time);
+  if (!Number.isSafeInteger(milliseconds)) throw invalid(`Invalid value '${time}' for parameter 'request_time'.`);
+  return milliseconds;
+}
+
+/** Protobuf's JSON of a duration, such as `1.5s`, or milliseconds. */
+function durationOf(duration: string | number | undefined): number | null {
+  if (duration === undefined) return null;
+  const seconds = /^(\d+(?:\.\d+)?)s$/.exec(String(duration))?.[1];
+  const milliseconds = seconds === undefined ? Number(duration) : Math.round(Number(seconds) * 1000);
+  if (!Number.isSafeInteger(milliseconds)) {
+    throw invalid(`Invalid value '${duration}' for parameter 'execution_duration': expected seconds such as 1.5s.`);
+  }
+  return milliseconds;
+}
+
+function experimentOf(location: Static<typeof Location> | undefined): string {
+  const id = location?.mlflow_experiment?.experiment_id;
+  if (id === undefined) throw invalid("Missing value for required parameter 'trace_location.mlflow_experiment'.");
+  return id;
+}
+
+function toTrace(it: Static<typeof TraceInfo>): NewTrace {
+  if (!/^[\w.:-]{1,100}$/.test(it.trace_id)) throw invalid(`Invalid trace id '${cut(it.trace_id, 80)}'.`);
+  return {
+    id: it.trace_id,
+    experimentId: experimentOf(it.trace_location),
+    clientRequestId: it.client_request_id ?? null,
+    requestTime: timeOf(it.request_time),
+    duration: durationOf(it.execution_duration),
+    state: it.state === undefined || it.state === "STATE_UNSPECIFIED" ? "STATE_UNSPECIFIED" : nameOf(STATES, it.state),
+    requestPreview: it.request_preview ?? it.request ?? null,
+    responsePreview: it.response_preview ?? it.response ?? null,
+    metadata: pairsOf(it.trace_metadata),
+    tags: pairsOf(it.tags),
+  };
+}
+
+const info = (it: Trace) => ({
+  trace_id: it.id,
+  ...(it.clientRequestId === null ? {} : { client_request_id: it.clientRequestId }),
+  trace_location: { type: "MLFLOW_EXPERIMENT", mlflow_experiment: { experiment_id: it.experimentId } },
+  request_time: new Date(it.requestTime).toISOString(),
+  ...(it.duration === null ? {} : { execution_duration: `${it.duration / 1000}s` }),
+  state: it.state,
+  ...(it.requestPreview === null ? {} : { request_preview: it.requestPreview }),
+  ...(it.responsePreview === null ? {} : { response_preview: it.responsePreview }),
+  trace_metadata: recordOf(it.metadata),
+  tags: recordOf(it.tags),
+  ...(it.assessments.length > 0 ? { assessments: it.assessments } : {}),
+});
+
+const span = (it: Span) => ({
+  trace_id: it.traceId,
+  span_id: it.spanId,
+  ...(it.parentId === null ? {} : { parent_span_id: it.parentId }),
+  name: it.name,
+  start_time_unix_nano: it.start,
+  end_time_unix_nano: it.end,
+  status: {
+    code: it.failed ? "STATUS_CODE_ERROR" : "STATUS_CODE_OK",
+    ...(it.statusMessage === "" ? {} : { message: it.statusMessage }),
+  },
+  attributes: it.attributes,
+  ...(it.events.length > 0
+    ? { events: it.events.map(({ time, ...event }) => ({ ...event, time_unix_nano: time })) }
+    : {}),
+});
+
+/** MLflow's traces, version 3; below /api/3.0/mlflow and its mirror. */
+export function traceRoutes(app: FastifyInstance, tracker: Tracker): void {
+  const { store, artifacts, events } = tracker;
+  const changed = ({ experimentId }: Trace): void =>
+    events.publish({ type: "experiment", experimentId, change: "updated" });
+
+  endpoint(
+    app,
+    "POST",
+    "/traces",
+    Type.Object({ trace: Type.Object({ trace_info: TraceInfo }) }),
+    async ({ trace: { trace_info } }) => {
+      const trace = await store.traces.put(toTrace(trace_info));
+      changed(trace);
+      return { trace: { trace_info: info(trace) } };
+    },
+  );
+
+  /** The spans here, else those in the file that a client put beside the trace. */
+  const spansOf = async (trace: Trace): Promise<Span[]> => {
+    const kept = await store.traces.spans(trace.id);
+    const place = trace.tags.find(({ key }) => key === "mlflow.artifactLocation")?.value;
+    if (kept.length > 0 || place === undefined) return kept;
+    try {
+      return await spansIn(await artifacts.get(`${await locate(store, place)}/traces.json`), trace.id);
+    } catch (error) {
+      if (error instanceof TrackerError && error.code !== "INTERNAL_ERROR") return [];
+      throw error;
+    }
+  };
+
+  endpoint(app, "GET", "/traces/get", Type.Object({ trace_id: Text }), async ({ trace_id }) => {
+    const trace = await store.traces.get(trace_id);
+    return { trace: { trace_info: info(trace), spans: (await spansOf(trace)).map(span) } };
+  });
+
+  endpoint(app, "GET", "/traces/:trace_id", Type.Object({ trace_id: Text }), async ({ trace_id }) => ({
+    trace: { trace_info: info(await store.traces.get(trace_id)) },
+  }));
+
+  endpoint(
+    app,
+    "POST",
+    "/traces/search",
+    Type.Object({
+      locations: optional(listOf(Location)),
+      experiment_ids: optional(listOf(Text)),
+      filter: optional(Text),
+      max_results: optional(Int),
+      order_by: optional(listOf(Text)),
+      page_token: optional(Text),
+    }),
+    async (message) => {
+      const offset = offsetOf(message.page_token);
+      const limit = limitOf(message.max_results, 100, 500);
+      const { items, more } = await store.traces.search({
+        experimentIds: message.experiment_ids ?? (message.locations ?? []).map(experimentOf),
+        filter: parseFilter(message.filter, TRACES),
+        order: parseOrder(message.order_by, TRACES),
+        offset,
+        limit,
+      });
+      return shapes.page("traces", items.map(info), more ? pageToken(offset + limit) : undefined);
+    },
+  );
+
+  endpoint(
+    app,
+    "POST",
+    "/traces/delete-traces",
+    Type.Object({
+      experiment_id: Text,
+      max_timestamp_millis: optional(Int),
+      max_traces: optional(Int),
+      request_ids: optional(listOf(Text)),
+      trace_ids: optional(listOf(Text)),
+    }),
+    async (message) => {
+      const ids = [...(message.request_ids ?? []), ...(message.trace_ids ?? [])];
+      if (ids.length > 0 === (message.max_timestamp_millis !== undefined)) {
+        throw invalid("Either trace_ids or max_timestamp_millis has to be given, and not both.");
+      }
+      const until = message.max_timestamp_millis;
+      const traces_deleted = await store.traces.remove(
+        message.experiment_id,
+        until === undefined
+          ? { ids }
+          : {
+              until: int(until, "max_timestamp_millis"),
+              limit: message.max_traces === undefined ? 1_000_000 : int(message.max_traces, "max_traces"),
+            },
+      );
+      return { traces_deleted };
+    },
+  );
+
+  endpoint(
+    app,
+    "POST",
+    "/traces/link-to-run",
+    Type.Object({ trace_ids: listOf(Text), run_id: Text }),
+    async ({ trace_ids, run_id }) => {
+      await store.traces.linkToRun(trace_ids, (await store.runs.get(run_id)).id);
+      return undefined;
+    },
+  );
+
+  endpoint(
+    app,
+    "PATCH",
+    "/traces/:trace_id/tags",
+    Type.Object({ trace_id: Text, key: Text, value: optional(Text) }),
+    async ({ trace_id, key, value = "" }) => {
+      await store.traces.setTag(trace_id, { key: checkKey(key, "tag"), value: cut(value, LONGEST) });
+      return undefined;
+    },
+  );
+
+  endpoint(
+    app,
+    "DELETE",
+    "/traces/:trace_id/tags",
+    Type.Object({ trace_id: Text, key: Text }),
+    async ({ trace_id, key }) => {
+      await store.traces.deleteTag(trace_id, key);
+      return undefined;
+    },
+  );
+
+  assessmentRoutes(app, tracker);
+}
+
+/** What people and judges say of a trace. */
+function assessmentRoutes(app: FastifyInstance, { store }: Tracker): void {
+  const Assessment = Type.Object({ assessment_name: optional(Text) }, { additionalProperties: true });
+  const found = async (trace_id: string, assessment_id: string): Promise<Record<string, unknown>> => {
+    const trace = await store.traces.get(trace_id);
+    const assessment = trace.assessments.find((it) => it.assessment_id === assessment_id);
+    if (assessment) return assessment;
+    throw new TrackerError(
+      "RESOURCE_DOES_NOT_EXIST",
+      `Assessment with ID '${assessment_id}' not found for trace '${trace_id}'.`,
+    );
+  };
+  const now = (): string => new Date().toISOString();
+
+  endpoint(
+    app,
+    "POST",
+    "/traces/:trace_id/assessments",
+    Type.Object({ trace_id: Text, assessment: Assessment }),
+    async ({ trace_id, assessment }) => {
+      if (!assessment.assessment_name) throw invalid("Missing value for required parameter 'assessment_name'.");
+      const assessment_id = `a-${randomUUID().replaceAll("-", "")}`;
+      const time = now();
+      const made = { create_time: time, last_update_time: time, ...assessment, assessment_id, trace_id };
+      await store.traces.assess(trace_id, assessment_id, made);
+      return { assessment: made };
+    },
+  );
+
+  const ids = { trace_id: Text, assessment_id: Text };
+  endpoint(
+    app,
+    "GET",
+    "/traces/:trace_id/assessments/:assessment_id",
+    Type.Object(ids),
+    async ({ trace_id, assessment_id }) => ({ assessment: await found(trace_id, assessment_id) }),
+  );
+
+  endpoint(
+    app,
+    "PATCH",
+    "/traces/:trace_id/assessments/:assessment_id",
+    Type.Object({ ...ids, assessment: Assessment }),
+    async ({ trace_id, assessment_id, assessment }) => {
+      const known = await found(trace_id, assessment_id);
+      const next = { ...known, ...assessment, assessment_id, trace_id, last_update_time: now() };
+      await store.traces.assess(trace_id, assessment_id, next);
+      return { assessment: next };
+    },
+  );
+
+  endpoint(
+    app,
+    "DELETE",
+    "/traces/:trace_id/assessments/:assessment_id",
+    Type.Object(ids),
+    async ({ trace_id, assessment_id }) => {
+      await store.traces.assess(trace_id, assessment_id, undefined);
+      return undefined;
+    },
+  );
+}
+
+/** Bytes of one OpenTelemetry request. */
+const OTLP_LIMIT = 16 * 2 ** 20;
+
+/**
+ * `POST /v1/traces`: OpenTelemetry's own way in. The header `x-mlflow-experiment-id` says where the traces belong, the
+ * experiment Default where it is missing. To be registered in a scope of its own, whose bodies come as bytes.
+ */
+export function otlpRoutes(app: FastifyInstance, { store, events }: Tracker): void {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
+
+  app.post("/v1/traces", { bodyLimit: OTLP_LIMIT }, async (request, reply) => {
+    const type = request.headers["content-type"] ?? "";
+    const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
+    const spans = await parseSpans(body, { type, encoding: request.headers["content-encoding"] ?? "" });
+    const experimentId = request.headers["x-mlflow-experiment-id"];
+    if (Array.isArray(experimentId)) throw invalid("The header x-mlflow-experiment-id is given more than once.");
+    const traces = await store.traces.logSpans(experimentId ?? "0", spans);
+    for (const id of new Set(traces.map((trace) => trace.experimentId))) {
+      events.publish({ type: "experiment", experimentId: id, change: "updated" });
+    }
+    // An empty ExportTraceServiceResponse: everything was taken.
+    return type.startsWith("application/json") ? reply.send({}) : reply.type("application/x-protobuf").send("");
+  });
+}
