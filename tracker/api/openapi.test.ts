@@ -3,7 +3,7 @@ import Fastify from "fastify";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TestTracker } from "../testing.ts";
 import { type Endpoint, operationOf } from "./openapi.ts";
-import { annealOperations, mlflowOperations } from "./operations.ts";
+import { annealOperations, mlflowOperations, traceOperations } from "./operations.ts";
 import { trackerPlugin } from "./plugin.ts";
 
 interface Document {
@@ -25,6 +25,7 @@ describe("the API document", () => {
   test("tells of every endpoint, and of none that is not there", async () => {
     for (const [prefix, operations] of [
       ["/api/2.0/mlflow", mlflowOperations],
+      ["/api/3.0/mlflow", traceOperations],
       ["/api/anneal", annealOperations],
     ] as const) {
       const told = Object.entries(document.paths)
@@ -42,7 +43,7 @@ describe("the API document", () => {
     app.decorateRequest("principal", undefined);
     app.addHook("onRoute", ({ method, url, config }) => {
       const message = config?.message;
-      if (!message || !/^\/api\/(2\.0\/mlflow|anneal)\//.test(url)) return;
+      if (!message || !/^\/api\/(\d\.0\/mlflow|anneal)\//.test(url)) return;
       endpoints.push(...[method].flat().map((one) => ({ method: one, url, message })));
     });
     await app.register(trackerPlugin, { tracker: t.tracker });

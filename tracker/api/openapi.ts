@@ -1,7 +1,7 @@
 import type { TObject, TSchema } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import { named } from "./answers.ts";
-import { annealOperations, mlflowOperations, type Operation } from "./operations.ts";
+import { annealOperations, mlflowOperations, type Operation, traceOperations } from "./operations.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {
@@ -29,12 +29,14 @@ export function collectEndpoints(app: FastifyInstance): Endpoint[] {
 }
 
 const mlflow = "/api/2.0/mlflow";
+const mlflow3 = "/api/3.0/mlflow";
 const anneal = "/api/anneal";
 
 /** What is told of an endpoint; undefined for one that is served under a second name, or told nowhere. */
 export function operationOf({ method, url }: Endpoint): (Operation & { tag: string }) | undefined {
   for (const [prefix, operations] of [
     [mlflow, mlflowOperations],
+    [mlflow3, traceOperations],
     [anneal, annealOperations],
   ] as const) {
     const operation = url.startsWith(`${prefix}/`) && operations[`${method} ${url.slice(prefix.length)}`];
@@ -71,7 +73,7 @@ function describe({ method, url, message }: Endpoint, { summary, answer, tag }: 
     properties: Object.fromEntries(others.map(([name, schema]) => [name, written(schema)])),
     required: others.map(([name]) => name).filter((name) => required.has(name)),
   };
-  const words = `${method.toLowerCase()} ${url.replace(/^\/api\/(2\.0\/mlflow|anneal)/, url.startsWith(anneal) ? "anneal" : "")}`;
+  const words = `${method.toLowerCase()} ${url.replace(/^\/api\/(\d\.0\/mlflow|anneal)/, url.startsWith(anneal) ? "anneal" : "")}`;
   return {
     operationId: words.replace(/[^A-Za-z0-9]+(.)/g, (_, letter: string) => letter.toUpperCase()),
     summary,
@@ -136,6 +138,17 @@ const eventsPath = {
   },
 };
 
+/** Spans by OpenTelemetry's own protocol. */
+const otlpPath = {
+  post: {
+    operationId: "postOpenTelemetryTraces",
+    summary: "Store spans that an OpenTelemetry exporter sends, as Protocol Buffers or JSON.",
+    tags: ["traces"],
+    requestBody: { required: true, content: { "application/x-protobuf": {}, "application/json": {} } },
+    responses: { 200: { description: "Stored." } },
+  },
+};
+
 /** The shapes that have names, as JSON Schema. */
 export const componentSchemas = (): Record<string, unknown> =>
   Object.fromEntries(Object.entries(named).map(([name, schema]) => [name, written(schema)]));
@@ -150,6 +163,7 @@ export function openApiDocument(endpoints: readonly Endpoint[], version: string)
     paths[path] = { ...paths[path], [endpoint.method.toLowerCase()]: describe(endpoint, operation) };
   }
   paths[`${anneal}/events`] = eventsPath;
+  paths["/v1/traces"] = otlpPath;
   paths["/api/2.0/mlflow-artifacts/artifacts/{path}"] = artifactPath;
   return {
     openapi: "3.1.0",
@@ -157,7 +171,7 @@ export function openApiDocument(endpoints: readonly Endpoint[], version: string)
       title: "Anneal tracker",
       version,
       description:
-        "MLflow's REST protocol under /api/2.0/mlflow (and /ajax-api/2.0/mlflow), and what it lacks under /api/anneal.",
+        "MLflow's REST protocol under /api/2.0/mlflow and /api/3.0/mlflow (and the same under /ajax-api), and what it lacks under /api/anneal.",
     },
     security: [{ bearer: [] }, { basic: [] }],
     paths,

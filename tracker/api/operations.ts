@@ -135,6 +135,22 @@ export const mlflowOperations: Readonly<Record<string, Operation>> = {
   "POST /webhooks/:webhook_id/test": { summary: "Try a webhook out with an example." },
 };
 
+/** Traces as MLflow has them since version 3, below /api/3.0/mlflow. */
+export const traceOperations: Readonly<Record<string, Operation>> = {
+  "POST /traces": { summary: "Begin a trace." },
+  "GET /traces/get": { summary: "A trace with its spans." },
+  "GET /traces/:trace_id": { summary: "What a trace is, without its spans." },
+  "POST /traces/search": { summary: "Find traces by MLflow's filter language." },
+  "POST /traces/delete-traces": { summary: "Delete traces." },
+  "POST /traces/link-to-run": { summary: "Say that traces belong to a run." },
+  "PATCH /traces/:trace_id/tags": { summary: "Set a tag of a trace." },
+  "DELETE /traces/:trace_id/tags": { summary: "Delete a tag of a trace." },
+  "POST /traces/:trace_id/assessments": { summary: "Say what one thinks of a trace." },
+  "GET /traces/:trace_id/assessments/:assessment_id": { summary: "What somebody said of a trace." },
+  "PATCH /traces/:trace_id/assessments/:assessment_id": { summary: "Change what one said of a trace." },
+  "DELETE /traces/:trace_id/assessments/:assessment_id": { summary: "Take back what one said of a trace." },
+};
+
 /** What MLflow's protocol lacks, below /api/anneal. */
 export const annealOperations: Readonly<Record<string, Operation>> = {
   "GET /registered-models/:name/gates": { summary: "Conditions for a model's promotion to Production." },
