@@ -13,6 +13,7 @@ import { gc, showGarbage } from "./gc.ts";
 import { rerun, showReport } from "./rerun.ts";
 import { reportTo, runNotebook } from "./run.ts";
 import { type Studio, type StudioOptions, startStudio } from "./studio.ts";
+import { showTransfer, transferMlflow } from "./transfer.ts";
 
 /** Milliseconds between two looks for runs whose process is gone. */
 const recoveryInterval = 3000;
@@ -24,6 +25,7 @@ const help = `anneal: TypeScript notebooks that train
   anneal tracker                  the tracker alone
       --port 5000  --host 127.0.0.1  --data .anneal
       --store <file | postgresql://user:password@host/database>
+      --artifacts <folder | s3://bucket/prefix>
       --no-auth                   let everyone in who reaches it
       --rate-limit <requests a minute of one user's token>
       --oidc-issuer <url>  --oidc-client-id <id>  --oidc-role viewer  --url <address that browsers see>
@@ -32,8 +34,12 @@ const help = `anneal: TypeScript notebooks that train
       --output <file>  --data .anneal
   anneal rerun <run id>           do a recorded run again and compare every metric; exits with 1 if one differs
       --data .anneal
+  anneal import mlflow <uri>      bring over what an MLflow server or its database holds
+      --data .anneal  --artifacts <folder or s3:// of a database's mlflow-artifacts:/>
+  anneal export mlflow <uri>      bring over to an MLflow server what the tracker holds
+      --data .anneal
   anneal gc                       take away for good what was deleted
-      --older-than 30d  --dry-run  --data .anneal
+      --older-than 30d  --dry-run  --data .anneal  --store …  --artifacts …
   anneal install                  let another Jupyter find the kernel
       --prefix <folder>
   anneal doctor                   what this machine has to train with, how fast it is, and what is missing
@@ -47,6 +53,7 @@ const flags = {
   data: { type: "string", default: process.env.ANNEAL_DATA ?? ".anneal" },
   root: { type: "string", default: "." },
   store: { type: "string", default: process.env.ANNEAL_STORE },
+  artifacts: { type: "string", default: process.env.ANNEAL_ARTIFACTS },
   auth: { type: "boolean", default: true },
   "rate-limit": { type: "string" },
   "oidc-issuer": { type: "string", default: process.env.ANNEAL_OIDC_ISSUER },
@@ -64,7 +71,7 @@ const flags = {
 } as const;
 
 /** Which flags each command heeds, and how many arguments it takes. */
-const commands: Record<string, { flags: (keyof typeof flags)[]; takes: 0 | 1 }> = {
+const commands: Record<string, { flags: (keyof typeof flags)[]; takes: 0 | 1 | 2 }> = {
   start: { flags: ["port", "host", "data", "root", "browser"], takes: 0 },
   tracker: {
     flags: [
@@ -72,6 +79,7 @@ const commands: Record<string, { flags: (keyof typeof flags)[]; takes: 0 | 1 }> 
       "host",
       "data",
       "store",
+      "artifacts",
       "auth",
       "rate-limit",
       "oidc-issuer",
@@ -84,7 +92,9 @@ const commands: Record<string, { flags: (keyof typeof flags)[]; takes: 0 | 1 }> 
   },
   run: { flags: ["output", "data"], takes: 1 },
   rerun: { flags: ["data"], takes: 1 },
-  gc: { flags: ["older-than", "dry-run", "data"], takes: 0 },
+  import: { flags: ["data", "artifacts"], takes: 2 },
+  export: { flags: ["data"], takes: 2 },
+  gc: { flags: ["older-than", "dry-run", "data", "store", "artifacts"], takes: 0 },
   install: { flags: ["prefix"], takes: 0 },
   doctor: { flags: ["json", "data"], takes: 0 },
   help: { flags: [], takes: 1 },
@@ -123,7 +133,7 @@ async function main(): Promise<number> {
     process.stdout.write(help);
     return 0;
   }
-  const [command = "start", argument] = positionals;
+  const [command = "start", argument, second] = positionals;
   checkUse(command, positionals, given);
   switch (command) {
     case "start":
@@ -144,9 +154,19 @@ async function main(): Promise<number> {
       process.stderr.write(process.stderr.isTTY ? text : stripVTControlCharacters(text));
       return 1;
     }
+    case "import":
+    case "export": {
+      if (argument !== "mlflow" || !second) throw new UsageError(`Of what? anneal ${command} mlflow <uri>`);
+      const { artifacts } = values;
+      const from = { direction: command, uri: second, dataDir: values.data } as const;
+      const report = await transferMlflow({ ...from, ...(artifacts ? { artifacts } : {}) });
+      process.stdout.write(`${showTransfer(report)}\n`);
+      return report.problems.length === 0 ? 0 : 1;
+    }
     case "gc": {
-      const { "older-than": olderThan, "dry-run": dryRun } = values;
-      const report = await gc(values.data, olderThan, dryRun);
+      const { "older-than": olderThan, "dry-run": dryRun, store, artifacts } = values;
+      const places = { ...(store ? { store } : {}), ...(artifacts ? { artifacts } : {}) };
+      const report = await gc({ dataDir: values.data, ...places }, olderThan, dryRun);
       process.stdout.write(`${showGarbage(report, olderThan, dryRun)}\n`);
       return 0;
     }
@@ -182,8 +202,8 @@ async function main(): Promise<number> {
 type Values = ReturnType<typeof parse>["values"];
 
 /** What a tracker of a team is told beyond a studio's own. */
-function teamOptions(values: Values): Pick<StudioOptions, "store" | "auth" | "rateLimit" | "oidc"> {
-  const { store, auth, "rate-limit": rate, "oidc-issuer": issuer, "oidc-client-id": clientId, url } = values;
+function teamOptions(values: Values): Pick<StudioOptions, "store" | "artifacts" | "auth" | "rateLimit" | "oidc"> {
+  const { store, artifacts, auth, "rate-limit": rate, "oidc-issuer": issuer, "oidc-client-id": clientId, url } = values;
   const rateLimit = rate === undefined ? undefined : Number(rate);
   if (rateLimit !== undefined && (!Number.isInteger(rateLimit) || rateLimit < 1)) {
     throw new UsageError(`--rate-limit must be a number of requests a minute, not ${rate}.`);
@@ -191,6 +211,7 @@ function teamOptions(values: Values): Pick<StudioOptions, "store" | "auth" | "ra
   return {
     auth,
     ...(store ? { store } : {}),
+    ...(artifacts ? { artifacts } : {}),
     ...(rateLimit === undefined ? {} : { rateLimit }),
     ...(issuer
       ? { oidc: { issuer, role: roleOf(values["oidc-role"]), ...clientOf(clientId), ...(url ? { url } : {}) } }

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { collectGarbage, type GarbageReport, openTracker } from "../tracker/index.ts";
+import { collectGarbage, type GarbageReport, openTracker, type TrackerOptions } from "../tracker/index.ts";
 import { UsageError } from "./errors.ts";
 import { findLodger } from "./house.ts";
 
@@ -22,14 +22,15 @@ export function parseDuration(text: string): number {
  * Take away for good what was deleted in a data folder.
  * @throws UsageError when there is no tracker, or one runs on the folder
  */
-export async function gc(dataDir: string, olderThan: string, dryRun: boolean): Promise<GarbageReport> {
+export async function gc(places: TrackerOptions, olderThan: string, dryRun: boolean): Promise<GarbageReport> {
   const before = Date.now() - parseDuration(olderThan);
-  const data = resolve(dataDir);
-  if (!existsSync(join(data, "tracker.db"))) throw new UsageError(`There is no tracker's data in ${data}.`);
+  const data = resolve(places.dataDir);
+  if (!places.store && !existsSync(join(data, "tracker.db")))
+    throw new UsageError(`There is no tracker's data in ${data}.`);
   const running = await findLodger(data);
   if (running)
     throw new UsageError(`A studio runs on ${data} (${running.url}). Stop it first: nobody may write meanwhile.`);
-  const tracker = await openTracker({ dataDir: data });
+  const tracker = await openTracker({ ...places, dataDir: data });
   try {
     return await collectGarbage(tracker, { before, dryRun });
   } finally {

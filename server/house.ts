@@ -29,15 +29,25 @@ export async function findLodger(dataDir: string): Promise<Lodger | undefined> {
 /** Longest that a start takes, in milliseconds: a note older than this was left by one that was killed. */
 const startPatience = 30_000;
 
+/** Whether the process that left a note was killed. A note without a number is just being written. */
+function isGone(file: string): boolean {
+  try {
+    const pid = Number(readFileSync(file, "utf8"));
+    if (pid > 0) process.kill(pid, 0);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ESRCH";
+  }
+}
+
 /**
  * Keep others from starting on a data folder while we do; the function given back lets them again.
  * @throws UsageError when another start is under way
  */
 export function reserve(dataDir: string): () => void {
   const file = join(dataDir, "starting");
-  if (Date.now() - (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()) > startPatience) {
-    rmSync(file, { force: true });
-  }
+  const age = Date.now() - (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
+  if (age > startPatience || isGone(file)) rmSync(file, { force: true });
   try {
     writeFileSync(file, String(process.pid), { flag: "wx" });
   } catch (error) {

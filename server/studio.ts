@@ -25,6 +25,8 @@ export interface StudioOptions {
   trackerOnly?: boolean;
   /** The tracker's database, where it is not in the data folder: see {@link openTracker}. */
   store?: string;
+  /** Where its files go, where that is not in the data folder. */
+  artifacts?: string;
   /** False lets everyone in who reaches it: a tracker alone only. */
   auth?: boolean;
   /** Requests a minute that one user's token may make. */
@@ -58,7 +60,7 @@ export async function startStudio(options: StudioOptions): Promise<Studio> {
 }
 
 async function start({ root, dataDir: data, host, port, ...options }: StudioOptions): Promise<Studio> {
-  const { trackerOnly = false, store, auth = true, rateLimit, oidc } = options;
+  const { trackerOnly = false, store, artifacts, auth = true, rateLimit, oidc } = options;
   const other = await findLodger(data);
   if (other) {
     const [what, page] = other.trackerOnly ? ["tracker", "tracker/"] : ["studio", "lab"];
@@ -67,7 +69,11 @@ async function start({ root, dataDir: data, host, port, ...options }: StudioOpti
     );
   }
   const token = auth ? tokenOf(data) : "";
-  const tracker = await openTracker({ dataDir: data, ...(store ? { store } : {}) }).catch(asUsage);
+  const tracker = await openTracker({
+    dataDir: data,
+    ...(store ? { store } : {}),
+    ...(artifacts ? { artifacts } : {}),
+  }).catch(asUsage);
   const app = fastify({
     bodyLimit: 256 * 2 ** 20,
     forceCloseConnections: true,

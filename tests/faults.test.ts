@@ -1,5 +1,5 @@
 // What must not be lost or broken when processes die, trackers go away, or a command is called wrongly.
-import { mkdirSync, readdirSync } from "node:fs";
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { addToRun, startRun } from "../src/track/index.ts";
@@ -55,6 +55,58 @@ describe("a tracker that fails", () => {
       expect.arrayContaining(["environment.json", "model/model.safetensors", "checkpoints/step-40/trainer_state.json"]),
     );
     await tracker.stop();
+  });
+});
+
+describe("a model that a run made", () => {
+  interface Model {
+    info: { model_id: string; name: string; status: string; source_run_id: string };
+    data: { metrics?: { key: string; value: number }[] };
+  }
+  const models = async (tracker: Server, experiment: string) =>
+    (
+      await tracker.ask<{ models?: Model[] }>("POST", "/api/2.0/mlflow/logged-models/search", {
+        experiment_ids: [experiment],
+      })
+    ).models ?? [];
+
+  test("is a logged model once, with its files and metrics, though the tracker was away when it was made", async () => {
+    const data = scratch("model");
+    process.env.ANNEAL_DATA = data;
+    const folder = join(data, "made");
+    mkdirSync(join(folder, "deeper"), { recursive: true });
+    writeFileSync(join(folder, "weights.bin"), "weights");
+    writeFileSync(join(folder, "deeper", "config.json"), "{}");
+    const run = startRun({ name: "maker", experiment: "made" });
+    run.logMetrics({ "eval/loss": 0.25 }, 3);
+    run.logModel(folder, "model", { params: { layers: "2" } });
+    await run.end();
+
+    const tracker = await Server.start("tracker", data);
+    await until("everything has arrived", 30, () => readdirSync(join(data, "journal")).length === 0);
+    const { experiment_id } = (
+      await tracker.ask<{ run: { info: { experiment_id: string } } }>(
+        "GET",
+        `/api/2.0/mlflow/runs/get?run_id=${run.id}`,
+      )
+    ).run.info;
+    const [model, ...others] = await models(tracker, experiment_id);
+    expect(others).toEqual([]);
+    expect(model.info).toMatchObject({ name: "model", status: "LOGGED_MODEL_READY", source_run_id: run.id });
+    expect(model.data.metrics).toMatchObject([{ key: "eval/loss", value: 0.25 }]);
+    const { run: known } = await tracker.ask<{ run: { outputs?: { model_outputs: object[] } } }>(
+      "GET",
+      `/api/2.0/mlflow/runs/get?run_id=${run.id}`,
+    );
+    expect(known.outputs?.model_outputs).toEqual([{ model_id: model.info.model_id, step: 3 }]);
+    expect(await tracker.artifact(run.id, "model/deeper/config.json")).toBe("{}");
+    const { files } = await tracker.ask<{ files: { path: string }[] }>(
+      "GET",
+      `/api/2.0/mlflow/logged-models/${model.info.model_id}/artifacts/directories`,
+    );
+    expect(files.map(({ path }) => path).sort()).toEqual(["deeper", "weights.bin"]);
+    await tracker.stop();
+    delete process.env.ANNEAL_DATA;
   });
 });
 

@@ -8,7 +8,7 @@ export type { TrackerEvent } from "./events.ts";
 export { collectGarbage, type GarbageReport } from "./garbage.ts";
 export { type ServedTracker, type ServeOptions, serveTracker } from "./serve.ts";
 export type { Role } from "./store/types.ts";
-export { openTracker, type Tracker } from "./tracker.ts";
+export { openTracker, type Tracker, type TrackerOptions } from "./tracker.ts";
 export {
   type Address,
   exportMlflow,

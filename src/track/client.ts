@@ -1,5 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { Experiments } from "./api/experiments.ts";
+import { LoggedModels, Models } from "./api/models.ts";
+import { Runs } from "./api/runs.ts";
 import { uploadFile } from "./upload.ts";
 
 /** How long a tracker may take to answer, in milliseconds. */
@@ -19,14 +22,17 @@ export class TrackerError extends Error {
   readonly code: string;
   /** Whether the same request may succeed later. */
   readonly temporary: boolean;
+  /** How long the tracker asks to be left alone, in milliseconds. */
+  readonly retryAfter: number | undefined;
   /** HTTP's status; undefined where nothing answered. */
   readonly status: number | undefined;
 
-  constructor(message: string, code: string, temporary: boolean, status?: number) {
+  constructor(message: string, code: string, temporary: boolean, status?: number, retryAfter?: number) {
     super(message);
     this.status = status;
     this.code = code;
     this.temporary = temporary;
+    this.retryAfter = retryAfter;
   }
 }
 
@@ -50,12 +56,40 @@ export async function findTracker(): Promise<TrackerAddress | undefined> {
   return { uri: clean(url), token };
 }
 
-/** Speaks MLflow's REST protocol, to Anneal's tracker or any MLflow server. */
+/** Fields as a query; a list is a field several times. */
+function queryOf(fields: object): URLSearchParams {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(fields)) {
+    for (const one of [value].flat()) if (one !== undefined) query.append(name, String(one));
+  }
+  return query;
+}
+
+/**
+ * Speaks MLflow's REST protocol, to Anneal's tracker or any MLflow server.
+ *
+ * @example
+ * const client = await TrackerClient.connect();
+ * const { experiment_id } = await client.experiments.getByName("01-fine-tune");
+ * for await (const run of client.runs.search([experiment_id], { orderBy: ["metrics.`eval/loss` ASC"], limit: 3 })) {
+ *   console.log(run.info.run_name, run.data.params);
+ * }
+ */
 export class TrackerClient {
   readonly address: TrackerAddress;
+  readonly experiments: Experiments;
+  /** Runs, with their metrics, parameters, tags, inputs and artifacts. */
+  readonly runs: Runs;
+  /** Registered models, with their versions, aliases and stages. */
+  readonly models: Models;
+  readonly loggedModels: LoggedModels;
 
   constructor(address: TrackerAddress) {
     this.address = address;
+    this.experiments = new Experiments(this);
+    this.runs = new Runs(this);
+    this.models = new Models(this);
+    this.loggedModels = new LoggedModels(this);
   }
 
   /** The tracker of {@link findTracker}. */
@@ -71,17 +105,24 @@ export class TrackerClient {
     return new TrackerClient(address);
   }
 
-  /** Call `/api/2.0/mlflow/<path>`. */
-  async call<T = Record<string, unknown>>(method: "GET" | "POST" | "PATCH", path: string, body?: object): Promise<T> {
-    const query = method === "GET" && body ? `?${new URLSearchParams(body as Record<string, string>)}` : "";
+  /** Call `/api/2.0/mlflow/<path>`; the body may be JSON already, as bytes. */
+  async call<T = Record<string, unknown>>(
+    method: "GET" | "POST" | "PATCH" | "DELETE",
+    path: string,
+    body?: object,
+  ): Promise<T> {
+    const query = method === "GET" && body ? `?${queryOf(body)}` : "";
     return this.request<T>(method, `/api/2.0/mlflow/${path}${query}`, method === "GET" ? undefined : body);
   }
 
-  /** Call any path with a JSON body. The tracker has `timeout` milliseconds to answer. */
+  /** Call any path with a JSON body, as a value or as bytes. The tracker has `timeout` milliseconds to answer. */
   async request<T>(method: string, path: string, body?: object, timeout = patience): Promise<T> {
-    const headers: Record<string, string> = body ? { "content-type": "application/json" } : {};
-    const response = await this.fetch(path, { method, headers, body: body && JSON.stringify(body) }, timeout);
-    return (await response.json()) as T;
+    const options = {
+      method,
+      headers: body ? { "content-type": "application/json" } : undefined,
+      body: body && (body instanceof Uint8Array ? body : JSON.stringify(body)),
+    };
+    return this.answerTo<T>(`${method} ${path}`, await this.fetch(path, options, timeout));
   }
 
   /** Store a file as a run's artifact. */
@@ -93,6 +134,18 @@ export class TrackerClient {
   async downloadArtifact(runId: string, path: string): Promise<Uint8Array> {
     const response = await this.fetch(`/get-artifact?${new URLSearchParams({ run_id: runId, path })}`, {});
     return new Uint8Array(await response.arrayBuffer());
+  }
+
+  /** The JSON of an answer, without which nothing may count as done. */
+  async answerTo<T>(request: string, response: Response): Promise<T> {
+    try {
+      return (await response.json()) as T;
+    } catch (error) {
+      // The connection broke within the answer, or something in between answered in the tracker's place.
+      const reason = error instanceof Error ? error.message : String(error);
+      const message = `The tracker at ${this.address.uri} gave no whole answer to ${request} (${reason}).`;
+      throw new TrackerError(message, "UNREACHABLE", true);
+    }
   }
 
   /**
@@ -123,6 +176,8 @@ export class TrackerClient {
     // Nor is a page that is missing at another program, which has taken the port of a tracker that was stopped.
     const elsewhere = (status === 404 || status === 405) && code === undefined;
     const temporary = [401, 403, 408, 429].includes(status) || status >= 500 || elsewhere;
-    throw new TrackerError(`${message} (${status})`, code ?? "INTERNAL_ERROR", temporary, status);
+    const wait = 1000 * Number(response.headers.get("retry-after") ?? Number.NaN);
+    const asked = wait > 0 ? wait : undefined;
+    throw new TrackerError(`${message} (${status})`, code ?? "INTERNAL_ERROR", temporary, status, asked);
   }
 }

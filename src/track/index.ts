@@ -1,4 +1,15 @@
+export type { RunBatch, RunPoint } from "./api/runs.ts";
+export type * as api from "./api/types.ts";
 export { dataFolder, findTracker, TrackerClient, TrackerError } from "./client.ts";
-export type { DatasetInput } from "./journal.ts";
-export { activeRun, addToRun, Run, type RunOptions, type RunStatus, startRun, waitForRun } from "./run.ts";
+export type { DatasetInput } from "./records.ts";
+export {
+  activeRun,
+  addToRun,
+  type ModelOptions,
+  Run,
+  type RunOptions,
+  type RunStatus,
+  startRun,
+  waitForRun,
+} from "./run.ts";
 export { recoverJournals } from "./shipper.ts";

@@ -1,19 +1,23 @@
 import { appendFileSync, mkdirSync } from "node:fs";
-import { dirname } from "node:path";
+import { join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
+
+/** Name of the file among a journal's files, and of the artifact. */
+export const outputName = "output.log";
 
 /** Most that is kept, in bytes: what prints more has said what it has to say. */
 const limit = 8 * 1024 ** 2;
 
 /** What the process prints while a run goes on, on both streams and in order, as a file. */
 export class OutputLog {
-  readonly #path: string;
+  readonly #folder: () => string;
+  #path = "";
   readonly #restore: (() => void)[] = [];
   #size = 0;
 
-  /** @param path made, with its folder, when something is printed */
-  constructor(path: string) {
-    this.#path = path;
+  /** @param folder where the file goes, asked for and made when something is printed */
+  constructor(folder: () => string) {
+    this.#folder = folder;
     for (const stream of [process.stdout, process.stderr]) {
       const write = stream.write;
       const kept = (...args: Parameters<typeof write>): boolean => {
@@ -28,9 +32,9 @@ export class OutputLog {
     }
   }
 
-  /** Whether anything was printed. */
-  get written(): boolean {
-    return this.#size > 0;
+  /** The file, if anything was printed and could be kept. */
+  get written(): string | undefined {
+    return this.#path === "" ? undefined : this.#path;
   }
 
   stop(): void {
@@ -42,7 +46,11 @@ export class OutputLog {
     if (this.#size >= limit) return;
     const text = stripVTControlCharacters(typeof chunk === "string" ? chunk : Buffer.from(chunk).toString());
     try {
-      if (this.#size === 0) mkdirSync(dirname(this.#path), { recursive: true });
+      if (this.#path === "") {
+        const folder = this.#folder();
+        mkdirSync(folder, { recursive: true });
+        this.#path = join(folder, outputName);
+      }
       this.#size += Buffer.byteLength(text);
       appendFileSync(this.#path, this.#size < limit ? text : `${text}\n… no more is kept of what was printed\n`);
     } catch {

@@ -4,8 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { captureDiff } from "./environment.ts";
-import { Journal, type JournalRecord } from "./journal.ts";
+import type { JournalRecord } from "./records.ts";
 import { addToRun, startRun } from "./run.ts";
+import { segmentsOf } from "./segment.ts";
 
 let data: string;
 const folder = process.cwd();
@@ -19,12 +20,8 @@ afterEach(() => {
   rmSync(data, { recursive: true, force: true });
 });
 
-function journalOf(id: string): JournalRecord[] {
-  const journal = new Journal(id);
-  const records = journal.all().map(({ record }) => record);
-  journal.close();
-  return records;
-}
+const journalOf = (id: string): JournalRecord[] =>
+  segmentsOf(id).flatMap((segment) => [...segment.all()].map(({ record }) => record));
 
 describe("a run", () => {
   test("keeps what was printed while it went on, and nothing of before or after", async () => {
@@ -48,6 +45,15 @@ describe("a run", () => {
     await addToRun(run.id, (more) => more.logMetrics({ "test/loss": 2 }));
     const points = journalOf(run.id).flatMap((record) => (record.kind === "metrics" ? record.points : []));
     expect(points.find(({ key }) => key === "test/loss")).toMatchObject({ value: 2, step: 40 });
+  });
+
+  test("says at once what cannot be logged", async () => {
+    const run = startRun();
+    const untyped = { "train/loss": undefined } as unknown as Record<string, number>;
+    expect(() => run.logMetrics(untyped, 1)).toThrow("The metric train/loss is undefined; log numbers only.");
+    expect(() => run.logMetrics({ "train/loss": 1 }, 0.5)).toThrow("A step is a whole number, not 0.5.");
+    await run.end();
+    expect(() => run.logMetrics({ "train/loss": 1 }, 1)).toThrow("has ended");
   });
 });
 

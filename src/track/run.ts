@@ -5,9 +5,11 @@ import { dirname, join } from "node:path";
 import { notebook } from "../display/notebook.ts";
 import { TrackerError } from "./client.ts";
 import { captureDiff, captureEnvironment, captureNotebook, findLockfile, sourceName } from "./environment.ts";
-import { type DatasetInput, Journal, outputName } from "./journal.ts";
-import { OutputLog } from "./output.ts";
-import { recoverJournals, Shipper } from "./shipper.ts";
+import { Journal } from "./journal.ts";
+import { OutputLog, outputName } from "./output.ts";
+import type { DatasetInput, JournalRecord } from "./records.ts";
+import { RunShipper } from "./run-shipper.ts";
+import { leftBefore, recoverJournals, Shipper } from "./shipper.ts";
 import { SystemMonitor } from "./system.ts";
 
 /** How a run ended, by MLflow's names. */
@@ -24,6 +26,14 @@ export interface RunOptions {
   id?: string;
   /** Only add to it: see {@link addToRun}. */
   amend?: boolean;
+}
+
+/** Options of {@link Run.logModel}. */
+export interface ModelOptions {
+  /** What kind of model, as MLflow calls the framework. `anneal` when left out. */
+  modelType?: string;
+  params?: Record<string, string>;
+  tags?: Record<string, string>;
 }
 
 /** Runs started by this process so far. */
@@ -82,11 +92,12 @@ export class Run {
   readonly name: string;
   readonly experiment: string;
   readonly #journal: Journal;
-  readonly #shipper: Shipper;
+  readonly #shipper: RunShipper | Shipper;
   readonly #monitor = new SystemMonitor();
   readonly #timer: NodeJS.Timeout;
   readonly #output: OutputLog | undefined;
   #step: number;
+  #sampling = false;
   #ended = false;
   readonly #amend: boolean;
   #ready: Promise<void>;
@@ -119,16 +130,12 @@ export class Run {
     });
     if (id && !amend) this.#journal.append({ kind: "status", status: "RUNNING" });
     // What the run is made with is worth having, and no reason to stop it.
-    this.#ready = amend
-      ? Promise.resolve()
-      : this.#capture().catch((error: Error) => {
-          process.stderr.write(`The surroundings of run ${this.name} are not recorded in full: ${error.message}\n`);
-        });
-    this.#shipper = new Shipper(this.#journal);
-    this.#timer = setInterval(() => void this.#sample(), sampleInterval);
+    this.#ready = amend ? Promise.resolve() : this.#capture().catch((error: unknown) => this.#miss(error));
+    this.#shipper = amend ? new Shipper(this.id, this.#journal, leftBefore(this.id)) : new RunShipper(this.#journal);
+    this.#timer = setInterval(() => void this.#sample(true), sampleInterval);
     this.#timer.unref();
     if (amend) clearInterval(this.#timer);
-    else this.#output = new OutputLog(join(this.#journal.filesFolder, outputName));
+    else this.#output = new OutputLog(() => this.#journal.filesFolder);
   }
 
   /** Settings; each is written once. Anything but text is written as JSON. */
@@ -143,13 +150,11 @@ export class Run {
    * @param step which point of the run they belong to; the last one used when left out
    */
   logMetrics(metrics: Record<string, number>, step = this.#step): void {
+    this.#checkOpen();
+    if (!Number.isSafeInteger(step)) throw new TypeError(`A step is a whole number, not ${step}.`);
+    this.#journal.appendMetrics(metrics, Date.now(), step);
     this.#step = step;
     lastSteps.set(this.id, step);
-    const timestamp = Date.now();
-    this.#append({
-      kind: "metrics",
-      points: Object.entries(metrics).map(([key, value]) => ({ key, value, timestamp, step })),
-    });
   }
 
   /** Labels; setting one again replaces it. */
@@ -180,6 +185,25 @@ export class Run {
   }
 
   /**
+   * A trained model, as one of the run's artifacts and as a logged model: a thing of its own that is an output of the
+   * run, has its last metrics, and can be registered. Its id at the tracker is the tracker's to give.
+   * @param folder with its files; may be deleted right after
+   * @param name its folder among the run's artifacts, and its name
+   */
+  logModel(folder: string, name: string, { modelType = "anneal", params = {}, tags = {} }: ModelOptions = {}): void {
+    const model = randomUUID();
+    this.#append({ kind: "model", model, name, modelType, step: this.#step, params, tags });
+    for (const path of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
+      const file = join(folder, path);
+      if (statSync(file).isDirectory()) continue;
+      const within = path.replaceAll("\\", "/");
+      const entry = { path: `${name}/${within}`, file: this.#copy(file), model: { id: model, path: within } };
+      this.#append({ kind: "artifact", ...entry });
+    }
+    this.#append({ kind: "model-ready", model });
+  }
+
+  /**
    * End the run and wait a while for the tracker to take the rest. When it does not answer, the journal stays and is
    * sent later.
    */
@@ -189,17 +213,20 @@ export class Run {
     if (active === this) active = undefined;
     clearInterval(this.#timer);
     await this.#ready;
-    if (!this.#amend) await this.#sample();
-    this.#logNotebook();
-    this.#output?.stop();
-    if (this.#output?.written) {
-      this.#journal.append({ kind: "artifact", path: outputName, file: join(this.#journal.filesFolder, outputName) });
+    if (!this.#amend) await this.#sample(false);
+    try {
+      this.#logNotebook();
+    } catch (error) {
+      this.#miss(error);
     }
+    this.#output?.stop();
+    const output = this.#output?.written;
+    if (output) this.#journal.append({ kind: "artifact", path: outputName, file: output });
     if (!this.#amend) this.#journal.append({ kind: "status", status, endTime: Date.now() });
-    this.#journal.flush();
+    void this.#journal.flush();
     const sent = await this.#shipper.drain(endPatience);
-    this.#shipper.stop();
-    this.#journal.close();
+    await this.#shipper.stop();
+    await this.#journal.close();
     if (!sent) {
       process.stderr.write(
         `Run ${this.id} is not at the tracker yet (${this.#shipper.problem}). It is kept, and sent when the studio or another run starts.\n`,
@@ -213,9 +240,13 @@ export class Run {
     return this.#shipper.drain(patience);
   }
 
-  #append(record: Parameters<Journal["append"]>[0]): void {
-    if (this.#ended) throw new Error(`The run ${this.name} has ended; nothing can be logged to it any more.`);
+  #append(record: JournalRecord): void {
+    this.#checkOpen();
     this.#journal.append(record);
+  }
+
+  #checkOpen(): void {
+    if (this.#ended) throw new Error(`The run ${this.name} has ended; nothing can be logged to it any more.`);
   }
 
   #reserveFile(): string {
@@ -237,12 +268,19 @@ export class Run {
     return file;
   }
 
-  async #sample(): Promise<void> {
+  #miss(error: unknown): void {
+    const reason = error instanceof Error ? error.message : String(error);
+    process.stderr.write(`The surroundings of run ${this.name} are not recorded in full: ${reason}\n`);
+  }
+
+  /** One at a time: a tool that takes long must not be asked by many. */
+  async #sample(cards: boolean): Promise<void> {
+    if (this.#sampling && cards) return;
+    this.#sampling = true;
     const step = this.#step;
-    const figures = await this.#monitor.sample();
-    const timestamp = Date.now();
-    const points = Object.entries(figures).map(([key, value]) => ({ key, value, timestamp, step }));
-    this.#journal.append({ kind: "metrics", points });
+    const figures = await this.#monitor.sample({ cards });
+    this.#sampling = false;
+    this.#journal.appendMetrics(figures, Date.now(), step);
   }
 
   async #capture(): Promise<void> {
@@ -298,9 +336,9 @@ export async function waitForRun(id: string): Promise<void> {
   }
   if (!Journal.exists(id)) return;
   const journal = new Journal(id);
-  const shipper = new Shipper(journal);
+  const shipper = new Shipper(id, journal, leftBefore(id));
   const sent = await shipper.drain(endPatience);
   shipper.stop();
-  journal.close();
+  await journal.close();
   if (!sent) throw late(shipper.problem);
 }

@@ -1,38 +1,84 @@
-import { execFile } from "node:child_process";
-import { promisify } from "node:util";
+import { readFileSync } from "node:fs";
+import { GpuWatch } from "./gpu.ts";
 
-const run = promisify(execFile);
+const mega = 1e6;
+
+/** Bytes that this process had read from disks and written to them; undefined where the system does not tell. */
+export function parseDisk(text: string): { read: number; write: number } | undefined {
+  const field = (name: string) => new RegExp(`^${name}: (\\d+)$`, "m").exec(text)?.[1];
+  const [read, write] = [field("read_bytes"), field("write_bytes")];
+  return read === undefined || write === undefined ? undefined : { read: Number(read), write: Number(write) };
+}
+
+/**
+ * Bytes that came and went over the network, loopback aside. Linux counts them by namespace, not by process: in a
+ * container they are the container's, elsewhere the machine's.
+ */
+export function parseNetwork(text: string): { receive: number; transmit: number } {
+  const total = { receive: 0, transmit: 0 };
+  for (const line of text.split("\n")) {
+    const [name, counters] = line.split(":");
+    if (counters === undefined || name.trim() === "lo") continue;
+    const fields = counters.trim().split(/\s+/).map(Number);
+    total.receive += fields[0];
+    total.transmit += fields[8];
+  }
+  return total;
+}
+
+interface Counters {
+  disk?: { read: number; write: number };
+  network?: { receive: number; transmit: number };
+}
+
+function counters(): Counters {
+  const read = (path: string) => {
+    try {
+      return readFileSync(path, "latin1");
+    } catch {
+      return undefined; // Another system than Linux, or one that keeps it to itself.
+    }
+  };
+  const [io, net] = [read("/proc/self/io"), read("/proc/self/net/dev")];
+  const disk = io === undefined ? undefined : parseDisk(io);
+  return { ...(disk ? { disk } : {}), ...(net === undefined ? {} : { network: parseNetwork(net) }) };
+}
 
 /** Watches this process's use of the machine. */
 export class SystemMonitor {
   #cpu = process.cpuUsage();
   #time = process.hrtime.bigint();
-  #gpu = true;
+  readonly #start = counters();
+  readonly #gpu = new GpuWatch();
 
-  /** Figures since the last call: CPU in percent of one core, memory in MiB, and an NVIDIA card's where there is one. */
-  async sample(): Promise<Record<string, number>> {
+  /**
+   * Figures of this process: CPU in percent of one core since the last call, memory in MiB, megabytes read from and
+   * written to disks since the monitor was made; the network's megabytes since then are those of its namespace; and
+   * what {@link GpuWatch} tells.
+   * @param cards whether to look at graphics cards, which takes a second or more
+   */
+  async sample({ cards = true } = {}): Promise<Record<string, number>> {
     const [cpu, time] = [process.cpuUsage(this.#cpu), process.hrtime.bigint()];
     const elapsed = Number(time - this.#time) / 1000;
     this.#cpu = process.cpuUsage();
     this.#time = time;
+    const [now, start] = [counters(), this.#start];
     return {
       "system/cpu_percent": (100 * (cpu.user + cpu.system)) / elapsed,
       "system/memory_mb": process.memoryUsage.rss() / 2 ** 20,
-      ...(await this.#sampleGpu()),
+      ...(now.disk && start.disk
+        ? {
+            "system/disk_read_megabytes": (now.disk.read - start.disk.read) / mega,
+            "system/disk_write_megabytes": (now.disk.write - start.disk.write) / mega,
+          }
+        : {}),
+      ...(now.network && start.network
+        ? {
+            "system/network_receive_megabytes": (now.network.receive - start.network.receive) / mega,
+            "system/network_transmit_megabytes": (now.network.transmit - start.network.transmit) / mega,
+          }
+        : {}),
+      ...(cards ? await this.#gpu.sample() : {}),
     };
-  }
-
-  async #sampleGpu(): Promise<Record<string, number>> {
-    if (!this.#gpu) return {};
-    try {
-      const fields = "utilization.gpu,memory.used,power.draw";
-      const query = [`--query-gpu=${fields}`, "--format=csv,noheader,nounits", "--id=0"];
-      const { stdout } = await run("nvidia-smi", query, { timeout: 2000 });
-      const [load, memory, power] = stdout.split(",").map(Number);
-      return { "system/gpu_percent": load, "system/gpu_memory_mb": memory, "system/gpu_power_w": power };
-    } catch {
-      this.#gpu = false;
-      return {};
-    }
   }
 }

@@ -93,8 +93,9 @@ async function put(client: TrackerClient, path: string, file: string, size: numb
     body: size === 0 ? new Uint8Array(0) : stream(),
     duplex: "half",
   };
+  const place = `/api/2.0/mlflow-artifacts/artifacts/${target}`;
   try {
-    await client.fetch(`/api/2.0/mlflow-artifacts/artifacts/${target}`, options, timeFor(size));
+    await client.answerTo(`PUT ${place}`, await client.fetch(place, options, timeFor(size)));
   } catch (error) {
     if (!(error instanceof TrackerError) || !mayArrive(error)) throw error;
     throw new TrackerError(error.message, error.code, true, error.status);
@@ -164,7 +165,9 @@ async function uploadPart(client: TrackerClient, url: string, bytes: Buffer<Arra
   for (let attempt = 1; ; attempt++) {
     try {
       const answer = await client.fetch(url, { method: "PUT", headers, body: bytes }, timeFor(bytes.length));
-      return (answer.headers.get("etag") ?? "").replaceAll('"', "");
+      const etag = answer.headers.get("etag")?.replaceAll('"', "");
+      if (etag) return etag;
+      throw new TrackerError("Something answered in the tracker's place to a part of a file.", "UNREACHABLE", true);
     } catch (error) {
       if (!mayArrive(error) || attempt === attempts) throw error;
       await new Promise((resolve) => setTimeout(resolve, firstWait * 2 ** (attempt - 1)));

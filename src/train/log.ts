@@ -65,7 +65,10 @@ export async function logModel(run: Run, model: LanguageModel): Promise<void> {
   const scratch = await mkdtemp(join(tmpdir(), "anneal-model-"));
   try {
     await writeFolder(join(scratch, "model"), { ...(await model.files()), MLmodel: mlmodel(run) });
-    run.logArtifact(join(scratch, "model"), "model");
+    const { total, trainable } = model.countParameters();
+    run.logModel(join(scratch, "model"), "model", {
+      params: { architecture: "phi3", total_parameters: String(total), trainable_parameters: String(trainable) },
+    });
     if (model.adapter) {
       await writeFolder(join(scratch, "adapter"), await model.adapterFiles());
       run.logArtifact(join(scratch, "adapter"), "adapter");

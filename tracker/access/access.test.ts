@@ -232,6 +232,28 @@ describe("roles", () => {
     expect((await as(token, "POST", "experiments/create", claimed)).status).toBe(403);
   });
 
+  test("who may read a model reads its files, and no others of the experiment that they come from", async () => {
+    const id = await experiment("hidden");
+    const run_id = await run(id);
+    for (const path of ["model/weights", "notes"]) {
+      const url = `/api/2.0/mlflow-artifacts/artifacts/${id}/${run_id}/artifacts/${path}`;
+      await app.inject({ method: "PUT", url, headers: { authorization: `Bearer ${OWNER}` }, payload: "bytes" });
+    }
+    await owner("POST", "registered-models/create", { name: "m" });
+    await owner("POST", "model-versions/create", { name: "m", source: `runs:/${run_id}/model`, run_id });
+    const token = await user("reader", "none");
+    const read = async (address: string) =>
+      (await app.inject({ url: address, headers: { authorization: `Bearer ${token}` } })).statusCode;
+    const file = "/model-versions/get-artifact?name=m&version=1&path=weights";
+    expect(await read(file)).toBe(403);
+    await owner("PUT", "/api/anneal/grants", { user: "reader", kind: "model", target: "m", role: "viewer" });
+    await app.close();
+    await serve();
+    expect(await read(file)).toBe(200);
+    expect(await read("/model-versions/get-artifact?name=m&version=1&path=..%2Fnotes")).toBe(400);
+    expect(await read(`/get-artifact?run_id=${run_id}&path=notes`)).toBe(403);
+  });
+
   test("whoever makes something may share it; gates are an admin's", async () => {
     const [maker, other] = [await user("maker", "editor"), await user("other", "none")];
     const id = await experiment("mine", maker);

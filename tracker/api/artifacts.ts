@@ -1,6 +1,7 @@
 import { Readable } from "node:stream";
 import { Type } from "@sinclair/typebox";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { actingAs, Principal } from "../access/principal.ts";
 import { join, locate } from "../artifacts/locate.ts";
 import { mediaType } from "../artifacts/paths.ts";
 import { invalid } from "../errors.ts";
@@ -107,8 +108,14 @@ export function downloadRoutes(app: FastifyInstance, tracker: Tracker): void {
     "/model-versions/get-artifact",
     Type.Object({ name: Text, version: Text, path: Text }),
     async ({ name, version, path }, request, reply) => {
-      const root = await locate(store, `models:/${name}/${version}`);
-      return sendArtifact(tracker, join(root, path), request, reply);
+      if (!/^\d{1,9}$/.test(version)) throw invalid(`Invalid value '${version}' for parameter 'version'.`);
+      // Whoever may read the model may read its files, wherever they lie: who registered them could.
+      await store.registry.getVersion(name, Number(version));
+      const reader = new Principal({ name: request.principal?.name ?? "", role: "viewer" });
+      return actingAs(reader, async () => {
+        const root = await locate(store, `models:/${name}/${version}`);
+        return sendArtifact(tracker, join(root, path), request, reply);
+      });
     },
   );
 }

@@ -150,6 +150,7 @@ export function endpoint<S extends TObject>(
   app.route({
     method: methods,
     url: path,
+    config: { message: schema },
     ...options,
     handler: async (request, reply) => {
       const body = typeof request.body === "string" ? parseBody(request.body) : {};

@@ -13,6 +13,7 @@ import { experimentRoutes } from "./experiments.ts";
 import { loggedModelRoutes } from "./logged-models.ts";
 import { metricRoutes } from "./metrics.ts";
 import { multipartRoutes, partRoutes, serverInfoRoute, uploadRoutes } from "./multipart.ts";
+import { collectEndpoints, openApiRoute } from "./openapi.ts";
 import { pageRoutes } from "./pages.ts";
 import { registryRoutes } from "./registry.ts";
 import { runRoutes } from "./runs.ts";
@@ -116,8 +117,10 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
     else done();
   });
   recordChanges(app, options.tracker.store.access);
+  const endpoints = collectEndpoints(app);
 
   app.get("/health", async (_request, reply) => reply.type("text/plain").send("OK"));
+  openApiRoute(app, endpoints, VERSION);
   app.get("/version", async (_request, reply) => reply.type("text/plain").send(VERSION));
 
   for (const prefix of ["/api/2.0/mlflow", "/ajax-api/2.0/mlflow"]) {

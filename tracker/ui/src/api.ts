@@ -1,29 +1,24 @@
-/** What the pages ask of the tracker. Shapes are those of its API; fields that it leaves out are optional. */
+// What the pages ask of the tracker. Shapes are those of its API; fields that it leaves out are optional.
+import type {
+  DatasetInput,
+  FileInfo,
+  KeyValue,
+  LoggedModel,
+  ModelVersion,
+  MetricValue as Num,
+  RunMetric as Point,
+  RegisteredModel,
+  Run,
+  RunInfo,
+  Experiment as StoredExperiment,
+} from "./types.ts";
 
-export interface KeyValue {
-  key: string;
-  value: string;
-}
+export type { MetricValue as Num, RunMetric as Point } from "./types.ts";
+export type { DatasetInput, FileInfo, KeyValue, LoggedModel, ModelVersion, RegisteredModel, Run, RunInfo };
 
-export type Num = number | "NaN" | "Infinity" | "-Infinity";
-
-export interface Experiment {
-  experiment_id: string;
-  name: string;
+/** An experiment, with how many runs it has. */
+export interface Experiment extends StoredExperiment {
   runs: number;
-  last_update_time: number;
-}
-
-export interface RunInfo {
-  run_id: string;
-  run_name: string;
-  experiment_id: string;
-  user_id: string;
-  status: "RUNNING" | "SCHEDULED" | "FINISHED" | "FAILED" | "KILLED";
-  start_time: number;
-  end_time?: number;
-  artifact_uri: string;
-  lifecycle_stage: "active" | "deleted";
 }
 
 export interface ModelRef {
@@ -37,62 +32,6 @@ export interface RunRow extends RunInfo {
   params: Record<string, string>;
   tags: Record<string, string>;
   models: ModelRef[];
-}
-
-export interface LatestMetric {
-  key: string;
-  value: Num;
-  step: number;
-  timestamp: number;
-}
-
-export interface DatasetInput {
-  tags?: KeyValue[];
-  dataset: { name: string; digest: string; source_type?: string; source?: string; schema?: string; profile?: string };
-}
-
-export interface Run {
-  info: RunInfo;
-  data: { metrics?: LatestMetric[]; params?: KeyValue[]; tags?: KeyValue[] };
-  inputs?: { dataset_inputs?: DatasetInput[] };
-}
-
-export interface Point {
-  key: string;
-  value: Num;
-  step: number;
-  timestamp: number;
-  run_id: string;
-}
-
-export interface FileInfo {
-  path: string;
-  is_dir: boolean;
-  file_size?: number;
-}
-
-export interface ModelVersion {
-  name: string;
-  version: string;
-  current_stage: string;
-  creation_timestamp: number;
-  last_updated_timestamp: number;
-  description?: string;
-  user_id?: string;
-  run_id?: string;
-  source: string;
-  tags?: KeyValue[];
-  aliases?: string[];
-}
-
-export interface RegisteredModel {
-  name: string;
-  description?: string;
-  creation_timestamp: number;
-  last_updated_timestamp: number;
-  latest_versions?: ModelVersion[];
-  tags?: KeyValue[];
-  aliases?: { alias: string; version: string }[];
 }
 
 export type GateOperator = "<" | "<=" | ">" | ">=";
@@ -261,6 +200,13 @@ export const api = {
         filter: `run_id = '${runId}'`,
       })
     ).model_versions ?? [],
+  loggedModels: async (experimentId: string, runId: string) =>
+    (
+      await send<{ models?: LoggedModel[] }>("POST", `${MLFLOW}/logged-models/search`, {
+        experiment_ids: [experimentId],
+        filter: `source_run_id = '${runId}'`,
+      })
+    ).models ?? [],
   version: async (name: string, version: string) =>
     (await send<{ model_version: ModelVersion }>("GET", `${MLFLOW}/model-versions/get${query({ name, version })}`))
       .model_version,

@@ -148,6 +148,43 @@ function Models({ run }: { run: Run }) {
   );
 }
 
+const MODEL_STATUS = {
+  LOGGED_MODEL_PENDING: { color: "yellow", text: "uploading" },
+  LOGGED_MODEL_READY: { color: "teal", text: "ready" },
+  LOGGED_MODEL_UPLOAD_FAILED: { color: "red", text: "upload failed" },
+};
+
+function LoggedModels({ run }: { run: Run }) {
+  const { experiment_id, run_id } = run.info;
+  const models = useQuery({
+    queryKey: ["run", run_id, "logged-models"],
+    queryFn: () => api.loggedModels(experiment_id, run_id),
+  });
+  if (!models.data || models.data.length === 0) return null;
+  return (
+    <Section title="Logged models">
+      <Stack gap="sm">
+        {models.data.map(({ info }) => (
+          <div key={info.model_id}>
+            <Text fz="sm" fw={550} span>
+              {info.name}
+            </Text>{" "}
+            <Badge color={MODEL_STATUS[info.status].color} title={info.status_message}>
+              {MODEL_STATUS[info.status].text}
+            </Badge>
+            <Facts
+              rows={[
+                ["Source", <Copyable key="source" text={`models:/${info.model_id}`} />],
+                info.model_type === undefined ? null : ["Type", info.model_type],
+              ]}
+            />
+          </div>
+        ))}
+      </Stack>
+    </Section>
+  );
+}
+
 /** What one wants to know of a run first: what came of it, on what data, and in what surroundings. */
 export function Overview({ run }: { run: Run }) {
   const { info } = run;
@@ -211,6 +248,7 @@ export function Overview({ run }: { run: Run }) {
             ]}
           />
         </Section>
+        <LoggedModels run={run} />
         <Models run={run} />
         <Datasets inputs={run.inputs?.dataset_inputs ?? []} />
         {(tag("anneal.device") !== undefined || versions.length > 0 || seeds.length > 0) && (

@@ -1,0 +1,107 @@
+import { type Caller, pairs, type SearchOptions, search, type Texts, type ViewType } from "./caller.ts";
+import type { Dataset, FileInfo, Metric, Run, RunInfo } from "./types.ts";
+
+/** One measured value to log; `step` counts from 0, `timestamp` is in milliseconds since 1970. */
+export interface RunPoint {
+  key: string;
+  value: number;
+  step?: number;
+  timestamp?: number;
+}
+
+/** What is logged at once: up to 1000 metrics, 100 parameters and 100 tags, 1000 in all. */
+export interface RunBatch {
+  metrics?: readonly RunPoint[];
+  params?: Texts;
+  tags?: Texts;
+}
+
+/**
+ * Runs of a tracker, wherever they were made. A process that trains logs by {@link startRun} instead, which loses nothing
+ * when the tracker is away.
+ *
+ * @example
+ * const { info } = await client.runs.create(experimentId, { name: "by hand" });
+ * await client.runs.log(info.run_id, { params: { lr: "0.1" }, metrics: [{ key: "loss", value: 0.5, step: 1 }] });
+ * await client.runs.update(info.run_id, { status: "FINISHED" });
+ * for await (const run of client.runs.search([experimentId], { filter: "metrics.loss < 1" })) console.log(run.info.run_name);
+ */
+export class Runs {
+  readonly #caller: Caller;
+
+  constructor(caller: Caller) {
+    this.#caller = caller;
+  }
+
+  async create(experiment_id: string, { name, tags }: { name?: string; tags?: Texts } = {}): Promise<Run> {
+    const message = { experiment_id, run_name: name, start_time: Date.now(), tags: pairs(tags) };
+    return (await this.#caller.call<{ run: Run }>("POST", "runs/create", message)).run;
+  }
+
+  /** A run with the latest point of each of its metrics. */
+  async get(run_id: string): Promise<Run> {
+    return (await this.#caller.call<{ run: Run }>("GET", "runs/get", { run_id })).run;
+  }
+
+  /** Change its state or name; a state that is an end ends it now. */
+  async update(run_id: string, { status, name }: { status?: RunInfo["status"]; name?: string }): Promise<RunInfo> {
+    const ends = status === "FINISHED" || status === "FAILED" || status === "KILLED";
+    const message = { run_id, status, run_name: name, ...(ends ? { end_time: Date.now() } : {}) };
+    return (await this.#caller.call<{ run_info: RunInfo }>("POST", "runs/update", message)).run_info;
+  }
+
+  search(
+    experiment_ids: readonly string[],
+    { orderBy, view = "ACTIVE_ONLY", ...options }: SearchOptions & { view?: ViewType } = {},
+  ) {
+    const message = { ...options, experiment_ids, order_by: orderBy, run_view_type: view };
+    return search<Run>(this.#caller, "runs/search", "runs", message);
+  }
+
+  /** Log several things at once; what is logged again is there once. */
+  async log(run_id: string, { metrics = [], params, tags }: RunBatch): Promise<void> {
+    const now = Date.now();
+    const points = metrics.map(({ value, step = 0, timestamp = now, ...point }) => ({
+      ...point,
+      step,
+      timestamp,
+      value: Number.isFinite(value) ? value : String(value),
+    }));
+    await this.#caller.call("POST", "runs/log-batch", {
+      run_id,
+      metrics: points,
+      params: pairs(params),
+      tags: pairs(tags),
+    });
+  }
+
+  /** Log a data set that a run works on, and what for: train, eval, test. */
+  async logInput(run_id: string, dataset: Dataset, context: string): Promise<void> {
+    const tags = [{ key: "mlflow.data.context", value: context }];
+    await this.#caller.call("POST", "runs/log-inputs", { run_id, datasets: [{ dataset, tags }] });
+  }
+
+  async deleteTag(run_id: string, key: string): Promise<void> {
+    await this.#caller.call("POST", "runs/delete-tag", { run_id, key });
+  }
+
+  /** All points of a metric, by step. */
+  history(run_id: string, metric_key: string) {
+    return search<Metric>(this.#caller, "metrics/get-history", "metrics", { run_id, metric_key }, "GET", 25_000);
+  }
+
+  /** A run's artifacts in a folder; those at the top when none is given. */
+  async artifacts(run_id: string, path?: string): Promise<FileInfo[]> {
+    const message = { run_id, ...(path === undefined ? {} : { path }) };
+    return (await this.#caller.call<{ files?: FileInfo[] }>("GET", "artifacts/list", message)).files ?? [];
+  }
+
+  /** Hide it; see {@link restore}. */
+  async delete(run_id: string): Promise<void> {
+    await this.#caller.call("POST", "runs/delete", { run_id });
+  }
+
+  async restore(run_id: string): Promise<void> {
+    await this.#caller.call("POST", "runs/restore", { run_id });
+  }
+}

@@ -1,0 +1,169 @@
+import { existsSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { type TrackerClient, TrackerError } from "./client.ts";
+import { createModel, findModel, finishModel } from "./logged-model.ts";
+import type { JournalEntry, JournalRecord } from "./records.ts";
+
+/** Metrics in one request, by MLflow's limit for a batch. */
+const mostPoints = 1000;
+/** Bytes of metrics in one request: MLflow's limit is a megabyte with all around it. */
+const mostBytes = 900_000;
+/** Parameters in one request, by MLflow's limit for a batch. */
+const mostParams = 100;
+
+/** A run as the tracker knows it. */
+export interface RemoteRun {
+  id: string;
+  experimentId: string;
+  /** The tracker's ids of its logged models, by ours. */
+  readonly models: Map<string, string>;
+}
+
+/** Neighbours that one log-batch request can carry; every other record stands alone. */
+export function* batches(entries: readonly JournalEntry[]): Generator<JournalEntry[]> {
+  let current: JournalEntry[] = [];
+  let [points, bytes] = [0, 0];
+  for (const entry of entries) {
+    const count = entry.isMetrics ? entry.pointCount : 0;
+    const joins =
+      count > 0 && current[0]?.isMetrics && points + count <= mostPoints && bytes + entry.json.length <= mostBytes;
+    if (!joins && current.length > 0) {
+      yield current;
+      current = [];
+      [points, bytes] = [0, 0];
+    }
+    current.push(entry);
+    points += count;
+    bytes += entry.json.length;
+  }
+  if (current.length > 0) yield current;
+}
+
+/** Send what {@link batches} put together; sending it again does no harm. */
+export async function deliver(client: TrackerClient, run: RemoteRun, batch: readonly JournalEntry[]): Promise<void> {
+  const [first] = batch;
+  if (!first.isMetrics) return deliverRecord(client, run, first.record);
+  if (batch.length > 1 || first.pointCount <= mostPoints) {
+    // Points go as they stand in the journal: nothing is parsed or written anew.
+    const parts = batch.filter((entry) => entry.pointCount > 0).flatMap((entry) => [Buffer.from(","), entry.points]);
+    if (parts.length === 0) return;
+    const body = [`{"run_id":${JSON.stringify(run.id)},"metrics":[`, ...parts.slice(1), "]}"];
+    await client.call("POST", "runs/log-batch", Buffer.concat(body.map((part) => Buffer.from(part))));
+    return;
+  }
+  const { record } = first;
+  const points = record.kind === "metrics" ? record.points : [];
+  for (let i = 0; i < points.length; i += mostPoints) {
+    const metrics = points.slice(i, i + mostPoints).map((point) => ({ ...point, value: wireNumber(point.value) }));
+    await client.call("POST", "runs/log-batch", { run_id: run.id, metrics });
+  }
+}
+
+async function deliverRecord(client: TrackerClient, run: RemoteRun, record: JournalRecord): Promise<void> {
+  const run_id = run.id;
+  switch (record.kind) {
+    case "create":
+    case "metrics":
+      return;
+    case "params": {
+      const params = pairs(record.params);
+      for (let i = 0; i < params.length; i += mostParams) {
+        await client.call("POST", "runs/log-batch", { run_id, params: params.slice(i, i + mostParams) });
+      }
+      return;
+    }
+    case "tags":
+      await client.call("POST", "runs/log-batch", { run_id, tags: pairs(record.tags) });
+      return;
+    case "dataset": {
+      const { name, digest, context, profile } = record.dataset;
+      const source = { source_type: "local", source: JSON.stringify({ name }) };
+      const dataset = { name, digest, ...source, profile: JSON.stringify(profile) };
+      const tags = [{ key: "mlflow.data.context", value: context }];
+      await client.call("POST", "runs/log-inputs", { run_id, datasets: [{ dataset, tags }] });
+      return;
+    }
+    case "artifact":
+      // Sent before, and then removed, when the acknowledgement was lost.
+      if (!existsSync(record.file)) return;
+      await client.uploadArtifact(run.experimentId, run_id, record.path, record.file);
+      if (record.model) {
+        const model = await findModel(client, run, record.model.id);
+        if (model) await client.uploadArtifact(run.experimentId, `models/${model}`, record.model.path, record.file);
+      }
+      await rm(record.file, { force: true });
+      return;
+    case "model":
+      return createModel(client, run, record);
+    case "model-ready":
+      return finishModel(client, run, record.model);
+    case "status":
+      await client.call("POST", "runs/update", { run_id, status: record.status, end_time: record.endTime });
+  }
+}
+
+/** The run that a journal speaks of at the tracker, made where it is not there yet. */
+export async function createRun(
+  client: TrackerClient,
+  runId: string,
+  record: JournalRecord & { kind: "create" },
+): Promise<RemoteRun> {
+  const known = await runNamed(client, runId);
+  if (known) return known;
+  const experimentId = await experimentNamed(client, record.experiment);
+  const ours = await runTagged(client, experimentId, runId);
+  if (ours) return ours;
+  const { run } = await client.call<{ run: { info: { run_id: string } } }>("POST", "runs/create", {
+    experiment_id: experimentId,
+    run_name: record.name,
+    start_time: record.startTime,
+    tags: pairs({ ...record.tags, "anneal.client_id": runId }),
+  });
+  return { id: run.info.run_id, experimentId, models: new Map() };
+}
+
+/** A run whose id the tracker took from us. */
+async function runNamed(client: TrackerClient, id: string): Promise<RemoteRun | undefined> {
+  try {
+    const { run } = await client.call<{ run: { info: { experiment_id: string } } }>("GET", "runs/get", { run_id: id });
+    return { id, experimentId: run.info.experiment_id, models: new Map() };
+  } catch (error) {
+    if (error instanceof TrackerError && !error.temporary) return undefined;
+    throw error;
+  }
+}
+
+/** A run that we created at a tracker which gives ids of its own, as MLflow's does; else each process would create another. */
+async function runTagged(client: TrackerClient, experiment: string, id: string): Promise<RemoteRun | undefined> {
+  const { runs = [] } = await client.call<{ runs?: { info: { run_id: string; experiment_id: string } }[] }>(
+    "POST",
+    "runs/search",
+    { experiment_ids: [experiment], filter: `tags.\`anneal.client_id\` = '${id}'`, max_results: 1 },
+  );
+  const [found] = runs;
+  return found && { id: found.info.run_id, experimentId: found.info.experiment_id, models: new Map() };
+}
+
+async function experimentNamed(client: TrackerClient, name: string): Promise<string> {
+  const find = () =>
+    client.call<{ experiment: { experiment_id: string } }>("GET", "experiments/get-by-name", { experiment_name: name });
+  try {
+    return (await find()).experiment.experiment_id;
+  } catch (error) {
+    if (!(error instanceof TrackerError) || error.code !== "RESOURCE_DOES_NOT_EXIST") throw error;
+  }
+  try {
+    return (await client.call<{ experiment_id: string }>("POST", "experiments/create", { name })).experiment_id;
+  } catch (error) {
+    // Somebody else was faster.
+    if (error instanceof TrackerError && error.code === "RESOURCE_ALREADY_EXISTS") {
+      return (await find()).experiment.experiment_id;
+    }
+    throw error;
+  }
+}
+
+const pairs = (map: Readonly<Record<string, string>>) => Object.entries(map).map(([key, value]) => ({ key, value }));
+
+/** JSON has neither NaN nor infinities; the protocol writes them as strings. */
+const wireNumber = (value: number) => (Number.isFinite(value) ? value : String(value));

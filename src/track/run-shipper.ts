@@ -1,0 +1,88 @@
+import { SHARE_ENV, Worker } from "node:worker_threads";
+import type { Journal } from "./journal.ts";
+import type { DrainRequest, ShipOrder, ShipReport } from "./ship-worker.ts";
+import { leftBefore, Shipper } from "./shipper.ts";
+
+/**
+ * Sends a run's journal while the run goes on, from a thread of its own: requests of thousands of points would
+ * otherwise take time from the thread that trains. What the disk does not take is sent from this one.
+ */
+export class RunShipper {
+  readonly #journal: Journal;
+  #worker: Worker | undefined;
+  /** Sends from this thread: what waits in memory, or everything where the other thread cannot. */
+  #here: Shipper;
+  readonly #drains = new Map<number, (sent: boolean) => void>();
+  #count = 0;
+  #problem: string | undefined;
+
+  constructor(journal: Journal) {
+    this.#journal = journal;
+    const { runId, segment } = journal;
+    const earlier = leftBefore(runId);
+    if (!segment) {
+      this.#here = new Shipper(runId, journal, earlier);
+      return;
+    }
+    this.#here = new Shipper(runId, journal.held, [], { quiet: true });
+    const order: ShipOrder = { runId, segment: segment.name, earlier: earlier.map(({ name }) => name) };
+    this.#worker = new Worker(new URL("./ship-worker.js", import.meta.url), { workerData: order, env: SHARE_ENV });
+    this.#worker.unref();
+    this.#worker.on("message", (report: ShipReport) => this.#hear(report));
+    this.#worker.on("error", () => this.#goOnHere());
+  }
+
+  /** Send what there is now: see {@link Shipper.drain}. */
+  async drain(patience: number): Promise<boolean> {
+    const sent = await Promise.all([this.#here.drain(patience), this.#drainThread(patience)]);
+    return sent.every(Boolean);
+  }
+
+  /** Why not everything was sent. */
+  get problem(): string {
+    return this.#problem ?? this.#here.problem;
+  }
+
+  async stop(): Promise<void> {
+    this.#here.stop();
+    const worker = this.#worker;
+    this.#worker = undefined;
+    await worker?.terminate();
+  }
+
+  async #drainThread(patience: number): Promise<boolean> {
+    const worker = this.#worker;
+    if (!worker) return true;
+    // Whoever waits for it keeps the process alive.
+    worker.ref();
+    const request: DrainRequest = { id: this.#count++, patience };
+    try {
+      return await new Promise<boolean>((resolve) => {
+        this.#drains.set(request.id, resolve);
+        worker.postMessage(request);
+      });
+    } finally {
+      worker.unref();
+    }
+  }
+
+  #hear(report: ShipReport): void {
+    if ("say" in report) {
+      process.stderr.write(report.say);
+      return;
+    }
+    this.#problem = report.sent ? undefined : report.problem;
+    this.#drains.get(report.id)?.(report.sent);
+    this.#drains.delete(report.id);
+  }
+
+  /** The thread broke down, for want of memory, say. */
+  #goOnHere(): void {
+    if (!this.#worker) return;
+    this.#worker = undefined;
+    this.#here.stop();
+    this.#here = new Shipper(this.#journal.runId, this.#journal, leftBefore(this.#journal.runId));
+    for (const [, resolve] of this.#drains) resolve(false);
+    this.#drains.clear();
+  }
+}

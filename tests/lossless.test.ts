@@ -1,0 +1,382 @@
+// Nothing that was logged is lost, and nothing is there twice, whatever breaks meanwhile.
+import { execFileSync } from "node:child_process";
+import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { createServer, type Server as HttpServer, type IncomingMessage, request, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, describe, expect, test } from "vitest";
+import { recoverJournals } from "../src/track/index.ts";
+import { fileAt, type LoggingOrder, valueAt } from "./logging.ts";
+import { root } from "./reference.ts";
+import { Command, cleanUp, cli, Server, scratch, until } from "./support.ts";
+
+/** How often something is killed; less where there is no time. */
+const kills = Number(process.env.ANNEAL_TEST_KILLS ?? 100);
+const seed = Number(process.env.ANNEAL_TEST_SEED ?? Date.now() % 2 ** 31);
+
+const mounts: string[] = [];
+afterEach(() => {
+  for (const folder of mounts.splice(0)) execFileSync("umount", ["-l", folder]);
+});
+afterAll(cleanUp);
+
+const script = join(root, "dist/tests/logging.js");
+const logging = (order: Partial<LoggingOrder>, env: Record<string, string>) =>
+  new Command(script, [JSON.stringify({ first: 1, last: 1000, pause: 2, metrics: 3, extras: 50, ...order })], env);
+const numbers = (command: Command, word: string) =>
+  [...command.stdout.matchAll(new RegExp(`^${word} (\\d+)$`, "gm"))].map(([, step]) => Number(step));
+const range = (first: number, last: number) => Array.from({ length: last - first + 1 }, (_, i) => first + i);
+
+/** Numbers that are the same for the same seed. */
+function random(state: number): () => number {
+  let a = state;
+  return () => {
+    a = (a + 0x6d2b79f5) | 0;
+    let t = Math.imul(a ^ (a >>> 15), 1 | a);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** Every point of a metric, page by page. */
+async function steps(tracker: Server, run_id: string, metric_key: string): Promise<{ step: number; value: number }[]> {
+  const all: { step: number; value: number }[] = [];
+  for (let page_token: string | undefined = ""; page_token !== undefined; ) {
+    const query = new URLSearchParams({
+      run_id,
+      metric_key,
+      max_results: "25000",
+      ...(page_token ? { page_token } : {}),
+    });
+    const { metrics = [], next_page_token } = await tracker.ask<{
+      metrics?: { step: number; value: number }[];
+      next_page_token?: string;
+    }>("GET", `/api/2.0/mlflow/metrics/get-history?${query}`);
+    all.push(...metrics.map(({ step, value }) => ({ step: Number(step), value: Number(value) })));
+    page_token = next_page_token;
+  }
+  return all.sort((a, b) => a.step - b.step);
+}
+
+/** The tracker has exactly these steps of a run, with what {@link LoggingOrder} says, and all that goes with `extras`. */
+async function expectWhole(tracker: Server, id: string, expected: number[], metrics: number, extras: number[]) {
+  for (let metric = 0; metric < metrics; metric++) {
+    const points = await steps(tracker, id, `m${metric}`);
+    expect(points.map(({ step }) => step)).toEqual(expected);
+    for (const { step, value } of points) expect(value).toBe(valueAt(step, metric));
+  }
+  const { params, tags } = await tracker.run(id);
+  for (const step of extras) {
+    expect(params[`param ${step}`]).toBe(String(step));
+    expect(tags[`tag ${step}`]).toBe(String(step));
+    expect(await tracker.artifact(id, `files/${step}.txt`)).toBe(fileAt(step));
+  }
+}
+
+/** A small disk of its own; undefined, with a word, where nobody may mount one. */
+function smallDisk(megabytes: number): string | undefined {
+  const folder = mkdtempSync(join(tmpdir(), "anneal-disk-"));
+  try {
+    execFileSync("mount", ["-t", "tmpfs", "-o", `size=${megabytes}m`, "tmpfs", folder], { stdio: "pipe" });
+  } catch (error) {
+    rmSync(folder, { recursive: true });
+    console.warn(`Not tested with a full disk, as none can be mounted here: ${String(error).split("\n")[0]}`);
+    return undefined;
+  }
+  mounts.push(folder);
+  return folder;
+}
+
+/** Leave no byte free on a disk. */
+function fill(folder: string): void {
+  const file = openSync(join(folder, "ballast"), "a");
+  try {
+    for (const size of [65_536, 4096, 1]) {
+      const block = Buffer.alloc(size);
+      try {
+        while (writeSync(file, block) === size);
+      } catch (error) {
+        expect((error as NodeJS.ErrnoException).code).toBe("ENOSPC");
+      }
+    }
+  } finally {
+    closeSync(file);
+  }
+}
+const release = (folder: string) => rmSync(join(folder, "ballast"), { force: true });
+
+const away = (data: string, tracker: Server) => ({
+  ANNEAL_DATA: data,
+  ANNEAL_TRACKER_URI: tracker.url,
+  ANNEAL_TOKEN: tracker.token,
+});
+
+describe("killed at random", () => {
+  test(`${kills} times, process and tracker, a tracker has every point (seed ${seed})`, {
+    timeout: 240_000,
+  }, async () => {
+    const dice = random(seed);
+    const data = scratch("kills");
+    mkdirSync(data);
+    interface Known {
+      said: number[];
+      extras: number[];
+      /** How many processes logged to it. */
+      lives: number;
+    }
+    const runs = new Map<string, Known>();
+    const startTracker = () => new Command(cli, ["tracker", "--port", "0", "--data", data, "--no-browser"]);
+    const startClient = () => {
+      const ids = [...runs.keys()];
+      const id = dice() < 0.5 ? ids[Math.floor(dice() * ids.length)] : undefined;
+      // A step beyond what was said may be logged already.
+      const first = id === undefined ? 1 : Math.max(0, ...(runs.get(id)?.said ?? [])) + 2;
+      return logging({ first, last: 1e6, extras: 20, ...(id === undefined ? {} : { id }) }, { ANNEAL_DATA: data });
+    };
+    const note = (client: Command) => {
+      const id = /^run (\w+)$/m.exec(client.stdout)?.[1];
+      if (id === undefined) return;
+      const known = runs.get(id) ?? { said: [], extras: [], lives: 0 };
+      known.said.push(...numbers(client, "step"));
+      known.lives++;
+      known.extras.push(...numbers(client, "extras"));
+      runs.set(id, known);
+    };
+    let [tracker, client] = [startTracker(), startClient()];
+    for (let i = 0; i < kills; i++) {
+      // How long they live is a matter of chance, and the only thing that is waited for.
+      await new Promise((resolve) => setTimeout(resolve, 20 + 600 * dice() ** 2));
+      const which = dice();
+      if (which < 0.7) {
+        await client.kill("SIGKILL");
+        note(client);
+      }
+      if (which > 0.4) await tracker.kill("SIGKILL");
+      if (which < 0.7) client = startClient();
+      if (which > 0.4) tracker = startTracker();
+    }
+    await client.kill("SIGKILL");
+    note(client);
+    await tracker.kill("SIGKILL");
+    const last = await Server.start("tracker", data);
+    await until("everything has arrived", 60, () => readdirSync(join(data, "journal")).length === 0);
+    expect(runs.size).toBeGreaterThan(kills / 10);
+    const arrived = await last.runs();
+    let points = 0;
+    for (const [id, { said, extras, lives }] of runs) {
+      const known = new Set(said);
+      const there = (await steps(last, id, "m0")).map(({ step }) => step);
+      // One that was logged while it was killed may have had no time to say so.
+      const unsaid = there.filter((step) => !known.has(step));
+      expect(unsaid.length).toBeLessThanOrEqual(lives);
+      await expectWhole(
+        last,
+        id,
+        [...new Set([...said, ...unsaid])].sort((a, b) => a - b),
+        3,
+        extras,
+      );
+      expect(arrived.find((run) => run.id === id)?.status).toBe("FAILED");
+      points += there.length;
+    }
+    console.info(`${kills} kills, seed ${seed}: ${runs.size} runs, ${points} steps, none lost`);
+    await last.stop();
+  });
+});
+
+describe("a tracker", () => {
+  test("that was down for an hour of training takes all of it, and the process stays small", async () => {
+    const data = scratch("hour");
+    mkdirSync(data);
+    // Ten steps a second of ten metrics, on a clock that goes as fast as they can be logged.
+    const client = logging(
+      { last: 36_000, pause: 0, metrics: 10, extras: 0, clock: 100, stay: true },
+      { ANNEAL_DATA: data },
+    );
+    const [, id] = await client.says(/^run (\w+)$/m);
+    const [, before] = await client.says(/^logged, .* memory (\d+) MiB$/m, 60);
+    const tracker = await Server.start("tracker", data);
+    const [, ms, after] = await client.says(/^arrived in (\d+) ms, memory (\d+) MiB$/m, 60);
+    expect(await client.exited).toBe(0);
+    console.info(`an hour, 360 000 points: sent in ${ms} ms; memory ${before} MiB before, ${after} MiB after`);
+    expect(Number(after)).toBeLessThan(400);
+    const points = await steps(tracker, id, "m9");
+    expect(points.map(({ step }) => step)).toEqual(range(1, 36_000));
+    const times = (await tracker.history(id, "m0")).map(({ timestamp }) => timestamp);
+    expect(times[10_000] - times[0]).toBe(1e6);
+    await tracker.stop();
+  });
+
+  test("behind a line that breaks at any moment has every point once", async () => {
+    const dice = random(seed);
+    const tracker = await Server.start("tracker", scratch("behind"));
+    const faults = new Map<string, number>();
+    let broken = 0;
+    const proxy = createServer((asked, answer) => {
+      const fault = dice() > 0.5 ? "none" : FAULTS[broken++ % FAULTS.length];
+      faults.set(fault, (faults.get(fault) ?? 0) + 1);
+      pass(tracker.url, fault, asked, answer);
+    });
+    const url = await listen(proxy);
+    const env = { ANNEAL_DATA: scratch("broken"), ANNEAL_TRACKER_URI: url, ANNEAL_TOKEN: tracker.token };
+    const client = logging({ last: 600, pause: 5, extras: 100, stay: true }, env);
+    const [, id] = await client.says(/^run (\w+)$/m);
+    await client.says(/^ended$/m, 120);
+    expect(await client.exited).toBe(0);
+    // The end of a run does not wait for ever; what it did not get rid of is sent later.
+    Object.assign(process.env, env);
+    await until("the end has arrived", 60, async () => {
+      await recoverJournals();
+      return (await tracker.run(id)).status === "FINISHED";
+    });
+    for (const name of Object.keys(env)) delete process.env[name];
+    await expectWhole(
+      tracker,
+      id,
+      range(1, 600),
+      3,
+      range(1, 6).map((n) => 100 * n),
+    );
+    expect((await tracker.runs()).map((run) => run.id)).toEqual([id]);
+    for (const fault of FAULTS) expect(faults.get(fault), fault).toBeGreaterThan(0);
+    proxy.closeAllConnections();
+    proxy.close();
+    await tracker.stop();
+  }, 150_000);
+
+  test("whose disk is full has everything once there is space again", async ({ skip }) => {
+    const disk = smallDisk(16);
+    if (!disk) return skip();
+    const tracker = await Server.start("tracker", disk);
+    const client = logging({ last: 2000, extras: 100 }, away(scratch("client"), tracker));
+    const [, id] = await client.says(/^run (\w+)$/m);
+    await client.says(/^step 300$/m);
+    fill(disk);
+    await client.says(/^step 1200$/m);
+    release(disk);
+    expect(await client.exited).toBe(0);
+    await until("everything has arrived", 30, async () => (await tracker.run(id)).status === "FINISHED");
+    await expectWhole(
+      tracker,
+      id,
+      range(1, 2000),
+      3,
+      range(1, 20).map((n) => 100 * n),
+    );
+    await tracker.stop();
+  });
+});
+
+describe("a process that logs", () => {
+  test("to a disk that is full, with the tracker down as well, loses nothing once either is back", async ({ skip }) => {
+    const disk = smallDisk(2);
+    if (!disk) return skip();
+    const server = scratch("server");
+    let tracker = await Server.start("tracker", server, []);
+    const { port } = new URL(tracker.url);
+    const client = logging({ last: 3000, extras: 0, stay: true }, away(disk, tracker));
+    const [, id] = await client.says(/^run (\w+)$/m);
+    await client.says(/^step 200$/m);
+    await tracker.command.kill("SIGKILL");
+    fill(disk);
+    await client.says(/^step 1000$/m);
+    expect(client.stderr).toContain("Records wait in memory");
+    // The disk is still full: they go from memory.
+    tracker = await Server.start("tracker", server, ["--port", port]);
+    await until("what waits in memory arrives", 30, async () => (await steps(tracker, id, "m0")).length > 900);
+    release(disk);
+    expect(await client.exited).toBe(0);
+    await expectWhole(tracker, id, range(1, 3000), 3, []);
+    expect(readdirSync(join(disk, "journal"))).toEqual([]);
+    await tracker.stop();
+  });
+
+  test("that begins on a disk that is full is not stopped by it", async ({ skip }) => {
+    const disk = smallDisk(1);
+    if (!disk) return skip();
+    const tracker = await Server.start("tracker", scratch("server"));
+    fill(disk);
+    const client = logging({ last: 300, extras: 0 }, away(disk, tracker));
+    expect(await client.exited).toBe(0);
+    const [, id] = await client.says(/^run (\w+)$/m);
+    await expectWhole(tracker, id, range(1, 300), 3, []);
+    expect((await tracker.run(id)).status).toBe("FINISHED");
+    await tracker.stop();
+  });
+
+  test("to a disk that takes seconds to be sure of what it wrote does not wait for it", async ({ skip }) => {
+    const folder = scratch("slow");
+    mkdirSync(folder);
+    const library = join(folder, "slow.so");
+    writeFileSync(
+      join(folder, "slow.c"),
+      "#include <unistd.h>\nint fsync(int f) { (void)f; sleep(2); return 0; }\nint fdatasync(int f) { return fsync(f); }\n",
+    );
+    try {
+      execFileSync("cc", ["-shared", "-fPIC", "-o", library, join(folder, "slow.c")], { stdio: "pipe" });
+    } catch (error) {
+      return skip(`there is no C compiler here: ${String(error).split("\n")[0]}`);
+    }
+    const client = logging(
+      { last: 1000, pause: 5, extras: 0 },
+      { ANNEAL_DATA: join(folder, "data"), LD_PRELOAD: library },
+    );
+    const [, slowest] = await client.says(/^logged, slowest ([\d.]+) ms/m);
+    // Others may have had the processor: it is the two seconds that nobody may wait for.
+    expect(Number(slowest)).toBeLessThan(1000);
+    expect(await client.exited).toBe(0);
+  });
+
+  test("on a clock that jumps by hours, back and forth, has every step once and in order", async () => {
+    const data = scratch("clock");
+    const tracker = await Server.start("tracker", data);
+    const client = logging({ last: 500, clock: "jumps" }, { ANNEAL_DATA: data });
+    const [, id] = await client.says(/^run (\w+)$/m);
+    await client.says(/^step 200$/m);
+    await client.kill("SIGKILL");
+    const said = numbers(client, "step").at(-1) ?? 0;
+    const again = logging({ id, first: said + 2, last: said + 200, clock: "jumps" }, { ANNEAL_DATA: data });
+    expect(await again.exited).toBe(0);
+    await until("everything has arrived", 30, () => readdirSync(join(data, "journal")).length === 0);
+    const there = (await steps(tracker, id, "m0")).map(({ step }) => step);
+    expect(there.filter((step) => step !== said + 1)).toEqual([...range(1, said), ...range(said + 2, said + 200)]);
+    await tracker.stop();
+  });
+});
+
+/** What a line does to a request. */
+const FAULTS = ["500", "429", "reset before", "reset after", "half an answer", "a page in between"] as const;
+type Fault = (typeof FAULTS)[number] | "none";
+
+/** Hands a request on, or does to it what bad lines do. */
+function pass(url: string, fault: Fault, asked: IncomingMessage, answer: ServerResponse): void {
+  if (fault === "500" || fault === "429") {
+    answer.writeHead(Number(fault), fault === "429" ? { "retry-after": "1" } : {}).end("not now");
+    return;
+  }
+  if (fault === "a page in between") {
+    answer.writeHead(200, { "content-type": "text/html" }).end("<html>Please log in to the network.</html>");
+    return;
+  }
+  if (fault === "reset before") return void asked.socket.destroy();
+  const { method, headers } = asked;
+  const further = request(url + asked.url, { method, headers }, (got) => {
+    const parts: Buffer[] = [];
+    got.on("data", (part: Buffer) => parts.push(part));
+    got.on("end", () => {
+      if (fault === "reset after") return void asked.socket.destroy();
+      const whole = Buffer.concat(parts);
+      answer.writeHead(got.statusCode ?? 500, { ...got.headers, "content-length": whole.length });
+      if (fault === "none") return void answer.end(whole);
+      answer.write(whole.subarray(0, whole.length >> 1), () => asked.socket.destroy());
+    });
+  });
+  further.on("error", () => asked.socket.destroy());
+  asked.pipe(further);
+}
+
+async function listen(server: HttpServer): Promise<string> {
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
