@@ -182,6 +182,9 @@ export const api = {
         `${MLFLOW}/registered-models/search${query({ max_results: "1000", order_by: "last_updated_timestamp DESC" })}`,
       )
     ).registered_models ?? [],
+  createModel: (name: string) => send("POST", `${MLFLOW}/registered-models/create`, { name }),
+  createVersion: async (version: { name: string; source: string; run_id: string; model_id: string }) =>
+    (await send<{ model_version: ModelVersion }>("POST", `${MLFLOW}/model-versions/create`, version)).model_version,
   model: async (name: string) =>
     (await send<{ registered_model: RegisteredModel }>("GET", `${MLFLOW}/registered-models/get${query({ name })}`))
       .registered_model,

@@ -1,5 +1,16 @@
-import { ActionIcon, Box, Group, Text, Tooltip, useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
+import {
+  ActionIcon,
+  Box,
+  Group,
+  Menu,
+  Text,
+  Tooltip,
+  UnstyledButton,
+  useComputedColorScheme,
+  useMantineColorScheme,
+} from "@mantine/core";
 import { createLink, Outlet, useLocation } from "@tanstack/react-router";
+import { useMe } from "./access.ts";
 import icon from "./assets/icon.svg";
 import { useLive } from "./live.ts";
 import { MoonIcon, SunIcon } from "./parts/icons.tsx";
@@ -7,7 +18,30 @@ import classes from "./shell.module.css";
 
 const NavLink = createLink("a");
 
-/** What stands around every page: where to go, whether it is live, and the colours. */
+/** Who is signed in, and the way out; the owner of the data folder was not signed in by anyone. */
+function Account() {
+  const me = useMe();
+  if (!me || me.owner) return null;
+  return (
+    <Menu position="bottom-end">
+      <Menu.Target>
+        <UnstyledButton className={classes.account} aria-label={`Signed in as ${me.name}`} title={me.name}>
+          {me.name}
+        </UnstyledButton>
+      </Menu.Target>
+      <Menu.Dropdown>
+        <Menu.Label>
+          {me.name}, {me.role}
+        </Menu.Label>
+        <Menu.Item component="a" href="/auth/logout">
+          Sign out
+        </Menu.Item>
+      </Menu.Dropdown>
+    </Menu>
+  );
+}
+
+/** What stands around every page: where to go, whether it is live, the colours, and who one is. */
 export function Shell() {
   const live = useLive();
   const { setColorScheme } = useMantineColorScheme();
@@ -44,7 +78,7 @@ export function Shell() {
               data-live={live || undefined}
               role="status"
             >
-              {live ? "Live" : "Offline"}
+              <span>{live ? "Live" : "Offline"}</span>
             </Text>
           </Tooltip>
           <Tooltip label={scheme === "dark" ? "Light colours" : "Dark colours"}>
@@ -57,6 +91,7 @@ export function Shell() {
               {scheme === "dark" ? <SunIcon /> : <MoonIcon />}
             </ActionIcon>
           </Tooltip>
+          <Account />
         </Group>
       </header>
       <main className={classes.main}>

@@ -1,6 +1,7 @@
 import { Button, Group, Loader, Modal, Stack, Text, Textarea } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
+import { useRefusal } from "../access.ts";
 import { api, CARD_FIELDS, type Card, type CardField } from "../api.ts";
 import { Failure, Section } from "../parts/bits.tsx";
 import { CheckIcon } from "../parts/icons.tsx";
@@ -53,6 +54,7 @@ function Editor({ name, version, card, onClose }: { name: string; version: strin
 export function ModelCard({ name, version }: { name: string; version: string }) {
   const card = useQuery({ queryKey: ["model", name, "card", version], queryFn: () => api.card(name, version) });
   const [editing, setEditing] = useState(false);
+  const refusal = useRefusal("editor", "model", name);
   if (card.error) return <Failure error={card.error} />;
   if (!card.data) return <Loader size="sm" />;
   const { missing, markdown } = card.data;
@@ -96,7 +98,7 @@ export function ModelCard({ name, version }: { name: string; version: string }) 
             </li>
           ))}
         </ul>
-        <Button mt="sm" onClick={() => setEditing(true)}>
+        <Button mt="sm" disabled={refusal !== undefined} title={refusal} onClick={() => setEditing(true)}>
           Edit card
         </Button>
       </Section>

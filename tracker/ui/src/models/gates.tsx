@@ -1,6 +1,7 @@
 import { ActionIcon, Button, Group, NumberInput, Select, Stack, Text, TextInput } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
+import { useRefusal } from "../access.ts";
 import { api, type Gate, type GateOperator, type GateResult } from "../api.ts";
 import { Failure, Section } from "../parts/bits.tsx";
 import { CheckIcon, CrossIcon } from "../parts/icons.tsx";
@@ -38,8 +39,38 @@ function gateOf({ metric, op, versus, bound }: Draft): Gate {
   return { metric: metric.trim(), op, bound };
 }
 
-/** What a version has to fulfil before it may go to Production, to be read and changed. */
-export function GatesEditor({ name, metrics }: { name: string; metrics: string[] }) {
+/** What a version has to fulfil before it may go to Production: to be changed by the model's admins, read by others. */
+export function Gates({ name, metrics }: { name: string; metrics: string[] }) {
+  const refusal = useRefusal("admin", "model", name);
+  return refusal === undefined ? (
+    <GatesEditor name={name} metrics={metrics} />
+  ) : (
+    <GatesList name={name} why={refusal} />
+  );
+}
+
+const gateText = ({ metric, op, bound, versus }: Gate): string =>
+  `${metric} ${op} ${versus === "production" ? "Production" : bound}`;
+
+function GatesList({ name, why }: { name: string; why: string }) {
+  const gates = useQuery({ queryKey: ["model", name, "gates"], queryFn: () => api.gates(name) });
+  return (
+    <Section title="Gates for Production">
+      {gates.error && <Failure error={gates.error} />}
+      {gates.data?.length === 0 && <Text fz="sm">No gates: any version may be promoted.</Text>}
+      {gates.data?.map((gate) => (
+        <Text key={gateText(gate)} fz="sm" fw={550} className={classes.gateText}>
+          {gateText(gate)}
+        </Text>
+      ))}
+      <Text fz="xs" c="dimmed" mt="xs">
+        {why}
+      </Text>
+    </Section>
+  );
+}
+
+function GatesEditor({ name, metrics }: { name: string; metrics: string[] }) {
   const client = useQueryClient();
   const gates = useQuery({ queryKey: ["model", name, "gates"], queryFn: () => api.gates(name) });
   const [drafts, setDrafts] = useState<Draft[]>([]);
@@ -173,7 +204,7 @@ export function GateResults({ results }: { results: GateResult[] }) {
           </span>
           <span>
             <Text span fz="sm" fw={550}>
-              {result.metric} {result.op} {result.versus === "production" ? "Production" : result.bound}
+              {gateText(result)}
             </Text>
             <Text fz="xs" c="dimmed">
               {result.why}

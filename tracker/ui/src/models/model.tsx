@@ -2,11 +2,12 @@ import { Badge, Button, Group, Loader, Stack, Table, Text, Textarea } from "@man
 import { useMutation, useQueries, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useParams } from "@tanstack/react-router";
 import { useState } from "react";
+import { useRefusal } from "../access.ts";
 import { api, type ModelVersion, type RegisteredModel } from "../api.ts";
 import { formatNumber } from "../format.ts";
 import { Empty, Failure, PageLink, Section, StageBadge, When } from "../parts/bits.tsx";
 import shell from "../shell.module.css";
-import { GatesEditor } from "./gates.tsx";
+import { Gates } from "./gates.tsx";
 import classes from "./models.module.css";
 import { StageHistory } from "./stages.tsx";
 
@@ -17,6 +18,7 @@ const FIGURES = ["test/loss", "test/perplexity", "test/rougeL", "test/token_accu
 function Description({ model }: { model: RegisteredModel }) {
   const client = useQueryClient();
   const [text, setText] = useState<string>();
+  const refusal = useRefusal("editor", "model", model.name);
   const save = useMutation({
     mutationFn: () => api.describeModel(model.name, text ?? ""),
     onSuccess: () => {
@@ -30,9 +32,11 @@ function Description({ model }: { model: RegisteredModel }) {
         <Text fz="sm" c={model.description ? undefined : "dimmed"} maw={800} style={{ overflowWrap: "anywhere" }}>
           {model.description || "No description yet."}
         </Text>
-        <Button variant="subtle" size="compact-xs" onClick={() => setText(model.description ?? "")}>
-          {model.description ? "Edit" : "Describe"}
-        </Button>
+        {refusal === undefined && (
+          <Button variant="subtle" size="compact-xs" onClick={() => setText(model.description ?? "")}>
+            {model.description ? "Edit" : "Describe"}
+          </Button>
+        )}
       </Group>
     );
   }
@@ -178,7 +182,7 @@ export function ModelPage() {
       <div className={classes.columns}>
         <Stack gap="sm" miw={0}>
           <Versions versions={versions.data} />
-          <GatesEditor key={name} name={name} metrics={(run.data?.data.metrics ?? []).map(({ key }) => key)} />
+          <Gates key={name} name={name} metrics={(run.data?.data.metrics ?? []).map(({ key }) => key)} />
         </Stack>
         <StageHistory name={name} />
       </div>

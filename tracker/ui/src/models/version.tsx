@@ -2,6 +2,7 @@ import { Badge, Button, Code, Group, Loader, Menu, Stack, Tabs, Text, TextInput 
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
+import { useRefusal } from "../access.ts";
 import { api, type ModelVersion } from "../api.ts";
 import { formatDate } from "../format.ts";
 import { Copyable, Empty, Facts, Failure, PageLink, Section, StageBadge, When } from "../parts/bits.tsx";
@@ -15,6 +16,7 @@ const STAGES = ["Staging", "Archived", "None"];
 
 function Aliases({ version }: { version: ModelVersion }) {
   const client = useQueryClient();
+  const refusal = useRefusal("editor", "model", version.name);
   const [alias, setAlias] = useState("");
   const change = useMutation({
     mutationFn: (work: () => Promise<unknown>) => work(),
@@ -38,14 +40,16 @@ function Aliases({ version }: { version: ModelVersion }) {
             key={name}
             color="blue"
             rightSection={
-              <button
-                type="button"
-                className={classes.remove}
-                aria-label={`Remove alias ${name}`}
-                onClick={() => change.mutate(() => api.deleteAlias(version.name, name))}
-              >
-                ×
-              </button>
+              refusal === undefined && (
+                <button
+                  type="button"
+                  className={classes.remove}
+                  aria-label={`Remove alias ${name}`}
+                  onClick={() => change.mutate(() => api.deleteAlias(version.name, name))}
+                >
+                  ×
+                </button>
+              )
             }
           >
             @{name}
@@ -56,13 +60,21 @@ function Aliases({ version }: { version: ModelVersion }) {
         <TextInput
           aria-label="New alias"
           placeholder="champion"
+          disabled={refusal !== undefined}
+          title={refusal}
           value={alias}
           onChange={(event) => setAlias(event.currentTarget.value)}
           onKeyDown={(event) => {
             if (event.key === "Enter") add();
           }}
         />
-        <Button variant="default" disabled={alias.trim() === ""} loading={change.isPending} onClick={add}>
+        <Button
+          variant="default"
+          disabled={refusal !== undefined || alias.trim() === ""}
+          title={refusal}
+          loading={change.isPending}
+          onClick={add}
+        >
           Add alias
         </Button>
       </Group>
@@ -127,6 +139,7 @@ export function VersionPage() {
   const search = useSearch({ from: "/models/$name/versions/$version" });
   const navigate = useNavigate();
   const [target, setTarget] = useState<string>();
+  const refusal = useRefusal("editor", "model", name);
   const version = useQuery({ queryKey: ["model", name, "version", number], queryFn: () => api.version(name, number) });
   if (version.error) {
     return (
@@ -165,7 +178,9 @@ export function VersionPage() {
         <div className={shell.actions}>
           <Menu position="bottom-end">
             <Menu.Target>
-              <Button variant="default">Other stage</Button>
+              <Button variant="default" disabled={refusal !== undefined} title={refusal}>
+                Other stage
+              </Button>
             </Menu.Target>
             <Menu.Dropdown>
               {STAGES.filter((other) => other !== stage).map((other) => (
@@ -175,7 +190,11 @@ export function VersionPage() {
               ))}
             </Menu.Dropdown>
           </Menu>
-          <Button disabled={stage === "Production"} onClick={() => setTarget("Production")}>
+          <Button
+            disabled={stage === "Production" || refusal !== undefined}
+            title={refusal}
+            onClick={() => setTarget("Production")}
+          >
             {stage === "Production" ? "In Production" : "Promote to Production"}
           </Button>
         </div>

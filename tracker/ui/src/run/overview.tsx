@@ -1,9 +1,12 @@
-import { Badge, Code, Stack, Table, Text } from "@mantine/core";
+import { Badge, Button, Code, Group, Stack, Table, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { api, type DatasetInput, type Run } from "../api.ts";
+import { useState } from "react";
+import { useRefusal } from "../access.ts";
+import { api, type DatasetInput, type LoggedModel, type Run } from "../api.ts";
 import { formatDate, formatDuration, formatNumber, jsonPairs } from "../format.ts";
 import { Copyable, Empty, Facts, PageLink, Section, StageBadge } from "../parts/bits.tsx";
 import { beforeAfter, lowerIsBetter, tagOf } from "./data.ts";
+import { RegisterDialog } from "./register.tsx";
 import classes from "./run.module.css";
 
 /** Tags that have a place of their own on the page, or serve machines only. */
@@ -160,27 +163,47 @@ function LoggedModels({ run }: { run: Run }) {
     queryKey: ["run", run_id, "logged-models"],
     queryFn: () => api.loggedModels(experiment_id, run_id),
   });
+  const [chosen, setChosen] = useState<LoggedModel>();
+  const refusal = useRefusal("editor", "model");
   if (!models.data || models.data.length === 0) return null;
   return (
     <Section title="Logged models">
       <Stack gap="sm">
-        {models.data.map(({ info }) => (
-          <div key={info.model_id}>
-            <Text fz="sm" fw={550} span>
-              {info.name}
-            </Text>{" "}
-            <Badge color={MODEL_STATUS[info.status].color} title={info.status_message}>
-              {MODEL_STATUS[info.status].text}
-            </Badge>
-            <Facts
-              rows={[
-                ["Source", <Copyable key="source" text={`models:/${info.model_id}`} />],
-                info.model_type === undefined ? null : ["Type", info.model_type],
-              ]}
-            />
-          </div>
-        ))}
+        {models.data.map((model) => {
+          const { info } = model;
+          const why = info.status === "LOGGED_MODEL_READY" ? refusal : "Not all of its files are here.";
+          return (
+            <div key={info.model_id}>
+              <Group gap={6} wrap="nowrap">
+                <Text fz="sm" fw={550} span truncate title={info.name}>
+                  {info.name}
+                </Text>
+                <Badge color={MODEL_STATUS[info.status].color} title={info.status_message} miw="max-content">
+                  {MODEL_STATUS[info.status].text}
+                </Badge>
+                <Button
+                  ml="auto"
+                  variant="default"
+                  size="compact-xs"
+                  miw="max-content"
+                  disabled={why !== undefined}
+                  title={why}
+                  onClick={() => setChosen(model)}
+                >
+                  Register
+                </Button>
+              </Group>
+              <Facts
+                rows={[
+                  ["Source", <Copyable key="source" text={`models:/${info.model_id}`} />],
+                  info.model_type === undefined ? null : ["Type", info.model_type],
+                ]}
+              />
+            </div>
+          );
+        })}
       </Stack>
+      {chosen && <RegisterDialog model={chosen} runId={run_id} onClose={() => setChosen(undefined)} />}
     </Section>
   );
 }

@@ -2,6 +2,7 @@ import { Button, Loader, Tabs, Text } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { useEffect, useMemo, useState } from "react";
+import { useRefusal } from "../access.ts";
 import { ApiError, api, type Run } from "../api.ts";
 import { formatDuration } from "../format.ts";
 import { Empty, Failure, PageLink, StatusBadge, When } from "../parts/bits.tsx";
@@ -9,6 +10,7 @@ import { MetricCharts } from "../parts/metric-charts.tsx";
 import shell from "../shell.module.css";
 import { PALETTE } from "../theme.ts";
 import { ArtifactsTab } from "./artifacts.tsx";
+import { ChangeRun } from "./change.tsx";
 import { isCurve, tagOf } from "./data.ts";
 import { Notebook } from "./notebook.tsx";
 import { Overview } from "./overview.tsx";
@@ -46,6 +48,7 @@ function NotebookTab({ runId }: { runId: string }) {
 
 function Deleted({ run }: { run: Run }) {
   const client = useQueryClient();
+  const refusal = useRefusal("editor", "experiment", run.info.experiment_id);
   const restore = useMutation({
     mutationFn: () => api.restoreRun(run.info.run_id),
     onSuccess: () => void client.invalidateQueries(),
@@ -55,7 +58,14 @@ function Deleted({ run }: { run: Run }) {
       <Text fz="sm" c="red">
         Deleted
       </Text>
-      <Button variant="default" size="compact-xs" loading={restore.isPending} onClick={() => restore.mutate()}>
+      <Button
+        variant="default"
+        size="compact-xs"
+        disabled={refusal !== undefined}
+        title={refusal}
+        loading={restore.isPending}
+        onClick={() => restore.mutate()}
+      >
         Restore
       </Button>
       {restore.error && <Failure error={restore.error} />}
@@ -120,6 +130,11 @@ export function RunPage() {
             </>
           )}
         </Text>
+        {run.info.lifecycle_stage === "active" && (
+          <div className={shell.actions}>
+            <ChangeRun run={run} />
+          </div>
+        )}
       </div>
       <Tabs value={tab} onChange={(next) => go(next)} keepMounted={false}>
         <Tabs.List mb="sm">

@@ -3,6 +3,7 @@ import { useLocalStorage } from "@mantine/hooks";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { createLink, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { useCallback, useMemo, useState } from "react";
+import { useRefusal } from "../access.ts";
 import { api, type Experiment } from "../api.ts";
 import { Empty, Failure } from "../parts/bits.tsx";
 import { ColumnMenu } from "./column-menu.tsx";
@@ -132,6 +133,7 @@ export function RunsPage() {
       void client.invalidateQueries({ queryKey: ["experiments"] });
     },
   });
+  const refusal = useRefusal("editor", "experiment", experimentId);
   const current = list.find((experiment) => experiment.experiment_id === experimentId);
 
   if (experiments.error) {
@@ -201,8 +203,16 @@ export function RunsPage() {
                       variant="subtle"
                       color="red"
                       loading={remove.isPending}
+                      disabled={refusal !== undefined}
+                      title={refusal}
                       onClick={() => {
-                        if (window.confirm(`Delete ${selected.size} runs? They can be restored on their pages.`))
+                        if (
+                          window.confirm(
+                            selected.size === 1
+                              ? "Delete this run? It can be restored on its page."
+                              : `Delete ${selected.size} runs? They can be restored on their pages.`,
+                          )
+                        )
                           remove.mutate();
                       }}
                     >

@@ -18,6 +18,8 @@ export function Activity() {
     queryKey: ["settings", "audit", search],
     queryFn: ({ pageParam }) => settings.audit({ ...search, ...(pageParam ? { before: pageParam } : {}) }),
     initialPageParam: 0,
+    // No event tells that the log grew.
+    staleTime: 0,
     getNextPageParam: (page) => (page.length < 100 ? undefined : page.at(-1)?.id),
   });
   const entries = audit.data?.pages.flat() ?? [];

@@ -33,7 +33,11 @@ export function SettingsPage() {
           {owner ? `${name}, who owns this tracker` : `${name}, ${role}`}
         </Text>
       </div>
-      <Tabs value={shown} onChange={(next) => void navigate({ to: "/settings", search: next ? { tab: next } : {} })}>
+      <Tabs
+        keepMounted={false}
+        value={shown}
+        onChange={(next) => void navigate({ to: "/settings", search: next ? { tab: next } : {} })}
+      >
         <Tabs.List mb="sm">
           {admin && <Tabs.Tab value="users">Users</Tabs.Tab>}
           <Tabs.Tab value="tokens">Your tokens</Tabs.Tab>
@@ -50,6 +54,10 @@ export function SettingsPage() {
             <Empty title="You open this tracker with the token of its data folder">
               It is printed when the tracker starts, and opens everything. For a program, a machine or another person,
               add a user and give them a token of their own.
+            </Empty>
+          ) : scope !== "admin" ? (
+            <Empty title="The token that you came in with is not for accounts">
+              It may only {scope}. Tokens are made with one that may do all that you may, or by an admin of the tracker.
             </Empty>
           ) : (
             <Tokens user={name} />
