@@ -325,7 +325,11 @@ describe("a team at its tracker", () => {
     await owner.getByLabel("What").fill("name=summaries");
     await owner.getByText("vera").first().waitFor({ state: "hidden" });
     await owner.getByRole("row", { name: /POST registered-models\/create name=summaries/ }).waitFor();
-    expect(await owner.locator("main").textContent()).not.toContain(token);
+    const log = await owner.locator("main").textContent();
+    expect(log).not.toContain(token);
+    await owner.getByLabel("What").fill("");
+    await owner.getByText("vera").first().waitFor();
+    expect(await owner.locator("main").textContent()).not.toContain("runs/table");
   });
 
   test("and the viewer signs out", async () => {

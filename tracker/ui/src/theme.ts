@@ -39,6 +39,7 @@ export const theme = createTheme({
       styles: { root: { textTransform: "none" as const, fontWeight: 500 } },
     },
     Tooltip: { defaultProps: { openDelay: 350, withArrow: true, fz: "xs" } },
+    Modal: { styles: { title: { minWidth: 0, lineHeight: 1.4 } } },
     Table: { defaultProps: { verticalSpacing: 5, horizontalSpacing: "sm", fz: "sm" } },
   },
 });

@@ -111,8 +111,8 @@ function Versions({ versions }: { versions: ModelVersion[] }) {
                         Version {version.version}
                       </PageLink>
                       {version.aliases?.map((alias) => (
-                        <Badge key={alias} color="blue" miw="max-content">
-                          @{alias}
+                        <Badge key={alias} color="blue" miw="max-content" title={alias}>
+                          @{alias.length > 24 ? `${alias.slice(0, 23)}…` : alias}
                         </Badge>
                       ))}
                     </Group>

@@ -117,7 +117,7 @@ function Overview({ version }: { version: ModelVersion }) {
           title="Gates for Production"
           aside={
             <PageLink to="/models/$name" params={{ name: version.name }} fz="xs">
-              Change the gates
+              The model's gates
             </PageLink>
           }
         >

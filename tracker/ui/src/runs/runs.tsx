@@ -56,7 +56,8 @@ function NoRuns({ filtered }: { filtered: boolean }) {
       Open <Code>notebooks/01-fine-tune.ipynb</Code> in JupyterLab and run it: training records itself here, with no
       line of logging code. Any MLflow client works too, with this tracker's address as its tracking URI:
       <Code block mt="sm" ta="left">
-        export MLFLOW_TRACKING_URI={window.location.origin}
+        {`export MLFLOW_TRACKING_URI=${window.location.origin}
+export MLFLOW_TRACKING_TOKEN=<token>`}
       </Code>
     </Empty>
   );

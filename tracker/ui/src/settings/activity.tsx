@@ -58,7 +58,7 @@ export function Activity() {
             <Table.Tbody>
               {entries.map((entry) => (
                 <Table.Tr key={entry.id}>
-                  <Table.Td className={classes.when}>
+                  <Table.Td>
                     <When time={entry.time} />
                   </Table.Td>
                   <Table.Td className={classes.name} title={entry.who}>

@@ -24,7 +24,7 @@ export function SettingsPage() {
   if (!me.data) return <Loader m="lg" size="sm" />;
   const { name, role, owner, scope } = me.data;
   const admin = role === "admin" && scope === "admin";
-  const shown = tab ?? (admin ? "users" : "tokens");
+  const shown = admin ? (tab ?? "users") : "tokens";
   return (
     <div className={shell.page}>
       <div className={shell.head}>

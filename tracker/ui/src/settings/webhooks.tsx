@@ -115,7 +115,7 @@ export function Webhooks() {
                         ))}
                       </Group>
                     </Table.Td>
-                    <Table.Td>
+                    <Table.Td className={classes.told}>
                       {tried ? (
                         <Text fz="sm" c={tried.success ? "teal" : "red"}>
                           {tried.success
