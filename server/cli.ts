@@ -157,7 +157,8 @@ async function main(): Promise<number> {
     case "import":
     case "export": {
       if (argument !== "mlflow" || !second) throw new UsageError(`Of what? anneal ${command} mlflow <uri>`);
-      const { artifacts } = values;
+      // Here it says where the other's files are; the environment says where ours go.
+      const artifacts = given.includes("artifacts") ? values.artifacts : undefined;
       const from = { direction: command, uri: second, dataDir: values.data } as const;
       const report = await transferMlflow({ ...from, ...(artifacts ? { artifacts } : {}) });
       process.stdout.write(`${showTransfer(report)}\n`);
@@ -251,9 +252,7 @@ async function serve(trackerOnly: boolean, values: Values): Promise<number> {
   });
   const page = `${studio.url}${trackerOnly ? "/tracker/" : "/lab"}${studio.token && `?token=${studio.token}`}`;
   if (!studio.token && !["127.0.0.1", "localhost", "::1"].includes(values.host)) {
-    process.stderr.write(
-      `\n  Everyone who reaches ${values.host}:${port} may read and change everything (--no-auth).\n`,
-    );
+    process.stderr.write(`\n  Everyone who reaches this machine may read and change everything (--no-auth).\n`);
   }
   process.stdout.write(`\n  Anneal is up: ${page}\n  Stop it with Ctrl-C.\n\n`);
   if (values.browser && !trackerOnly) openBrowser(page);

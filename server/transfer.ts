@@ -35,6 +35,9 @@ export async function transferMlflow({ direction, uri, dataDir, artifacts }: Tra
       const options = { onProgress: progress.show, ...(artifacts ? { artifactRoot: artifacts } : {}) };
       return direction === "import" ? importMlflow(other, address, options) : exportMlflow(address, other, options);
     });
+  } catch (error) {
+    // A server that does not answer, a database that is none: what it says is all there is to know.
+    throw new UsageError(error instanceof Error ? error.message : String(error), { cause: error });
   } finally {
     progress.end();
   }

@@ -76,6 +76,17 @@ export function* chunks<T>(items: readonly T[], size: number): Generator<T[]> {
   for (let at = 0; at < items.length; at += size) yield items.slice(at, at + size);
 }
 
+/** Rows that go into one statement: few enough that its texts can be kept prepared. */
+const ROWS = 100;
+
+/** Rows in groups, each with the `(?, ?), (?, ?)` and the values of one INSERT. */
+export function* rowsOf(rows: readonly (readonly SqlValue[])[]): Generator<{ marks: string; values: SqlValue[] }> {
+  for (const part of chunks(rows, ROWS)) {
+    const mark = `(${(part[0] ?? []).map(() => "?").join(", ")})`;
+    yield { marks: part.map(() => mark).join(", "), values: part.flat() as SqlValue[] };
+  }
+}
+
 /** Adds a value to the list of its owner, making the list where it is the first. */
 export function push<K, V>(map: Map<K, V[]>, key: K, value: V): void {
   const list = map.get(key);

@@ -1,7 +1,7 @@
 import { missing } from "../../errors.ts";
 import type { HistoryMark, MetricColumns, MetricStore } from "../store.ts";
 import type { Metric, ModelMetric, RunMetric } from "../types.ts";
-import type { Connection, Database, NumberColumn } from "./database.ts";
+import { type Connection, type Database, type NumberColumn, rowsOf } from "./database.ts";
 import type { RunRecord } from "./run-records.ts";
 
 export interface MetricRow {
@@ -75,35 +75,56 @@ export async function writePoints(
     }
     if (metric.modelId !== undefined) await writeModelPoint(tx, run, metric.modelId, metric);
   }
+  const ids = await keepLatest(tx, run, new Map([...byKey].map(([key, { latest }]) => [key, latest])));
   const points: number[][] = [];
-  for (const [key, { latest, rows }] of byKey) {
-    const known = await tx.get<MetricRow & { id: number }>(
-      "SELECT id, step, timestamp, value, is_nan FROM series WHERE run = ? AND key = ?",
-      run.seq,
-      key,
-    );
-    const values = [latest.step, latest.timestamp, latest.value, latest.is_nan] as const;
-    let id = known?.id;
-    if (known === undefined) {
-      const [made] = await tx.all<{ id: number }>(
-        "INSERT INTO series (run, experiment_id, key, step, timestamp, value, is_nan) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
-        run.seq,
-        run.experiment_id,
-        key,
-        ...values,
-      );
-      id = made?.id;
-    } else if (isLater(latest, known)) {
-      await tx.run(
-        "UPDATE series SET step = ?, timestamp = ?, value = ?, is_nan = ? WHERE id = ?",
-        ...values,
-        known.id,
-      );
-    }
+  for (const [key, { rows }] of byKey) {
+    const id = ids.get(key);
     if (id === undefined) throw new Error("the metric was not stored");
     for (const { step, timestamp, is_nan, value } of rows) points.push([id, step, timestamp, is_nan, value]);
   }
   if (points.length > 0) await tx.insertNumbers("points", POINT, points);
+}
+
+/** Makes series where there are none and keeps the latest point of each. @returns the numbers of the series */
+async function keepLatest(
+  tx: Connection,
+  run: RunRecord,
+  latest: ReadonlyMap<string, MetricRow>,
+): Promise<Map<string, number>> {
+  const ids = new Map<string, number>();
+  const later = new Map(latest);
+  if (latest.size > 0) {
+    const known = await tx.all<MetricRow & { id: number; key: string }>(
+      `SELECT id, key, step, timestamp, value, is_nan FROM series WHERE run = ? AND ${tx.dialect.among("key")}`,
+      run.seq,
+      [...latest.keys()],
+    );
+    for (const row of known) {
+      ids.set(row.key, row.id);
+      const point = latest.get(row.key);
+      if (point && !isLater(point, row)) later.delete(row.key);
+    }
+  }
+  const rows = [...later].map(([key, { step, timestamp, value, is_nan }]) => [
+    run.seq,
+    run.experiment_id,
+    key,
+    step,
+    timestamp,
+    value,
+    is_nan,
+  ]);
+  for (const { marks, values } of rowsOf(rows)) {
+    const stored = await tx.all<{ id: number; key: string }>(
+      `INSERT INTO series (run, experiment_id, key, step, timestamp, value, is_nan) VALUES ${marks}
+       ON CONFLICT (run, key) DO UPDATE
+       SET step = excluded.step, timestamp = excluded.timestamp, value = excluded.value, is_nan = excluded.is_nan
+       RETURNING id, key`,
+      ...values,
+    );
+    for (const { id, key } of stored) ids.set(key, id);
+  }
+  return ids;
 }
 
 const IN_ORDER = "ORDER BY step, timestamp, is_nan, value";

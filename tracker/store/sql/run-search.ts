@@ -61,22 +61,25 @@ export async function withData(db: Connection, rows: RunRecord[]): Promise<RunDa
 }
 
 /** WHERE of a search. One experiment is compared by =, so that an index also gives the order. */
-function conditions(dialect: Dialect, { experimentIds, view, filter }: RunSearch): Sql {
-  const ids = numericIds(experimentIds);
-  const where = compileFilter(dialect, filter, TABLE);
+function conditions(dialect: Dialect, search: RunSearch): Sql {
+  const ids = numericIds(search.experimentIds);
   const [only] = ids;
   const inside =
     ids.length === 1 && only !== undefined
       ? { text: "r.experiment_id = ?", values: [only] }
       : { text: dialect.among("r.experiment_id"), values: [ids] };
+  const others = otherConditions(dialect, search);
+  return { text: `${inside.text} AND ${others.text}`, values: [...inside.values, ...others.values] };
+}
+
+/** All of it but where the runs are. */
+function otherConditions(dialect: Dialect, { view, filter }: RunSearch): Sql {
+  const where = compileFilter(dialect, filter, TABLE);
   const living =
     view === "ALL"
       ? { text: dialect.among("r.lifecycle"), values: [stagesOf(view)] }
       : { text: "r.lifecycle = ?", values: [view === "DELETED_ONLY" ? "deleted" : "active"] };
-  return {
-    text: `${inside.text} AND ${living.text}${where.text}`,
-    values: [...inside.values, ...living.values, ...where.values],
-  };
+  return { text: `${living.text}${where.text}`, values: [...living.values, ...where.values] };
 }
 
 /** The runs of a search, in its order. */
@@ -106,7 +109,10 @@ async function byMetric(
   search: RunSearch,
   { experiment, first, rest, limit }: { experiment: number; first: OrderClause; rest: OrderClause[]; limit: number },
 ): Promise<RunRecord[]> {
-  const where = conditions(db.dialect, search);
+  // The metric's row says in which experiment its run is; said of the run as well, a planner that has seen no figures yet
+  // goes by that instead.
+  const where = otherConditions(db.dialect, search);
+  const all = conditions(db.dialect, search);
   const then = compileOrder(rest, TABLE, BY_TIME);
   const direction = first.ascending ? "ASC" : "DESC";
   const having = (nan: 0 | 1): { from: Sql; by: string } => ({
@@ -117,8 +123,8 @@ async function byMetric(
     by: nan === 0 ? `ORDER BY o.value ${direction}, ${then.text.slice("ORDER BY ".length)}` : then.text,
   });
   const lacking: Sql = {
-    text: `FROM runs r WHERE ${where.text} AND NOT EXISTS (SELECT 1 FROM series o WHERE o.run = r.seq AND o.key = ?)`,
-    values: [...where.values, first.key],
+    text: `FROM runs r WHERE ${all.text} AND NOT EXISTS (SELECT 1 FROM series o WHERE o.run = r.seq AND o.key = ?)`,
+    values: [...all.values, first.key],
   };
   const found: RunRecord[] = [];
   let skip = search.offset;
