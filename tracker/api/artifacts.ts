@@ -26,7 +26,7 @@ function rangeOf(request: FastifyRequest, size: number): { start: number; end: n
  * Answers with a file. It is always sent as a download that the browser must not interpret:
  * an artifact is whatever someone uploaded, and must not run as a page of the tracker.
  */
-export async function sendArtifact(
+async function sendArtifact(
   { artifacts }: Tracker,
   path: string,
   request: FastifyRequest,

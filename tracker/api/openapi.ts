@@ -171,7 +171,7 @@ export const componentSchemas = (): Record<string, unknown> =>
   Object.fromEntries(Object.entries(named).map(([name, schema]) => [name, written(schema)]));
 
 /** The API as an OpenAPI 3.1 document. */
-export function openApiDocument(endpoints: readonly Endpoint[], version: string): object {
+function openApiDocument(endpoints: readonly Endpoint[], version: string): object {
   const paths: Record<string, Record<string, unknown>> = {};
   for (const endpoint of endpoints) {
     const operation = operationOf(endpoint);

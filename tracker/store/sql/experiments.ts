@@ -1,7 +1,7 @@
 import { exists, invalid, missing } from "../../errors.ts";
 import type { ExperimentStore } from "../store.ts";
 import type { Experiment, KeyValue, Lifecycle, ViewType } from "../types.ts";
-import { compileFilter, compileOrder, type SearchTable } from "./compile.ts";
+import { findPage, type SearchTable } from "./compile.ts";
 import { type Connection, type Database, numericIds, push } from "./database.ts";
 
 interface Row {
@@ -28,7 +28,7 @@ export const stagesOf = (view: ViewType): Lifecycle[] =>
   view === "ALL" ? ["active", "deleted"] : view === "DELETED_ONLY" ? ["deleted"] : ["active"];
 
 /** Finds what hangs on an experiment its row; by a transaction that changes it, kept from changing under it. */
-export async function findExperiment(db: Connection, id: string, { lock = false } = {}): Promise<Row> {
+async function findExperiment(db: Connection, id: string, { lock = false } = {}): Promise<Row> {
   const [number] = numericIds([id]);
   const row =
     number === undefined
@@ -125,18 +125,13 @@ export function experimentStore(db: Database): ExperimentStore {
       return toExperiment(db, row);
     },
 
-    async search({ filter, order, view, offset, limit }) {
-      const where = compileFilter(db.dialect, filter, TABLE);
-      const by = compileOrder(order, TABLE, "e.created_at DESC, e.id DESC");
-      const rows = await db.all<Row>(
-        `SELECT e.* FROM experiments e WHERE ${db.dialect.among("e.lifecycle")}${where.text} ${by.text} LIMIT ? OFFSET ?`,
-        stagesOf(view),
-        ...where.values,
-        ...by.values,
-        limit + 1,
-        offset,
-      );
-      return { items: await withTags(db, rows.slice(0, limit)), more: rows.length > limit };
+    async search({ view, ...search }) {
+      const from = {
+        text: `SELECT e.* FROM experiments e WHERE ${db.dialect.among("e.lifecycle")}`,
+        values: [stagesOf(view)],
+      };
+      const { rows, more } = await findPage<Row>(db, TABLE, from, "e.created_at DESC, e.id DESC", search);
+      return { items: await withTags(db, rows), more };
     },
 
     rename: (id, name) =>

@@ -1,7 +1,7 @@
 import { invalid, missing } from "../../errors.ts";
 import type { LoggedModelStore } from "../store.ts";
 import type { KeyValue, Lifecycle, LoggedModel, LoggedModelStatus, ModelMetric } from "../types.ts";
-import { compileFilter, compileOrder, type SearchTable } from "./compile.ts";
+import { findPage, type SearchTable } from "./compile.ts";
 import { type Connection, chunks, type Database, numericIds, push } from "./database.ts";
 import { activeExperiment } from "./experiments.ts";
 import { toValue } from "./metrics.ts";
@@ -184,18 +184,13 @@ export function loggedModelStore(db: Database): LoggedModelStore {
 
     get: (id) => getModel(db, id),
 
-    async search({ experimentIds, filter, order, offset, limit }) {
-      const where = compileFilter(db.dialect, filter, TABLE);
-      const by = compileOrder(order, TABLE, "m.created_at DESC, m.model_id");
-      const rows = await db.all<Row>(
-        `SELECT m.* FROM logged_models m WHERE m.lifecycle = 'active' AND ${db.dialect.among("m.experiment_id")}${where.text} ${by.text} LIMIT ? OFFSET ?`,
-        numericIds(experimentIds),
-        ...where.values,
-        ...by.values,
-        limit + 1,
-        offset,
-      );
-      return { items: await toModels(db, rows.slice(0, limit)), more: rows.length > limit };
+    async search({ experimentIds, ...search }) {
+      const from = {
+        text: `SELECT m.* FROM logged_models m WHERE m.lifecycle = 'active' AND ${db.dialect.among("m.experiment_id")}`,
+        values: [numericIds(experimentIds)],
+      };
+      const { rows, more } = await findPage<Row>(db, TABLE, from, "m.created_at DESC, m.model_id", search);
+      return { items: await toModels(db, rows), more };
     },
 
     setStatus: (id, status, message) =>

@@ -16,7 +16,7 @@ const INFINITE = 1.7976931348623157e308;
 
 export const toValue = (row: { value: number; is_nan: number }): number => (row.is_nan ? Number.NaN : row.value);
 
-export const fromValue = (value: number): { value: number; isNan: 0 | 1 } =>
+const fromValue = (value: number): { value: number; isNan: 0 | 1 } =>
   Number.isNaN(value) ? { value: 0, isNan: 1 } : { value: Math.max(-INFINITE, Math.min(INFINITE, value)), isNan: 0 };
 
 /** Whether a point is later than another: by step, then time, then value. */

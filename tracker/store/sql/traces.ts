@@ -1,7 +1,7 @@
 import { invalid, missing } from "../../errors.ts";
 import type { NewTrace, TraceStore } from "../store.ts";
 import type { KeyValue, Span, Trace, TraceState } from "../types.ts";
-import { compileFilter, compileOrder, type SearchTable } from "./compile.ts";
+import { findPage, type SearchTable } from "./compile.ts";
 import { type Connection, chunks, type Database, numericIds, push } from "./database.ts";
 import { activeExperiment } from "./experiments.ts";
 
@@ -219,18 +219,13 @@ export function traceStore(db: Database): TraceStore {
       return rows.map(({ content }) => JSON.parse(content) as Span);
     },
 
-    async search({ experimentIds, filter, order, offset, limit }) {
-      const where = compileFilter(db.dialect, filter, TABLE);
-      const by = compileOrder(order, TABLE, "t.request_time DESC, t.trace_id");
-      const rows = await db.all<Row>(
-        `SELECT t.* FROM traces t WHERE ${db.dialect.among("t.experiment_id")}${where.text} ${by.text} LIMIT ? OFFSET ?`,
-        numericIds(experimentIds),
-        ...where.values,
-        ...by.values,
-        limit + 1,
-        offset,
-      );
-      return { items: await toTraces(db, rows.slice(0, limit)), more: rows.length > limit };
+    async search({ experimentIds, ...search }) {
+      const from = {
+        text: `SELECT t.* FROM traces t WHERE ${db.dialect.among("t.experiment_id")}`,
+        values: [numericIds(experimentIds)],
+      };
+      const { rows, more } = await findPage<Row>(db, TABLE, from, "t.request_time DESC, t.trace_id", search);
+      return { items: await toTraces(db, rows), more };
     },
 
     setTag: (id, tag) =>
