@@ -138,7 +138,7 @@ async function page(
   series: number,
   after: HistoryMark | undefined,
   limit: number,
-): Promise<MetricColumns & { nans: number[] }> {
+): Promise<MetricColumns> {
   const { joined } = db.dialect;
   const from = after ? "AND (step, timestamp, is_nan, value) > (?, ?, ?, ?)" : "";
   const mark = after ? [after.step, after.timestamp, after.isNan, after.value] : [];
@@ -150,11 +150,11 @@ async function page(
     ...mark,
     limit,
   );
-  const list = (text: string | null | undefined) => JSON.parse(`[${text ?? ""}]`) as number[];
+  const list = (text: string | null | undefined): string[] => (text ? text.split(",") : []);
   const nans = list(lists?.nans);
   const values = list(lists?.reals);
-  for (let i = nans.indexOf(1); i >= 0; i = nans.indexOf(1, i + 1)) values[i] = Number.NaN;
-  return { steps: list(lists?.steps), timestamps: list(lists?.times), values, nans };
+  for (let i = nans.indexOf("1"); i >= 0; i = nans.indexOf("1", i + 1)) values[i] = "NaN";
+  return { steps: list(lists?.steps), timestamps: list(lists?.times), values };
 }
 
 /** The first point at or after each of some steps, found by the key: the cost does not grow with the series' length. */
@@ -221,18 +221,14 @@ export function metricStore(db: Database): MetricStore {
       const series = await seriesOf(runId, key);
       if (series === undefined) return { steps: [], timestamps: [], values: [] };
       // One more than asked for says whether there is a next page.
-      const { nans, ...columns } = await page(db, series, after, limit + 1);
+      const columns = await page(db, series, after, limit + 1);
       if (columns.steps.length <= limit) return columns;
       for (const column of Object.values(columns)) column.pop();
-      const last = limit - 1;
-      const isNan = nans[last];
-      const next = {
-        step: columns.steps[last],
-        timestamp: columns.timestamps[last],
-        isNan,
-        value: isNan ? 0 : columns.values[last],
-      };
-      return { ...columns, next };
+      const [step, timestamp, value] = [columns.steps, columns.timestamps, columns.values].map((column) =>
+        Number(column[limit - 1]),
+      );
+      const isNan = Number.isNaN(value);
+      return { ...columns, next: { step, timestamp, isNan: Number(isNan), value: isNan ? 0 : value } };
     },
 
     async bulk(runIds, key, limit) {
@@ -242,7 +238,7 @@ export function metricStore(db: Database): MetricStore {
         if (series === undefined || found.length >= limit) continue;
         const { steps, timestamps, values } = await page(db, series, undefined, limit - found.length);
         for (const [i, step] of steps.entries()) {
-          found.push({ key, value: values[i], timestamp: timestamps[i], step, runId });
+          found.push({ key, value: Number(values[i]), timestamp: Number(timestamps[i]), step: Number(step), runId });
         }
       }
       return found;
