@@ -1,7 +1,7 @@
 import { invalid } from "../../errors.ts";
 
 /** What can be bound to a `?`. A list goes with {@link Dialect.among}. */
-export type SqlValue = string | number | null | readonly string[] | readonly number[];
+export type SqlValue = string | number | null | readonly (string | number)[];
 
 /** Where SQLite and PostgreSQL want different words. Everything else is written once, in the SQL that both take. */
 export interface Dialect {

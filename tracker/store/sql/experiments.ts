@@ -2,7 +2,8 @@ import { exists, invalid, missing } from "../../errors.ts";
 import type { ExperimentStore } from "../store.ts";
 import type { Experiment, KeyValue, Lifecycle, ViewType } from "../types.ts";
 import { findPage, type SearchTable } from "./compile.ts";
-import { type Connection, type Database, numericIds, push } from "./database.ts";
+import { type Connection, type Database, numericIds } from "./database.ts";
+import { keyValuesOf } from "./key-values.ts";
 
 interface Row {
   id: number;
@@ -48,12 +49,8 @@ export async function activeExperiment(db: Connection, id: string): Promise<Row>
 }
 
 async function withTags(db: Connection, rows: Row[]): Promise<Experiment[]> {
-  const tags = new Map<number, KeyValue[]>();
-  const found = await db.all<KeyValue & { id: number }>(
-    `SELECT experiment_id AS id, key, value FROM experiment_tags WHERE ${db.dialect.among("experiment_id")} ORDER BY experiment_id, key`,
-    rows.map(({ id }) => id),
-  );
-  for (const { id, key, value } of found) push(tags, id, { key, value });
+  const ids = rows.map(({ id }) => id);
+  const tags = await keyValuesOf(db, "experiment_tags", "experiment_id", ids);
   return rows.map((row) => ({
     id: String(row.id),
     name: row.name,

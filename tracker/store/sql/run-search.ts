@@ -1,9 +1,10 @@
 import type { OrderClause } from "../filter.ts";
 import type { RunRow, RunSearch, RunStore } from "../store.ts";
-import type { KeyValue, Metric, RunData } from "../types.ts";
+import type { Metric, RunData } from "../types.ts";
 import { compileFilter, compileOrder, type SearchTable, type Sql } from "./compile.ts";
 import { type Connection, chunks, type Database, type Dialect, numericIds, push } from "./database.ts";
 import { stagesOf } from "./experiments.ts";
+import { keyValuesOf } from "./key-values.ts";
 import { type MetricRow, toValue } from "./metrics.ts";
 import { type RunRecord, toRun } from "./run-records.ts";
 
@@ -35,18 +36,13 @@ const BY_TIME = "r.start_time DESC, r.run_id";
 /** What was logged to the runs of some rows, in their order. */
 export async function withData(db: Connection, rows: RunRecord[]): Promise<RunData[]> {
   const metrics = new Map<number, Metric[]>();
-  const params = new Map<number, KeyValue[]>();
-  const tags = new Map<number, KeyValue[]>();
-  for (const part of chunks(rows, 500)) {
-    const ids = part.map(({ seq }) => seq);
-    const mine = db.dialect.among("run");
-    const owned = (table: "params" | "tags") =>
-      db.all<KeyValue & { run: number }>(`SELECT run, key, value FROM ${table} WHERE ${mine} ORDER BY run, key`, ids);
-    for (const { run, key, value } of await owned("params")) push(params, run, { key, value });
-    for (const { run, key, value } of await owned("tags")) push(tags, run, { key, value });
+  const ids = rows.map(({ seq }) => seq);
+  const params = await keyValuesOf(db, "params", "run", ids);
+  const tags = await keyValuesOf(db, "tags", "run", ids);
+  for (const part of chunks(ids, 500)) {
     const latest = await db.all<MetricRow & { run: number; key: string }>(
-      `SELECT run, key, step, timestamp, value, is_nan FROM series WHERE ${mine} ORDER BY run, key`,
-      ids,
+      `SELECT run, key, step, timestamp, value, is_nan FROM series WHERE ${db.dialect.among("run")} ORDER BY run, key`,
+      part,
     );
     for (const row of latest) {
       push(metrics, row.run, { key: row.key, value: toValue(row), timestamp: row.timestamp, step: row.step });
