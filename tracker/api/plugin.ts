@@ -143,7 +143,7 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
   }
   for (const [prefix, span] of [
     ["/api/3.0/mlflow", spanMessage],
-    // For pages.
+    // Pages show attributes by their names, which the protocol writes as a list.
     ["/ajax-api/3.0/mlflow", plainSpan],
   ] as const) {
     await app.register(
