@@ -12,7 +12,7 @@ import { UsageError } from "./errors.ts";
 import { gc, showGarbage } from "./gc.ts";
 import { rerun, showReport } from "./rerun.ts";
 import { reportTo, runNotebook } from "./run.ts";
-import { type Studio, type StudioOptions, startStudio } from "./studio.ts";
+import { type StudioOptions, startStudio } from "./studio.ts";
 import { showTransfer, transferMlflow } from "./transfer.ts";
 
 /** Milliseconds between two looks for runs whose process is gone. */
@@ -35,9 +35,9 @@ const help = `anneal: TypeScript notebooks that train
   anneal rerun <run id>           do a recorded run again and compare every metric; exits with 1 if one differs
       --data .anneal
   anneal import mlflow <uri>      bring over what an MLflow server or its database holds
-      --data .anneal  --artifacts <folder or s3:// of a database's mlflow-artifacts:/>
+      --data .anneal  --store …  --artifacts <folder or s3:// of a database's mlflow-artifacts:/>
   anneal export mlflow <uri>      bring over to an MLflow server what the tracker holds
-      --data .anneal
+      --data .anneal  --store …
   anneal gc                       take away for good what was deleted
       --older-than 30d  --dry-run  --data .anneal  --store …  --artifacts …
   anneal install                  let another Jupyter find the kernel
@@ -92,8 +92,8 @@ const commands: Record<string, { flags: (keyof typeof flags)[]; takes: 0 | 1 | 2
   },
   run: { flags: ["output", "data"], takes: 1 },
   rerun: { flags: ["data"], takes: 1 },
-  import: { flags: ["data", "artifacts"], takes: 2 },
-  export: { flags: ["data"], takes: 2 },
+  import: { flags: ["data", "store", "artifacts"], takes: 2 },
+  export: { flags: ["data", "store"], takes: 2 },
   gc: { flags: ["older-than", "dry-run", "data", "store", "artifacts"], takes: 0 },
   install: { flags: ["prefix"], takes: 0 },
   doctor: { flags: ["json", "data"], takes: 0 },
@@ -157,16 +157,17 @@ async function main(): Promise<number> {
     case "import":
     case "export": {
       if (argument !== "mlflow" || !second) throw new UsageError(`Of what? anneal ${command} mlflow <uri>`);
-      const { artifacts } = values;
-      const from = { direction: command, uri: second, dataDir: values.data } as const;
-      const report = await transferMlflow({ ...from, ...(artifacts ? { artifacts } : {}) });
+      // Here it says where the other's files are; the environment says where ours go.
+      const artifactRoot = given.includes("artifacts") ? values.artifacts : undefined;
+      const places = placesOf(values.store, process.env.ANNEAL_ARTIFACTS);
+      const from = { direction: command, uri: second, dataDir: values.data, places } as const;
+      const report = await transferMlflow({ ...from, ...(artifactRoot ? { artifactRoot } : {}) });
       process.stdout.write(`${showTransfer(report)}\n`);
       return report.problems.length === 0 ? 0 : 1;
     }
     case "gc": {
       const { "older-than": olderThan, "dry-run": dryRun, store, artifacts } = values;
-      const places = { ...(store ? { store } : {}), ...(artifacts ? { artifacts } : {}) };
-      const report = await gc({ dataDir: values.data, ...places }, olderThan, dryRun);
+      const report = await gc({ dataDir: values.data, ...placesOf(store, artifacts) }, olderThan, dryRun);
       process.stdout.write(`${showGarbage(report, olderThan, dryRun)}\n`);
       return 0;
     }
@@ -201,6 +202,12 @@ async function main(): Promise<number> {
 
 type Values = ReturnType<typeof parse>["values"];
 
+/** Where a tracker keeps what is not in its data folder; an empty variable of the environment counts as none. */
+const placesOf = (store: string | undefined, artifacts: string | undefined) => ({
+  ...(store ? { store } : {}),
+  ...(artifacts ? { artifacts } : {}),
+});
+
 /** What a tracker of a team is told beyond a studio's own. */
 function teamOptions(values: Values): Pick<StudioOptions, "store" | "artifacts" | "auth" | "rateLimit" | "oidc"> {
   const { store, artifacts, auth, "rate-limit": rate, "oidc-issuer": issuer, "oidc-client-id": clientId, url } = values;
@@ -210,8 +217,7 @@ function teamOptions(values: Values): Pick<StudioOptions, "store" | "artifacts" 
   }
   return {
     auth,
-    ...(store ? { store } : {}),
-    ...(artifacts ? { artifacts } : {}),
+    ...placesOf(store, artifacts),
     ...(rateLimit === undefined ? {} : { rateLimit }),
     ...(issuer
       ? { oidc: { issuer, role: roleOf(values["oidc-role"]), ...clientOf(clientId), ...(url ? { url } : {}) } }
@@ -251,16 +257,15 @@ async function serve(trackerOnly: boolean, values: Values): Promise<number> {
   });
   const page = `${studio.url}${trackerOnly ? "/tracker/" : "/lab"}${studio.token && `?token=${studio.token}`}`;
   if (!studio.token && !["127.0.0.1", "localhost", "::1"].includes(values.host)) {
-    process.stderr.write(
-      `\n  Everyone who reaches ${values.host}:${port} may read and change everything (--no-auth).\n`,
-    );
+    process.stderr.write(`\n  Everyone who reaches this machine may read and change everything (--no-auth).\n`);
   }
   process.stdout.write(`\n  Anneal is up: ${page}\n  Stop it with Ctrl-C.\n\n`);
   if (values.browser && !trackerOnly) openBrowser(page);
   const recovery = recoverNowAndThen(values.data);
   await asked;
   clearInterval(recovery);
-  await stop(studio);
+  process.stdout.write(`\n  Stopping: ${trackerOnly ? "" : "kernels are shut down, "}everything logged is stored.\n`);
+  await studio.close();
   return 0;
 }
 
@@ -269,11 +274,6 @@ function recoverNowAndThen(dataDir: string): NodeJS.Timeout {
   process.env.ANNEAL_DATA = resolvePath(dataDir);
   void recoverJournals();
   return setInterval(() => void recoverJournals(), recoveryInterval);
-}
-
-async function stop(studio: Studio): Promise<void> {
-  process.stdout.write("\n  Stopping: kernels are shut down, everything logged is stored.\n");
-  await studio.close();
 }
 
 /** Open a page where there is a desktop to show it on. */

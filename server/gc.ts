@@ -10,7 +10,7 @@ const units: Record<string, number> = { m: 60_000, h: 3_600_000, d: 86_400_000 }
  * A stretch of time such as `30d`, `12h` or `1d12h`, in milliseconds.
  * @throws UsageError for anything else
  */
-export function parseDuration(text: string): number {
+function parseDuration(text: string): number {
   const parts = [...text.matchAll(/(\d+)([mhd])/g)];
   if (parts.length === 0 || parts.map(([part]) => part).join("") !== text) {
     throw new UsageError(`--older-than ${text} is no stretch of time; write 30d, 12h or 1d12h (0d for everything).`);

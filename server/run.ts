@@ -8,7 +8,7 @@ import { TrackerClient } from "../src/track/client.ts";
 import { UsageError } from "./errors.ts";
 import { type Execution, type ExecutionListener, executeNotebook, readNotebook } from "./execute.ts";
 import { findLodger } from "./house.ts";
-import { startStudio } from "./studio.ts";
+import { type StudioOptions, startStudio } from "./studio.ts";
 
 /** A run as the tracker's search gives it, as far as we read it. */
 export interface TrackedRun {
@@ -19,11 +19,19 @@ export interface TrackedRun {
 export const tagOf = (run: TrackedRun, key: string): string | undefined =>
   run.data.tags?.find((tag) => tag.key === key)?.value;
 
-/** Do something with the tracker of a data folder: the studio's that runs on it, or one of our own for as long as it takes. */
-export async function withTracker<T>(dataDir: string, work: (client: TrackerClient) => Promise<T>): Promise<T> {
+/**
+ * Do something with the tracker of a data folder: the studio's that runs on it, or one of our own for as long as it takes.
+ * @param places where that one keeps what is not in the folder
+ */
+export async function withTracker<T>(
+  dataDir: string,
+  work: (client: TrackerClient) => Promise<T>,
+  places: Pick<StudioOptions, "store" | "artifacts"> = {},
+): Promise<T> {
   const lodger = await findLodger(dataDir);
   if (lodger) return work(new TrackerClient({ uri: lodger.url, token: lodger.token }));
-  const own = await startStudio({ root: process.cwd(), dataDir, host: "127.0.0.1", port: 0, trackerOnly: true });
+  const here = { root: process.cwd(), dataDir, host: "127.0.0.1", port: 0, trackerOnly: true };
+  const own = await startStudio({ ...here, ...places });
   try {
     return await work(new TrackerClient({ uri: own.url, token: own.token }));
   } finally {

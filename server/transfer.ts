@@ -1,3 +1,4 @@
+import type { TrackerClient } from "../src/track/client.ts";
 import { exportMlflow, importMlflow, type TransferReport } from "../tracker/index.ts";
 import { UsageError } from "./errors.ts";
 import { withTracker } from "./run.ts";
@@ -9,8 +10,10 @@ export interface TransferCommand {
   uri: string;
   /** The folder of our tracker, which is started for as long as it takes where it does not run. */
   dataDir: string;
-  /** For a database: the folder or s3:// address that `mlflow-artifacts:/` stands for. */
-  artifacts?: string;
+  /** Where that tracker keeps what is not in the folder. */
+  places: { store?: string; artifacts?: string };
+  /** For an import from a database: the folder or s3:// address that `mlflow-artifacts:/` stands for there. */
+  artifactRoot?: string;
 }
 
 /**
@@ -18,7 +21,8 @@ export interface TransferCommand {
  * The other side's token is taken from MLFLOW_TRACKING_TOKEN, or its user and password from the address.
  * @throws UsageError for an address that cannot be one
  */
-export async function transferMlflow({ direction, uri, dataDir, artifacts }: TransferCommand): Promise<TransferReport> {
+export async function transferMlflow(command: TransferCommand): Promise<TransferReport> {
+  const { direction, uri, dataDir, places, artifactRoot } = command;
   const database = /^(sqlite|postgres(ql)?)(\+\w+)?:/i.test(uri);
   if (!/^https?:\/\//i.test(uri) && !(database && direction === "import")) {
     throw new UsageError(
@@ -31,10 +35,14 @@ export async function transferMlflow({ direction, uri, dataDir, artifacts }: Tra
   const other = { uri, ...(token ? { token } : {}) };
   const progress = progressLine(process.stderr);
   try {
-    return await withTracker(dataDir, async ({ address }) => {
-      const options = { onProgress: progress.show, ...(artifacts ? { artifactRoot: artifacts } : {}) };
+    const transfer = async ({ address }: TrackerClient) => {
+      const options = { onProgress: progress.show, ...(artifactRoot ? { artifactRoot } : {}) };
       return direction === "import" ? importMlflow(other, address, options) : exportMlflow(address, other, options);
-    });
+    };
+    return await withTracker(dataDir, transfer, places);
+  } catch (error) {
+    // A server that does not answer, a database that is none: what it says is all there is to know.
+    throw new UsageError(error instanceof Error ? error.message : String(error), { cause: error });
   } finally {
     progress.end();
   }

@@ -183,7 +183,7 @@ test("what was acknowledged is there after the process was killed", async () => 
   rmSync(home, { recursive: true, force: true });
   // One more may have been stored whose answer never arrived.
   expect([acknowledged, acknowledged + 1]).toContain(steps.length);
-  expect(steps).toEqual(steps.map((_, index) => index));
+  expect(steps).toEqual(steps.map((_, index) => `${index}`));
 });
 
 test("pages are found at any address below /tracker, by whoever may see them", async () => {

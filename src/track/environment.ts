@@ -35,7 +35,7 @@ export async function captureEnvironment(): Promise<Environment> {
 }
 
 /** The folder that a run belongs to: the notebook's, else the process's. */
-export function workingFolder(): string {
+function workingFolder(): string {
   const path = notebook()?.path;
   return path ? dirname(path) : process.cwd();
 }

@@ -46,9 +46,9 @@ export async function openOidc(options: OidcOptions): Promise<Oidc> {
     );
     return { options, name: issuer.hostname, configuration };
   } catch (error) {
-    throw new Error(
-      `The OpenID provider ${options.issuer} cannot be used: ${error instanceof Error ? error.message : String(error)}.`,
-    );
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`The OpenID provider ${options.issuer} cannot be used: ${why}.`);
   }
 }
 

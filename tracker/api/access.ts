@@ -225,7 +225,7 @@ export function accessRoutes(app: FastifyInstance, { store }: Tracker): void {
 
 /** Requests that measure or look, and so are not written down. */
 const UNRECORDED =
-  /\/(search|search-datasets|table|log-metric|log-batch|log-parameter|log-inputs|outputs|get-latest-versions|traces)$|\/mlflow-artifacts\/(artifacts|mpu)\/|\/anneal\/artifacts\/(uploads|copies|parts)|\/v1\/traces$|\/traces\/search$/;
+  /\/(search|search-datasets|table|log-metric|log-batch|log-parameter|log-inputs|outputs|upload-artifact|get-latest-versions|traces)$|\/mlflow-artifacts\/(artifacts|mpu)\/|\/anneal\/artifacts\/(uploads|copies|parts)|\/v1\/traces$|\/traces\/search$/;
 
 /** What of a request's fields says what it was about. */
 const TELLING = [

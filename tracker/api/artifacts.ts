@@ -2,12 +2,13 @@ import { Readable } from "node:stream";
 import { Type } from "@sinclair/typebox";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { actingAs, Principal } from "../access/principal.ts";
+import type { ArtifactInfo, Artifacts } from "../artifacts/artifacts.ts";
 import { join, locate } from "../artifacts/locate.ts";
 import { mediaType } from "../artifacts/paths.ts";
 import { invalid } from "../errors.ts";
 import type { Tracker } from "../tracker.ts";
 import { contentDigest, refuseEncoded } from "./digest.ts";
-import { endpoint, optional, Text } from "./message.ts";
+import { endpoint, optional, parseMessage, Text } from "./message.ts";
 import { runIdOf } from "./runs.ts";
 
 const RUN = { run_id: optional(Text), run_uuid: optional(Text) };
@@ -25,7 +26,7 @@ function rangeOf(request: FastifyRequest, size: number): { start: number; end: n
  * Answers with a file. It is always sent as a download that the browser must not interpret:
  * an artifact is whatever someone uploaded, and must not run as a page of the tracker.
  */
-export async function sendArtifact(
+async function sendArtifact(
   { artifacts }: Tracker,
   path: string,
   request: FastifyRequest,
@@ -51,9 +52,41 @@ export async function sendArtifact(
     .send(await file.open(range));
 }
 
+/** Entries of the store as MLflow lists them; empty lists are left out. */
+function filesFrom(folder: string, entries: readonly ArtifactInfo[]): { files?: object[] } {
+  const from = folder === "" ? 0 : folder.length + 1;
+  const files = entries.map(({ path, isDir, size }) => ({
+    path: path.slice(from),
+    is_dir: isDir,
+    ...(size === undefined ? {} : { file_size: size }),
+  }));
+  return files.length > 0 ? { files } : {};
+}
+
+/** Stores a request's body as a file, which is held against what the request announces. */
+async function receive(
+  artifacts: Artifacts,
+  path: string,
+  request: FastifyRequest,
+): Promise<{ size: number; sha256: string }> {
+  refuseEncoded(request);
+  const content = request.body instanceof Readable ? request.body : Readable.from([]);
+  const announced = contentDigest(request);
+  const length = request.headers["content-length"];
+  return artifacts.put(path, content, {
+    ...(length === undefined ? {} : { size: Number(length) }),
+    ...(announced === undefined ? {} : { sha256: announced }),
+  });
+}
+
 /** Routes that speak of artifacts by run or model version; for /api/2.0/mlflow and its mirror. */
 export function artifactRoutes(app: FastifyInstance, tracker: Tracker): void {
   const { store, artifacts } = tracker;
+  /** What lies in a folder below an artifact URI, with paths from there on. */
+  const listing = async (root_uri: string, path: string | undefined) => {
+    const root = await locate(store, root_uri);
+    return { root_uri, ...filesFrom(root, await artifacts.list(join(root, path))) };
+  };
 
   endpoint(
     app,
@@ -61,36 +94,47 @@ export function artifactRoutes(app: FastifyInstance, tracker: Tracker): void {
     "/artifacts/list",
     Type.Object({ ...RUN, path: optional(Text), page_token: optional(Text) }),
     async (message) => {
-      const run = await store.runs.get(runIdOf(message));
-      const root = await locate(store, run.artifactUri);
-      const files = (await artifacts.list(join(root, message.path))).map(({ path, isDir, size }) => ({
-        path: path.slice(root.length + 1),
-        is_dir: isDir,
-        ...(size === undefined ? {} : { file_size: size }),
-      }));
-      return { root_uri: run.artifactUri, ...(files.length > 0 ? { files } : {}) };
+      const { artifactUri } = await store.runs.get(runIdOf(message));
+      return listing(artifactUri, message.path);
+    },
+  );
+
+  const OfModel = { model_id: Text };
+  endpoint(
+    app,
+    "GET",
+    "/logged-models/:model_id/artifacts/directories",
+    Type.Object({ ...OfModel, artifact_directory_path: optional(Text) }),
+    async (message) => {
+      const { artifactUri } = await store.loggedModels.get(message.model_id);
+      return listing(artifactUri, message.artifact_directory_path);
     },
   );
 
   endpoint(
     app,
     "GET",
-    "/logged-models/:model_id/artifacts/directories",
-    Type.Object({ model_id: Text, artifact_directory_path: optional(Text) }),
-    async (message) => {
-      const model = await store.loggedModels.get(message.model_id);
-      const root = await locate(store, model.artifactUri);
-      const files = await artifacts.list(join(root, message.artifact_directory_path));
-      return {
-        root_uri: model.artifactUri,
-        files: files.map(({ path, isDir, size }) => ({
-          path: path.slice(root.length + 1),
-          is_dir: isDir,
-          ...(size === undefined ? {} : { file_size: size }),
-        })),
-      };
+    "/logged-models/:model_id/artifacts/files",
+    Type.Object({ ...OfModel, artifact_file_path: Text }),
+    async (message, request, reply) => {
+      const { artifactUri } = await store.loggedModels.get(message.model_id);
+      return sendArtifact(tracker, join(await locate(store, artifactUri), message.artifact_file_path), request, reply);
     },
   );
+}
+
+/**
+ * `POST /upload-artifact?run_uuid=…&path=…`, by which MLflow's own pages store small files of a run: the body is the file.
+ * To be registered where bodies are not parsed.
+ */
+export function uploadArtifactRoute(app: FastifyInstance, { store, artifacts }: Tracker): void {
+  const Query = Type.Object({ run_uuid: Text, path: Text });
+  app.post("/upload-artifact", { bodyLimit: Number.MAX_SAFE_INTEGER }, async (request) => {
+    const { run_uuid, path } = parseMessage(Query, request.query);
+    const run = await store.runs.get(run_uuid);
+    await receive(artifacts, join(await locate(store, run.artifactUri), path), request);
+    return {};
+  });
 }
 
 /** /get-artifact and its kin, which answer with a file's bytes. */
@@ -127,16 +171,8 @@ export function downloadRoutes(app: FastifyInstance, tracker: Tracker): void {
 export function artifactProxy(app: FastifyInstance, tracker: Tracker): void {
   const { artifacts } = tracker;
 
-  const list = async (path: string): Promise<object> => {
-    const entries = await artifacts.list(path);
-    // Here, unlike in artifacts/list, paths are relative to the folder asked for.
-    const files = entries.map((entry) => ({
-      path: entry.path.slice(path === "" ? 0 : path.length + 1),
-      is_dir: entry.isDir,
-      ...(entry.size === undefined ? {} : { file_size: entry.size }),
-    }));
-    return files.length > 0 ? { files } : {};
-  };
+  // Here, unlike in artifacts/list, paths are relative to the folder asked for.
+  const list = async (path: string): Promise<object> => filesFrom(path, await artifacts.list(path));
   const pathOf = (request: FastifyRequest): string => {
     const path = (request.params as { "*": string })["*"];
     if (path === "") throw invalid("The request names no artifact.");
@@ -151,14 +187,7 @@ export function artifactProxy(app: FastifyInstance, tracker: Tracker): void {
   app.get("/artifacts/*", async (request, reply) => sendArtifact(tracker, pathOf(request), request, reply));
 
   app.put("/artifacts/*", { bodyLimit: Number.MAX_SAFE_INTEGER }, async (request, reply) => {
-    const content = request.body instanceof Readable ? request.body : Readable.from([]);
-    refuseEncoded(request);
-    const announced = contentDigest(request);
-    const length = request.headers["content-length"];
-    const { sha256 } = await artifacts.put(pathOf(request), content, {
-      ...(length === undefined ? {} : { size: Number(length) }),
-      ...(announced === undefined ? {} : { sha256: announced }),
-    });
+    const { sha256 } = await receive(artifacts, pathOf(request), request);
     reply.header("etag", `"${sha256}"`);
     return {};
   });

@@ -89,7 +89,7 @@ export function parseMessage<S extends TObject>(schema: S, message: unknown): St
 }
 
 /** The body as an object. Some clients send JSON text within JSON; a field that is null counts as left out. */
-export function parseBody(text: string): Record<string, unknown> {
+function parseBody(text: string): Record<string, unknown> {
   if (text.trim() === "") return {};
   let body: unknown;
   try {
@@ -126,7 +126,7 @@ function fromQuery(query: unknown, schema: TObject): Record<string, unknown> {
   return message;
 }
 
-export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
 export type Handler<S extends TObject> = (
   message: Static<S>,

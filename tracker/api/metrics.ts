@@ -20,9 +20,8 @@ function historyText(key: string, { steps, timestamps, values }: MetricColumns, 
   const start = `{"key":${JSON.stringify(key)},"value":`;
   let text = "";
   for (let i = 0; i < steps.length; i++) {
-    const value = values[i];
-    const shown = Number.isFinite(value) ? String(value) : `"${value}"`;
-    text += `${i === 0 ? "" : ","}${start}${shown},"timestamp":${timestamps[i]},"step":${steps[i]}}`;
+    const value = values[i] === "NaN" ? '"NaN"' : values[i];
+    text += `${i === 0 ? "" : ","}${start}${value},"timestamp":${timestamps[i]},"step":${steps[i]}}`;
   }
   return `{"metrics":[${text}]${token === undefined ? "" : `,"next_page_token":"${token}"`}}`;
 }

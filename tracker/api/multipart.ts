@@ -127,7 +127,10 @@ export function multipartRoutes(app: FastifyInstance, { artifacts: { uploads }, 
 
 /** What MLflow's newer clients ask before they send a file in parts. For /api/3.0/mlflow. */
 export function serverInfoRoute(app: FastifyInstance): void {
-  app.get("/server-info", async () => ({ multipart_uploads_enabled: true, multipart_downloads_enabled: false }));
+  endpoint(app, "GET", "/server-info", Type.Object({}), async () => ({
+    multipart_uploads_enabled: true,
+    multipart_downloads_enabled: false,
+  }));
 }
 
 /** Our client's calls, under /api/anneal. */

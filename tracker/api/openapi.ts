@@ -54,6 +54,9 @@ function written(schema: unknown, top = true): unknown {
   return Object.fromEntries(Object.entries(schema).map(([key, value]) => [key, written(value, false)]));
 }
 
+/** Whether an endpoint's answer is a file's bytes. */
+export const answersFile = (url: string): boolean => /\/(get-artifact|artifacts\/files)$/.test(url);
+
 const json = (schema: unknown) => ({ "application/json": { schema } });
 
 function describe({ method, url, message }: Endpoint, { summary, answer, tag }: Operation & { tag: string }): object {
@@ -84,7 +87,7 @@ function describe({ method, url, message }: Endpoint, { summary, answer, tag }: 
     ],
     ...(inQuery || others.length === 0 ? {} : { requestBody: { required: true, content: json(body) } }),
     responses: {
-      200: url.endsWith("get-artifact")
+      200: answersFile(url)
         ? { description: "The file.", content: { "application/octet-stream": {} } }
         : { description: "Done.", content: json(answer ? written(answer) : { type: "object" }) },
       default: { description: "Refused.", content: json({ $ref: "#/components/schemas/ApiError" }) },
@@ -127,6 +130,20 @@ const artifactPath = {
   ),
 };
 
+const uploadPath = {
+  post: {
+    operationId: "postUploadArtifact",
+    summary: "Store a file of a run, as MLflow's own pages do: the body is the file.",
+    tags: ["artifacts"],
+    parameters: ["run_uuid", "path"].map((name) => ({ name, in: "query", required: true, schema: { type: "string" } })),
+    requestBody: { required: true, content: { "application/octet-stream": {} } },
+    responses: {
+      200: { description: "Stored.", content: json({ type: "object" }) },
+      default: { description: "Refused.", content: json({ $ref: "#/components/schemas/ApiError" }) },
+    },
+  },
+};
+
 /** News as they happen, as a stream of server-sent events. */
 const eventsPath = {
   get: {
@@ -154,7 +171,7 @@ export const componentSchemas = (): Record<string, unknown> =>
   Object.fromEntries(Object.entries(named).map(([name, schema]) => [name, written(schema)]));
 
 /** The API as an OpenAPI 3.1 document. */
-export function openApiDocument(endpoints: readonly Endpoint[], version: string): object {
+function openApiDocument(endpoints: readonly Endpoint[], version: string): object {
   const paths: Record<string, Record<string, unknown>> = {};
   for (const endpoint of endpoints) {
     const operation = operationOf(endpoint);
@@ -165,6 +182,7 @@ export function openApiDocument(endpoints: readonly Endpoint[], version: string)
   paths[`${anneal}/events`] = eventsPath;
   paths["/v1/traces"] = otlpPath;
   paths["/api/2.0/mlflow-artifacts/artifacts/{path}"] = artifactPath;
+  paths["/ajax-api/2.0/mlflow/upload-artifact"] = uploadPath;
   return {
     openapi: "3.1.0",
     info: {

@@ -3,10 +3,11 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import { actingAs } from "../access/principal.ts";
 import { protectArtifacts, protectStore } from "../access/protect.ts";
 import { TrackerError } from "../errors.ts";
+import { spanMessage } from "../traces/span-message.ts";
 import type { Tracker } from "../tracker.ts";
 import { accessRoutes, recordChanges } from "./access.ts";
 import { annealRoutes, gateResult } from "./anneal.ts";
-import { artifactProxy, artifactRoutes, downloadRoutes } from "./artifacts.ts";
+import { artifactProxy, artifactRoutes, downloadRoutes, uploadArtifactRoute } from "./artifacts.ts";
 import { duplicateRoutes } from "./duplicates.ts";
 import { eventRoutes } from "./events.ts";
 import { experimentRoutes } from "./experiments.ts";
@@ -17,7 +18,7 @@ import { collectEndpoints, openApiRoute } from "./openapi.ts";
 import { pageRoutes } from "./pages.ts";
 import { registryRoutes } from "./registry.ts";
 import { runRoutes } from "./runs.ts";
-import { otlpRoutes, traceRoutes } from "./traces.ts";
+import { otlpRoutes, plainSpan, traceLinkRoute, traceRoutes } from "./traces.ts";
 import { webhookRoutes } from "./webhooks.ts";
 
 export interface TrackerPluginOptions {
@@ -133,17 +134,22 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
         registryRoutes(scope, tracker, actor);
         loggedModelRoutes(scope, tracker);
         webhookRoutes(scope, tracker);
+        traceLinkRoute(scope, tracker);
         artifactRoutes(scope, tracker);
         downloadRoutes(scope, tracker);
       },
       { prefix, bodyLimit: BODY_LIMIT },
     );
   }
-  for (const prefix of ["/api/3.0/mlflow", "/ajax-api/3.0/mlflow"]) {
+  for (const [prefix, span] of [
+    ["/api/3.0/mlflow", spanMessage],
+    // Pages show attributes by their names, which the protocol writes as a list.
+    ["/ajax-api/3.0/mlflow", plainSpan],
+  ] as const) {
     await app.register(
       async (scope) => {
         jsonScope(scope);
-        traceRoutes(scope, tracker);
+        traceRoutes(scope, tracker, span);
         serverInfoRoute(scope);
       },
       { prefix, bodyLimit: BODY_LIMIT },
@@ -170,6 +176,13 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
       { prefix },
     );
   }
+  await app.register(
+    async (scope) => {
+      streamScope(scope);
+      uploadArtifactRoute(scope, tracker);
+    },
+    { prefix: "/ajax-api/2.0/mlflow" },
+  );
   await app.register(
     async (scope) => {
       streamScope(scope);

@@ -64,7 +64,7 @@ export const metric = (it: Metric) => ({
   step: it.step,
 });
 
-export const modelMetric = (it: ModelMetric) => ({
+const modelMetric = (it: ModelMetric) => ({
   ...metric(it),
   model_id: it.modelId,
   ...set({ dataset_name: it.datasetName, dataset_digest: it.datasetDigest, run_id: it.runId }),

@@ -16,6 +16,8 @@ import * as shapes from "./shapes.ts";
 const STATES = ["OK", "ERROR", "IN_PROGRESS"] as const satisfies readonly TraceState[];
 /** Characters of a tag's or a piece of metadata's value, as MLflow cuts them. */
 const LONGEST = 8000;
+/** Traces that are told with their spans at once; MLflow's client asks for ten. */
+const MAX_BATCH = 100;
 
 const Location = Type.Object({
   type: optional(Type.Unknown()),
@@ -41,6 +43,11 @@ const pairsOf = (record: Record<string, string> = {}): KeyValue[] =>
   Object.entries(record).map(([key, value]) => ({ key: checkKey(key, "tag"), value: cut(value, LONGEST) }));
 const recordOf = (pairs: readonly KeyValue[]): Record<string, string> =>
   Object.fromEntries(pairs.map(({ key, value }) => [key, value]));
+
+/** For what need not be there. */
+function unlessMissing(error: unknown): undefined {
+  if (!(error instanceof TrackerError && error.code === "RESOURCE_DOES_NOT_EXIST")) throw error;
+}
 
 /** Protobuf's JSON of a time, or milliseconds. */
 function timeOf(time: string | number | undefined): number {
@@ -97,7 +104,8 @@ const info = (it: Trace) => ({
   ...(it.assessments.length > 0 ? { assessments: it.assessments } : {}),
 });
 
-const span = (it: Span) => ({
+/** A span with its ids and attributes by name, as pages show them. */
+export const plainSpan = (it: Span): object => ({
   trace_id: it.traceId,
   span_id: it.spanId,
   ...(it.parentId === null ? {} : { parent_span_id: it.parentId }),
@@ -114,8 +122,25 @@ const span = (it: Span) => ({
     : {}),
 });
 
-/** MLflow's traces, version 3; below /api/3.0/mlflow and its mirror. */
-export function traceRoutes(app: FastifyInstance, tracker: Tracker): void {
+/** `POST /traces/link-to-run`, the one of them that is below /api/2.0/mlflow. */
+export function traceLinkRoute(app: FastifyInstance, { store }: Tracker): void {
+  endpoint(
+    app,
+    "POST",
+    "/traces/link-to-run",
+    Type.Object({ trace_ids: listOf(Text), run_id: Text }),
+    async ({ trace_ids, run_id }) => {
+      await store.traces.linkToRun(trace_ids, (await store.runs.get(run_id)).id);
+      return undefined;
+    },
+  );
+}
+
+/**
+ * MLflow's traces, version 3; below /api/3.0/mlflow and its mirror.
+ * @param span writes a span
+ */
+export function traceRoutes(app: FastifyInstance, tracker: Tracker, span: (it: Span) => object): void {
   const { store, artifacts, events } = tracker;
   const changed = ({ experimentId }: Trace): void =>
     events.publish({ type: "experiment", experimentId, change: "updated" });
@@ -145,9 +170,22 @@ export function traceRoutes(app: FastifyInstance, tracker: Tracker): void {
     }
   };
 
-  endpoint(app, "GET", "/traces/get", Type.Object({ trace_id: Text }), async ({ trace_id }) => {
-    const trace = await store.traces.get(trace_id);
-    return { trace: { trace_info: info(trace), spans: (await spansOf(trace)).map(span) } };
+  const whole = async (trace: Trace) => ({ trace_info: info(trace), spans: (await spansOf(trace)).map(span) });
+
+  endpoint(app, "GET", "/traces/get", Type.Object({ trace_id: Text }), async ({ trace_id }) => ({
+    trace: await whole(await store.traces.get(trace_id)),
+  }));
+
+  endpoint(app, "GET", "/traces/batchGet", Type.Object({ trace_ids: optional(listOf(Text)) }), async (message) => {
+    const ids = message.trace_ids ?? [];
+    if (ids.length > MAX_BATCH) throw invalid(`${ids.length} traces were asked for; at most ${MAX_BATCH} at once.`);
+    const traces: object[] = [];
+    for (const id of ids) {
+      // One that was deleted since the search is left out.
+      const trace = await store.traces.get(id).catch(unlessMissing);
+      if (trace) traces.push(await whole(trace));
+    }
+    return { traces };
   });
 
   endpoint(app, "GET", "/traces/:trace_id", Type.Object({ trace_id: Text }), async ({ trace_id }) => ({
@@ -207,17 +245,6 @@ export function traceRoutes(app: FastifyInstance, tracker: Tracker): void {
             },
       );
       return { traces_deleted };
-    },
-  );
-
-  endpoint(
-    app,
-    "POST",
-    "/traces/link-to-run",
-    Type.Object({ trace_ids: listOf(Text), run_id: Text }),
-    async ({ trace_ids, run_id }) => {
-      await store.traces.linkToRun(trace_ids, (await store.runs.get(run_id)).id);
-      return undefined;
     },
   );
 

@@ -20,7 +20,7 @@ async function openS3(location: string, index: ArtifactIndex): Promise<Artifacts
 }
 
 /** Takes away what was left behind unfinished, now and every hour. */
-export function swept(artifacts: Artifacts): Artifacts {
+function swept(artifacts: Artifacts): Artifacts {
   // What cannot be taken away now can be in an hour.
   const sweep = () => artifacts.uploads.sweep(Date.now() - ABANDONED).catch(() => undefined);
   let last = sweep();

@@ -1,7 +1,7 @@
 import { type CardFacts, STATEMENTS, type StatementField, type Statements } from "./facts.ts";
 
 /** What each missing statement is called, and what a person should write there. */
-export const QUESTIONS: Readonly<Record<StatementField, { title: string; ask: string }>> = {
+const QUESTIONS: Readonly<Record<StatementField, { title: string; ask: string }>> = {
   intended_use: { title: "Intended use", ask: "who should use this model, and for what" },
   out_of_scope_use: { title: "Out-of-scope use", ask: "what this model must not be used for" },
   limitations: { title: "Limitations", ask: "where this model fails, and what biases it is known to have" },

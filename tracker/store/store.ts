@@ -133,12 +133,15 @@ export interface HistoryMark {
   value: number;
 }
 
-/** Points as columns of equal length: a long history costs several times as much as objects. */
+/**
+ * Points as columns of equal length, each number in the digits that the database gave, which are the same number to the
+ * last bit: a long history is passed on, and making numbers of it and digits again would cost more than all else.
+ */
 export interface MetricColumns {
-  steps: number[];
-  timestamps: number[];
-  /** May be NaN. */
-  values: number[];
+  steps: string[];
+  timestamps: string[];
+  /** May be `NaN`. */
+  values: string[];
 }
 
 export interface MetricStore {

@@ -24,6 +24,8 @@ beforeEach(async () => {
 afterEach(() => t.close());
 
 const v3 = (path: string) => `/api/3.0/mlflow/${path}`;
+/** As pages ask. */
+const shown = (trace_id: string) => t.get("/ajax-api/3.0/mlflow/traces/get", { trace_id });
 
 async function exported(
   payload: Buffer | string,
@@ -74,7 +76,7 @@ describe("by OpenTelemetry", () => {
         },
       },
     });
-    const whole = await t.get(v3("traces/get"), { trace_id: TRACE });
+    const whole = await shown(TRACE);
     const [root, child] = whole.at("trace.spans") as Record<string, unknown>[];
     expect(root).toMatchObject({
       name: "answer",
@@ -88,6 +90,40 @@ describe("by OpenTelemetry", () => {
       attributes: { tokens: 12, temperature: 0.5, stop: ["a", "b"], stream: true },
       events: [{ name: "first token", attributes: { ms: 31 } }],
     });
+  });
+
+  test("clients are told spans as the protocol's JSON, one trace or several at once", async () => {
+    await exported(Buffer.from(EXPORTED, "base64"));
+    const { trace_info, spans } = (await t.get(v3("traces/get"), { trace_id: TRACE })).body.trace as {
+      trace_info: object;
+      spans: Record<string, unknown>[];
+    };
+    expect(trace_info).toMatchObject({ trace_id: TRACE, tags: { "mlflow.trace.spansLocation": "TRACKING_STORE" } });
+    const [root, child] = spans;
+    expect(root?.trace_id).toBe("A9E0nskJfWKnYb4Z9wb1YA==");
+    expect(child).toMatchObject({
+      name: "generate",
+      parent_span_id: root?.span_id,
+      start_time_unix_nano: expect.stringMatching(/^\d{19}$/),
+      status: { code: "STATUS_CODE_ERROR", message: "cut off" },
+      events: [{ name: "first token", attributes: [{ key: "ms", value: { int_value: "31" } }] }],
+    });
+    expect(child?.attributes).toEqual(
+      expect.arrayContaining([
+        { key: "tokens", value: { int_value: "12" } },
+        { key: "temperature", value: { double_value: 0.5 } },
+        { key: "stop", value: { array_value: { values: [{ string_value: "a" }, { string_value: "b" }] } } },
+        { key: "stream", value: { bool_value: true } },
+      ]),
+    );
+    expect(root?.attributes).toContainEqual({
+      key: "mlflow.spanInputs",
+      value: { kvlist_value: { values: [{ key: "question", value: { string_value: "What is a tensor?" } }] } },
+    });
+    const several = await t.get(v3("traces/batchGet"), { trace_ids: [TRACE, "tr-0"] });
+    expect(several.body).toEqual({ traces: [{ trace_info, spans }] });
+    const many = Array.from({ length: 101 }, (_, i) => `tr-${i}`);
+    expect((await t.get(v3("traces/batchGet"), { trace_ids: many })).status).toBe(400);
   });
 
   test("spans may come in several requests, children first, again, and as JSON", async () => {
@@ -109,7 +145,7 @@ describe("by OpenTelemetry", () => {
     expect(await state()).toBe("IN_PROGRESS");
     for (let again = 0; again < 2; again++) await send(span("000000000000000a", { status: { code: 2 } }));
     expect(await state()).toBe("ERROR");
-    const { body } = await t.get(v3("traces/get"), { trace_id: id });
+    const { body } = await shown(id);
     expect(body).toMatchObject({ trace: { trace_info: { execution_duration: "2s" } } });
     expect((body.trace as { spans: unknown[] }).spans).toHaveLength(2);
   });
@@ -181,7 +217,7 @@ describe("by MLflow's version 3", () => {
       url: "/api/2.0/mlflow-artifacts/artifacts/0/traces/tr-1/artifacts/traces.json",
       payload: JSON.stringify({ spans: [span] }),
     });
-    const whole = await t.get(v3("traces/get"), { trace_id: "tr-1" });
+    const whole = await shown("tr-1");
     expect(whole.at("trace.spans.0")).toMatchObject({ name: "predict", attributes: { "mlflow.spanInputs": { q: 1 } } });
   });
 
@@ -210,7 +246,7 @@ describe("by MLflow's version 3", () => {
     const first = await t.post(v3("traces/search"), { locations, max_results: 3 });
     expect(await search({ max_results: 3, page_token: first.text("next_page_token") })).toBe("10");
     const run_id = await t.run();
-    await t.post(v3("traces/link-to-run"), { trace_ids: ["tr-0"], run_id });
+    await t.post("traces/link-to-run", { trace_ids: ["tr-0"], run_id });
     expect(await search({ filter: `run_id = '${run_id}'` })).toBe("0");
     const remove = (more: object) => t.post(v3("traces/delete-traces"), { experiment_id: "0", ...more });
     expect((await remove({ request_ids: ["tr-4", "tr-9"] })).at("traces_deleted")).toBe(1);

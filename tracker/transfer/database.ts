@@ -49,10 +49,11 @@ function openSqlite(uri: string): SqlReader {
 async function openPostgres(uri: string): Promise<SqlReader> {
   const connectionString = uri.replace(/^postgres(ql)?(\+\w+)?:/i, "postgresql:");
   const name = connectionString.replace(/\/\/([^:@/]*):[^@/]*@/, "//$1@");
-  const client = new pg.Client({ connectionString, connectionTimeoutMillis: 10_000 });
+  // One connection, on which questions stand in line.
+  const client = new pg.Pool({ connectionString, connectionTimeoutMillis: 10_000, max: 1, idleTimeoutMillis: 0 });
+  client.on("error", () => undefined);
   try {
-    await client.connect();
-    await client.query("SET default_transaction_read_only = on");
+    await client.query("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY");
   } catch (error) {
     await client.end().catch(() => undefined);
     throw new Error(`${name} cannot be opened: ${error instanceof Error ? error.message : String(error)}`);

@@ -19,15 +19,15 @@ import type {
 } from "./source.ts";
 
 /** The run that a run was made from: Anneal's tracker takes it as the run's id. */
-export const SOURCE_RUN = "anneal.client_id";
+const SOURCE_RUN = "anneal.client_id";
 /** The logged model that a logged model was made from. */
-export const SOURCE_MODEL = "anneal.source_model_id";
+const SOURCE_MODEL = "anneal.source_model_id";
 /** A digest of what the source held when all of it had come over. */
-export const COMPLETE = "anneal.transferred";
+const COMPLETE = "anneal.transferred";
 
 /** Tags that tell of a transfer do not take part in the next. */
 const isOwn = ({ key }: KeyValue): boolean => [SOURCE_RUN, SOURCE_MODEL, COMPLETE].includes(key);
-export const withoutOwn = (tags: KeyValue[]): KeyValue[] => tags.filter((tag) => !isOwn(tag));
+const withoutOwn = (tags: KeyValue[]): KeyValue[] => tags.filter((tag) => !isOwn(tag));
 
 /** What of a run or model decides whether it has to come over again. */
 export const digestOf = (it: SourceRun | SourceModel): string =>

@@ -1,5 +1,6 @@
 import type { Clause, Comparator, Entity, OrderClause } from "../filter.ts";
-import type { Dialect, SqlValue } from "./database.ts";
+import type { Search } from "../store.ts";
+import type { Connection, Dialect, SqlValue } from "./database.ts";
 
 /** How the clauses of a search become SQL for one table. */
 export interface SearchTable {
@@ -117,4 +118,29 @@ function keyed(
   const source = entity === "dataset" ? undefined : table.keyed?.[entity];
   if (!source) throw new Error(`no SQL for ${entity}s`);
   return source;
+}
+
+/**
+ * The rows of one page of a search, and whether there are more.
+ * @param from the rows to search in, up to a first condition: `SELECT … FROM … WHERE …`
+ * @param otherwise the order where none was asked for
+ */
+export async function findPage<Row>(
+  db: Connection,
+  table: SearchTable,
+  from: Sql,
+  otherwise: string,
+  { filter, order, offset, limit }: Search,
+): Promise<{ rows: Row[]; more: boolean }> {
+  const where = compileFilter(db.dialect, filter, table);
+  const by = compileOrder(order, table, otherwise);
+  const rows = await db.all<Row>(
+    `${from.text}${where.text} ${by.text} LIMIT ? OFFSET ?`,
+    ...from.values,
+    ...where.values,
+    ...by.values,
+    limit + 1,
+    offset,
+  );
+  return { rows: rows.slice(0, limit), more: rows.length > limit };
 }

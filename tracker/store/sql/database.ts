@@ -1,7 +1,7 @@
 import { invalid } from "../../errors.ts";
 
 /** What can be bound to a `?`. A list goes with {@link Dialect.among}. */
-export type SqlValue = string | number | null | readonly string[] | readonly number[];
+export type SqlValue = string | number | null | readonly (string | number)[];
 
 /** Where SQLite and PostgreSQL want different words. Everything else is written once, in the SQL that both take. */
 export interface Dialect {
@@ -74,6 +74,17 @@ function checkText(text: string): void {
 /** Splits a list so that no statement gets more values than a database takes. */
 export function* chunks<T>(items: readonly T[], size: number): Generator<T[]> {
   for (let at = 0; at < items.length; at += size) yield items.slice(at, at + size);
+}
+
+/** Rows that go into one statement: few enough that its texts can be kept prepared. */
+const ROWS = 100;
+
+/** Rows in groups, each with the `(?, ?), (?, ?)` and the values of one INSERT. */
+export function* rowsOf(rows: readonly (readonly SqlValue[])[]): Generator<{ marks: string; values: SqlValue[] }> {
+  for (const part of chunks(rows, ROWS)) {
+    const mark = `(${(part[0] ?? []).map(() => "?").join(", ")})`;
+    yield { marks: part.map(() => mark).join(", "), values: part.flat() as SqlValue[] };
+  }
 }
 
 /** Adds a value to the list of its owner, making the list where it is the first. */

@@ -1,8 +1,9 @@
 import { exists, invalid, missing } from "../../errors.ts";
 import type { ExperimentStore } from "../store.ts";
 import type { Experiment, KeyValue, Lifecycle, ViewType } from "../types.ts";
-import { compileFilter, compileOrder, type SearchTable } from "./compile.ts";
-import { type Connection, type Database, numericIds, push } from "./database.ts";
+import { findPage, type SearchTable } from "./compile.ts";
+import { type Connection, type Database, numericIds } from "./database.ts";
+import { keyValuesOf } from "./key-values.ts";
 
 interface Row {
   id: number;
@@ -28,7 +29,7 @@ export const stagesOf = (view: ViewType): Lifecycle[] =>
   view === "ALL" ? ["active", "deleted"] : view === "DELETED_ONLY" ? ["deleted"] : ["active"];
 
 /** Finds what hangs on an experiment its row; by a transaction that changes it, kept from changing under it. */
-export async function findExperiment(db: Connection, id: string, { lock = false } = {}): Promise<Row> {
+async function findExperiment(db: Connection, id: string, { lock = false } = {}): Promise<Row> {
   const [number] = numericIds([id]);
   const row =
     number === undefined
@@ -48,12 +49,8 @@ export async function activeExperiment(db: Connection, id: string): Promise<Row>
 }
 
 async function withTags(db: Connection, rows: Row[]): Promise<Experiment[]> {
-  const tags = new Map<number, KeyValue[]>();
-  const found = await db.all<KeyValue & { id: number }>(
-    `SELECT experiment_id AS id, key, value FROM experiment_tags WHERE ${db.dialect.among("experiment_id")} ORDER BY experiment_id, key`,
-    rows.map(({ id }) => id),
-  );
-  for (const { id, key, value } of found) push(tags, id, { key, value });
+  const ids = rows.map(({ id }) => id);
+  const tags = await keyValuesOf(db, "experiment_tags", "experiment_id", ids);
   return rows.map((row) => ({
     id: String(row.id),
     name: row.name,
@@ -125,18 +122,13 @@ export function experimentStore(db: Database): ExperimentStore {
       return toExperiment(db, row);
     },
 
-    async search({ filter, order, view, offset, limit }) {
-      const where = compileFilter(db.dialect, filter, TABLE);
-      const by = compileOrder(order, TABLE, "e.created_at DESC, e.id DESC");
-      const rows = await db.all<Row>(
-        `SELECT e.* FROM experiments e WHERE ${db.dialect.among("e.lifecycle")}${where.text} ${by.text} LIMIT ? OFFSET ?`,
-        stagesOf(view),
-        ...where.values,
-        ...by.values,
-        limit + 1,
-        offset,
-      );
-      return { items: await withTags(db, rows.slice(0, limit)), more: rows.length > limit };
+    async search({ view, ...search }) {
+      const from = {
+        text: `SELECT e.* FROM experiments e WHERE ${db.dialect.among("e.lifecycle")}`,
+        values: [stagesOf(view)],
+      };
+      const { rows, more } = await findPage<Row>(db, TABLE, from, "e.created_at DESC, e.id DESC", search);
+      return { items: await withTags(db, rows), more };
     },
 
     rename: (id, name) =>

@@ -1,9 +1,10 @@
 import { invalid, missing } from "../../errors.ts";
 import type { LoggedModelStore } from "../store.ts";
 import type { KeyValue, Lifecycle, LoggedModel, LoggedModelStatus, ModelMetric } from "../types.ts";
-import { compileFilter, compileOrder, type SearchTable } from "./compile.ts";
+import { findPage, type SearchTable } from "./compile.ts";
 import { type Connection, chunks, type Database, numericIds, push } from "./database.ts";
 import { activeExperiment } from "./experiments.ts";
+import { keyValuesOf } from "./key-values.ts";
 import { toValue } from "./metrics.ts";
 
 interface Row {
@@ -82,25 +83,15 @@ async function find(db: Connection, id: string, { lock = false } = {}): Promise<
 
 /** The models of some rows, in their order. */
 async function toModels(db: Connection, rows: Row[]): Promise<LoggedModel[]> {
-  const tags = new Map<string, KeyValue[]>();
-  const params = new Map<string, KeyValue[]>();
+  const ids = rows.map(({ model_id }) => model_id);
+  const tags = await keyValuesOf(db, "logged_model_tags", "model_id", ids);
+  const params = await keyValuesOf(db, "logged_model_params", "model_id", ids);
   const metrics = new Map<string, MetricRow[]>();
   const mine = db.dialect.among("model_id");
-  for (const part of chunks(rows, 500)) {
-    const ids = part.map(({ model_id }) => model_id);
-    for (const [table, lists] of [
-      ["logged_model_tags", tags],
-      ["logged_model_params", params],
-    ] as const) {
-      const found = await db.all<KeyValue & { model_id: string }>(
-        `SELECT model_id, key, value FROM ${table} WHERE ${mine} ORDER BY model_id, key`,
-        ids,
-      );
-      for (const { model_id, key, value } of found) push(lists, model_id, { key, value });
-    }
+  for (const part of chunks(ids, 500)) {
     const points = await db.all<MetricRow>(
       `SELECT * FROM logged_model_metrics WHERE ${mine} ORDER BY model_id, key, step, timestamp, is_nan DESC, value`,
-      ids,
+      part,
     );
     for (const point of points) push(metrics, point.model_id, point);
   }
@@ -184,18 +175,13 @@ export function loggedModelStore(db: Database): LoggedModelStore {
 
     get: (id) => getModel(db, id),
 
-    async search({ experimentIds, filter, order, offset, limit }) {
-      const where = compileFilter(db.dialect, filter, TABLE);
-      const by = compileOrder(order, TABLE, "m.created_at DESC, m.model_id");
-      const rows = await db.all<Row>(
-        `SELECT m.* FROM logged_models m WHERE m.lifecycle = 'active' AND ${db.dialect.among("m.experiment_id")}${where.text} ${by.text} LIMIT ? OFFSET ?`,
-        numericIds(experimentIds),
-        ...where.values,
-        ...by.values,
-        limit + 1,
-        offset,
-      );
-      return { items: await toModels(db, rows.slice(0, limit)), more: rows.length > limit };
+    async search({ experimentIds, ...search }) {
+      const from = {
+        text: `SELECT m.* FROM logged_models m WHERE m.lifecycle = 'active' AND ${db.dialect.among("m.experiment_id")}`,
+        values: [numericIds(experimentIds)],
+      };
+      const { rows, more } = await findPage<Row>(db, TABLE, from, "m.created_at DESC, m.model_id", search);
+      return { items: await toModels(db, rows), more };
     },
 
     setStatus: (id, status, message) =>

@@ -1,7 +1,7 @@
 import { missing } from "../../errors.ts";
 import type { HistoryMark, MetricColumns, MetricStore } from "../store.ts";
 import type { Metric, ModelMetric, RunMetric } from "../types.ts";
-import type { Connection, Database, NumberColumn } from "./database.ts";
+import { type Connection, type Database, type NumberColumn, rowsOf } from "./database.ts";
 import type { RunRecord } from "./run-records.ts";
 
 export interface MetricRow {
@@ -16,7 +16,7 @@ const INFINITE = 1.7976931348623157e308;
 
 export const toValue = (row: { value: number; is_nan: number }): number => (row.is_nan ? Number.NaN : row.value);
 
-export const fromValue = (value: number): { value: number; isNan: 0 | 1 } =>
+const fromValue = (value: number): { value: number; isNan: 0 | 1 } =>
   Number.isNaN(value) ? { value: 0, isNan: 1 } : { value: Math.max(-INFINITE, Math.min(INFINITE, value)), isNan: 0 };
 
 /** Whether a point is later than another: by step, then time, then value. */
@@ -75,35 +75,56 @@ export async function writePoints(
     }
     if (metric.modelId !== undefined) await writeModelPoint(tx, run, metric.modelId, metric);
   }
+  const ids = await keepLatest(tx, run, new Map([...byKey].map(([key, { latest }]) => [key, latest])));
   const points: number[][] = [];
-  for (const [key, { latest, rows }] of byKey) {
-    const known = await tx.get<MetricRow & { id: number }>(
-      "SELECT id, step, timestamp, value, is_nan FROM series WHERE run = ? AND key = ?",
-      run.seq,
-      key,
-    );
-    const values = [latest.step, latest.timestamp, latest.value, latest.is_nan] as const;
-    let id = known?.id;
-    if (known === undefined) {
-      const [made] = await tx.all<{ id: number }>(
-        "INSERT INTO series (run, experiment_id, key, step, timestamp, value, is_nan) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
-        run.seq,
-        run.experiment_id,
-        key,
-        ...values,
-      );
-      id = made?.id;
-    } else if (isLater(latest, known)) {
-      await tx.run(
-        "UPDATE series SET step = ?, timestamp = ?, value = ?, is_nan = ? WHERE id = ?",
-        ...values,
-        known.id,
-      );
-    }
+  for (const [key, { rows }] of byKey) {
+    const id = ids.get(key);
     if (id === undefined) throw new Error("the metric was not stored");
     for (const { step, timestamp, is_nan, value } of rows) points.push([id, step, timestamp, is_nan, value]);
   }
   if (points.length > 0) await tx.insertNumbers("points", POINT, points);
+}
+
+/** Makes series where there are none and keeps the latest point of each. @returns the numbers of the series */
+async function keepLatest(
+  tx: Connection,
+  run: RunRecord,
+  latest: ReadonlyMap<string, MetricRow>,
+): Promise<Map<string, number>> {
+  const ids = new Map<string, number>();
+  const later = new Map(latest);
+  if (latest.size > 0) {
+    const known = await tx.all<MetricRow & { id: number; key: string }>(
+      `SELECT id, key, step, timestamp, value, is_nan FROM series WHERE run = ? AND ${tx.dialect.among("key")}`,
+      run.seq,
+      [...latest.keys()],
+    );
+    for (const row of known) {
+      ids.set(row.key, row.id);
+      const point = latest.get(row.key);
+      if (point && !isLater(point, row)) later.delete(row.key);
+    }
+  }
+  const rows = [...later].map(([key, { step, timestamp, value, is_nan }]) => [
+    run.seq,
+    run.experiment_id,
+    key,
+    step,
+    timestamp,
+    value,
+    is_nan,
+  ]);
+  for (const { marks, values } of rowsOf(rows)) {
+    const stored = await tx.all<{ id: number; key: string }>(
+      `INSERT INTO series (run, experiment_id, key, step, timestamp, value, is_nan) VALUES ${marks}
+       ON CONFLICT (run, key) DO UPDATE
+       SET step = excluded.step, timestamp = excluded.timestamp, value = excluded.value, is_nan = excluded.is_nan
+       RETURNING id, key`,
+      ...values,
+    );
+    for (const { id, key } of stored) ids.set(key, id);
+  }
+  return ids;
 }
 
 const IN_ORDER = "ORDER BY step, timestamp, is_nan, value";
@@ -117,7 +138,7 @@ async function page(
   series: number,
   after: HistoryMark | undefined,
   limit: number,
-): Promise<MetricColumns & { nans: number[] }> {
+): Promise<MetricColumns> {
   const { joined } = db.dialect;
   const from = after ? "AND (step, timestamp, is_nan, value) > (?, ?, ?, ?)" : "";
   const mark = after ? [after.step, after.timestamp, after.isNan, after.value] : [];
@@ -129,11 +150,11 @@ async function page(
     ...mark,
     limit,
   );
-  const list = (text: string | null | undefined) => JSON.parse(`[${text ?? ""}]`) as number[];
+  const list = (text: string | null | undefined): string[] => (text ? text.split(",") : []);
   const nans = list(lists?.nans);
   const values = list(lists?.reals);
-  for (let i = nans.indexOf(1); i >= 0; i = nans.indexOf(1, i + 1)) values[i] = Number.NaN;
-  return { steps: list(lists?.steps), timestamps: list(lists?.times), values, nans };
+  for (let i = nans.indexOf("1"); i >= 0; i = nans.indexOf("1", i + 1)) values[i] = "NaN";
+  return { steps: list(lists?.steps), timestamps: list(lists?.times), values };
 }
 
 /** The first point at or after each of some steps, found by the key: the cost does not grow with the series' length. */
@@ -200,18 +221,14 @@ export function metricStore(db: Database): MetricStore {
       const series = await seriesOf(runId, key);
       if (series === undefined) return { steps: [], timestamps: [], values: [] };
       // One more than asked for says whether there is a next page.
-      const { nans, ...columns } = await page(db, series, after, limit + 1);
+      const columns = await page(db, series, after, limit + 1);
       if (columns.steps.length <= limit) return columns;
       for (const column of Object.values(columns)) column.pop();
-      const last = limit - 1;
-      const isNan = nans[last];
-      const next = {
-        step: columns.steps[last],
-        timestamp: columns.timestamps[last],
-        isNan,
-        value: isNan ? 0 : columns.values[last],
-      };
-      return { ...columns, next };
+      const [step, timestamp, value] = [columns.steps, columns.timestamps, columns.values].map((column) =>
+        Number(column[limit - 1]),
+      );
+      const isNan = Number.isNaN(value);
+      return { ...columns, next: { step, timestamp, isNan: Number(isNan), value: isNan ? 0 : value } };
     },
 
     async bulk(runIds, key, limit) {
@@ -221,7 +238,7 @@ export function metricStore(db: Database): MetricStore {
         if (series === undefined || found.length >= limit) continue;
         const { steps, timestamps, values } = await page(db, series, undefined, limit - found.length);
         for (const [i, step] of steps.entries()) {
-          found.push({ key, value: values[i], timestamp: timestamps[i], step, runId });
+          found.push({ key, value: Number(values[i]), timestamp: Number(timestamps[i]), step: Number(step), runId });
         }
       }
       return found;

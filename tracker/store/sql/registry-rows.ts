@@ -1,6 +1,7 @@
 import { missing } from "../../errors.ts";
 import type { Alias, KeyValue, ModelVersion, RegisteredModel, Stage } from "../types.ts";
 import { type Connection, chunks, push } from "./database.ts";
+import { keyValuesOf } from "./key-values.ts";
 
 export interface ModelRow {
   name: string;
@@ -46,19 +47,14 @@ export async function holdVersion(tx: Connection, name: string, version: number)
 
 /** The models of some rows, in their order. */
 export async function toModels(db: Connection, rows: ModelRow[]): Promise<RegisteredModel[]> {
-  const tags = new Map<string, KeyValue[]>();
+  const names = rows.map(({ name }) => name);
+  const tags = await keyValuesOf(db, "registered_model_tags", "name", names);
   const aliases = new Map<string, Alias[]>();
   const mine = db.dialect.among("name");
-  for (const part of chunks(rows, 500)) {
-    const names = part.map(({ name }) => name);
-    const tagged = await db.all<KeyValue & { name: string }>(
-      `SELECT name, key, value FROM registered_model_tags WHERE ${mine} ORDER BY name, key`,
-      names,
-    );
-    for (const { name, key, value } of tagged) push(tags, name, { key, value });
+  for (const part of chunks(names, 500)) {
     const named = await db.all<Alias & { name: string }>(
       `SELECT name, alias, version FROM model_aliases WHERE ${mine} ORDER BY name, alias`,
-      names,
+      part,
     );
     for (const { name, alias, version } of named) push(aliases, name, { alias, version });
   }

@@ -1,7 +1,7 @@
 import { exists, invalid } from "../../errors.ts";
 import type { RegistryStore, Transition } from "../store.ts";
 import type { KeyValue, ModelVersion, Stage, StageChange } from "../types.ts";
-import { compileFilter, compileOrder, type SearchTable } from "./compile.ts";
+import { findPage, type SearchTable } from "./compile.ts";
 import type { Connection, Database } from "./database.ts";
 import { modelCards } from "./model-cards.ts";
 import {
@@ -146,17 +146,10 @@ export function registryStore(db: Database): RegistryStore {
 
     getModel: (name) => getModel(db, name),
 
-    async searchModels({ filter, order, offset, limit }) {
-      const where = compileFilter(db.dialect, filter, MODELS);
-      const by = compileOrder(order, MODELS, "m.name");
-      const rows = await db.all<ModelRow>(
-        `SELECT m.* FROM registered_models m WHERE 1 = 1${where.text} ${by.text} LIMIT ? OFFSET ?`,
-        ...where.values,
-        ...by.values,
-        limit + 1,
-        offset,
-      );
-      return { items: await toModels(db, rows.slice(0, limit)), more: rows.length > limit };
+    async searchModels(search) {
+      const from = { text: "SELECT m.* FROM registered_models m WHERE 1 = 1", values: [] };
+      const { rows, more } = await findPage<ModelRow>(db, MODELS, from, "m.name", search);
+      return { items: await toModels(db, rows), more };
     },
 
     renameModel: (name, newName) =>
@@ -247,17 +240,11 @@ export function registryStore(db: Database): RegistryStore {
 
     getVersion: (name, version) => getVersion(db, name, version),
 
-    async searchVersions({ filter, order, offset, limit }) {
-      const where = compileFilter(db.dialect, filter, VERSIONS);
-      const by = compileOrder(order, VERSIONS, "v.updated_at DESC, v.name, v.version DESC");
-      const rows = await db.all<VersionRow>(
-        `SELECT v.* FROM model_versions v WHERE 1 = 1${where.text} ${by.text} LIMIT ? OFFSET ?`,
-        ...where.values,
-        ...by.values,
-        limit + 1,
-        offset,
-      );
-      return { items: await toVersions(db, rows.slice(0, limit)), more: rows.length > limit };
+    async searchVersions(search) {
+      const from = { text: "SELECT v.* FROM model_versions v WHERE 1 = 1", values: [] };
+      const otherwise = "v.updated_at DESC, v.name, v.version DESC";
+      const { rows, more } = await findPage<VersionRow>(db, VERSIONS, from, otherwise, search);
+      return { items: await toVersions(db, rows), more };
     },
 
     describeVersion: (name, version, description) =>

@@ -1,6 +1,7 @@
 import type { RunStore } from "../store.ts";
-import type { Dataset, DatasetInput, KeyValue, ModelInput, ModelOutput } from "../types.ts";
+import type { Dataset, DatasetInput, ModelInput, ModelOutput } from "../types.ts";
 import { type Connection, chunks, type Database, numericIds, push } from "./database.ts";
+import { keyValuesOf } from "./key-values.ts";
 import { activeRun, toRun } from "./run-records.ts";
 
 interface InputRow {
@@ -92,14 +93,8 @@ export function runInputs(db: Database): Pick<RunStore, "logInputs" | "logOutput
            WHERE ${among("r.run_id")} ORDER BY i.id`,
           part,
         );
-        const tags = new Map<number, KeyValue[]>();
-        if (rows.length > 0) {
-          const found = await db.all<KeyValue & { input: number }>(
-            `SELECT input, key, value FROM input_tags WHERE ${among("input")} ORDER BY input, key`,
-            rows.map(({ id }) => id),
-          );
-          for (const { input, key, value } of found) push(tags, input, { key, value });
-        }
+        const inputs = rows.map(({ id }) => id);
+        const tags = await keyValuesOf(db, "input_tags", "input", inputs);
         for (const { id, run_id, source_type, ...dataset } of rows) {
           push(datasets, run_id, { dataset: { ...dataset, sourceType: source_type }, tags: tags.get(id) ?? [] });
         }

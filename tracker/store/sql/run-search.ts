@@ -1,9 +1,10 @@
 import type { OrderClause } from "../filter.ts";
 import type { RunRow, RunSearch, RunStore } from "../store.ts";
-import type { KeyValue, Metric, RunData } from "../types.ts";
+import type { Metric, RunData } from "../types.ts";
 import { compileFilter, compileOrder, type SearchTable, type Sql } from "./compile.ts";
 import { type Connection, chunks, type Database, type Dialect, numericIds, push } from "./database.ts";
 import { stagesOf } from "./experiments.ts";
+import { keyValuesOf } from "./key-values.ts";
 import { type MetricRow, toValue } from "./metrics.ts";
 import { type RunRecord, toRun } from "./run-records.ts";
 
@@ -35,18 +36,13 @@ const BY_TIME = "r.start_time DESC, r.run_id";
 /** What was logged to the runs of some rows, in their order. */
 export async function withData(db: Connection, rows: RunRecord[]): Promise<RunData[]> {
   const metrics = new Map<number, Metric[]>();
-  const params = new Map<number, KeyValue[]>();
-  const tags = new Map<number, KeyValue[]>();
-  for (const part of chunks(rows, 500)) {
-    const ids = part.map(({ seq }) => seq);
-    const mine = db.dialect.among("run");
-    const owned = (table: "params" | "tags") =>
-      db.all<KeyValue & { run: number }>(`SELECT run, key, value FROM ${table} WHERE ${mine} ORDER BY run, key`, ids);
-    for (const { run, key, value } of await owned("params")) push(params, run, { key, value });
-    for (const { run, key, value } of await owned("tags")) push(tags, run, { key, value });
+  const ids = rows.map(({ seq }) => seq);
+  const params = await keyValuesOf(db, "params", "run", ids);
+  const tags = await keyValuesOf(db, "tags", "run", ids);
+  for (const part of chunks(ids, 500)) {
     const latest = await db.all<MetricRow & { run: number; key: string }>(
-      `SELECT run, key, step, timestamp, value, is_nan FROM series WHERE ${mine} ORDER BY run, key`,
-      ids,
+      `SELECT run, key, step, timestamp, value, is_nan FROM series WHERE ${db.dialect.among("run")} ORDER BY run, key`,
+      part,
     );
     for (const row of latest) {
       push(metrics, row.run, { key: row.key, value: toValue(row), timestamp: row.timestamp, step: row.step });
@@ -61,22 +57,25 @@ export async function withData(db: Connection, rows: RunRecord[]): Promise<RunDa
 }
 
 /** WHERE of a search. One experiment is compared by =, so that an index also gives the order. */
-function conditions(dialect: Dialect, { experimentIds, view, filter }: RunSearch): Sql {
-  const ids = numericIds(experimentIds);
-  const where = compileFilter(dialect, filter, TABLE);
+function conditions(dialect: Dialect, search: RunSearch): Sql {
+  const ids = numericIds(search.experimentIds);
   const [only] = ids;
   const inside =
     ids.length === 1 && only !== undefined
       ? { text: "r.experiment_id = ?", values: [only] }
       : { text: dialect.among("r.experiment_id"), values: [ids] };
+  const others = otherConditions(dialect, search);
+  return { text: `${inside.text} AND ${others.text}`, values: [...inside.values, ...others.values] };
+}
+
+/** All of it but where the runs are. */
+function otherConditions(dialect: Dialect, { view, filter }: RunSearch): Sql {
+  const where = compileFilter(dialect, filter, TABLE);
   const living =
     view === "ALL"
       ? { text: dialect.among("r.lifecycle"), values: [stagesOf(view)] }
       : { text: "r.lifecycle = ?", values: [view === "DELETED_ONLY" ? "deleted" : "active"] };
-  return {
-    text: `${inside.text} AND ${living.text}${where.text}`,
-    values: [...inside.values, ...living.values, ...where.values],
-  };
+  return { text: `${living.text}${where.text}`, values: [...living.values, ...where.values] };
 }
 
 /** The runs of a search, in its order. */
@@ -106,7 +105,10 @@ async function byMetric(
   search: RunSearch,
   { experiment, first, rest, limit }: { experiment: number; first: OrderClause; rest: OrderClause[]; limit: number },
 ): Promise<RunRecord[]> {
-  const where = conditions(db.dialect, search);
+  // The metric's row says in which experiment its run is; said of the run as well, a planner that has seen no figures yet
+  // goes by that instead.
+  const where = otherConditions(db.dialect, search);
+  const all = conditions(db.dialect, search);
   const then = compileOrder(rest, TABLE, BY_TIME);
   const direction = first.ascending ? "ASC" : "DESC";
   const having = (nan: 0 | 1): { from: Sql; by: string } => ({
@@ -117,8 +119,8 @@ async function byMetric(
     by: nan === 0 ? `ORDER BY o.value ${direction}, ${then.text.slice("ORDER BY ".length)}` : then.text,
   });
   const lacking: Sql = {
-    text: `FROM runs r WHERE ${where.text} AND NOT EXISTS (SELECT 1 FROM series o WHERE o.run = r.seq AND o.key = ?)`,
-    values: [...where.values, first.key],
+    text: `FROM runs r WHERE ${all.text} AND NOT EXISTS (SELECT 1 FROM series o WHERE o.run = r.seq AND o.key = ?)`,
+    values: [...all.values, first.key],
   };
   const found: RunRecord[] = [];
   let skip = search.offset;

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { invalid, missing } from "../../errors.ts";
 import type { NewRun, RunStore } from "../store.ts";
 import type { KeyValue, RunData } from "../types.ts";
-import type { Connection, Database } from "./database.ts";
+import { type Connection, type Database, rowsOf } from "./database.ts";
 import { activeExperiment } from "./experiments.ts";
 import { writePoints } from "./metrics.ts";
 import { runInputs } from "./run-inputs.ts";
@@ -17,22 +17,36 @@ async function dataOf(db: Connection, row: RunRecord): Promise<RunData> {
   return data;
 }
 
-async function setTag(tx: Connection, run: number, { key, value }: KeyValue): Promise<void> {
-  await tx.run(
-    "INSERT INTO tags VALUES (?, ?, ?) ON CONFLICT (run, key) DO UPDATE SET value = excluded.value",
-    run,
-    key,
-    value,
-  );
-  if (key === NAME_TAG) await tx.run("UPDATE runs SET name = ? WHERE seq = ?", value, run);
+async function setTags(tx: Connection, run: number, tags: readonly KeyValue[]): Promise<void> {
+  // Of a tag that is set twice in one batch, the last value stays.
+  const last = new Map(tags.map(({ key, value }) => [key, value]));
+  for (const { marks, values } of rowsOf([...last].map(([key, value]) => [run, key, value]))) {
+    await tx.run(
+      `INSERT INTO tags (run, key, value) VALUES ${marks} ON CONFLICT (run, key) DO UPDATE SET value = excluded.value`,
+      ...values,
+    );
+  }
+  const name = last.get(NAME_TAG);
+  if (name !== undefined) await tx.run("UPDATE runs SET name = ? WHERE seq = ?", name, run);
 }
 
-async function setParam(tx: Connection, run: RunRecord, { key, value }: KeyValue): Promise<void> {
-  if ((await tx.run("INSERT INTO params VALUES (?, ?, ?) ON CONFLICT DO NOTHING", run.seq, key, value)) > 0) return;
-  const old = await tx.get<{ value: string }>("SELECT value FROM params WHERE run = ? AND key = ?", run.seq, key);
-  if (old !== undefined && old.value !== value) {
+async function setParams(tx: Connection, run: RunRecord, params: readonly KeyValue[]): Promise<void> {
+  let added = 0;
+  for (const { marks, values } of rowsOf(params.map(({ key, value }) => [run.seq, key, value]))) {
+    added += await tx.run(`INSERT INTO params (run, key, value) VALUES ${marks} ON CONFLICT DO NOTHING`, ...values);
+  }
+  if (added === params.length) return;
+  const known = await tx.all<KeyValue>(
+    `SELECT key, value FROM params WHERE run = ? AND ${tx.dialect.among("key")}`,
+    run.seq,
+    params.map(({ key }) => key),
+  );
+  const before = new Map(known.map(({ key, value }) => [key, value]));
+  for (const { key, value } of params) {
+    const old = before.get(key);
+    if (old === value) continue;
     throw invalid(
-      `Changing param values is not allowed. Param with key='${key}' was already logged with value='${old.value}' for run ID='${run.run_id}'. Attempted logging new value '${value}'.`,
+      `Changing param values is not allowed. Param with key='${key}' was already logged with value='${old}' for run ID='${run.run_id}'. Attempted logging new value '${value}'.`,
     );
   }
 }
@@ -62,8 +76,7 @@ async function create(tx: Connection, run: NewRun): Promise<{ data: RunData; cre
     run.clientId ?? null,
   );
   if (!row) throw new Error("the run was not stored");
-  for (const tag of run.tags) await setTag(tx, row.seq, tag);
-  await setTag(tx, row.seq, { key: NAME_TAG, value: run.name });
+  await setTags(tx, row.seq, [...run.tags, { key: NAME_TAG, value: run.name }]);
   return { data: await dataOf(tx, await findRun(tx, id)), created: true };
 }
 
@@ -91,7 +104,7 @@ export function runStore(db: Database): RunStore {
           endTime ?? null,
           row.seq,
         );
-        if (name !== undefined) await setTag(tx, row.seq, { key: NAME_TAG, value: name });
+        if (name !== undefined) await setTags(tx, row.seq, [{ key: NAME_TAG, value: name }]);
         return toRun(await findRun(tx, id));
       }),
 
@@ -110,8 +123,8 @@ export function runStore(db: Database): RunStore {
     log: (id, { metrics, params, tags }) =>
       db.transaction(async (tx) => {
         const row = await activeRun(tx, id);
-        for (const param of params) await setParam(tx, row, param);
-        for (const tag of tags) await setTag(tx, row.seq, tag);
+        await setParams(tx, row, params);
+        await setTags(tx, row.seq, tags);
         await writePoints(tx, row, metrics);
         return toRun(row);
       }),

@@ -1,9 +1,10 @@
 import { invalid, missing } from "../../errors.ts";
 import type { NewTrace, TraceStore } from "../store.ts";
 import type { KeyValue, Span, Trace, TraceState } from "../types.ts";
-import { compileFilter, compileOrder, type SearchTable } from "./compile.ts";
+import { findPage, type SearchTable } from "./compile.ts";
 import { type Connection, chunks, type Database, numericIds, push } from "./database.ts";
 import { activeExperiment } from "./experiments.ts";
+import { keyValuesOf } from "./key-values.ts";
 
 interface Row {
   trace_id: string;
@@ -46,25 +47,15 @@ async function find(db: Connection, id: string): Promise<Row> {
 
 /** The traces of some rows, in their order. */
 async function toTraces(db: Connection, rows: Row[]): Promise<Trace[]> {
-  const tags = new Map<string, KeyValue[]>();
-  const metadata = new Map<string, KeyValue[]>();
+  const ids = rows.map(({ trace_id }) => trace_id);
+  const tags = await keyValuesOf(db, "trace_tags", "trace_id", ids);
+  const metadata = await keyValuesOf(db, "trace_metadata", "trace_id", ids);
   const assessments = new Map<string, Record<string, unknown>[]>();
   const mine = db.dialect.among("trace_id");
-  for (const part of chunks(rows, 500)) {
-    const ids = part.map(({ trace_id }) => trace_id);
-    for (const [table, lists] of [
-      ["trace_tags", tags],
-      ["trace_metadata", metadata],
-    ] as const) {
-      const found = await db.all<KeyValue & { trace_id: string }>(
-        `SELECT trace_id, key, value FROM ${table} WHERE ${mine} ORDER BY trace_id, key`,
-        ids,
-      );
-      for (const { trace_id, key, value } of found) push(lists, trace_id, { key, value });
-    }
+  for (const part of chunks(ids, 500)) {
     const said = await db.all<{ trace_id: string; content: string }>(
       `SELECT trace_id, content FROM trace_assessments WHERE ${mine} ORDER BY trace_id, assessment_id`,
-      ids,
+      part,
     );
     for (const { trace_id, content } of said) {
       push(assessments, trace_id, JSON.parse(content) as Record<string, unknown>);
@@ -219,18 +210,13 @@ export function traceStore(db: Database): TraceStore {
       return rows.map(({ content }) => JSON.parse(content) as Span);
     },
 
-    async search({ experimentIds, filter, order, offset, limit }) {
-      const where = compileFilter(db.dialect, filter, TABLE);
-      const by = compileOrder(order, TABLE, "t.request_time DESC, t.trace_id");
-      const rows = await db.all<Row>(
-        `SELECT t.* FROM traces t WHERE ${db.dialect.among("t.experiment_id")}${where.text} ${by.text} LIMIT ? OFFSET ?`,
-        numericIds(experimentIds),
-        ...where.values,
-        ...by.values,
-        limit + 1,
-        offset,
-      );
-      return { items: await toTraces(db, rows.slice(0, limit)), more: rows.length > limit };
+    async search({ experimentIds, ...search }) {
+      const from = {
+        text: `SELECT t.* FROM traces t WHERE ${db.dialect.among("t.experiment_id")}`,
+        values: [numericIds(experimentIds)],
+      };
+      const { rows, more } = await findPage<Row>(db, TABLE, from, "t.request_time DESC, t.trace_id", search);
+      return { items: await toTraces(db, rows), more };
     },
 
     setTag: (id, tag) =>

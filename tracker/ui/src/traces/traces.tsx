@@ -144,7 +144,7 @@ function NoTraces() {
       Any program that speaks OpenTelemetry can send its traces here, and so can MLflow's clients:
       <Code block mt="sm" ta="left">
         {`export OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=${window.location.origin}/v1/traces
-export OTEL_EXPORTER_OTLP_TRACES_HEADERS="authorization=Bearer <token>,x-mlflow-experiment-id=0"`}
+export OTEL_EXPORTER_OTLP_TRACES_HEADERS="authorization=Bearer%20<token>,x-mlflow-experiment-id=0"`}
       </Code>
     </Empty>
   );
