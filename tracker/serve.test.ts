@@ -178,12 +178,13 @@ test("what was acknowledged is there after the process was killed", async () => 
   await ended;
   await logging;
   const tracker = await openTracker({ dataDir: home });
-  const { steps } = await tracker.store.metrics.history(run_id, "loss", { limit: 25_000 });
+  const { json } = await tracker.store.metrics.history(run_id, "loss", { limit: 25_000 });
+  const steps = (JSON.parse(`[${json}]`) as { step: number }[]).map(({ step }) => step);
   await tracker.close();
   rmSync(home, { recursive: true, force: true });
   // One more may have been stored whose answer never arrived.
   expect([acknowledged, acknowledged + 1]).toContain(steps.length);
-  expect(steps).toEqual(steps.map((_, index) => `${index}`));
+  expect(steps).toEqual(steps.map((_, index) => index));
 });
 
 test("pages are found at any address below /tracker, by whoever may see them", async () => {

@@ -82,7 +82,7 @@ export class TestTracker {
   }
 
   #serve(): FastifyInstance {
-    const app = Fastify({ routerOptions: { maxParamLength: 4096 } });
+    const app = Fastify({ forceCloseConnections: true, routerOptions: { maxParamLength: 4096 } });
     app.decorateRequest("principal", undefined);
     app.addHook("onRequest", async (request) => {
       const name = String(request.headers["x-user"] ?? "tester");

@@ -20,7 +20,7 @@ let experiment_id: string;
 
 beforeAll(async () => {
   t = await TestTracker.open();
-  app = Fastify({ routerOptions: { maxParamLength: 4096 }, requestTimeout: 5000 });
+  app = Fastify({ forceCloseConnections: true, routerOptions: { maxParamLength: 4096 }, requestTimeout: 5000 });
   app.addHook("onRoute", ({ method, url }) => {
     for (const each of [method].flat()) if (each !== "HEAD") routes.push({ method: each, url });
   });

@@ -1,7 +1,7 @@
 import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import { invalid } from "../errors.ts";
-import type { HistoryMark, MetricColumns } from "../store/store.ts";
+import type { HistoryMark } from "../store/store.ts";
 import type { RunMetric } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
 import { endpoint, Int, int, limitOf, listOf, optional, Text } from "./message.ts";
@@ -13,18 +13,6 @@ const MAX_RUNS = 100;
 /** A place in a history as the opaque token that asks for what comes after it. */
 const tokenOf = ({ step, timestamp, isNan, value }: HistoryMark): string =>
   Buffer.from(JSON.stringify([step, timestamp, isNan, value])).toString("base64");
-
-/** A history's answer as text: a tenth of a million objects would cost more than all else about it. */
-function historyText(key: string, { steps, timestamps, values }: MetricColumns, token: string | undefined): string {
-  if (steps.length === 0) return "{}";
-  const start = `{"key":${JSON.stringify(key)},"value":`;
-  let text = "";
-  for (let i = 0; i < steps.length; i++) {
-    const value = values[i] === "NaN" ? '"NaN"' : values[i];
-    text += `${i === 0 ? "" : ","}${start}${value},"timestamp":${timestamps[i]},"step":${steps[i]}}`;
-  }
-  return `{"metrics":[${text}]${token === undefined ? "" : `,"next_page_token":"${token}"`}}`;
-}
 
 /** @throws INVALID_PARAMETER_VALUE for what is none of our tokens */
 function markOf(token: string | undefined): HistoryMark | undefined {
@@ -64,11 +52,12 @@ export function metricRoutes(app: FastifyInstance, { store }: Tracker): void {
     async (message, _request, reply) => {
       const run = await store.runs.get(runIdOf(message));
       const after = markOf(message.page_token);
-      const { next, ...columns } = await store.metrics.history(run.id, message.metric_key, {
+      const { next, json } = await store.metrics.history(run.id, message.metric_key, {
         ...(after ? { after } : {}),
         limit: limitOf(message.max_results, 25_000, 25_000),
       });
-      return reply.type("application/json").send(historyText(message.metric_key, columns, next && tokenOf(next)));
+      const token = next ? `,"next_page_token":"${tokenOf(next)}"` : "";
+      return reply.type("application/json").send(json === "" ? "{}" : `{"metrics":[${json}]${token}}`);
     },
   );
 

@@ -133,24 +133,17 @@ export interface HistoryMark {
   value: number;
 }
 
-/**
- * Points as columns of equal length, each number in the digits that the database gave, which are the same number to the
- * last bit: a long history is passed on, and making numbers of it and digits again would cost more than all else.
- */
-export interface MetricColumns {
-  steps: string[];
-  timestamps: string[];
-  /** May be `NaN`. */
-  values: string[];
-}
-
 export interface MetricStore {
-  /** A page of one metric's points, in the order of their steps, and the mark after which the next begins. */
+  /**
+   * A page of one metric's points, in the order of their steps, and the mark after which the next begins. The points come
+   * as `{"key", "value", "timestamp", "step"}` in JSON, joined by commas, as the database writes them: to make objects of a
+   * long history and JSON again costs several times what reading it does.
+   */
   history(
     runId: string,
     key: string,
     page: { after?: HistoryMark; limit: number },
-  ): Promise<MetricColumns & { next?: HistoryMark }>;
+  ): Promise<{ json: string; next?: HistoryMark }>;
   /** Points of one metric of several runs. */
   bulk(runIds: string[], key: string, limit: number): Promise<RunMetric[]>;
   /** At most `count` points per run, spread evenly over the steps from `start` to `end`; first and last are among them. */

@@ -10,8 +10,11 @@ export interface Dialect {
   among(column: string, not?: boolean): string;
   /** Condition with one `?` for a pattern of % and _, and how the pattern is bound. Case is folded for ASCII only. */
   like(column: string, caseless: boolean): { text: string; pattern(pattern: string): string };
-  /** Aggregate that joins a column's values by commas, to the last bit. */
-  joined(column: string, kind: "integer" | "real"): string;
+  /**
+   * Aggregate that writes points (`step`, `timestamp`, `value`, `is_nan`) as JSON, joined by commas, to the last bit. Its one
+   * `?` is the metric's key in JSON.
+   */
+  points: string;
   /** Ends a SELECT whose rows nobody else may change before the transaction ends. */
   lock: string;
   /** Whether FROM takes `LATERAL`. */

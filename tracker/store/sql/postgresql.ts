@@ -22,7 +22,8 @@ const dialect: Dialect = {
     text: `${column} ${caseless ? "ILIKE" : "LIKE"} ? ESCAPE ''`,
     pattern: (pattern) => pattern,
   }),
-  joined: (column) => `string_agg(${column}::text, ',')`,
+  points: `string_agg(format('{"key":%s,"value":%s,"timestamp":%s,"step":%s}', ?::text,
+    CASE is_nan WHEN 1 THEN '"NaN"' ELSE value::text END, timestamp, step), ',')`,
   lock: " FOR NO KEY UPDATE",
   lateral: true,
 };

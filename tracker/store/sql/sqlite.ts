@@ -13,7 +13,8 @@ const dialect: Dialect = {
       ? { text: `${column} LIKE ?`, pattern: (pattern) => pattern }
       : { text: `${column} GLOB ?`, pattern: glob },
   // Seventeen digits give back the same number to the last bit.
-  joined: (column, kind) => `group_concat(${kind === "real" ? `format('%!.17g', ${column})` : column})`,
+  points: `group_concat(format('{"key":%s,"value":%s,"timestamp":%d,"step":%d}', ?,
+    CASE is_nan WHEN 1 THEN '"NaN"' ELSE format('%!.17g', value) END, timestamp, step))`,
   lock: "",
   lateral: false,
 };
