@@ -82,7 +82,7 @@ export async function guard(app: FastifyInstance, options: GuardOptions): Promis
       request.principal = owner;
       return;
     }
-    const { token: inAddress } = request.query as { token?: string | string[] };
+    const { token: inAddress } = (path === request.url ? {} : request.query) as { token?: string | string[] };
     const inHeader = shownToken(request);
     const inCookie = request.cookies[cookieNameOf(request)];
     const shown = inHeader ?? (inAddress === undefined ? inCookie : typeof inAddress === "string" ? inAddress : "");
@@ -140,10 +140,10 @@ function checkRate(reply: FastifyReply, rate: Rate, what: string): void {
 function principals(access: AccessStore): (token: string) => Promise<Principal | undefined> {
   const known = new Map<string, { principal: Principal | undefined; until: number }>();
   return async (token) => {
-    const hash = hashOf(token);
     const now = Date.now();
-    const remembered = known.get(hash);
+    const remembered = known.get(token);
     if (remembered && remembered.until > now) return remembered.principal;
+    const hash = hashOf(token);
     const found = await access.findToken(hash);
     const expires = found?.token.expiresAt ?? Number.POSITIVE_INFINITY;
     const valid = found && !found.user.disabled && expires > now;
@@ -157,7 +157,7 @@ function principals(access: AccessStore): (token: string) => Promise<Principal |
         })
       : undefined;
     if (known.size >= 10_000) known.clear();
-    known.set(hash, { principal, until: Math.min(now + TRUST, expires) });
+    known.set(token, { principal, until: Math.min(now + TRUST, expires) });
     const { id, lastUsedAt } = found?.token ?? {};
     // To the minute is enough to see which tokens nobody uses.
     if (principal && id !== undefined && now - (lastUsedAt ?? 0) > 60_000) await access.touchToken(id);

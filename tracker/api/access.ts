@@ -249,7 +249,8 @@ const TELLING = [
 
 /** Writes down each request that changes something, with who made it and how it ended. */
 export function recordChanges(app: FastifyInstance, access: AccessStore): void {
-  app.addHook("onResponse", async (request, reply) => {
+  app.addHook("onResponse", (request, reply, done) => {
+    done();
     if (["GET", "HEAD", "OPTIONS"].includes(request.method) || reply.statusCode === 404) return;
     const path = request.url.split("?")[0] ?? "";
     if (UNRECORDED.test(path) && request.method !== "DELETE") return;
@@ -260,7 +261,7 @@ export function recordChanges(app: FastifyInstance, access: AccessStore): void {
       target: cut(told(request), 300),
       status: reply.statusCode,
     };
-    await access.record(entry).catch((error: unknown) => request.log.error(error));
+    access.record(entry).catch((error: unknown) => request.log.error(error));
   });
 }
 
