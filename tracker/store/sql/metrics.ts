@@ -163,24 +163,25 @@ async function page(
   return row?.json ?? "";
 }
 
-/** The last point of a page of so many, if there are more after it. */
-async function endOfPage(
-  db: Connection,
-  series: number,
-  after: HistoryMark | undefined,
-  limit: number,
-): Promise<HistoryMark | undefined> {
-  const from = after ? "AND (step, timestamp, is_nan, value) > (?, ?, ?, ?)" : "";
-  const mark = after ? [after.step, after.timestamp, after.isNan, after.value] : [];
-  const [last, more] = await db.all<MetricRow>(
-    `SELECT step, timestamp, value, is_nan FROM points WHERE series = ? ${from} ${IN_ORDER} LIMIT 2 OFFSET ?`,
+/** A point as the database writes it in JSON. */
+type Written = Omit<Metric, "value"> & { value: number | "NaN" };
+
+/** Where a page ends, if there are points after it. */
+async function endOf(db: Connection, series: number, json: string): Promise<HistoryMark | undefined> {
+  if (json === "") return undefined;
+  const last = JSON.parse(json.slice(json.lastIndexOf('{"key":'))) as Written;
+  const { step, timestamp } = last;
+  const isNan = last.value === "NaN" ? 1 : 0;
+  const value = last.value === "NaN" ? 0 : last.value;
+  const more = await db.get(
+    "SELECT 1 FROM points WHERE series = ? AND (step, timestamp, is_nan, value) > (?, ?, ?, ?) LIMIT 1",
     series,
-    ...mark,
-    limit - 1,
+    step,
+    timestamp,
+    isNan,
+    value,
   );
-  if (!last || !more) return undefined;
-  const { step, timestamp, is_nan, value } = last;
-  return { step, timestamp, isNan: is_nan, value };
+  return more === undefined ? undefined : { step, timestamp, isNan, value };
 }
 
 /** The first point at or after each of some steps, found by the key: the cost does not grow with the series' length. */
@@ -246,8 +247,8 @@ export function metricStore(db: Database): MetricStore {
     async history(runId, key, { after, limit }) {
       const series = await seriesOf(runId, key);
       if (series === undefined) return { json: "" };
-      const next = await endOfPage(db, series, after, limit);
       const json = await page(db, { id: series, key }, after, limit);
+      const next = await endOf(db, series, json);
       return { json, ...(next ? { next } : {}) };
     },
 
@@ -257,7 +258,7 @@ export function metricStore(db: Database): MetricStore {
         const series = await seriesOf(runId, key);
         if (series === undefined || found.length >= limit) continue;
         const json = await page(db, { id: series, key }, undefined, limit - found.length);
-        const points = JSON.parse(`[${json}]`) as (Metric & { value: number | "NaN" })[];
+        const points = JSON.parse(`[${json}]`) as Written[];
         for (const point of points) found.push({ ...point, value: Number(point.value), runId });
       }
       return found;
