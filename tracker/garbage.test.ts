@@ -67,9 +67,15 @@ describe("collecting garbage", () => {
     const made = await tracker.post(`${api}/experiments/create`, { name: "mine" });
     const experiment = made.text("experiment_id");
     await makeRun(experiment);
+    await tracker.app.inject({
+      method: "PUT",
+      url: `/api/2.0/mlflow-artifacts/artifacts/${experiment}/traces/tr-1/artifacts/traces.json`,
+      payload: "{}",
+    });
     await tracker.post(`${api}/experiments/delete`, { experiment_id: experiment });
     expect((await tracker.post(`${api}/experiments/create`, { name: "mine" })).status).not.toBe(200);
     expect(await collectGarbage(tracker.tracker, { before: soon() })).toMatchObject({ experiments: [experiment] });
+    expect(existsSync(join(tracker.dataDir, "artifacts", experiment))).toBe(false);
     expect((await tracker.post(`${api}/experiments/create`, { name: "mine" })).status).toBe(200);
   });
 });

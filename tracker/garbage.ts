@@ -66,6 +66,8 @@ export async function collectGarbage(
   }
   if (!dryRun) {
     report.experiments = await store.garbage.removeEmptyExperiments(before);
+    // What is left in an experiment's own folder, such as its traces' files, nothing speaks of any more.
+    for (const id of report.experiments) await clear(`mlflow-artifacts:/${id}`);
     if (report.runs.length + report.models.length + report.experiments.length > 0) await store.garbage.compact();
   }
   return report;

@@ -157,6 +157,15 @@ export function traceRoutes(app: FastifyInstance, tracker: Tracker, span: (it: S
     },
   );
 
+  /** Removes the files that a client put beside a trace, if it did. */
+  const forget = async (place: string): Promise<void> => {
+    try {
+      await artifacts.remove(await locate(store, place));
+    } catch (error) {
+      if (!(error instanceof TrackerError) || error.code === "INTERNAL_ERROR") throw error;
+    }
+  };
+
   /** The spans here, else those in the file that a client put beside the trace. */
   const spansOf = async (trace: Trace): Promise<Span[]> => {
     const kept = await store.traces.spans(trace.id);
@@ -235,7 +244,8 @@ export function traceRoutes(app: FastifyInstance, tracker: Tracker, span: (it: S
         throw invalid("Either trace_ids or max_timestamp_millis has to be given, and not both.");
       }
       const until = message.max_timestamp_millis;
-      const traces_deleted = await store.traces.remove(
+      const { artifactLocation } = await store.experiments.get(message.experiment_id);
+      const gone = await store.traces.remove(
         message.experiment_id,
         until === undefined
           ? { ids }
@@ -244,7 +254,8 @@ export function traceRoutes(app: FastifyInstance, tracker: Tracker, span: (it: S
               limit: message.max_traces === undefined ? 1_000_000 : int(message.max_traces, "max_traces"),
             },
       );
-      return { traces_deleted };
+      for (const id of gone) await forget(`${artifactLocation.replace(/\/+$/, "")}/traces/${id}`);
+      return { traces_deleted: gone.length };
     },
   );
 

@@ -328,8 +328,8 @@ export interface TraceStore {
   /** Stores an assessment under its `assessment_id`; undefined removes it. */
   assess(id: string, assessmentId: string, assessment: Record<string, unknown> | undefined): Promise<void>;
   linkToRun(ids: string[], runId: string): Promise<void>;
-  /** Removes traces by their ids, or the oldest up to a time. @returns how many */
-  remove(experimentId: string, which: { ids: string[] } | { until: number; limit: number }): Promise<number>;
+  /** Removes traces by their ids, or the oldest up to a time. @returns the ids of those that were there */
+  remove(experimentId: string, which: { ids: string[] } | { until: number; limit: number }): Promise<string[]>;
 }
 
 export interface Store {

@@ -201,7 +201,7 @@ describe("by MLflow's version 3", () => {
     expect((await started({ execution_duration: "soon" })).status).toBe(400);
   });
 
-  test("spans in a file that the client put beside it are shown", async () => {
+  test("spans in a file that the client put beside it are shown, and go with it", async () => {
     await started();
     const span = {
       name: "predict",
@@ -219,6 +219,8 @@ describe("by MLflow's version 3", () => {
     });
     const whole = await shown("tr-1");
     expect(whole.at("trace.spans.0")).toMatchObject({ name: "predict", attributes: { "mlflow.spanInputs": { q: 1 } } });
+    await t.post(v3("traces/delete-traces"), { experiment_id: "0", trace_ids: ["tr-1"] });
+    expect(await t.tracker.artifacts.list("0/traces/tr-1/artifacts")).toEqual([]);
   });
 
   test("they are searched, page by page, linked to runs and removed", async () => {

@@ -266,20 +266,22 @@ export function traceStore(db: Database): TraceStore {
       db.transaction(async (tx) => {
         const [experiment] = numericIds([experimentId]);
         if (experiment === undefined) throw invalid(`No Experiment with id=${experimentId} exists`);
-        if ("ids" in which) {
-          return tx.run(
-            `DELETE FROM traces WHERE experiment_id = ? AND ${tx.dialect.among("trace_id")}`,
-            experiment,
-            which.ids,
-          );
-        }
-        return tx.run(
-          `DELETE FROM traces WHERE trace_id IN
-           (SELECT trace_id FROM traces WHERE experiment_id = ? AND request_time <= ? ORDER BY request_time LIMIT ?)`,
-          experiment,
-          which.until,
-          which.limit,
-        );
+        const gone =
+          "ids" in which
+            ? await tx.all<{ trace_id: string }>(
+                `DELETE FROM traces WHERE experiment_id = ? AND ${tx.dialect.among("trace_id")} RETURNING trace_id`,
+                experiment,
+                which.ids,
+              )
+            : await tx.all<{ trace_id: string }>(
+                `DELETE FROM traces WHERE trace_id IN
+                 (SELECT trace_id FROM traces WHERE experiment_id = ? AND request_time <= ? ORDER BY request_time LIMIT ?)
+                 RETURNING trace_id`,
+                experiment,
+                which.until,
+                which.limit,
+              );
+        return gone.map(({ trace_id }) => trace_id);
       }),
   };
 }
