@@ -43,7 +43,7 @@ describe("whoever asks", () => {
   const page = { accept: "text/html" };
   const bearer = () => ({ authorization: `Bearer ${studio.token}` });
 
-  test("without the token gets the login page, or 403 from what is no page", async () => {
+  test("without the token gets the login page, or 401 from what is no page", async () => {
     for (const path of ["/lab", "/tracker/", "/tracker/runs/1", "/"]) {
       const answer = await status(path, page);
       expect(answer.status).toBe(401);
@@ -55,11 +55,11 @@ describe("whoever asks", () => {
       "/api/2.0/mlflow/experiments/search",
       "/static/lab/build.json",
     ]) {
-      expect((await status(path)).status).toBe(403);
-      expect((await status(path, { authorization: "Bearer wrong" })).status).toBe(403);
-      expect((await status(`${path}?token=wrong`)).status).toBe(403);
+      expect((await status(path)).status).toBe(401);
+      expect((await status(path, { authorization: "Bearer wrong" })).status).toBe(401);
+      expect((await status(`${path}?token=wrong`)).status).toBe(401);
     }
-    expect((await status("/lab?token=wrong", page)).body).toContain("That token is not this studio's.");
+    expect((await status("/lab?token=wrong", page)).body).toContain("That token is not one of this server's");
     expect((await status("/health")).status).toBe(200);
   });
 
@@ -86,8 +86,8 @@ describe("whoever asks", () => {
 
   test("by websocket has to show the token and come from here, too", async () => {
     const path = "/api/events/subscribe";
-    expect(await upgrade(path, {})).toBe(403);
-    expect(await upgrade(path, { authorization: "Bearer wrong" })).toBe(403);
+    expect(await upgrade(path, {})).toBe(401);
+    expect(await upgrade(path, { authorization: "Bearer wrong" })).toBe(401);
     expect(await upgrade(path, { ...bearer(), origin: "https://elsewhere.example" })).toBe(403);
     expect(await upgrade(path, { ...bearer(), origin: "null" })).toBe(403);
     expect(await upgrade(path, { ...bearer(), origin: studio.url })).toBe(101);
