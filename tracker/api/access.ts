@@ -249,6 +249,9 @@ const TELLING = [
 
 /** Writes down each request that changes something, with who made it and how it ended. */
 export function recordChanges(app: FastifyInstance, access: AccessStore): void {
+  // One after the other, in the order in which they ended; a server that closes waits for the last.
+  let last: Promise<void> = Promise.resolve();
+  app.addHook("onClose", () => last);
   app.addHook("onResponse", (request, reply, done) => {
     done();
     if (["GET", "HEAD", "OPTIONS"].includes(request.method) || reply.statusCode === 404) return;
@@ -261,7 +264,7 @@ export function recordChanges(app: FastifyInstance, access: AccessStore): void {
       target: cut(told(request), 300),
       status: reply.statusCode,
     };
-    access.record(entry).catch((error: unknown) => request.log.error(error));
+    last = last.then(() => access.record(entry)).catch((error: unknown) => request.log.error(error));
   });
 }
 
