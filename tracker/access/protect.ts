@@ -207,9 +207,9 @@ export function protectStore(store: Store): Store {
     },
   };
 
-  const experimentOfTrace = experimentsOf(store.traces.get);
+  // Not remembered, as a run's is: a trace can be deleted at any time, and its id come again elsewhere.
   const needTrace = async (role: Role, id: string): Promise<void> => {
-    if (!currentPrincipal().mayAll(role)) need(role, { experiment: await experimentOfTrace(id) });
+    if (!currentPrincipal().mayAll(role)) need(role, { experiment: (await store.traces.get(id)).experimentId });
   };
   const traces: TraceStore = {
     async put(trace) {
