@@ -1,8 +1,11 @@
 import { availableParallelism } from "node:os";
 import { findGpus, findVulkan, type Gpu, processorName, type Vulkan } from "./hardware.ts";
 
-/** Where programs run: the processor, or a GPU through WebGPU (Vulkan, Metal or Direct3D). */
-export type DeviceName = "cpu" | "webgpu";
+/**
+ * Where programs run: the processor, a GPU through WebGPU (Vulkan, Metal or Direct3D), or the interpreter, which computes
+ * in double precision and is slow: for checks.
+ */
+export type DeviceName = "cpu" | "webgpu" | "interpreter";
 
 /** What was chosen to run on. */
 export interface Device {
@@ -21,7 +24,7 @@ export interface DeviceRequest {
   readonly threads: number;
 }
 
-const names: readonly string[] = ["auto", "cpu", "webgpu"] satisfies (DeviceName | "auto")[];
+const names: readonly string[] = ["auto", "cpu", "webgpu", "interpreter"] satisfies (DeviceName | "auto")[];
 
 /**
  * Check what to run on.
@@ -33,7 +36,7 @@ export function checkDevice(device?: string, threads = availableParallelism()): 
   const wanted = device ?? (process.env.ANNEAL_DEVICE || "auto");
   if (!names.includes(wanted)) {
     const source = device === undefined ? "ANNEAL_DEVICE" : "device";
-    throw new RangeError(`${source} must be "auto", "cpu" or "webgpu", not "${wanted}"`);
+    throw new RangeError(`${source} must be "auto", "cpu", "webgpu" or "interpreter", not "${wanted}"`);
   }
   return { device: wanted as DeviceName | "auto", threads };
 }

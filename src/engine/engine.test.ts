@@ -226,7 +226,7 @@ describe("devices", () => {
   test("and threads are checked", () => {
     expect(checkDevice("cpu", 2)).toEqual({ device: "cpu", threads: 2 });
     expect(() => checkDevice("auto", 0)).toThrow("threads must be 1 or more, not 0");
-    expect(() => checkDevice("tpu")).toThrow('device must be "auto", "cpu" or "webgpu", not "tpu"');
+    expect(() => checkDevice("tpu")).toThrow('device must be "auto", "cpu", "webgpu" or "interpreter", not "tpu"');
   });
 
   test("auto says in one line which it took and why", () => {
@@ -239,7 +239,7 @@ describe("devices", () => {
     const definition = { name: "an outer sum", outputs: { y: wide.exp().sum() } };
     const cpu = await Engine.open({ device: "cpu", threads: 1 });
     await expect(cpu.compile(definition)).rejects.toThrow(
-      /^There is not enough memory for an outer sum: it needs about 40\.0 TB .* and this process may use .* Lower perDeviceBatchSize/,
+      /^There is not enough memory for an outer sum: it needs about 40\.0 TB .* and this process may use .* Lower perDeviceTrainBatchSize/,
     );
     const { y } = await (await cpu.compile({ outputs: { y: input("x", [2]).sum() } })).run({
       x: Float32Array.of(1, 2),

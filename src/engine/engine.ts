@@ -1,4 +1,3 @@
-import { Worker } from "node:worker_threads";
 import { type DType, type HostValue, hostArray, type Shape, type TensorData, zeros } from "../tensor/index.ts";
 import {
   checkDevice,
@@ -10,20 +9,13 @@ import {
   lackOf,
   worthwhile,
 } from "./device.ts";
-import { type Attempt, checkFits, EngineError, explainFailure, isLost } from "./failure.ts";
+import type { Executor } from "./executor.ts";
+import { openExecutor } from "./executors.ts";
+import { type Attempt, checkFits, EngineError, explainFailure } from "./failure.ts";
 import { findVulkan } from "./hardware.ts";
 import { measureGflops } from "./measure.ts";
 import { estimateMemory, memoryLimit } from "./memory.ts";
-import type { ProgramPlan } from "./onnx/executor.ts";
-import { lower } from "./onnx/lower.ts";
-import { defineProgram, type ProgramDefinition, ProgramError } from "./program.ts";
-import type { Reply, Request } from "./worker.ts";
-
-interface Waiting {
-  readonly attempt: Attempt;
-  resolve(value: unknown): void;
-  reject(error: Error): void;
-}
+import { defineProgram, type Program, type ProgramDefinition, ProgramError } from "./program.ts";
 
 /** Options of {@link Engine.open}. */
 export interface EngineOptions {
@@ -37,8 +29,7 @@ export interface EngineOptions {
 }
 
 /**
- * Compiles tensor programs for a device and runs them on a thread of its own, so that the caller's thread stays
- * responsive. Requests are served in order.
+ * Compiles tensor programs for a device and runs them, off the caller's thread. Requests are served in order.
  *
  * @example
  * const engine = await Engine.open();
@@ -48,25 +39,25 @@ export interface EngineOptions {
  */
 export class Engine {
   readonly device: Device;
-  readonly #worker: Worker;
-  readonly #waiting = new Map<number, Waiting>();
+  readonly #executor: Executor;
   #failure: EngineError | undefined;
-  #requests = 0;
   #names = 0;
 
   private constructor(device: Device) {
     this.device = device;
-    this.#worker = new Worker(new URL("./worker.js", import.meta.url), { workerData: device });
-    this.#worker.unref();
-    this.#worker.on("message", (reply: Reply) => this.#settle(reply));
-    this.#worker.on("error", (error) => this.#fail(new EngineError(`The engine's thread ended: ${error.message}`)));
-    this.#worker.on("exit", () => this.#fail(new EngineError("The engine is closed.")));
+    this.#executor = openExecutor(device);
+    this.#executor.onEnd((reason) => {
+      this.#failure ??= new EngineError(reason);
+    });
   }
 
   /** @throws EngineError when the device that was asked for is not there, with what is missing */
   static async open(options: EngineOptions = {}): Promise<Engine> {
     const { device, threads } = checkDevice(options.device, options.threads);
     if (device === "cpu") return new Engine(cpuDevice(threads, "as asked"));
+    if (device === "interpreter") {
+      return new Engine({ name: device, threads: 1, model: "double precision", reason: "as asked" });
+    }
     const { gpus, obstacle } = await findCandidates();
     const model = gpuName(gpus);
     if (device === "webgpu") {
@@ -114,21 +105,9 @@ export class Engine {
     const program = defineProgram(definition);
     const attempt: Attempt = { what: definition.name ?? "a program", need: estimateMemory(program) };
     if (this.device.name === "cpu" && attempt.need) checkFits(attempt.need, memoryLimit(), attempt.what);
-    const plan: ProgramPlan = {
-      inputs: program.inputs.map(({ attributes: { name, dtype, shape } }) => ({ name, dtype, shape })),
-      variables: program.variables.map(({ attributes: { name } }) => name),
-      outputs: Object.entries(program.outputs).map(([name, { dtype, shape }]) => ({ name, dtype, shape })),
-      updates: Object.entries(program.updates).map(([name, { dtype, shape }]) => {
-        return { name, dtype, shape, inPlace: program.inPlace.has(name) };
-      }),
-    };
     const id = this.#names++;
-    const bytes = lower(program, this.device.name);
-    await this.request({ kind: "load", program: id, bytes, plan }, { attempt });
-    const sources = program.inputs.flatMap(({ attributes: { name, source } }) =>
-      source ? [[name, source] as const] : [],
-    );
-    return new CompiledProgram(this, id, plan, attempt, new Map(sources));
+    await this.request((executor) => executor.compile(id, program), attempt);
+    return new CompiledProgram(this, id, program, attempt);
   }
 
   /** A new, empty set of variables on the device. */
@@ -136,53 +115,35 @@ export class Engine {
     return new State(this, this.#names++);
   }
 
-  /** Ask the engine's thread. */
-  request(
-    request: Request,
-    {
-      attempt = { what: "moving values" },
-      transfer = [],
-    }: { attempt?: Attempt; transfer?: readonly ArrayBuffer[] } = {},
-  ): Promise<unknown> {
-    if (this.#failure) return Promise.reject(this.#failure);
-    const id = this.#requests++;
-    return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { attempt, resolve, reject });
-      // A process with nothing left to wait for but an answer must wait for it; an idle engine keeps nobody alive.
-      this.#worker.ref();
-      this.#worker.postMessage({ id, request }, transfer);
-    });
+  /**
+   * Ask the executor, and explain what fails.
+   * @throws EngineError
+   */
+  async request<T>(work: (executor: Executor) => Promise<T>, attempt: Attempt = { what: "moving values" }): Promise<T> {
+    if (this.#failure) throw this.#failure;
+    try {
+      return await work(this.#executor);
+    } catch (error) {
+      if (this.#failure) throw this.#failure;
+      const message = error instanceof Error ? error.message : String(error);
+      const failure = this.#executor.classify(message);
+      const explained = explainFailure(message, failure, this.device, attempt);
+      if (failure.kind === "lost") {
+        this.#failure = explained;
+        void this.close();
+      }
+      throw explained;
+    }
   }
 
   async close(): Promise<void> {
-    await this.#worker.terminate();
-  }
-
-  #settle(reply: Reply): void {
-    const waiting = this.#waiting.get(reply.id);
-    this.#waiting.delete(reply.id);
-    if (this.#waiting.size === 0) this.#worker.unref();
-    if (!("error" in reply)) {
-      waiting?.resolve(reply.value);
-      return;
-    }
-    const error = explainFailure(reply.error, this.device, waiting?.attempt ?? { what: "a program" });
-    waiting?.reject(error);
-    if (isLost(reply.error)) {
-      this.#fail(error);
-      void this.close();
-    }
+    this.#failure ??= new EngineError("The engine is closed.");
+    await this.#executor.close();
   }
 
   /** Whether it can be asked no more: closed, or its device was lost. */
   get closed(): boolean {
     return this.#failure !== undefined;
-  }
-
-  #fail(error: EngineError): void {
-    this.#failure ??= error;
-    for (const { reject } of this.#waiting.values()) reject(this.#failure);
-    this.#waiting.clear();
   }
 }
 
@@ -190,21 +151,13 @@ export class Engine {
 export class CompiledProgram {
   readonly #engine: Engine;
   readonly #id: number;
-  readonly #plan: ProgramPlan;
+  readonly #program: Program;
   readonly #attempt: Attempt;
-  readonly #sources: ReadonlyMap<string, () => TensorData>;
 
-  constructor(
-    engine: Engine,
-    id: number,
-    plan: ProgramPlan,
-    attempt: Attempt,
-    sources: ReadonlyMap<string, () => TensorData>,
-  ) {
-    this.#sources = sources;
+  constructor(engine: Engine, id: number, program: Program, attempt: Attempt) {
     this.#engine = engine;
     this.#id = id;
-    this.#plan = plan;
+    this.#program = program;
     this.#attempt = attempt;
   }
 
@@ -215,23 +168,23 @@ export class CompiledProgram {
    * @returns the outputs' values
    */
   async run(given: Record<string, TensorData> = {}, state?: State): Promise<Record<string, TensorData>> {
-    const inputs = { ...given };
-    for (const [name, source] of this.#sources) inputs[name] ??= source();
-    for (const { name, dtype, shape } of this.#plan.inputs) checkInput(name, dtype, shape, inputs[name]);
-    const request = { kind: "run", program: this.#id, state: state?.id, inputs } as const;
-    const result = await this.#engine.request(request, { attempt: this.#attempt });
-    return result as Record<string, TensorData>;
+    const inputs: Record<string, TensorData> = {};
+    for (const { attributes } of this.#program.inputs) {
+      const { name, dtype, shape, source } = attributes;
+      inputs[name] = checkInput(name, dtype, shape, given[name] ?? source?.());
+    }
+    return this.#engine.request((executor) => executor.run(this.#id, state?.id, inputs), this.#attempt);
   }
 
   /** Free it on the device. */
   async release(): Promise<void> {
-    await this.#engine.request({ kind: "unload", program: this.#id });
+    await this.#engine.request((executor) => executor.unload(this.#id));
   }
 }
 
-function checkInput(name: string, dtype: DType, shape: Shape, value: TensorData | undefined): void {
+function checkInput(name: string, dtype: DType, shape: Shape, value: TensorData | undefined): TensorData {
   const size = shape.reduce((a, b) => a * b, 1);
-  if (value instanceof hostArray(dtype) && value.length === size) return;
+  if (value instanceof hostArray(dtype) && value.length === size) return value;
   const got = value === undefined ? "nothing" : `${value.constructor.name} of ${value.length}`;
   throw new ProgramError(`Input ${name} should be ${dtype} [${shape}] (${size} values), got ${got}.`);
 }
@@ -250,26 +203,29 @@ export class State {
    * Create or replace variables.
    * @param options.transfer give the arrays away instead of copying them: they are empty afterwards
    */
-  async write(values: Record<string, HostValue>, options: { transfer?: boolean } = {}): Promise<void> {
-    const transfer = options.transfer ? Object.values(values).map(({ data }) => data.buffer) : [];
+  async write(values: Readonly<Record<string, HostValue>>, options: { transfer?: boolean } = {}): Promise<void> {
     const bytes = Object.values(values).reduce((sum, { data }) => sum + data.byteLength, 0);
     const attempt = { what: "storing variables", need: { variables: bytes, workspace: 0 } };
-    await this.#engine.request({ kind: "write", state: this.id, values }, { attempt, transfer });
+    const transfer = options.transfer ?? false;
+    await this.#engine.request((executor) => executor.write(this.id, values, transfer), attempt);
   }
 
-  /** Copy variables back, all of them when no names are given. */
-  async read(names?: readonly string[]): Promise<Record<string, HostValue>> {
-    return (await this.#engine.request({ kind: "read", state: this.id, names })) as Record<string, HostValue>;
+  /**
+   * Copy variables back, all of them when no names are given.
+   * @param options.raw 16-bit floats as their bits (`Uint16Array`) instead of as float32
+   */
+  async read(names?: readonly string[], options: { raw?: boolean } = {}): Promise<Record<string, HostValue>> {
+    return this.#engine.request((executor) => executor.read(this.id, names, options.raw ?? false));
   }
 
   /** Drop variables that are no longer needed. */
   async remove(names: readonly string[]): Promise<void> {
-    await this.#engine.request({ kind: "remove", state: this.id, names });
+    await this.#engine.request((executor) => executor.remove(this.id, names));
   }
 
   /** Free them on the device. */
   async release(): Promise<void> {
-    await this.#engine.request({ kind: "release", state: this.id });
+    await this.#engine.request((executor) => executor.release(this.id));
   }
 }
 

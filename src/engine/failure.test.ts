@@ -1,7 +1,11 @@
 import { expect, test } from "vitest";
 import type { Device } from "./device.ts";
-import { checkFits, explainFailure, isLost } from "./failure.ts";
+import { checkFits, explainFailure as explain } from "./failure.ts";
 import { showBytes } from "./memory.ts";
+import { classifyFailure } from "./onnx/failure.ts";
+
+const explainFailure = (message: string, device: Device, what: typeof attempt) =>
+  explain(message, classifyFailure(message), device, what);
 
 const gpu: Device = { name: "webgpu", threads: 1, model: "Some GPU", reason: "as asked" };
 const attempt = { what: "the training step, 8 x 512 tokens", need: { variables: 2e9, workspace: 10.5e9 } };
@@ -13,7 +17,7 @@ test("memory that is not there is told with the program, the bytes and what to t
     attempt,
   );
   expect(cpu.message).toBe(
-    'The machine ran out of memory in the training step, 8 x 512 tokens: a tensor of 4.0 GB was asked for; the whole needs about 12.5 GB (2.0 GB of variables, 10.5 GB of results on the way). Lower perDeviceBatchSize (gradientAccumulationSteps makes up for it) or maxSeqLength, train with method "lora", or set gradientCheckpointing: true (checkpoint() in a loop of your own).',
+    'The machine ran out of memory in the training step, 8 x 512 tokens: a tensor of 4.0 GB was asked for; the whole needs about 12.5 GB (2.0 GB of variables, 10.5 GB of results on the way). Lower perDeviceTrainBatchSize (gradientAccumulationSteps makes up for it) or maxLength, train an adapter (peftConfig), or set gradientCheckpointing: true (checkpoint() in a loop of your own).',
   );
   const limit = explainFailure(
     "Buffer size (1296000000) exceeds the max buffer size limit (1073741824).",
@@ -27,9 +31,9 @@ test("memory that is not there is told with the program, the bytes and what to t
 
 test("a lost device is told apart, with the way back", () => {
   const message = "WebGPU device lost (1): VK_ERROR_DEVICE_LOST\n at Submit";
-  expect(isLost(message)).toBe(true);
-  expect(explainFailure(message, gpu, attempt).message).toMatch(/^The GPU \(Some GPU\) was lost .* resume: true/);
-  expect(isLost("Variable w has no value in this state.")).toBe(false);
+  expect(classifyFailure(message).kind).toBe("lost");
+  expect(explainFailure(message, gpu, attempt).message).toMatch(/^The GPU \(Some GPU\) was lost .* resumeFromCheckpoint: true/);
+  expect(classifyFailure("Variable w has no value in this state.").kind).toBe("other");
 });
 
 test("bytes are shown as people say them", () => {

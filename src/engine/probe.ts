@@ -1,10 +1,10 @@
 // What there is to compute with, and how fast it is, as a line of JSON. A process of its own: a driver that crashes
 // takes only this one along. Argument: seconds to measure each device.
-import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { pathToFileURL } from "node:url";
 import { type DeviceName, describeDevice, findCandidates } from "./device.ts";
 import { Engine } from "./engine.ts";
+import { runtime } from "./executors.ts";
 import { findGpus, findVulkan, type Gpu, processorName, type Vulkan } from "./hardware.ts";
 import { measureGflops } from "./measure.ts";
 
@@ -16,8 +16,8 @@ export interface Probe {
   processor: { model: string; threads: number };
   gpus: Gpu[];
   vulkan?: Vulkan;
-  runtime: { version: string };
-  devices: Record<DeviceName, Measured>;
+  runtime: { name: string; version: string };
+  devices: Record<"cpu" | "webgpu", Measured>;
   /** What "auto" takes here, in one line. */
   auto: string;
 }
@@ -35,8 +35,6 @@ async function measure(device: DeviceName, seconds: number): Promise<Measured> {
 
 /** Look, and measure each device. */
 export async function probe(seconds: number): Promise<Probe> {
-  const require = createRequire(import.meta.url);
-  const { version } = require("onnxruntime-node/package.json") as { version: string };
   const vulkan = findVulkan();
   const cpu = await measure("cpu", seconds);
   // Trying in vain is not free of noise on the terminal: a driver that is known to be missing is not tried.
@@ -49,7 +47,7 @@ export async function probe(seconds: number): Promise<Probe> {
     processor: { model: processorName(), threads: availableParallelism() },
     gpus: await findGpus(),
     ...(vulkan ? { vulkan } : {}),
-    runtime: { version },
+    runtime: runtime(),
     devices: { cpu, webgpu },
     auto: describeDevice(auto.device),
   };

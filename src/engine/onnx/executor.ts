@@ -1,164 +1,106 @@
-import type * as ort from "onnxruntime-node";
-import type { DType, HostValue, Shape, TensorData } from "../../tensor/index.ts";
-import type { DeviceName } from "../device.ts";
-import { openSession } from "./cache.ts";
-import { graphNames } from "./lower.ts";
-import { sessionOptions } from "./session.ts";
-import { deviceTransfer, hostTensor, hostTransfer, type Transfer } from "./transfer.ts";
-import { borderType, emptyTensor, fromRuntime } from "./values.ts";
+import { createRequire } from "node:module";
+import { Worker } from "node:worker_threads";
+import type { HostValue, TensorData } from "../../tensor/index.ts";
+import type { Device } from "../device.ts";
+import type { Executor, Failure } from "../executor.ts";
+import type { Program } from "../program.ts";
+import { classifyFailure } from "./failure.ts";
+import { lower } from "./lower.ts";
+import type { ProgramPlan } from "./session-runner.ts";
+import type { Reply, Request } from "./thread.ts";
 
-/** What the executor must know of a program besides its bytes. */
-export interface ProgramPlan {
-  inputs: readonly { name: string; dtype: DType; shape: Shape }[];
-  variables: readonly string[];
-  outputs: readonly { name: string; dtype: DType; shape: Shape }[];
-  updates: readonly { name: string; dtype: DType; shape: Shape; inPlace: boolean }[];
+/** Version of the onnxruntime-node package. */
+export function runtimeVersion(): string {
+  return (createRequire(import.meta.url)("onnxruntime-node/package.json") as { version: string }).version;
 }
 
-interface Loaded {
-  session: ort.InferenceSession;
-  plan: ProgramPlan;
+interface Waiting {
+  resolve(value: unknown): void;
+  reject(error: Error): void;
 }
 
-/** Named tensors on the device. */
-interface Variables {
-  values: Map<string, ort.Tensor>;
-  /** Second buffers of variables that cannot change where they lie: they take turns with the first. */
-  spares: Map<string, ort.Tensor>;
-}
+/** Runs programs with ONNX Runtime on a thread of its own, so that the caller's thread stays responsive. */
+export class OnnxExecutor implements Executor {
+  readonly #device: Device;
+  readonly #worker: Worker;
+  readonly #waiting = new Map<number, Waiting>();
+  #requests = 0;
 
-/**
- * Runs lowered programs with ONNX Runtime. Variables live in states: named tensors that stay where the device is.
- * Everything here blocks its thread while the runtime works, so it belongs on a thread of its own.
- */
-export class OnnxExecutor {
-  readonly #options: ort.InferenceSession.SessionOptions;
-  readonly #transfer: Transfer;
-  readonly #programs = new Map<number, Loaded>();
-  readonly #states = new Map<number, Variables>();
-
-  constructor(device: DeviceName, threads: number) {
-    this.#options = sessionOptions(device, threads);
-    this.#transfer = device === "cpu" ? hostTransfer : deviceTransfer(this.#options);
+  constructor(device: Device) {
+    this.#device = device;
+    this.#worker = new Worker(new URL("./thread.js", import.meta.url), { workerData: device });
+    this.#worker.unref();
+    this.#worker.on("message", (reply: Reply) => this.#settle(reply));
   }
 
-  async load(program: number, bytes: Uint8Array, plan: ProgramPlan): Promise<void> {
-    const session = await openSession(bytes, this.#options);
-    this.#programs.set(program, { session, plan });
+  async compile(id: number, program: Program): Promise<void> {
+    const plan: ProgramPlan = {
+      inputs: program.inputs.map(({ attributes: { name, dtype, shape } }) => ({ name, dtype, shape })),
+      variables: program.variables.map(({ attributes: { name } }) => name),
+      outputs: Object.entries(program.outputs).map(([name, { dtype, shape }]) => ({ name, dtype, shape })),
+      updates: Object.entries(program.updates).map(([name, { dtype, shape }]) => {
+        return { name, dtype, shape, inPlace: program.inPlace.has(name) };
+      }),
+    };
+    const bytes = lower(program, this.#device.name);
+    await this.#request({ kind: "load", program: id, bytes, plan });
   }
 
-  async unload(program: number): Promise<void> {
-    await this.#programs.get(program)?.session.release();
-    this.#programs.delete(program);
+  async unload(id: number): Promise<void> {
+    await this.#request({ kind: "unload", program: id });
   }
 
-  async write(state: number, values: Readonly<Record<string, HostValue>>): Promise<void> {
-    const { values: target } = this.#variables(state);
-    for (const [name, value] of Object.entries(values)) {
-      const uploaded = await this.#transfer.upload(value);
-      target.get(name)?.dispose();
-      target.set(name, uploaded);
-    }
+  async run(id: number, state: number | undefined, inputs: Readonly<Record<string, TensorData>>) {
+    return (await this.#request({ kind: "run", program: id, state, inputs })) as Record<string, TensorData>;
   }
 
-  /** Copies, so that the caller may give them away. */
-  async read(state: number, names?: readonly string[]): Promise<Record<string, HostValue>> {
-    const { values: source } = this.#variables(state);
-    const result: Record<string, HostValue> = {};
-    for (const name of names ?? source.keys()) {
-      const value = source.get(name);
-      if (!value) throw new Error(`There is no variable ${name}.`);
-      result[name] = await this.#transfer.download(value);
-    }
-    return result;
+  async write(state: number, values: Readonly<Record<string, HostValue>>, transfer: boolean): Promise<void> {
+    const buffers = transfer ? [...new Set(Object.values(values).map(({ data }) => data.buffer))] : [];
+    await this.#request({ kind: "write", state, values }, buffers);
   }
 
-  remove(state: number, names: readonly string[]): void {
-    const { values, spares } = this.#variables(state);
-    for (const name of names) {
-      for (const tensors of [values, spares]) {
-        tensors.get(name)?.dispose();
-        tensors.delete(name);
-      }
-    }
+  async read(state: number, names: readonly string[] | undefined, raw: boolean) {
+    return (await this.#request({ kind: "read", state, names, raw })) as Record<string, HostValue>;
   }
 
-  release(state: number): void {
-    const { values, spares } = this.#variables(state);
-    for (const value of [...values.values(), ...spares.values()]) value.dispose();
-    this.#states.delete(state);
+  async remove(state: number, names: readonly string[]): Promise<void> {
+    await this.#request({ kind: "remove", state, names });
   }
 
-  async run(
-    program: number,
-    state: number | undefined,
-    inputs: Readonly<Record<string, TensorData>>,
-  ): Promise<Record<string, TensorData>> {
-    const loaded = this.#programs.get(program);
-    if (!loaded) throw new Error("This program has been released.");
-    const { session, plan } = loaded;
-    const variables = state === undefined ? undefined : this.#variables(state);
-    const feeds: Record<string, ort.Tensor> = {};
-    for (const [i, { name, dtype, shape }] of plan.inputs.entries()) {
-      feeds[graphNames.input(i)] = hostTensor({ dtype: borderType(dtype), shape, data: inputs[name] });
-    }
-    for (const [i, name] of plan.variables.entries()) {
-      const value = variables?.values.get(name);
-      if (!value) throw new Error(`Variable ${name} has no value in this state.`);
-      feeds[graphNames.variable(i)] = value;
-    }
-    const targets: Record<string, ort.Tensor> = {};
-    for (const [i, { dtype, shape }] of plan.outputs.entries()) {
-      targets[graphNames.output(i)] = emptyTensor(borderType(dtype), shape);
-    }
-    for (const [i, update] of plan.updates.entries()) {
-      targets[graphNames.update(i)] = await this.#target(update, variables);
-    }
-    await runInto(session, feeds, targets);
-    for (const [i, { name, inPlace }] of (variables ? plan.updates : []).entries()) {
-      const before = variables?.values.get(name);
-      if (inPlace && before) continue;
-      variables?.values.set(name, targets[graphNames.update(i)]);
-      if (before) variables?.spares.set(name, before);
-    }
-    return Object.fromEntries(plan.outputs.map(({ name }, i) => [name, fromRuntime(targets[graphNames.output(i)])]));
+  async release(state: number): Promise<void> {
+    await this.#request({ kind: "release", state });
   }
 
-  /** Where an update's result goes: over the old value, or into a buffer beside it. */
-  async #target(
-    { name, dtype, shape, inPlace }: ProgramPlan["updates"][number],
-    variables: Variables | undefined,
-  ): Promise<ort.Tensor> {
-    const before = variables?.values.get(name);
-    if (inPlace && before) return before;
-    const spare = variables?.spares.get(name);
-    if (!spare || String(spare.dims) !== String(shape)) return this.#transfer.allocate(dtype, shape);
-    variables?.spares.delete(name);
-    return spare;
+  classify(message: string): Failure {
+    return classifyFailure(message);
   }
 
-  #variables(state: number): Variables {
-    const known = this.#states.get(state) ?? { values: new Map(), spares: new Map() };
-    this.#states.set(state, known);
-    return known;
+  onEnd(listener: (reason: string) => void): void {
+    this.#worker.on("error", (error) => listener(`The engine's thread ended: ${error.message}`));
+    this.#worker.on("exit", () => listener("The engine is closed."));
   }
-}
 
-/**
- * Run a program so that its results are where `targets` point, and nowhere else. The binding hands back a copy of each
- * result on the host, also of those it was given memory for: for a training step, of the whole state. So the first
- * result of a CPU program is of a kind that it cannot hand back: its call ends there, with all computed and nothing
- * copied.
- */
-async function runInto(
-  session: ort.InferenceSession,
-  feeds: Record<string, ort.Tensor>,
-  targets: Record<string, ort.Tensor>,
-): Promise<void> {
-  const ending = session.outputNames[0] === graphNames.end ? { [graphNames.end]: null } : {};
-  try {
-    await session.run(feeds, { ...ending, ...targets } as Record<string, ort.Tensor>);
-  } catch (error) {
-    if (!(error instanceof Error && error.message.startsWith("Non tensor type"))) throw error;
+  async close(): Promise<void> {
+    await this.#worker.terminate();
+    for (const { reject } of this.#waiting.values()) reject(new Error("The engine is closed."));
+    this.#waiting.clear();
+  }
+
+  #request(request: Request, transfer: readonly ArrayBuffer[] = []): Promise<unknown> {
+    const id = this.#requests++;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+      // A process that waits for nothing but an answer must wait for it; an idle engine keeps no process alive.
+      this.#worker.ref();
+      this.#worker.postMessage({ id, request }, transfer);
+    });
+  }
+
+  #settle(reply: Reply): void {
+    const waiting = this.#waiting.get(reply.id);
+    this.#waiting.delete(reply.id);
+    if (this.#waiting.size === 0) this.#worker.unref();
+    if ("error" in reply) waiting?.reject(new Error(reply.error));
+    else waiting?.resolve(reply.value);
   }
 }

@@ -1,23 +1,23 @@
 import { parentPort, workerData } from "node:worker_threads";
-import type { DType, HostValue, Shape, TensorData } from "../tensor/index.ts";
-import type { Device } from "./device.ts";
-import { OnnxExecutor, type ProgramPlan } from "./onnx/executor.ts";
+import type { HostValue, TensorData } from "../../tensor/index.ts";
+import type { Device } from "../device.ts";
+import { type ProgramPlan, SessionRunner } from "./session-runner.ts";
 
-/** What the engine asks of its thread. */
+/** What the executor asks of its thread. */
 export type Request =
   | { kind: "load"; program: number; bytes: Uint8Array; plan: ProgramPlan }
   | { kind: "unload"; program: number }
-  | { kind: "write"; state: number; values: Record<string, { dtype: DType; shape: Shape; data: TensorData }> }
-  | { kind: "read"; state: number; names?: readonly string[] }
+  | { kind: "write"; state: number; values: Readonly<Record<string, HostValue>> }
+  | { kind: "read"; state: number; names: readonly string[] | undefined; raw: boolean }
   | { kind: "remove"; state: number; names: readonly string[] }
   | { kind: "release"; state: number }
-  | { kind: "run"; program: number; state?: number; inputs: Record<string, TensorData> };
+  | { kind: "run"; program: number; state: number | undefined; inputs: Readonly<Record<string, TensorData>> };
 
 /** What it answers. */
 export type Reply = { id: number } & ({ value: unknown } | { error: string });
 
 const { name, threads } = workerData as Device;
-const executor = new OnnxExecutor(name, threads);
+const executor = new SessionRunner(name, threads);
 
 async function answer(request: Request): Promise<unknown> {
   switch (request.kind) {

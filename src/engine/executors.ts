@@ -1,0 +1,13 @@
+// The only file outside of engine/onnx and engine/interpreter that names them: which executor serves which device.
+import type { Device } from "./device.ts";
+import type { Executor } from "./executor.ts";
+import { InterpreterExecutor } from "./interpreter/executor.ts";
+import { OnnxExecutor, runtimeVersion } from "./onnx/executor.ts";
+
+/** Start what runs programs on a device. */
+export function openExecutor(device: Device): Executor {
+  return device.name === "interpreter" ? new InterpreterExecutor() : new OnnxExecutor(device);
+}
+
+/** The runtime that the CPU and WebGPU use, with its version. */
+export const runtime = (): { name: string; version: string } => ({ name: "ONNX Runtime", version: runtimeVersion() });
