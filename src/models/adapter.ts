@@ -2,9 +2,8 @@ import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import type { LoraConfig } from "../nn/index.ts";
 import type { HostValue } from "../tensor/index.ts";
-import type { Files } from "./files.ts";
+import { encodeSafetensors, type Files } from "./files/index.ts";
 import { ModelError } from "./phi3/config.ts";
-import { encodeSafetensors } from "./safetensors.ts";
 
 /** What we read of PEFT's `adapter_config.json`. */
 const AdapterFile = Type.Object({

@@ -1,4 +1,4 @@
-export { type Files, verifyFolder, writeFolder } from "./files.ts";
+export * from "./files/index.ts";
 export type { GenerateOptions, Generation } from "./generate.ts";
 export { type MeasureOptions, measureTokens, perplexity, type TokenMeasures } from "./measure.ts";
 export { type AdapterOptions, batchInputs, LanguageModel, type PlacementOptions, type TokenLosses } from "./model.ts";
@@ -12,4 +12,3 @@ export {
 } from "./phi3/config.ts";
 export type { Quantization } from "./quantize.ts";
 export { type RegisteredVersion, registerModel } from "./register.ts";
-export { decodeSafetensors, encodeSafetensors, readSafetensors } from "./safetensors.ts";

@@ -17,7 +17,7 @@ import {
 } from "../tensor/index.ts";
 import { type ChatMessage, Tokenizer } from "../text/index.ts";
 import { adapterFiles, parseAdapterConfig } from "./adapter.ts";
-import { type Files, verifyFolder, writeFolder } from "./files.ts";
+import { encodeSafetensors, type Files, readSafetensors, verifyFolder, writeFolder } from "./files/index.ts";
 import { type GenerateOptions, type Generation, Generator } from "./generate.ts";
 import {
   ModelError,
@@ -29,7 +29,6 @@ import {
 } from "./phi3/config.ts";
 import { decode, logitsOf, type NetworkWeights, parameterShapes, projections } from "./phi3/network.ts";
 import { type Quantization, quantizedNames, quantizedVariables, quantizeWeight, restoreWeight } from "./quantize.ts";
-import { encodeSafetensors, readSafetensors } from "./safetensors.ts";
 
 /** What a model runs on: a device by name, or an engine that is open already. */
 export interface PlacementOptions extends EngineOptions {

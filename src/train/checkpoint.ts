@@ -53,11 +53,13 @@ export async function saveCheckpoint(
   limit: number,
 ): Promise<string> {
   const folder = checkpointFolder(outputDir, state.step);
-  await writeFolder(folder, {
+  const files = {
     [names.weights]: encodeSafetensors(weights),
     [names.moments]: encodeSafetensors(moments),
     [names.state]: JSON.stringify(state, null, 1),
-  });
+  };
+  // A damaged checkpoint of this step was passed over, and may be written again.
+  await writeFolder(folder, files, { overwrite: true });
   const folders = await checkpointFolders(outputDir);
   const end = folders.indexOf(folder) + 1;
   const kept = new Set(folders.slice(Math.max(0, end - limit), end));

@@ -1,0 +1,138 @@
+import { fromFloat16, type HostValue, type TensorData, toFloat16 } from "../../tensor/index.ts";
+import { ModelError } from "../phi3/config.ts";
+
+/** How the numbers of a stored tensor are kept. */
+export type StoredDType = "float32" | "float16" | "bfloat16" | "int8" | "uint8" | "int32" | "int64" | "bool";
+
+/** Numbers as they lie in a file: 16-bit floats as their bits, booleans as bytes. */
+export type StoredData =
+  | Float32Array<ArrayBuffer>
+  | Uint16Array<ArrayBuffer>
+  | Int8Array<ArrayBuffer>
+  | Uint8Array<ArrayBuffer>
+  | Int32Array<ArrayBuffer>
+  | BigInt64Array<ArrayBuffer>;
+
+/** A tensor as it lies in a file. */
+export interface StoredTensor {
+  dtype: StoredDType;
+  shape: number[];
+  /** float16 and bfloat16 are raw bits in a Uint16Array; int64 is a BigInt64Array; bool is a byte per value. */
+  data: StoredData;
+}
+
+/** A dtype's name in the format, the bytes of a number, and the view of a buffer. */
+export const storage: Readonly<
+  Record<StoredDType, { name: string; bytes: number; view: (buffer: ArrayBuffer) => StoredData }>
+> = {
+  float32: { name: "F32", bytes: 4, view: (buffer) => new Float32Array(buffer) },
+  float16: { name: "F16", bytes: 2, view: (buffer) => new Uint16Array(buffer) },
+  bfloat16: { name: "BF16", bytes: 2, view: (buffer) => new Uint16Array(buffer) },
+  int8: { name: "I8", bytes: 1, view: (buffer) => new Int8Array(buffer) },
+  uint8: { name: "U8", bytes: 1, view: (buffer) => new Uint8Array(buffer) },
+  int32: { name: "I32", bytes: 4, view: (buffer) => new Int32Array(buffer) },
+  int64: { name: "I64", bytes: 8, view: (buffer) => new BigInt64Array(buffer) },
+  bool: { name: "BOOL", bytes: 1, view: (buffer) => new Uint8Array(buffer) },
+};
+
+/** Dtypes by their names in the format. */
+export const dtypeOf: ReadonlyMap<string, StoredDType> = new Map(
+  (Object.keys(storage) as StoredDType[]).map((dtype) => [storage[dtype].name, dtype]),
+);
+
+/** Whether a dtype holds floating point numbers. */
+export const isFloat = (dtype: StoredDType) => dtype === "float32" || dtype === "float16" || dtype === "bfloat16";
+
+let halves: Float32Array | undefined;
+
+/** What each of the 65 536 float16 numbers stands for. */
+function float16Table(): Float32Array {
+  if (!halves) {
+    halves = new Float32Array(65_536);
+    for (let bits = 0; bits < halves.length; bits++) halves[bits] = fromFloat16(bits);
+  }
+  return halves;
+}
+
+/** A stored tensor's numbers as float32. A tensor that is float32 already gives its own data, not a copy. */
+export function toFloat32({ dtype, data }: Pick<StoredTensor, "dtype" | "data">): Float32Array<ArrayBuffer> {
+  if (data instanceof Float32Array) return data;
+  const count = data.length;
+  const result = new Float32Array(count);
+  if (data instanceof BigInt64Array) {
+    for (let i = 0; i < count; i++) result[i] = Number(data[i]);
+  } else if (dtype === "bfloat16") {
+    // A bfloat16 is the upper half of a float32. All platforms that Node runs on with a GPU or AVX are little-endian.
+    const words = new Uint16Array(result.buffer);
+    for (let i = 0, at = 1; i < count; i++, at += 2) words[at] = data[i];
+  } else if (dtype === "float16") {
+    const table = float16Table();
+    for (let i = 0; i < count; i++) result[i] = table[data[i]];
+  } else {
+    result.set(data);
+  }
+  return result;
+}
+
+/**
+ * Numbers rounded to a dtype as it is stored, the nearest number, halves to the even one.
+ * @param data float32 numbers, or numbers that have the dtype already: those are returned as they are
+ */
+export function toStored(dtype: StoredDType, data: StoredData | TensorData): StoredData {
+  switch (dtype) {
+    case "bfloat16":
+      return data instanceof Uint16Array ? data : roundToBfloat16(asFloat32(data));
+    case "float16": {
+      if (data instanceof Uint16Array) return data;
+      const numbers = asFloat32(data);
+      const result = new Uint16Array(numbers.length);
+      for (let i = 0; i < numbers.length; i++) result[i] = toFloat16(numbers[i]);
+      return result;
+    }
+    case "float32":
+      return asFloat32(data);
+    case "int64": {
+      if (data instanceof BigInt64Array) return data as BigInt64Array<ArrayBuffer>;
+      const result = new BigInt64Array(data.length);
+      for (let i = 0; i < data.length; i++) result[i] = BigInt(data[i] as number);
+      return result;
+    }
+    default: {
+      const like = storage[dtype].view(new ArrayBuffer(0));
+      if (data.constructor === like.constructor) return data as StoredData;
+      throw new ModelError(
+        `Numbers of dtype ${dtype} come in a ${like.constructor.name}, not ${data.constructor.name}.`,
+      );
+    }
+  }
+}
+
+function asFloat32(data: StoredData | TensorData): Float32Array<ArrayBuffer> {
+  if (data instanceof Float32Array) return data as Float32Array<ArrayBuffer>;
+  if (data instanceof BigInt64Array) return Float32Array.from(data, Number);
+  return new Float32Array(data);
+}
+
+function roundToBfloat16(numbers: Float32Array): Uint16Array<ArrayBuffer> {
+  const bits = new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length);
+  const result = new Uint16Array(numbers.length);
+  for (let i = 0; i < result.length; i++) {
+    const word = bits[i];
+    // Adding to a NaN could make it an infinity.
+    result[i] = (word & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : (word + 0x7fff + ((word >>> 16) & 1)) >>> 16;
+  }
+  return result;
+}
+
+/** A stored tensor as the rest of the library takes it: floats as float32, uint8 as int32, int64 as whole numbers. */
+export function toHostValue(stored: StoredTensor): HostValue {
+  const { dtype, shape, data } = stored;
+  if (isFloat(dtype)) return { dtype: "float32", shape, data: toFloat32(stored) };
+  if (data instanceof BigInt64Array) {
+    const numbers = new Float64Array(data.length);
+    for (let i = 0; i < numbers.length; i++) numbers[i] = Number(data[i]);
+    return { dtype: "int64", shape, data: numbers };
+  }
+  if (dtype === "uint8") return { dtype: "int32", shape, data: new Int32Array(data) };
+  return { dtype: dtype as "int8" | "int32" | "bool", shape, data: data as Int8Array<ArrayBuffer> };
+}

@@ -1,0 +1,50 @@
+import { ModelError } from "../phi3/config.ts";
+import { type StoredDType, storage } from "./dtypes.ts";
+
+/** What of a tensor must be known before a file is begun. */
+export interface TensorEntry {
+  name: string;
+  dtype: StoredDType;
+  shape: readonly number[];
+}
+
+/** Bytes of a tensor. */
+export function sizeOf({ name, dtype, shape }: TensorEntry): number {
+  const bytes = shape.reduce((product, size) => product * size, 1) * (storage[dtype]?.bytes ?? Number.NaN);
+  if (!Number.isSafeInteger(bytes) || bytes < 0) {
+    throw new ModelError(`Tensor ${name} of dtype ${dtype} and shape [${shape}] cannot be stored.`);
+  }
+  return bytes;
+}
+
+/**
+ * Where tensors go in a file. The header lists them by name; the data lies widest dtype first, so that each tensor is
+ * aligned, then by name.
+ * @returns the first bytes of the file, the tensors in the order of their data, and the size of the whole file
+ * @throws ModelError when two tensors have one name
+ */
+export function layOut<T extends TensorEntry>(entries: readonly T[], metadata: Readonly<Record<string, string>>) {
+  const ordered = entries
+    .map((entry) => ({ ...entry, bytes: sizeOf(entry) }))
+    .sort((a, b) => storage[b.dtype].bytes - storage[a.dtype].bytes || byName(a, b));
+  const offsets = new Map<string, [number, number]>();
+  let end = 0;
+  for (const { name, bytes } of ordered) {
+    if (offsets.has(name) || name === "__metadata__") throw new ModelError(`Two tensors are named ${name}.`);
+    offsets.set(name, [end, end + bytes]);
+    end += bytes;
+  }
+  // Not an object of JavaScript: that would put names that are numbers first, and lose one that is __proto__.
+  const fields = [...entries].sort(byName).map(({ name, dtype, shape }) => {
+    const entry = { dtype: storage[dtype].name, shape, data_offsets: offsets.get(name) };
+    return `${JSON.stringify(name)}:${JSON.stringify(entry)}`;
+  });
+  const json = new TextEncoder().encode(`{${[`"__metadata__":${JSON.stringify(metadata)}`, ...fields].join(",")}}`);
+  const length = Math.ceil(json.length / 8) * 8;
+  const start = new Uint8Array(8 + length).fill(0x20, 8 + json.length);
+  new DataView(start.buffer).setBigUint64(0, BigInt(length), true);
+  start.set(json, 8);
+  return { start, ordered, bytes: start.length + end };
+}
+
+const byName = (a: TensorEntry, b: TensorEntry) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
