@@ -62,9 +62,7 @@ export function toFloat32({ dtype, data }: Pick<StoredTensor, "dtype" | "data">)
   if (data instanceof BigInt64Array) {
     for (let i = 0; i < count; i++) result[i] = Number(data[i]);
   } else if (dtype === "bfloat16") {
-    // A bfloat16 is the upper half of a float32. All platforms that Node runs on with a GPU or AVX are little-endian.
-    const words = new Uint16Array(result.buffer);
-    for (let i = 0, at = 1; i < count; i++, at += 2) words[at] = data[i];
+    widenBfloat16(data as Uint16Array, new Int32Array(result.buffer));
   } else if (dtype === "float16") {
     const table = float16Table();
     for (let i = 0; i < count; i++) result[i] = table[data[i]];
@@ -72,6 +70,19 @@ export function toFloat32({ dtype, data }: Pick<StoredTensor, "dtype" | "data">)
     result.set(data);
   }
   return result;
+}
+
+/** A bfloat16 is the upper half of a float32. Two are read at once, which halves the time. */
+function widenBfloat16(halves: Uint16Array, words: Int32Array): void {
+  const pairs = halves.byteOffset % 4 === 0 ? halves.length >> 1 : 0;
+  // The machines that Node runs on are little-endian, as the file format is.
+  const read = new Int32Array(halves.buffer, pairs > 0 ? halves.byteOffset : 0, pairs);
+  for (let i = 0, at = 0; i < pairs; i++, at += 2) {
+    const pair = read[i];
+    words[at] = pair << 16;
+    words[at + 1] = pair & 0xffff0000;
+  }
+  for (let i = 2 * pairs; i < halves.length; i++) words[i] = halves[i] << 16;
 }
 
 /**

@@ -173,6 +173,10 @@ describe("reading and writing tensor by tensor", () => {
     const data = Uint16Array.from({ length: 65_536 }, (_, i) => i);
     const bits = Uint32Array.from(data, (half) => half << 16);
     expect(toFloat32({ dtype: "bfloat16", data })).toEqual(new Float32Array(bits.buffer));
+    for (const part of [data.subarray(1, 8), data.subarray(2, 7), data.subarray(0, 0)]) {
+      const halves = Uint32Array.from(part, (half) => half << 16);
+      expect(toFloat32({ dtype: "bfloat16", data: part })).toEqual(new Float32Array(halves.buffer));
+    }
     expect(toFloat32({ dtype: "float16", data })).toEqual(Float32Array.from(data, fromFloat16));
   });
 
