@@ -1,0 +1,299 @@
+import { access, copyFile, mkdir, readFile, rename, stat, symlink, writeFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { dirname, join, relative } from "node:path";
+import { ModelError } from "../phi3/config.ts";
+import { download, type RemoteFile, request } from "./download.ts";
+import { indexName } from "./write.ts";
+
+// Written here, over fetch: the official @huggingface/hub (2.17) neither resumes nor checks what it fetches, ignores
+// HF_ENDPOINT, HF_TOKEN and offline mode, fetches all files, and tells no progress.
+
+/** How far a download is. */
+export interface HubProgress {
+  /** Name of the file that is being fetched. */
+  file: string;
+  /** Bytes of all needed files that are there. */
+  received: number;
+  /** Bytes of all needed files. */
+  total: number;
+}
+
+/** What {@link resolveModel} is told. */
+export interface HubOptions {
+  /** Branch, tag or commit. Default "main". */
+  revision?: string;
+  /** Access token. When left out: HF_TOKEN, else what `hf auth login` stored. */
+  token?: string;
+  /** Folder of the cache. When left out: HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub. */
+  cacheDir?: string;
+  /** Use only what is in the cache. Default: whether HF_HUB_OFFLINE is set. */
+  localFilesOnly?: boolean;
+  /** Called as data arrives. When left out, a terminal shows a line on stderr. */
+  onProgress?: (progress: HubProgress) => void;
+  /** Which files are needed, by name or by a test. Settings, tokenizer and safetensors files when left out. */
+  files?: readonly string[] | ((name: string) => boolean);
+  /** Milliseconds before the first new attempt after a network failure; doubled each time. Default 1000. */
+  retryDelay?: number;
+}
+
+const commitPattern = /^[0-9a-f]{40}$/;
+const settings =
+  /^((config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|adapter_config|chat_template)\.json|chat_template\.jinja)$/;
+
+/** Whether a model cannot do without a file. Weights in subfolders and Mistral's second copy are not read. */
+const isNeeded = (name: string) =>
+  settings.test(name) ||
+  (!name.includes("/") && /\.safetensors(\.index\.json)?$/.test(name) && !name.startsWith("consolidated"));
+
+/**
+ * The folder of a model: a folder that is there is taken as it is, else `owner/name` is fetched from the Hugging Face Hub
+ * into the cache that Python's huggingface_hub uses too. What either has fetched, the other finds. An interrupted download
+ * goes on where it stopped, and sizes and digests are checked. HF_ENDPOINT names another hub.
+ *
+ * @example
+ * const model = await LanguageModel.load(await resolveModel("microsoft/Phi-3-mini-4k-instruct"));
+ * @returns path of the folder
+ * @throws ModelError when there is no such model, it may not be read, or the network fails
+ */
+export async function resolveModel(idOrFolder: string, options: HubOptions = {}): Promise<string> {
+  const facts = await stat(idOrFolder).catch(() => undefined);
+  if (facts?.isDirectory()) return idOrFolder;
+  if (facts) throw new ModelError(`${idOrFolder} is a file; name the folder of a model.`);
+  if (!/^\w[\w.-]*(\/\w[\w.-]*)?$/.test(idOrFolder) || idOrFolder.includes("..") || idOrFolder.includes("--")) {
+    throw new ModelError(`There is no folder ${idOrFolder}, and it is no model's name on the hub, as owner/name is.`);
+  }
+  const { revision = "main" } = options;
+  if (!/^\w[\w./-]*$/.test(revision) || revision.includes("..")) {
+    throw new ModelError(`revision must be a branch, a tag or a commit, not ${JSON.stringify(revision)}.`);
+  }
+  return new HubModel(idOrFolder, revision, options).resolve();
+}
+
+const environment = (name: string) => process.env[name] || undefined;
+const home = () =>
+  environment("HF_HOME") ?? join(environment("XDG_CACHE_HOME") ?? join(homedir(), ".cache"), "huggingface");
+
+class HubModel {
+  readonly #id: string;
+  readonly #revision: string;
+  readonly #options: HubOptions;
+  readonly #endpoint = (environment("HF_ENDPOINT") ?? "https://huggingface.co").replace(/\/+$/, "");
+  readonly #store: string;
+
+  constructor(id: string, revision: string, options: HubOptions) {
+    this.#id = id;
+    this.#revision = revision;
+    this.#options = options;
+    const cache = options.cacheDir ?? environment("HF_HUB_CACHE") ?? join(home(), "hub");
+    this.#store = join(cache, `models--${id.replace("/", "--")}`);
+  }
+
+  async resolve(): Promise<string> {
+    const cached = await this.#cached();
+    const offline = /^(1|on|yes|true)$/i.test(environment("HF_HUB_OFFLINE") ?? "");
+    if (this.#options.localFilesOnly ?? offline) {
+      if (cached) return cached;
+      throw new ModelError(
+        `${this.#id} (${this.#revision}) is not whole in ${this.#store}, and only local files may be used. Fetch it once without localFilesOnly and HF_HUB_OFFLINE.`,
+      );
+    }
+    // A commit never changes.
+    if (cached && commitPattern.test(this.#revision)) return cached;
+    const token = await this.#token();
+    try {
+      return await this.#fetch(token);
+    } catch (error) {
+      const unreachable = error instanceof ModelError && error.cause !== undefined;
+      if (!cached || !unreachable) throw error;
+      process.stderr.write(`${error.message} The copy in the cache is used.\n`);
+      return cached;
+    }
+  }
+
+  /** The snapshot in the cache, if it is whole. */
+  async #cached(): Promise<string | undefined> {
+    const commit = commitPattern.test(this.#revision)
+      ? this.#revision
+      : (await readFile(join(this.#store, "refs", this.#revision), "utf8").catch(() => "")).trim();
+    if (!commitPattern.test(commit)) return undefined;
+    const folder = this.#snapshot(commit);
+    return (await isWhole(folder, this.#options.files)) ? folder : undefined;
+  }
+
+  #snapshot(commit: string): string {
+    return join(this.#store, "snapshots", commit);
+  }
+
+  async #token(): Promise<string | undefined> {
+    const given = this.#options.token ?? environment("HF_TOKEN") ?? environment("HUGGING_FACE_HUB_TOKEN");
+    if (given !== undefined) return given.trim() || undefined;
+    const path = environment("HF_TOKEN_PATH") ?? join(home(), "token");
+    return (await readFile(path, "utf8").catch(() => "")).trim() || undefined;
+  }
+
+  async #fetch(token: string | undefined): Promise<string> {
+    const headers: Record<string, string> = { "accept-encoding": "identity", "user-agent": "anneal" };
+    if (token) headers.authorization = `Bearer ${token}`;
+    const call = { headers, delay: this.#options.retryDelay ?? 1000, what: this.#id };
+    const api = `${this.#endpoint}/api/models/${this.#id}/revision/${encodeURIComponent(this.#revision)}`;
+    const answer = await request(api, call);
+    if (!answer.ok) throw this.#refused(answer, token);
+    const { commit, names } = parseInfo(await answer.json().catch(() => undefined), api);
+    const needed = this.#choose(names);
+    const folder = this.#snapshot(commit);
+    const missing: RemoteFile[] = [];
+    for (const name of needed) {
+      if (!(await exists(join(folder, name)))) missing.push(await this.#look(name, commit, call, token));
+    }
+    const total = missing.reduce((sum, { size }) => sum + size, 0);
+    const progress = this.#progress(total);
+    let before = 0;
+    try {
+      for (const file of missing) {
+        const blob = join(this.#store, "blobs", file.etag);
+        const had = await stat(blob).catch(() => undefined);
+        if (had?.size !== file.size)
+          await download(file, blob, call, (bytes) => progress.show(file.name, before + bytes));
+        before += file.size;
+        progress.show(file.name, before);
+        await link(blob, join(folder, file.name));
+      }
+    } finally {
+      progress.end();
+    }
+    if (this.#revision !== commit) await this.#noteCommit(commit);
+    return folder;
+  }
+
+  #choose(names: readonly string[]): string[] {
+    const { files } = this.#options;
+    if (Array.isArray(files)) {
+      const absent = files.find((name) => !names.includes(name));
+      if (absent !== undefined) throw new ModelError(`${this.#id} (${this.#revision}) has no file ${absent}.`);
+    }
+    const test = typeof files === "function" ? files : files ? (name: string) => files.includes(name) : isNeeded;
+    const chosen = names.filter(test);
+    const unsafe = chosen.find((name) => /\\|^\/|\0|(^|\/)\.\.?(\/|$)/.test(name));
+    if (unsafe !== undefined) throw new ModelError(`${this.#id} has a file named ${JSON.stringify(unsafe)}.`);
+    if (!files && !chosen.some((name) => name.endsWith(".safetensors"))) {
+      throw new ModelError(`${this.#id} has no .safetensors files, and other formats are not read.`);
+    }
+    return chosen;
+  }
+
+  /** What the hub says of a file, without its content. */
+  async #look(
+    name: string,
+    commit: string,
+    call: Parameters<typeof request>[1],
+    token: string | undefined,
+  ): Promise<RemoteFile> {
+    const path = name.split("/").map(encodeURIComponent).join("/");
+    let url = `${this.#endpoint}/${this.#id}/resolve/${commit}/${path}`;
+    let answer = await request(url, { ...call, method: "HEAD", redirect: "manual" });
+    // A model that was renamed answers with a relative address; a large file with one on another server.
+    for (let hops = 0; hops < 5; hops++) {
+      const location = answer.headers.get("location");
+      if (answer.status < 300 || answer.status > 399 || !location?.startsWith("/")) break;
+      if (answer.headers.has("x-linked-etag")) break;
+      url = new URL(location, url).href;
+      answer = await request(url, { ...call, method: "HEAD", redirect: "manual" });
+    }
+    if (answer.status >= 400) throw this.#refused(answer, token, name);
+    const etag = (answer.headers.get("x-linked-etag") ?? answer.headers.get("etag") ?? "").replace(/^W\/|"/g, "");
+    const size = Number(answer.headers.get("x-linked-size") ?? answer.headers.get("content-length") ?? Number.NaN);
+    if (!/^[\w-]+$/.test(etag) || !Number.isSafeInteger(size)) {
+      throw new ModelError(`${url} does not say the file's ETag and size; is ${this.#endpoint} a hub?`);
+    }
+    return { name, url, etag, size };
+  }
+
+  /** Why the hub refused, and what to do. */
+  #refused(answer: Response, token: string | undefined, file?: string): ModelError {
+    const [id, page] = [this.#id, `${this.#endpoint}/${this.#id}`];
+    const code = answer.headers.get("x-error-code");
+    const give = token ? "" : " and give a token (the option token, or HF_TOKEN)";
+    if (code === "GatedRepo" || answer.status === 403) {
+      return new ModelError(`${id} may not be read: accept its licence at ${page}${give}. (${answer.status})`);
+    }
+    if (code === "RevisionNotFound")
+      return new ModelError(`${id} has no revision ${this.#revision}. (${answer.status})`);
+    if (code === "EntryNotFound" && file) return new ModelError(`${id} has no file ${file}. (${answer.status})`);
+    if (answer.status === 401 || answer.status === 404) {
+      const what = token
+        ? "Check the spelling, and that the token is valid and may read it."
+        : "Check the spelling; if it is private, give a token (the option token, or HF_TOKEN).";
+      return new ModelError(`There is no model ${id} at ${this.#endpoint} for you to read. ${what} (${answer.status})`);
+    }
+    return new ModelError(`${this.#endpoint} answered ${answer.status} for ${file ?? id}. Try again later.`);
+  }
+
+  #progress(total: number) {
+    const { onProgress } = this.#options;
+    const terminal = !onProgress && process.stderr.isTTY && total > 0;
+    let last = 0;
+    return {
+      show: (file: string, received: number) => {
+        if (received < total && Date.now() - last < 100) return;
+        last = Date.now();
+        onProgress?.({ file, received, total });
+        const megabytes = (bytes: number) => (bytes / 1e6).toFixed(1);
+        if (terminal) {
+          process.stderr.write(`\r\u001b[K${this.#id}: ${megabytes(received)} of ${megabytes(total)} MB, ${file}`);
+        }
+      },
+      end: () => {
+        if (terminal) process.stderr.write("\n");
+      },
+    };
+  }
+
+  async #noteCommit(commit: string): Promise<void> {
+    const path = join(this.#store, "refs", this.#revision);
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(`${path}.${process.pid}`, commit);
+    await rename(`${path}.${process.pid}`, path);
+  }
+}
+
+function parseInfo(info: unknown, url: string): { commit: string; names: string[] } {
+  const { sha, siblings } = (typeof info === "object" && info !== null ? info : {}) as Record<string, unknown>;
+  if (typeof sha !== "string" || !commitPattern.test(sha) || !Array.isArray(siblings)) {
+    throw new ModelError(`${url} does not answer as a hub does.`);
+  }
+  const names = siblings.map((file: { rfilename?: unknown } | null) => file?.rfilename);
+  return { commit: sha, names: names.filter((name) => typeof name === "string") };
+}
+
+/** Whether a snapshot has what loading needs. */
+async function isWhole(folder: string, files: HubOptions["files"]): Promise<boolean> {
+  const all = async (names: readonly string[]) =>
+    (await Promise.all(names.map((name) => exists(join(folder, name))))).every(Boolean);
+  if (Array.isArray(files)) return all(files);
+  if (await all(["adapter_config.json", "adapter_model.safetensors"])) return true;
+  if (!(await all(["config.json"]))) return false;
+  if (await all(["model.safetensors"])) return true;
+  const index = await readFile(join(folder, indexName), "utf8").catch(() => undefined);
+  if (index === undefined) return false;
+  try {
+    return await all([...new Set(Object.values(JSON.parse(index).weight_map as Record<string, string>))]);
+  } catch {
+    return false;
+  }
+}
+
+/** Put a blob into a snapshot. */
+async function link(blob: string, pointer: string): Promise<void> {
+  await mkdir(dirname(pointer), { recursive: true });
+  await symlink(relative(dirname(pointer), blob), pointer).catch(async (error: NodeJS.ErrnoException) => {
+    if (error.code === "EEXIST" && (await exists(pointer))) return;
+    // Windows makes links only for some users.
+    await copyFile(blob, pointer);
+  });
+}
+
+const exists = (path: string) =>
+  access(path).then(
+    () => true,
+    () => false,
+  );
