@@ -14,6 +14,7 @@ export interface Instruction {
  * the end of its turn) is learned.
  * @param columns which columns of a row are the prompt and the completion
  * @param maxSeqLength examples longer than this are cut at the end
+ * @throws DataError when a row's columns are no text, or its answer's tokens cannot be told from the template's
  */
 export function tokenizeInstructions<R extends Row>(
   data: Dataset<R>,
@@ -28,19 +29,29 @@ export function tokenizeInstructions<R extends Row>(
         `${data.name}, row ${i + 1}: ${missing} should be text, it is ${JSON.stringify(row[missing])}.`,
       );
     }
-    const opening = tokenizer.encode(
-      tokenizer.renderChat([{ role: "user", content: prompt }], { addGenerationPrompt: true }),
-    );
-    const whole = tokenizer.encode(
-      tokenizer.renderChat([
-        { role: "user", content: prompt },
-        { role: "assistant", content: completion },
-      ]),
-    );
-    const inputIds = whole.slice(0, columns.maxSeqLength);
-    return { inputIds, labels: inputIds.map((id, at) => (at < opening.length ? ignoreIndex : id)) };
+    const { ids, answers } = encodeRow(tokenizer, prompt, completion, `${data.name}, row ${i + 1}`);
+    const inputIds = ids.slice(0, columns.maxSeqLength);
+    const labels = new Array<number>(inputIds.length).fill(ignoreIndex);
+    for (const { start, end } of answers) {
+      for (let at = start; at < Math.min(end, inputIds.length); at++) labels[at] = inputIds[at];
+    }
+    return { inputIds, labels };
   });
   return { name: data.name, digest: digestOf(data.digest, tokenizer), examples };
+}
+
+function encodeRow(tokenizer: Tokenizer, prompt: string, completion: string, where: string) {
+  try {
+    return tokenizer.encodeChat(
+      [
+        { role: "user", content: prompt },
+        { role: "assistant", content: completion },
+      ],
+      { answers: true },
+    );
+  } catch (error) {
+    throw new DataError(`${where}: ${(error as Error).message}`);
+  }
 }
 
 /**

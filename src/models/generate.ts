@@ -104,7 +104,7 @@ export class Generator {
     const isIds = (items: readonly (ChatMessage | number)[]): items is number[] => typeof items[0] === "number";
     if (isIds(prompt)) return [...prompt];
     const messages = prompt as readonly ChatMessage[];
-    return tokenizer.encode(tokenizer.renderChat(messages, { addGenerationPrompt: true }));
+    return tokenizer.encodeChat(messages, { addGenerationPrompt: true }).ids;
   }
 
   async #prefill(rows: readonly Row[], capacity: number): Promise<Float32Array> {

@@ -4,41 +4,37 @@ import { join } from "node:path";
 import { Template } from "@huggingface/jinja";
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { type BpeOptions, trainBpe } from "./bpe.ts";
-
-/** One turn of a chat. */
-export interface ChatMessage {
-  role: "system" | "user" | "assistant";
-  content: string;
-}
-
-/** A tokenizer's files are missing or wrong, or a chat cannot be rendered. */
-export class TokenizerError extends Error {
-  override name = "TokenizerError";
-}
+import { type EncodedChat, encodeChat } from "./chat.ts";
+import { type ChatMessage, TokenizerError } from "./message.ts";
+import { PlainTokenizer } from "./plain.ts";
 
 type Json = Record<string, unknown>;
 
 /**
- * Text to token ids and back, and chats to text. Reads and writes Hugging Face's `tokenizer.json` and
- * `tokenizer_config.json`.
+ * Text to token ids and back, and chats to text. Reads and writes Hugging Face's `tokenizer.json`,
+ * `tokenizer_config.json` and `chat_template.jinja`.
  *
  * @example
  * const tokenizer = await Tokenizer.load("models/phi-3-mini");
  * tokenizer.decode(tokenizer.encode("Hello")); // "Hello"
  */
 export class Tokenizer {
-  readonly #files: { tokenizer: Json; config: Json };
+  readonly #files: { tokenizer: Json; config: Json; template: string | undefined };
   readonly #inner: HuggingFaceTokenizer;
   readonly #template: Template | undefined;
+  #plain: PlainTokenizer | undefined;
 
-  private constructor(tokenizer: Json, config: Json) {
-    this.#files = { tokenizer, config };
+  private constructor(tokenizer: Json, config: Json, template?: string) {
+    this.#files = { tokenizer, config, template };
     this.#inner = new HuggingFaceTokenizer(tokenizer, config);
-    this.#template = typeof config.chat_template === "string" ? new Template(config.chat_template) : undefined;
+    keepByteOrderMarks(this.#inner.decoder);
+    const source = template ?? templateOf(config.chat_template);
+    this.#template = source === undefined ? undefined : new Template(source);
   }
 
   /**
-   * Read a tokenizer from a folder.
+   * Read a tokenizer from a folder. Its chat template is in `chat_template.jinja`, or else in `tokenizer_config.json`; of
+   * several named ones, "default" is taken.
    * @throws TokenizerError when a file is missing or no JSON
    */
   static async load(folder: string): Promise<Tokenizer> {
@@ -53,7 +49,8 @@ export class Tokenizer {
         throw new TokenizerError(`${path} is no JSON: ${(error as Error).message}`);
       }
     };
-    return new Tokenizer(await read("tokenizer.json"), await read("tokenizer_config.json"));
+    const template = await readFile(join(folder, "chat_template.jinja"), "utf8").catch(() => undefined);
+    return new Tokenizer(await read("tokenizer.json"), await read("tokenizer_config.json"), template);
   }
 
   /**
@@ -67,7 +64,9 @@ export class Tokenizer {
 
   /** Number of ids, special tokens included. */
   get vocabSize(): number {
-    return Math.max(...this.#inner.get_vocab(true).values()) + 1;
+    let largest = -1;
+    for (const id of this.#inner.get_vocab(true).values()) largest = Math.max(largest, id);
+    return largest + 1;
   }
 
   /** The id of one token, such as `<|end|>`. */
@@ -92,8 +91,40 @@ export class Tokenizer {
     return [this.eosTokenId, this.tokenId("<|end|>")].filter((id) => id !== undefined);
   }
 
-  encode(text: string, options: { addSpecialTokens?: boolean } = {}): number[] {
+  /**
+   * Ids of a text.
+   * @param options.addSpecialTokens add what the tokenizer puts around texts, such as a token for their beginning
+   * @param options.allowSpecial false reads the text of special tokens, such as `<|end|>`, as any other text; for what
+   * users type
+   */
+  encode(text: string, options: { addSpecialTokens?: boolean; allowSpecial?: boolean } = {}): number[] {
+    if (options.allowSpecial === false && !options.addSpecialTokens) {
+      return this.#plainTokenizer().encode([{ text, template: false }]);
+    }
+    if (options.allowSpecial === false) {
+      throw new TokenizerError("addSpecialTokens and allowSpecial: false do not go together.");
+    }
     return this.#inner.encode(text, { add_special_tokens: options.addSpecialTokens ?? false }).ids;
+  }
+
+  /**
+   * Ids of a chat as the model was trained to read it. Special tokens are those of the chat template alone: a message that
+   * says `<|end|>` stays text. For other messages the ids are those of {@link Tokenizer.renderChat}'s text.
+   * @param options.addGenerationPrompt end with the opening of the assistant's turn
+   * @param options.answers find which ids are the assistant's answers, with the tokens that end its turns
+   * @throws TokenizerError when the tokenizer has no chat template, or the answers cannot be told from the rest
+   */
+  encodeChat(
+    messages: readonly ChatMessage[],
+    options: { addGenerationPrompt?: boolean; answers?: boolean } = {},
+  ): EncodedChat {
+    return encodeChat(
+      messages,
+      this.#chatTemplate(),
+      this.#templateValues(options.addGenerationPrompt),
+      this.#plainTokenizer(),
+      options.answers ?? false,
+    );
   }
 
   decode(ids: ArrayLike<number>, options: { skipSpecialTokens?: boolean } = {}): string {
@@ -110,20 +141,39 @@ export class Tokenizer {
    * @throws TokenizerError when the tokenizer has no chat template
    */
   renderChat(messages: readonly ChatMessage[], options: { addGenerationPrompt?: boolean } = {}): string {
-    if (!this.#template) throw new TokenizerError("This tokenizer has no chat template in its tokenizer_config.json.");
-    return this.#template.render({
-      messages,
-      add_generation_prompt: options.addGenerationPrompt ?? false,
-      eos_token: this.#text("eos_token") ?? "",
-      bos_token: this.#text("bos_token") ?? "",
-    });
+    return this.#chatTemplate().render({ ...this.#templateValues(options.addGenerationPrompt), messages });
   }
 
-  /** The two files, by name. */
+  #chatTemplate(): Template {
+    if (this.#template) return this.#template;
+    const { chat_template: named } = this.#files.config;
+    const names = Array.isArray(named) ? named.map((one: Json | null) => String(one?.name)) : [];
+    throw new TokenizerError(
+      names.length > 0
+        ? `Of this tokenizer's chat templates (${names.join(", ")}) none is named default.`
+        : "This tokenizer has no chat template, neither in chat_template.jinja nor in tokenizer_config.json.",
+    );
+  }
+
+  #templateValues(addGenerationPrompt = false) {
+    return {
+      add_generation_prompt: addGenerationPrompt,
+      eos_token: this.#text("eos_token") ?? "",
+      bos_token: this.#text("bos_token") ?? "",
+    };
+  }
+
+  #plainTokenizer(): PlainTokenizer {
+    this.#plain ??= new PlainTokenizer(this.#files.tokenizer, this.#files.config);
+    return this.#plain;
+  }
+
+  /** The files, by name. */
   files(): Record<string, string> {
     return {
       "tokenizer.json": JSON.stringify(this.#files.tokenizer, null, 1),
       "tokenizer_config.json": JSON.stringify(this.#files.config, null, 1),
+      ...(this.#files.template === undefined ? {} : { "chat_template.jinja": this.#files.template }),
     };
   }
 
@@ -144,4 +194,20 @@ export class Tokenizer {
     const text = this.#text(key);
     return text === undefined ? undefined : this.#inner.token_to_id(text);
   }
+}
+
+/** The template in a `tokenizer_config.json`: a text, or the default one of a list. */
+function templateOf(value: unknown): string | undefined {
+  if (typeof value === "string") return value;
+  if (!Array.isArray(value)) return undefined;
+  const chosen = value.find((one: Json | null) => one?.name === "default") as Json | undefined;
+  return typeof chosen?.template === "string" ? chosen.template : undefined;
+}
+
+/** The decoder of bytes drops U+FEFF, as a text's first character; here each run of bytes is a text to it. */
+function keepByteOrderMarks(decoder: unknown): void {
+  if (typeof decoder !== "function" && typeof decoder !== "object") return;
+  const parts = decoder as { text_decoder?: InstanceType<typeof TextDecoder>; decoders?: unknown[] } | null;
+  if (parts?.text_decoder) parts.text_decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  for (const part of parts?.decoders ?? []) keepByteOrderMarks(part);
 }
