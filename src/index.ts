@@ -9,6 +9,7 @@ export * from "./engine/index.ts";
 export * from "./evaluate/index.ts";
 export * from "./models/index.ts";
 export * from "./nn/index.ts";
+export * from "./quantize/index.ts";
 export * from "./tensor/index.ts";
 export * from "./text/index.ts";
 export * from "./track/index.ts";

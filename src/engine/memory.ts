@@ -7,6 +7,7 @@ const width: Record<DType, number> = {
   float16: 2,
   bfloat16: 2,
   int8: 1,
+  uint8: 1,
   int32: 4,
   int64: 8,
   bool: 1,

@@ -6,7 +6,6 @@ export type Quantization = "int8";
 /** Names of the parts of a quantised weight, in a model's state. */
 export const quantizedNames = (weight: string) => ({
   values: `${weight}.int8`,
-  transposed: `${weight}.int8_transposed`,
   scale: `${weight}.scale`,
 });
 
@@ -15,21 +14,17 @@ export function quantizeWeight(name: string, { shape, data }: HostValue): Record
   const [out, width] = shape;
   const names = quantizedNames(name);
   const values = new Int8Array(out * width);
-  const transposed = new Int8Array(out * width);
   const scale = new Float32Array(out);
   for (let i = 0; i < out; i++) {
     let largest = 0;
     for (let j = 0; j < width; j++) largest = Math.max(largest, Math.abs(data[i * width + j]));
     scale[i] = largest / 127 || 1;
     for (let j = 0; j < width; j++) {
-      const rounded = Math.round(data[i * width + j] / scale[i]);
-      values[i * width + j] = rounded;
-      transposed[j * out + i] = rounded;
+      values[i * width + j] = Math.round(data[i * width + j] / scale[i]);
     }
   }
   return {
     [names.values]: { dtype: "int8", shape: [out, width], data: values },
-    [names.transposed]: { dtype: "int8", shape: [width, out], data: transposed },
     [names.scale]: { dtype: "float32", shape: [out], data: scale },
   };
 }
@@ -48,8 +43,8 @@ export function restoreWeight(name: string, parts: Readonly<Record<string, HostV
 export function quantizedVariables(name: string, [out, width]: readonly number[]): QuantizedWeight {
   const names = quantizedNames(name);
   return {
+    kind: "int8",
     values: variable(names.values, [out, width], "int8"),
-    transposed: variable(names.transposed, [width, out], "int8"),
     scale: variable(names.scale, [out]),
   };
 }

@@ -33,6 +33,7 @@ export {
 export * from "./logic.ts";
 export * from "./matmul.ts";
 export * from "./neural.ts";
+export { dynamicLevels, nf4Block, nf4Group, nf4Levels } from "./nf4.ts";
 export {
   dropout,
   randomBernoulli,
@@ -43,7 +44,15 @@ export {
 } from "./noise.ts";
 export { type Operator, type OperatorName, ShapeError, showShape } from "./operator.ts";
 export { type Initializer, Parameter, type ParameterOptions, parameter } from "./parameter.ts";
-export { dequantize, type QuantizedWeight, quantize, quantizedMatmul, switchback } from "./quantized.ts";
+export {
+  dequantize,
+  type Int8Weight,
+  type Nf4Weight,
+  type QuantizedWeight,
+  quantize,
+  quantizedMatmul,
+  switchback,
+} from "./quantized.ts";
 export * from "./random.ts";
 export { activeRecording, assign, type ProgramRun, type Recording, readCondition, record } from "./recording.ts";
 export * from "./reduce.ts";

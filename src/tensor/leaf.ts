@@ -72,7 +72,7 @@ export function hostArray(dtype: DType) {
   if (dtype === "int8") return Int8Array;
   if (dtype === "int32") return Int32Array;
   if (dtype === "int64") return Float64Array;
-  return dtype === "bool" ? Uint8Array : Float32Array;
+  return dtype === "bool" || dtype === "uint8" ? Uint8Array : Float32Array;
 }
 
 /** Typed array that holds values of a dtype, or so many zeros. */

@@ -14,13 +14,13 @@ export type Shape = readonly number[];
 
 /**
  * Element types. Indices are int32; comparisons give bool. bfloat16 exists only where a device computes with it; int8
- * is what quantised weights are stored as.
+ * and uint8 are what quantised weights are stored as.
  */
-export type DType = "float32" | "float16" | "bfloat16" | "int8" | "int32" | "int64" | "bool";
+export type DType = "float32" | "float16" | "bfloat16" | "int8" | "uint8" | "int32" | "int64" | "bool";
 
 /**
  * Values of a tensor on the host, in row-major order: a Float32Array for every floating dtype, an Int32Array, a Float64Array
- * for int64 (whole numbers up to 2^53, so that they stay numbers), an Int8Array, a Uint8Array of 0 and 1 for bool. What
+ * for int64 (whole numbers up to 2^53, so that they stay numbers), an Int8Array or a Uint8Array, and a Uint8Array of 0 and 1 for bool. What
  * all of them can do stands here: TypeScript lets nobody call a method of a union of them.
  */
 export interface TensorData extends ArrayLike<number>, Iterable<number> {

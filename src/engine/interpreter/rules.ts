@@ -1,4 +1,14 @@
-import { type Attributes, type OperatorName, randomBits, type Tensor } from "../../tensor/index.ts";
+import {
+  type Attributes,
+  dynamicLevels,
+  nf4Block,
+  nf4Group,
+  nf4Levels,
+  type OperatorName,
+  randomBits,
+  type Shape,
+  type Tensor,
+} from "../../tensor/index.ts";
 import { broadcastOffsets, forEachTap, indexOf, offsets, pick, sizeOf, stridesOf, type Value } from "./arrays.ts";
 
 /** An operator's meaning: the values of its result, row by row. */
@@ -266,7 +276,7 @@ export const rules: { readonly [K in OperatorName]: Rule<K> } = {
 
   quantizeRows: ([x, scale]) =>
     x.data.map((value, i) => Math.max(-128, Math.min(127, Math.round(value / scale.data[Math.floor(i / x.shape[1])])))),
-  quantizedMatmul: ([x, values, , scale], { backward }, node) => {
+  int8Matmul: ([x, values, scale], { backward }, node) => {
     const [rows, columns] = node.shape;
     const [out, width] = values.shape;
     const inner = backward ? out : width;
@@ -287,6 +297,24 @@ export const rules: { readonly [K in OperatorName]: Rule<K> } = {
     }
     return result;
   },
+
+  nf4Matmul: ([x, ...parts], { shape, backward }, node) => {
+    const weight = nf4Values(parts, shape);
+    const [rows, columns] = node.shape;
+    const inner = x.shape[1];
+    const result = new Float64Array(node.size);
+    for (let i = 0; i < rows; i++) {
+      for (let j = 0; j < columns; j++) {
+        let sum = 0;
+        for (let k = 0; k < inner; k++) {
+          sum += x.data[i * inner + k] * weight[backward ? k * columns + j : j * inner + k];
+        }
+        result[i * columns + j] = sum;
+      }
+    }
+    return result;
+  },
+  nf4Dequantize: (parts, { shape }) => nf4Values(parts, shape),
 
   conv: ([x, w], attributes, node) => {
     const result = new Float64Array(node.size);
@@ -409,6 +437,17 @@ export const rules: { readonly [K in OperatorName]: Rule<K> } = {
   custom: copy,
   after: copy,
 };
+
+/** A weight in NF4 as numbers, row by row. */
+function nf4Values([codes, absmaxCodes, absmaxScale, absmaxOffset]: readonly Value[], shape: Shape): Float64Array {
+  return Float64Array.from({ length: sizeOf(shape) }, (_, i) => {
+    const block = Math.floor(i / nf4Block);
+    const byte = codes.data[Math.floor(i / 2)];
+    const absmax =
+      dynamicLevels[absmaxCodes.data[block]] * absmaxScale.data[Math.floor(block / nf4Group)] + absmaxOffset.data[0];
+    return nf4Levels[i % 2 === 0 ? byte >> 4 : byte & 15] * absmax;
+  });
+}
 
 function missing(kind: string, name: string): never {
   throw new Error(`The ${kind} ${name} has no value.`);

@@ -6,7 +6,7 @@ const { DataType } = onnx.TensorProto;
 const { AttributeType } = onnx.AttributeProto;
 
 /** ONNX's number for each of our dtypes. */
-export const elementType: Record<DType | "uint8" | "uint32", number> = {
+export const elementType: Record<DType | "uint32", number> = {
   float32: DataType.FLOAT,
   float16: DataType.FLOAT16,
   bfloat16: DataType.BFLOAT16,

@@ -2,7 +2,7 @@ import type { Attributes, OperatorName, Tensor } from "../../tensor/index.ts";
 import type { DeviceName } from "../device.ts";
 import type { Program } from "../program.ts";
 import { elementType, GraphBuilder } from "./builder.ts";
-import { quantizedProduct } from "./quantized.ts";
+import { int8Product, nf4Full, nf4Product } from "./quantized.ts";
 import { borderType } from "./values.ts";
 import { webgpuLowerings } from "./webgpu.ts";
 
@@ -138,12 +138,10 @@ const lowerings: Lowerings = {
     const zeros = graph.constant(new Int8Array(node.shape[0]), node.shape.slice(0, 1), "int8");
     return graph.node("QuantizeLinear", [...inputs, zeros], { axis: 0 });
   },
-  quantizedMatmul: (graph, [x, values, transposed, scale], { backward }, node) => {
-    const [rows] = node.shape;
-    return backward
-      ? quantizedProduct(graph, graph.node("Mul", [x, scale]), values, undefined, rows)
-      : quantizedProduct(graph, x, transposed, scale, rows);
-  },
+  int8Matmul: (graph, inputs, { backward }, node) =>
+    int8Product(graph, inputs, { rows: node.shape[0], shape: node.inputs[1].shape, backward }),
+  nf4Matmul: (graph, inputs, attributes) => nf4Product(graph, inputs, attributes),
+  nf4Dequantize: (graph, inputs, { shape }) => nf4Full(graph, inputs, shape),
 
   gather: (graph, inputs, { axis }) => graph.node("Gather", inputs, { axis }),
   scatter: (graph, [x, indices, updates], _, node) => {

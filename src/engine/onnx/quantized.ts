@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { dynamicLevels, nf4Block, nf4Group, nf4Levels, type Shape } from "../../tensor/index.ts";
 import { elementType, type GraphBuilder } from "./builder.ts";
 
 /**
@@ -17,35 +18,161 @@ const wideSums = (() => {
 /** Largest whole number that a row's largest value is rounded to. */
 const levels = wideSums ? 127 : 63;
 
+/** Bytes that a transposed part of an int8 weight may take. */
+const transposedLimit = 64e6;
+
+/** Bytes of float32 values that an nf4 weight is turned into at a time; what is needed on the way is 1.5 times more. */
+const expandedLimit = 8e6;
+
+const contrib = { domain: "com.microsoft" };
+const number = (graph: GraphBuilder, value: number) => graph.constant(Float32Array.of(value), [], "float32");
+const slice = (graph: GraphBuilder, x: string, start: number, end: number, axis = 0) =>
+  graph.node("Slice", [x, graph.integers([start]), graph.integers([end]), graph.integers([axis])]);
+const concat = (graph: GraphBuilder, parts: readonly string[]) =>
+  parts.length === 1 ? parts[0] : graph.node("Concat", parts, { axis: 1 });
+
+/** [start, end] of parts of `size` of a length; the last may be shorter. */
+function parts(length: number, size: number): [start: number, end: number][] {
+  return Array.from({ length: Math.ceil(length / size) }, (_, i) => [i * size, Math.min(length, (i + 1) * size)]);
+}
+
 /**
- * x times int8 `weight` [k, m], times `scale` [m] if there is one: x's rows rounded to bytes by their largest values.
- * @param rows rows of x
+ * x [rows, in] times the transpose of int8 `values` [out, in] with one scale a row of them; backward, x [rows, out] times
+ * the weight itself. The rows of x are rounded to bytes by their largest values.
  */
-export function quantizedProduct(
+export function int8Product(
   graph: GraphBuilder,
-  x: string,
-  weight: string,
-  scale: string | undefined,
-  rows: number,
+  [x, values, scale]: readonly string[],
+  { rows, shape: [out, width], backward }: { rows: number; shape: Shape; backward: boolean },
 ): string {
-  const number = (value: number) => graph.constant(Float32Array.of(value), [], "float32");
+  const one = number(graph, 1);
   // The runtime's fast product takes one operand without sign: zero is in the middle.
-  const middle = (shape: readonly number[]) => {
-    const size = shape.reduce((a, b) => a * b, 1);
-    return graph.node("Cast", [graph.constant(new Int32Array(size).fill(levels + 1), shape, "int32")], {
-      to: elementType.uint8,
-    });
-  };
-  const largest = graph.node("ReduceMax", [graph.node("Abs", [x]), graph.integers([1])], { keepdims: 1 });
-  const unit = graph.node("Max", [graph.node("Mul", [largest, number(1 / levels)]), number(1e-30)]);
-  const bytes = graph.node("QuantizeLinear", [x, graph.node("Reshape", [unit, graph.integers([-1])]), middle([rows])], {
-    axis: 0,
+  const middle = graph.constant(Uint8Array.of(levels + 1), [], "uint8");
+  const scaled = backward ? graph.node("Mul", [x, scale]) : x;
+  const largest = graph.node("ReduceMax", [graph.node("Abs", [scaled]), graph.integers([1])], { keepdims: 1 });
+  const unit = graph.node("Max", [graph.node("Mul", [largest, number(graph, 1 / levels)]), number(graph, 1e-30)]);
+  const zeros = graph.constant(new Uint8Array(rows).fill(levels + 1), [rows], "uint8");
+  const units = graph.node("Reshape", [unit, graph.integers([-1])]);
+  const bytes = graph.node("QuantizeLinear", [scaled, units, zeros], { axis: 0 });
+  const product = (weight: string, columnScale: string) =>
+    graph.node("MatMulIntegerToFloat", [bytes, weight, one, columnScale, middle], {}, contrib);
+  if (backward) return graph.node("Mul", [product(values, one), unit]);
+  const pieces = parts(out, Math.max(1, Math.floor(transposedLimit / width)));
+  const products = pieces.map(([start, end]) => {
+    const whole = pieces.length === 1;
+    const part = whole ? values : slice(graph, values, start, end);
+    const turned = graph.node("Transpose", [part], { perm: [1, 0] });
+    return product(turned, whole ? scale : slice(graph, scale, start, end));
   });
-  const product = graph.node(
-    "MatMulIntegerToFloat",
-    [bytes, weight, number(1), scale ?? number(1), middle([])],
-    {},
-    { domain: "com.microsoft" },
-  );
-  return graph.node("Mul", [product, unit]);
+  return graph.node("Mul", [concat(graph, products), unit]);
+}
+
+/** An nf4 weight in a graph: the names of its parts, with each block's largest value in full. */
+class Nf4Parts {
+  readonly #graph: GraphBuilder;
+  readonly #codes: string;
+  readonly #absmax: string;
+  readonly #shape: Shape;
+  readonly #table: string;
+
+  constructor(graph: GraphBuilder, [codes, absmaxCodes, absmaxScale, absmaxOffset]: readonly string[], shape: Shape) {
+    this.#graph = graph;
+    this.#codes = codes;
+    this.#shape = shape;
+    const blocks = Math.ceil((shape[0] * shape[1]) / nf4Block);
+    const groups = Math.ceil(blocks / nf4Group);
+    const rest = graph.node("Gather", [
+      graph.constant(dynamicLevels, [dynamicLevels.length], "float32"),
+      graph.node("Cast", [absmaxCodes], { to: elementType.int32 }),
+    ]);
+    const column = graph.node("Reshape", [absmaxScale, graph.integers([groups, 1])]);
+    const repeated = graph.node("Expand", [column, graph.integers([groups, nf4Group])]);
+    const scales = graph.node("Reshape", [repeated, graph.integers([groups * nf4Group])]);
+    const own = groups * nf4Group === blocks ? scales : slice(graph, scales, 0, blocks);
+    this.#absmax = graph.node("Add", [graph.node("Mul", [rest, own]), absmaxOffset]);
+    const pairs = new Float32Array(2 * 256);
+    for (let byte = 0; byte < 256; byte++) {
+      pairs[2 * byte] = nf4Levels[byte >> 4];
+      pairs[2 * byte + 1] = nf4Levels[byte & 15];
+    }
+    this.#table = graph.constant(pairs, [256, 2], "float32");
+  }
+
+  /** Parts of the rows that begin with a block and a byte each. */
+  rows(): [start: number, end: number][] {
+    const [out, width] = this.#shape;
+    let step = 1;
+    while ((step * width) % nf4Block !== 0) step *= 2;
+    return parts(out, Math.max(1, Math.floor(expandedLimit / (4 * width * step))) * step);
+  }
+
+  /** The codes and largest values of some rows. */
+  #slices(start: number, end: number): [codes: string, absmax: string] {
+    const [out, width] = this.#shape;
+    if (start === 0 && end === out) return [this.#codes, this.#absmax];
+    return [
+      slice(this.#graph, this.#codes, (start * width) / 2, Math.ceil((end * width) / 2)),
+      slice(this.#graph, this.#absmax, (start * width) / nf4Block, Math.ceil((end * width) / nf4Block)),
+    ];
+  }
+
+  /** x times the transpose of some rows. */
+  product(x: string, start: number, end: number): string {
+    const attributes = { K: this.#shape[1], N: end - start, block_size: nf4Block, quant_type: 1 };
+    return this.#graph.node("MatMulBnb4", [x, ...this.#slices(start, end)], attributes, contrib);
+  }
+
+  /** Some rows in float32. */
+  expand(start: number, end: number): string {
+    const graph = this.#graph;
+    const count = (end - start) * this.#shape[1];
+    const blocks = Math.ceil(count / nf4Block);
+    const [codes, absmax] = this.#slices(start, end);
+    const indices = graph.node("Cast", [codes], { to: elementType.int32 });
+    const pairs = graph.node("Gather", [this.#table, indices], { axis: 0 });
+    const flat = graph.node("Reshape", [pairs, graph.integers([-1])]);
+    const missing = blocks * nf4Block - 2 * Math.ceil(count / 2);
+    const whole = missing === 0 ? flat : graph.node("Pad", [flat, graph.integers([0, missing])]);
+    const values = graph.node("Mul", [
+      graph.node("Reshape", [whole, graph.integers([blocks, nf4Block])]),
+      graph.node("Reshape", [absmax, graph.integers([blocks, 1])]),
+    ]);
+    const exact =
+      blocks * nf4Block === count
+        ? values
+        : slice(graph, graph.node("Reshape", [values, graph.integers([-1])]), 0, count);
+    return graph.node("Reshape", [exact, graph.integers([end - start, this.#shape[1]])]);
+  }
+}
+
+/**
+ * x [rows, in] times the transpose of an nf4 weight; backward, x [rows, out] times the weight itself. A part of the
+ * weight's rows is in float32 at a time.
+ */
+export function nf4Product(
+  graph: GraphBuilder,
+  [x, ...names]: readonly string[],
+  { shape, backward }: { shape: Shape; backward: boolean },
+): string {
+  const weight = new Nf4Parts(graph, names, shape);
+  const pieces = weight.rows();
+  if (!backward) {
+    return concat(
+      graph,
+      pieces.map(([start, end]) => weight.product(x, start, end)),
+    );
+  }
+  // The runtime's product with 4 bits multiplies by the transpose only, whatever it is asked for.
+  const products = pieces.map(([start, end]) => {
+    const part = pieces.length === 1 ? x : slice(graph, x, start, end, 1);
+    return graph.node("MatMul", [part, weight.expand(start, end)]);
+  });
+  return products.reduce((sum, product) => graph.node("Add", [sum, product]));
+}
+
+/** An nf4 weight in float32 [out, in]. */
+export function nf4Full(graph: GraphBuilder, names: readonly string[], shape: Shape): string {
+  const weight = new Nf4Parts(graph, names, shape);
+  const pieces = weight.rows().map(([start, end]) => weight.expand(start, end));
+  return pieces.length === 1 ? pieces[0] : graph.node("Concat", pieces, { axis: 0 });
 }

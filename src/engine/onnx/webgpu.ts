@@ -1,4 +1,5 @@
 import type { Tensor } from "../../tensor/index.ts";
+import { EngineError } from "../failure.ts";
 import { indexOf } from "../interpreter/arrays.ts";
 import { elementType, type GraphBuilder } from "./builder.ts";
 import type { Lowerings } from "./lower.ts";
@@ -8,6 +9,11 @@ import type { Lowerings } from "./lower.ts";
  * threads arrive. Whatever it lacks would run on the CPU, with a copy there and back.
  */
 export const webgpuLowerings: Partial<Lowerings> = {
+  quantizeRows: onCpuOnly,
+  int8Matmul: onCpuOnly,
+  nf4Matmul: onCpuOnly,
+  nf4Dequantize: onCpuOnly,
+
   // There is no FusedMatMul. Gemm transposes and scales matrices; a stack of them is transposed by itself.
   matmul: (graph, [a, b], { transposeA, transposeB, scale }, node) => {
     const plain = !transposeA && !transposeB && scale === 1;
@@ -83,6 +89,12 @@ export const webgpuLowerings: Partial<Lowerings> = {
     return graph.node("Add", [x, graph.node("Reshape", [sums, graph.integers(node.shape)])]);
   },
 };
+
+function onCpuOnly(_graph: GraphBuilder, _inputs: readonly string[], _attributes: unknown, node: Tensor): never {
+  throw new EngineError(
+    `${node.operator.name} does not run on WebGPU: open the engine with { device: "cpu" }, or keep the weights in float32 or float16.`,
+  );
+}
 
 function swapLast(graph: GraphBuilder, name: string, { shape: { length } }: Tensor, wanted: boolean): string {
   if (!wanted) return name;

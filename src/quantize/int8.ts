@@ -1,0 +1,55 @@
+import { type Shape, ShapeError, showShape } from "../tensor/index.ts";
+
+/** A matrix in 8 bits on the host: row i is `scale[i] * values[i]`. */
+export interface Int8Values {
+  values: Int8Array<ArrayBuffer>;
+  scale: Float32Array<ArrayBuffer>;
+}
+
+/**
+ * Round each row of a matrix to whole numbers from -127 to 127 by its largest value. A row of zeros gets scale 1.
+ * @param data float32 values [out, in], or bfloat16 ones as their 16 bits
+ * @throws ShapeError when the data does not fill the shape
+ */
+export function quantizeInt8(data: Float32Array | Uint16Array, shape: Shape): Int8Values {
+  const [out, width] = checkMatrix("quantizeInt8", data.length, shape);
+  const values = new Int8Array(out * width);
+  const scale = new Float32Array(out);
+  const scratch = new Float32Array(data instanceof Float32Array ? 0 : width);
+  const bits = new Uint32Array(scratch.buffer);
+  for (let row = 0; row < out; row++) {
+    const start = row * width;
+    if (!(data instanceof Float32Array)) for (let i = 0; i < width; i++) bits[i] = data[start + i] << 16;
+    const line = data instanceof Float32Array ? data.subarray(start, start + width) : scratch;
+    let largest = 0;
+    for (let i = 0; i < width; i++) {
+      const magnitude = Math.abs(line[i]);
+      if (magnitude > largest) largest = magnitude;
+    }
+    const unit = Math.fround(largest / 127) || 1;
+    scale[row] = unit;
+    for (let i = 0; i < width; i++) values[start + i] = ((line[i] / unit + 128.5) | 0) - 128;
+  }
+  return { values, scale };
+}
+
+/**
+ * The values that a matrix in 8 bits stands for, row by row.
+ * @throws ShapeError when the values do not fill the shape
+ */
+export function dequantizeInt8({ values, scale }: Int8Values, shape: Shape): Float32Array<ArrayBuffer> {
+  const [out, width] = checkMatrix("dequantizeInt8", values.length, shape);
+  const result = new Float32Array(values.length);
+  for (let row = 0; row < out; row++) {
+    const unit = scale[row];
+    for (let i = row * width; i < (row + 1) * width; i++) result[i] = values[i] * unit;
+  }
+  return result;
+}
+
+function checkMatrix(name: string, length: number, shape: Shape): Shape {
+  if (shape.length === 2 && shape[0] * shape[1] === length) return shape;
+  throw new ShapeError(
+    `${name}: needs a matrix [out, in] that the data fills; got ${showShape(shape)} and ${length} values`,
+  );
+}

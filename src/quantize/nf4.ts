@@ -1,0 +1,162 @@
+import { dynamicLevels, nf4Block, nf4Group, nf4Levels, type Shape, ShapeError, showShape } from "../tensor/index.ts";
+
+/** A matrix in NF4 with double quantisation, on the host; see Nf4Weight for what the parts mean. */
+export interface Nf4Values {
+  /** Two codes a byte, the first in the high half. */
+  codes: Uint8Array<ArrayBuffer>;
+  /** One for each block of 64 values. */
+  absmaxCodes: Uint8Array<ArrayBuffer>;
+  /** One for each 256 blocks. */
+  absmaxScale: Float32Array<ArrayBuffer>;
+  /** One number: the mean of the blocks' largest absolute values. */
+  absmaxOffset: Float32Array<ArrayBuffer>;
+}
+
+/** Bins of normalised values for one unit: so many that hardly any holds a midpoint between two levels. */
+const perUnit = 1024;
+
+/** Marks a bin in which a midpoint lies. */
+const mixed = 16;
+
+const midpoints = Float32Array.from(nf4Levels.subarray(1), (level, i) => (level + nf4Levels[i]) / 2);
+
+/** The code at the start of each bin from -1 to 1. */
+const bins = (() => {
+  const codes = new Uint8Array(2 * perUnit + 1);
+  let code = 0;
+  for (let bin = 0; bin <= 2 * perUnit; bin++) {
+    codes[bin] = code;
+    // A midpoint at a bin's end belongs to the next bin.
+    if (midpoints[code] < (bin + 1) / perUnit - 1) codes[bin] = mixed | code++;
+  }
+  return codes;
+})();
+
+/** The code of a value whose bin holds a midpoint. */
+const settle = (bin: number, value: number): number => {
+  const code = bin & 15;
+  return value > midpoints[code] ? code + 1 : code;
+};
+
+const scratch = new Float32Array(nf4Block);
+const scratchBits = new Uint32Array(scratch.buffer);
+
+/**
+ * Quantise a matrix to NF4 in blocks of 64 values, row by row; a value half-way between two levels takes the lower one.
+ * @param data float32 values, or bfloat16 ones as their 16 bits
+ * @throws ShapeError when the data does not fill the shape
+ */
+export function quantizeNf4(data: Float32Array | Uint16Array, shape: Shape): Nf4Values {
+  const size = data.length;
+  checkSize("quantizeNf4", size, shape);
+  const codes = new Uint8Array(Math.ceil(size / 2));
+  const absmax = new Float32Array(Math.ceil(size / nf4Block));
+  if (data instanceof Float32Array) {
+    for (let block = 0; block < absmax.length; block++) {
+      const start = block * nf4Block;
+      const count = Math.min(nf4Block, size - start);
+      for (let i = 0; i < count; i++) scratch[i] = data[start + i];
+      absmax[block] = quantizeBlock(count, codes, start >> 1);
+    }
+  } else {
+    for (let block = 0; block < absmax.length; block++) {
+      const start = block * nf4Block;
+      const count = Math.min(nf4Block, size - start);
+      for (let i = 0; i < count; i++) scratchBits[i] = data[start + i] << 16;
+      absmax[block] = quantizeBlock(count, codes, start >> 1);
+    }
+  }
+  return { codes, ...quantizeAbsmax(absmax) };
+}
+
+/** Write the codes of the scratch's first values from `at` on, and give the largest absolute value. */
+function quantizeBlock(count: number, codes: Uint8Array, at: number): number {
+  let largest = 0;
+  for (let i = 0; i < count; i++) {
+    const magnitude = Math.abs(scratch[i]);
+    if (magnitude > largest) largest = magnitude;
+  }
+  // What follows the last one of an odd number of values is zero.
+  if (count % 2 === 1) scratch[count] = 0;
+  const divisor = largest === 0 ? 1 : largest;
+  const factor = perUnit / divisor;
+  for (let i = 0; i < count; i += 2) {
+    // The quotient itself is only needed where a midpoint is near: codes do not change at the ends of bins.
+    let high = bins[(scratch[i] * factor + perUnit) | 0];
+    let low = bins[(scratch[i + 1] * factor + perUnit) | 0];
+    if (high >= mixed) high = settle(high, Math.fround(scratch[i] / divisor));
+    if (low >= mixed) low = settle(low, Math.fround(scratch[i + 1] / divisor));
+    codes[at + (i >> 1)] = (high << 4) | low;
+  }
+  return largest;
+}
+
+/** The blocks' largest values less their mean, in 8 bits by the largest of each 256 of them. */
+function quantizeAbsmax(absmax: Float32Array): Omit<Nf4Values, "codes"> {
+  let sum = 0;
+  for (let i = 0; i < absmax.length; i++) sum += absmax[i];
+  const absmaxOffset = Float32Array.of(absmax.length === 0 ? 0 : sum / absmax.length);
+  const offset = absmaxOffset[0];
+  const absmaxCodes = new Uint8Array(absmax.length);
+  const absmaxScale = new Float32Array(Math.ceil(absmax.length / nf4Group));
+  for (let group = 0; group < absmaxScale.length; group++) {
+    const start = group * nf4Group;
+    const end = Math.min(absmax.length, start + nf4Group);
+    let largest = 0;
+    for (let i = start; i < end; i++) largest = Math.max(largest, Math.abs(Math.fround(absmax[i] - offset)));
+    absmaxScale[group] = largest;
+    const divisor = largest === 0 ? 1 : largest;
+    for (let i = start; i < end; i++) {
+      absmaxCodes[i] = nearestDynamic(Math.fround(Math.fround(absmax[i] - offset) / divisor));
+    }
+  }
+  return { absmaxCodes, absmaxScale, absmaxOffset };
+}
+
+const dynamicMidpoints = Float32Array.from(dynamicLevels.subarray(1), (level, i) => (level + dynamicLevels[i]) / 2);
+
+/** How many midpoints lie below. */
+function nearestDynamic(value: number): number {
+  let [low, high] = [0, dynamicMidpoints.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (value > dynamicMidpoints[middle]) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/**
+ * The values that NF4 codes stand for, row by row.
+ * @throws ShapeError when there are not as many codes as the shape has values
+ */
+export function dequantizeNf4(
+  { codes, absmaxCodes, absmaxScale, absmaxOffset }: Nf4Values,
+  shape: Shape,
+): Float32Array<ArrayBuffer> {
+  const size = shape.reduce((product, n) => product * n, 1);
+  if (codes.length !== Math.ceil(size / 2)) {
+    throw new ShapeError(`dequantizeNf4: ${codes.length} bytes of codes do not fill ${showShape(shape)}`);
+  }
+  const values = new Float32Array(size);
+  const scaled = new Float32Array(16);
+  for (let block = 0; block * nf4Block < size; block++) {
+    const rest = Math.fround(dynamicLevels[absmaxCodes[block]] * absmaxScale[Math.floor(block / nf4Group)]);
+    const absmax = Math.fround(rest + absmaxOffset[0]);
+    for (let code = 0; code < 16; code++) scaled[code] = nf4Levels[code] * absmax;
+    const end = Math.min(size, (block + 1) * nf4Block);
+    for (let i = block * nf4Block; i < end; i += 2) {
+      const byte = codes[i >> 1];
+      values[i] = scaled[byte >> 4];
+      if (i + 1 < end) values[i + 1] = scaled[byte & 15];
+    }
+  }
+  return values;
+}
+
+function checkSize(name: string, length: number, shape: Shape): void {
+  const size = shape.reduce((product, n) => product * n, 1);
+  if (size !== length) {
+    throw new ShapeError(`${name}: shape ${showShape(shape)} holds ${size} values, the data has ${length}`);
+  }
+}
