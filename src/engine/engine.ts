@@ -200,7 +200,8 @@ export class State {
   }
 
   /**
-   * Create or replace variables.
+   * Create or replace variables. Those in float16 and bfloat16 are kept in 16 bits: their data is a Uint16Array of these
+   * bits, or a Float32Array that is rounded to them.
    * @param options.transfer give the arrays away instead of copying them: they are empty afterwards
    */
   async write(values: Readonly<Record<string, HostValue>>, options: { transfer?: boolean } = {}): Promise<void> {

@@ -14,29 +14,75 @@ export function fromFloat16(bits: number): number {
 /** The nearest binary16 to a float, as 16 bits; halves go to the even one, what is too large to infinity. */
 export function toFloat16(value: number): number {
   scratch[0] = value;
-  const bits = scratchBits[0];
-  const sign = (bits >>> 16) & 0x8000;
-  const magnitude = bits & 0x7fffffff;
-  if (magnitude > 0x7f800000) return sign | 0x7e00;
-  if (magnitude >= 0x47800000) return sign | 0x7c00;
-  // Below the smallest normal number, 2^-14, the step is 2^-24.
-  if (magnitude < 0x38800000) return sign | roundHalfEven(Math.abs(scratch[0]) * 2 ** 24);
-  // Drop 13 bits of the fraction; a carry out of it raises the exponent, as it should.
-  const rounded = magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1);
-  return sign | (rounded >>> 13);
+  return float16Bits(scratchBits[0]);
 }
 
 /** The nearest bfloat16 to a float, as 16 bits; halves go to the even one. */
 export function toBfloat16(value: number): number {
   scratch[0] = value;
-  const bits = scratchBits[0];
-  if (Number.isNaN(value)) return 0x7fc0;
+  return bfloat16Bits(scratchBits[0]);
+}
+
+/** The floats that 16 bits each of bfloat16 stand for. */
+export function bfloat16ToFloat32(bits: Uint16Array): Float32Array<ArrayBuffer> {
+  const result = new Float32Array(bits.length);
+  const words = new Uint32Array(result.buffer);
+  for (let i = 0; i < bits.length; i++) words[i] = bits[i] << 16;
+  return result;
+}
+
+/** The nearest bfloat16 to each float, as 16 bits; halves go to the even one, NaN stays NaN. */
+export function float32ToBfloat16(values: Float32Array): Uint16Array<ArrayBuffer> {
+  const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const result = new Uint16Array(words.length);
+  for (let i = 0; i < words.length; i++) result[i] = bfloat16Bits(words[i]);
+  return result;
+}
+
+/** Bits of float32 for all bits of binary16, made at the first use. */
+let float16Table: Uint32Array | undefined;
+
+/** The floats that 16 bits each of IEEE 754 binary16 stand for. */
+export function float16ToFloat32(bits: Uint16Array): Float32Array<ArrayBuffer> {
+  float16Table ??= new Uint32Array(Float32Array.from({ length: 65_536 }, (_, i) => fromFloat16(i)).buffer);
+  const table = float16Table;
+  const result = new Float32Array(bits.length);
+  const words = new Uint32Array(result.buffer);
+  for (let i = 0; i < bits.length; i++) words[i] = table[bits[i]];
+  return result;
+}
+
+/** The nearest binary16 to each float, as 16 bits; halves go to the even one, NaN stays NaN. */
+export function float32ToFloat16(values: Float32Array): Uint16Array<ArrayBuffer> {
+  const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const result = new Uint16Array(words.length);
+  for (let i = 0; i < words.length; i++) result[i] = float16Bits(words[i]);
+  return result;
+}
+
+/** From the bits of a float32. */
+function bfloat16Bits(bits: number): number {
+  if ((bits & 0x7fffffff) > 0x7f800000) return 0x7fc0;
   return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
 }
 
-function roundHalfEven(x: number): number {
-  const floor = Math.floor(x);
-  const rest = x - floor;
-  if (rest !== 0.5) return Math.round(x);
-  return floor % 2 === 0 ? floor : floor + 1;
+/** From the bits of a float32. */
+function float16Bits(bits: number): number {
+  const sign = (bits >>> 16) & 0x8000;
+  const magnitude = bits & 0x7fffffff;
+  // Drop 13 bits of the fraction; a carry out of it raises the exponent, as it should.
+  if (magnitude >= 0x38800000 && magnitude < 0x47800000) {
+    return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13);
+  }
+  if (magnitude > 0x7f800000) return sign | 0x7e00;
+  if (magnitude >= 0x47800000) return sign | 0x7c00;
+  // Below the smallest normal number, 2^-14, the step is 2^-24; 0.5 ulp of that and less is zero.
+  const exponent = magnitude >>> 23;
+  if (exponent < 102) return sign;
+  const fraction = (magnitude & 0x7fffff) | 0x800000;
+  const shift = 126 - exponent;
+  const rest = fraction & ((1 << shift) - 1);
+  const whole = fraction >>> shift;
+  const half = 1 << (shift - 1);
+  return sign | (rest > half || (rest === half && whole % 2 === 1) ? whole + 1 : whole);
 }

@@ -19,7 +19,8 @@ export type Shape = readonly number[];
 export type DType = "float32" | "float16" | "bfloat16" | "int8" | "uint8" | "int32" | "int64" | "bool";
 
 /**
- * Values of a tensor on the host, in row-major order: a Float32Array for every floating dtype, an Int32Array, a Float64Array
+ * Values of a tensor on the host, in row-major order: a Float32Array for every floating dtype (or, where a state is
+ * written, a Uint16Array of the bits of a float16 or bfloat16), an Int32Array, a Float64Array
  * for int64 (whole numbers up to 2^53, so that they stay numbers), an Int8Array or a Uint8Array, and a Uint8Array of 0 and 1 for bool. What
  * all of them can do stands here: TypeScript lets nobody call a method of a union of them.
  */

@@ -6,7 +6,7 @@ const { DataType } = onnx.TensorProto;
 const { AttributeType } = onnx.AttributeProto;
 
 /** ONNX's number for each of our dtypes. */
-export const elementType: Record<DType | "uint32", number> = {
+export const elementType: Record<DType | "uint16" | "uint32", number> = {
   float32: DataType.FLOAT,
   float16: DataType.FLOAT16,
   bfloat16: DataType.BFLOAT16,
@@ -15,6 +15,7 @@ export const elementType: Record<DType | "uint32", number> = {
   int32: DataType.INT32,
   int64: DataType.INT64,
   bool: DataType.BOOL,
+  uint16: DataType.UINT16,
   uint32: DataType.UINT32,
 };
 
@@ -95,11 +96,11 @@ export class GraphBuilder {
   }
 
   /** A value handed in at each run; a size of -1 may be any. */
-  input(name: string, shape: Shape, dtype: DType): void {
+  input(name: string, shape: Shape, dtype: DType | "uint16"): void {
     this.#inputs.push(valueInfo(name, shape, dtype));
   }
 
-  output(name: string, shape: Shape, dtype: DType): void {
+  output(name: string, shape: Shape, dtype: DType | "uint16"): void {
     this.#outputs.push(valueInfo(name, shape, dtype));
   }
 
@@ -111,11 +112,13 @@ export class GraphBuilder {
   }
 
   encode(): Uint8Array {
+    // Only what needs the newer operators is written in them: not every device has all of them.
+    const recent = this.#nodes.some(({ opType }) => opType === "BitCast");
     const model = onnx.ModelProto.create({
-      irVersion: 8,
+      irVersion: recent ? 11 : 8,
       producerName: "anneal",
       opsetImport: [
-        { domain: "", version: 18 },
+        { domain: "", version: recent ? 26 : 18 },
         { domain: "com.microsoft", version: 1 },
       ],
       graph: {
@@ -139,7 +142,7 @@ function attribute(name: string, value: Attribute): proto.onnx.IAttributeProto {
   return { name, type: AttributeType.INTS, ints: [...value] };
 }
 
-function valueInfo(name: string, shape: Shape, dtype: DType): proto.onnx.IValueInfoProto {
+function valueInfo(name: string, shape: Shape, dtype: DType | "uint16"): proto.onnx.IValueInfoProto {
   return {
     name,
     type: {

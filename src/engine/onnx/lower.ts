@@ -1,9 +1,10 @@
 import type { Attributes, OperatorName, Tensor } from "../../tensor/index.ts";
 import type { DeviceName } from "../device.ts";
+import { EngineError } from "../failure.ts";
 import type { Program } from "../program.ts";
 import { elementType, GraphBuilder } from "./builder.ts";
 import { int8Product, nf4Full, nf4Product } from "./quantized.ts";
-import { borderType } from "./values.ts";
+import { borderType, storedType } from "./values.ts";
 import { webgpuLowerings } from "./webgpu.ts";
 
 /** An operator in ONNX: the names of its inputs go in, the name of its result comes out. */
@@ -286,7 +287,12 @@ export function lower(program: Program, device: DeviceName): Uint8Array {
     names.set(node, borderType(dtype) === dtype ? name : graph.node("Cast", [name], { to: elementType[dtype] }));
   }
   for (const [i, node] of program.variables.entries()) {
-    graph.input(graphNames.variable(i), node.shape, node.dtype);
+    if (node.dtype === "bfloat16" && device === "webgpu") {
+      throw new EngineError(
+        `The variable ${node.attributes.name} is bfloat16, which WebGPU does not have: keep it in float16 or float32.`,
+      );
+    }
+    graph.input(graphNames.variable(i), node.shape, storedType(node.dtype));
     names.set(node, graphNames.variable(i));
   }
   const nameOf = (t: Tensor) => {
@@ -294,8 +300,13 @@ export function lower(program: Program, device: DeviceName): Uint8Array {
     if (name === undefined) throw new Error(`${t.operator.name} is used before it is built`);
     return name;
   };
+  // Each reader of a bfloat16 variable takes its bits for numbers anew: one copy for all would stay until the last.
+  const operandOf = (t: Tensor) =>
+    t.operator.name === "variable" && t.dtype === "bfloat16"
+      ? graph.node("BitCast", [nameOf(t)], { to: elementType.bfloat16 })
+      : nameOf(t);
   for (const node of program.nodes) {
-    if (!names.has(node)) names.set(node, lowerNode(table, graph, node, node.inputs.map(nameOf)));
+    if (!names.has(node)) names.set(node, lowerNode(table, graph, node, node.inputs.map(operandOf)));
   }
   if (device === "cpu") graph.sequenceOutput(graphNames.end);
   const given = new Set<string>();
@@ -309,20 +320,25 @@ export function lower(program: Program, device: DeviceName): Uint8Array {
       graph.node("Identity", [current], {}, { output: name });
     }
     given.add(name);
-    graph.output(name, t.shape, t.dtype);
+    graph.output(name, t.shape, storedType(t.dtype));
   };
   for (const [i, t] of Object.values(program.outputs).entries()) {
     if (borderType(t.dtype) === t.dtype) {
       give(graphNames.output(i), t);
     } else {
-      graph.node("Cast", [nameOf(t)], { to: elementType.float32 }, { output: graphNames.output(i) });
+      graph.node("Cast", [operandOf(t)], { to: elementType.float32 }, { output: graphNames.output(i) });
       graph.output(graphNames.output(i), t.shape, borderType(t.dtype));
     }
   }
   for (const [i, [name, t]] of Object.entries(program.updates).entries()) {
     // A WebGPU shader may not read and write one buffer: what changes where it lies is computed beside it, then copied.
     const aliased = program.inPlace.has(name) && t.inputs.some(({ operator }) => operator.name === "variable");
-    give(graphNames.update(i), t, device === "webgpu" && aliased);
+    if (t.dtype === "bfloat16" && t.operator.name !== "variable") {
+      graph.node("BitCast", [nameOf(t)], { to: elementType.uint16 }, { output: graphNames.update(i) });
+      graph.output(graphNames.update(i), t.shape, storedType(t.dtype));
+    } else {
+      give(graphNames.update(i), t, device === "webgpu" && aliased);
+    }
   }
   return graph.encode();
 }

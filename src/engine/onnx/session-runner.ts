@@ -62,13 +62,13 @@ export class SessionRunner {
   }
 
   /** Copies, so that the caller may give them away. */
-  async read(state: number, names?: readonly string[]): Promise<Record<string, HostValue>> {
+  async read(state: number, names?: readonly string[], raw?: boolean): Promise<Record<string, HostValue>> {
     const { values: source } = this.#variables(state);
     const result: Record<string, HostValue> = {};
     for (const name of names ?? source.keys()) {
       const value = source.get(name);
       if (!value) throw new Error(`There is no variable ${name}.`);
-      result[name] = await this.#transfer.download(value);
+      result[name] = await this.#transfer.download(value, raw);
     }
     return result;
   }

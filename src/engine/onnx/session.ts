@@ -29,8 +29,12 @@ export function sessionOptions(device: DeviceName, threads: number): InferenceSe
     // Denormal numbers make a step many times slower late in training, and carry nothing.
     extra: {
       session: { set_denormal_as_zero: "1" },
+      // Weights are turned into floats where they are used, in both passes: once for both would keep all of them.
       // A broadcast zero is not worth its memory, nor its place in the file of a program that is kept.
-      optimization: { constant_folding_max_output_size_in_bytes: String(256 * 1024) },
+      optimization: {
+        disable_specified_optimizers: "CommonSubexpressionElimination",
+        constant_folding_max_output_size_in_bytes: String(256 * 1024),
+      },
     },
   };
 }

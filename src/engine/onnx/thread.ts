@@ -28,7 +28,7 @@ async function answer(request: Request): Promise<unknown> {
     case "write":
       return executor.write(request.state, request.values);
     case "read":
-      return executor.read(request.state, request.names);
+      return executor.read(request.state, request.names, request.raw);
     case "remove":
       return executor.remove(request.state, request.names);
     case "release":

@@ -1,7 +1,7 @@
 import * as ort from "onnxruntime-node";
 import type { DType, HostValue, Shape } from "../../tensor/index.ts";
 import { GraphBuilder } from "./builder.ts";
-import { emptyTensor, fromRuntime, toRuntime } from "./values.ts";
+import { dtypeOf, emptyTensor, fromRuntime, toRuntime } from "./values.ts";
 
 /** Brings values to a device and back. */
 export interface Transfer {
@@ -9,8 +9,11 @@ export interface Transfer {
   upload(value: HostValue): Promise<ort.Tensor>;
   /** Memory that a program may write to. */
   allocate(dtype: DType, shape: Shape): Promise<ort.Tensor>;
-  /** A copy that its receiver may keep or give away. */
-  download(tensor: ort.Tensor): Promise<HostValue>;
+  /**
+   * A copy that its receiver may keep or give away.
+   * @param raw half precision as its 16 bits
+   */
+  download(tensor: ort.Tensor, raw?: boolean): Promise<HostValue>;
 }
 
 /** A tensor over the caller's memory. */
@@ -18,16 +21,16 @@ export function hostTensor({ dtype, data, shape }: HostValue): ort.Tensor {
   return toRuntime(dtype, data, shape);
 }
 
-const hostValue = (tensor: ort.Tensor): HostValue => ({
-  dtype: tensor.type as DType,
+const hostValue = (tensor: ort.Tensor, raw?: boolean): HostValue => ({
+  dtype: dtypeOf(tensor),
   shape: tensor.dims,
-  data: fromRuntime(tensor).slice(),
+  data: fromRuntime(tensor, raw).slice(),
 });
 
 export const hostTransfer: Transfer = {
   upload: async (value) => hostTensor(value),
   allocate: async (dtype, shape) => emptyTensor(dtype, shape),
-  download: async (tensor) => hostValue(tensor),
+  download: async (tensor, raw) => hostValue(tensor, raw),
 };
 
 /**
@@ -52,7 +55,7 @@ export function deviceTransfer(options: ort.InferenceSession.SessionOptions): Tr
   return {
     upload: (value) => pass(hostTensor(value), "gpu-buffer"),
     allocate: (dtype, shape) => pass(emptyTensor(dtype, shape), "gpu-buffer"),
-    download: async (tensor) => hostValue(await pass(tensor, "cpu")),
+    download: async (tensor, raw) => hostValue(await pass(tensor, "cpu"), raw),
   };
 }
 

@@ -1,34 +1,66 @@
 import * as ort from "onnxruntime-node";
-import { type DType, fromFloat16, type Shape, type TensorData, toFloat16, typedArray } from "../../tensor/index.ts";
+import {
+  bfloat16ToFloat32,
+  type DType,
+  float16ToFloat32,
+  float32ToBfloat16,
+  float32ToFloat16,
+  type Shape,
+  type TensorData,
+  typedArray,
+} from "../../tensor/index.ts";
 
-/** What a value is handed in and out as. */
+/** What a program's inputs and outputs are handed in and out as. Variables keep their own form. */
 export const borderType = (dtype: DType): DType => (dtype === "float16" || dtype === "bfloat16" ? "float32" : dtype);
+
+/** What a variable is kept as. */
+export const storedType = (dtype: DType): DType | "uint16" => (dtype === "bfloat16" ? "uint16" : dtype);
 
 /** Memory for a value of the runtime's own form, on the host. */
 export function emptyTensor(dtype: DType, shape: Shape): ort.Tensor {
   const size = shape.reduce((a, b) => a * b, 1);
-  if (dtype === "float16") return new ort.Tensor(dtype, new Uint16Array(size), shape);
+  if (isHalf(dtype)) return halfTensor(dtype, new Uint16Array(size), shape);
   if (dtype === "int64") return new ort.Tensor(dtype, new BigInt64Array(size), shape);
   return toRuntime(dtype, typedArray(dtype, size), shape);
 }
 
+const isHalf = (dtype: DType) => dtype === "float16" || dtype === "bfloat16";
+
+/** The runtime's binding has no bfloat16: its 16 bits go as whole numbers, and programs know what they stand for. */
+function halfTensor(dtype: DType, bits: Uint16Array, shape: Shape): ort.Tensor {
+  return new ort.Tensor(dtype === "float16" ? dtype : "uint16", bits, shape);
+}
+
+/** 16 bits each of values in half precision: they may be given so, or as floats to be rounded. */
+function halfBits(dtype: DType, data: TensorData): Uint16Array {
+  if (data instanceof Uint16Array) return data;
+  const floats = data instanceof Float32Array ? data : Float32Array.from(data);
+  return dtype === "float16" ? float32ToFloat16(floats) : float32ToBfloat16(floats);
+}
+
 /** A host value as the runtime takes it. */
 export function toRuntime(dtype: DType, data: TensorData, shape: Shape): ort.Tensor {
-  if (dtype === "bfloat16") {
-    throw new Error("bfloat16 lives inside of programs only; keep variables in float32 or float16 and cast them.");
-  }
-  if (dtype === "float16") return new ort.Tensor(dtype, Uint16Array.from(data, toFloat16), shape);
+  if (isHalf(dtype)) return halfTensor(dtype, halfBits(dtype, data), shape);
   if (dtype === "int64") return new ort.Tensor(dtype, BigInt64Array.from(Array.from(data, BigInt)), shape);
   return new ort.Tensor(dtype as "float32", data as Float32Array, shape);
 }
 
-/** The runtime's value as the host has it. What the host has in the same form is not copied. */
-export function fromRuntime(value: ort.Tensor): TensorData {
+/** The dtype of a runtime's value. */
+export const dtypeOf = ({ type }: ort.Tensor): DType => (type === "uint16" ? "bfloat16" : (type as DType));
+
+/**
+ * The runtime's value as the host has it. What the host has in the same form is not copied.
+ * @param raw give half precision as its 16 bits instead of as floats
+ */
+export function fromRuntime(value: ort.Tensor, raw = false): TensorData {
   const { data } = value;
   if (data instanceof BigInt64Array) return Float64Array.from(data, exactNumber);
-  if (value.type === "float16") {
-    const bits = data as Uint16Array;
-    return Float32Array.from(new Uint16Array(bits.buffer, bits.byteOffset, bits.length), fromFloat16);
+  const dtype = dtypeOf(value);
+  if (isHalf(dtype)) {
+    const { buffer, byteOffset, length } = data as Uint16Array<ArrayBuffer>;
+    const bits = new Uint16Array(buffer, byteOffset, length);
+    if (raw) return bits;
+    return dtype === "float16" ? float16ToFloat32(bits) : bfloat16ToFloat32(bits);
   }
   return data as TensorData;
 }
