@@ -5,15 +5,16 @@ import {
   type Engine,
   type Example,
   input,
-  LanguageModel,
+  LoraConfig,
   matmul,
+  Phi3ForCausalLM,
+  program,
   Random,
+  type Tensor,
   type TensorData,
   Tokenizer,
 } from "../src/index.ts";
-import { batchInputs } from "../src/models/index.ts";
 import { AdamW } from "../src/train/optimizers/index.ts";
-import { stepProgram } from "../src/train/programs.ts";
 
 /** A model of Phi-3's architecture, a batch, and what of it is trained. */
 export interface StepSpec {
@@ -54,9 +55,7 @@ export interface Work {
   release(): Promise<void>;
 }
 
-const optimizer = new AdamW({ weightDecay: 0.01, maxGradNorm: 1 });
-
-/** A training step on random tokens, compiled. */
+/** A training step on random tokens, compiled: the first step is in `compileSeconds`. */
 export async function openStep(engine: Engine, spec: StepSpec): Promise<Work & { compileSeconds: number }> {
   const { method, layers, width, mlp, vocabulary, batch, length } = spec;
   const sizes = {
@@ -68,31 +67,38 @@ export async function openStep(engine: Engine, spec: StepSpec): Promise<Work & {
     maxPositionEmbeddings: Math.max(length, 256),
   };
   const tokenizer = Tokenizer.train(["bench"], { vocabSize: 261 });
-  const model = await LanguageModel.create({ config: sizes, tokenizer, seed: 1, engine });
+  const model = new Phi3ForCausalLM(sizes, tokenizer, { engine }).initialize(1);
   if (spec.int8 && method === "lora") await model.quantize("int8");
-  if (method === "lora") await model.addAdapter({ r: 16, loraAlpha: 32 }, 1);
-  const shapes = model.parameterShapes();
-  const names = model.trainableNames();
-  const moments = optimizer.initialState(new Map(names.map((name) => [name, shapes.get(name) ?? []])));
-  await model.state.write(moments, { transfer: true });
-  const start = performance.now();
-  const program = await engine.compile(
-    stepProgram(model, batch, length, {
-      optimizer,
-      accumulated: false,
-      gradientCheckpointing: spec.gradientCheckpointing ?? false,
-      precision: spec.int8 && method === "full" ? "int8" : "float32",
-    }),
-  );
-  const compileSeconds = (performance.now() - start) / 1000;
+  if (method === "lora") await model.addAdapter(new LoraConfig({ r: 16, loraAlpha: 32 }), { seed: 1 });
+  model.gradientCheckpointing = spec.gradientCheckpointing ?? false;
+  if (spec.int8 && method === "full") for (const layer of model.projections().values()) layer.precision = "int8";
+  const optimizer = new AdamW({ learningRate: 1e-4, weightDecay: 0.01, maxGradNorm: 1 });
+  optimizer.listener = { before: () => undefined, after: () => undefined };
   const random = new Random(2, "data");
   const rows = Array.from({ length: batch }, (): Example[] => {
     const ids = Array.from({ length }, () => 1 + random.integer(vocabulary - 1));
     return [{ inputIds: ids, labels: ids }];
   });
   const data = collate(rows, length, 0);
-  const lossScale = Float32Array.of(1 / data.tokens);
-  const inputs = { ...batchInputs(data), ...optimizer.inputsAt(10, 1e-4), lossScale };
+  const step = program(
+    (inputIds: Tensor, positions: Tensor, segments: Tensor, targets: Tensor) => {
+      const { states } = model.decode({ inputIds, positions, segments });
+      const loss = model
+        .tokenLoss(states, targets.reshape([targets.size]))
+        .sum()
+        .div(data.tokens);
+      optimizer.minimize(loss, model);
+      return { loss };
+    },
+    { engine, name: "the training step" },
+  );
+  const [ids, positions, segments, targets] = [data.inputIds, data.positions, data.segments, data.targets].map(
+    (values) => ({ dtype: "int32" as const, shape: [batch, length], data: values }),
+  );
+  const run = () => step(ids, positions, segments, targets);
+  const start = performance.now();
+  await run();
+  const compileSeconds = (performance.now() - start) / 1000;
   // Products alone: two operations a weight and token forward, as many for the gradient of the input, and for that of
   // the weight where it is trained; attention twice the sequence, three times.
   const weights = layers * (width * 3 * width + width * width + 3 * width * mlp) + vocabulary * width;
@@ -101,9 +107,9 @@ export async function openStep(engine: Engine, spec: StepSpec): Promise<Work & {
   return {
     flop: 2 * batch * length * (weights * passes + attention * 3),
     compileSeconds,
-    run: () => program.run(inputs, model.state),
+    run,
     release: async () => {
-      await program.release();
+      await step.release();
       await model.release();
     },
   };
@@ -116,9 +122,9 @@ export async function openCeiling(engine: Engine, [m, k, n] = [1024, 2048, 2048]
   const count = 10;
   let sum = matmul(a, b).sum();
   for (let i = 1; i < count; i++) sum = sum.add(matmul(a.add(i), b).sum());
-  const program: CompiledProgram = await engine.compile({ outputs: { sum } });
+  const products: CompiledProgram = await engine.compile({ outputs: { sum } });
   const inputs: Record<string, TensorData> = { a: random.normal(m * k), b: random.normal(k * n) };
-  return { flop: 2 * m * k * n * count, run: () => program.run(inputs), release: () => program.release() };
+  return { flop: 2 * m * k * n * count, run: () => products.run(inputs), release: () => products.release() };
 }
 
 /** Seconds of one call. */

@@ -3,6 +3,7 @@
  *
  * @packageDocumentation
  */
+export * from "./adapters/index.ts";
 export * from "./data/index.ts";
 export * from "./display/index.ts";
 export * from "./engine/index.ts";

@@ -104,7 +104,7 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
       adam_epsilon: "1e-8",
       weight_decay: "0.01",
       max_grad_norm: "1",
-      lr_scheduler: "cosine",
+      lr_scheduler_type: "cosine",
       gradient_accumulation_steps: "1",
       seed: "42",
       optimizer: "adamw",
@@ -115,7 +115,7 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
       method: "full",
       learning_rate: "0.003",
       total_steps: "260",
-      per_device_batch_size: "8",
+      per_device_train_batch_size: "8",
       warmup_steps: "20",
     });
     expect(base.params.lora_r).toBeUndefined();
@@ -125,10 +125,10 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
       method: "lora",
       lora_r: "16",
       lora_alpha: "32",
-      target_modules: "qkv_proj,o_proj,gate_up_proj,down_proj",
+      target_modules: "all-linear",
       packing: "true",
-      max_seq_length: "256",
-      num_epochs: "2",
+      max_length: "256",
+      num_train_epochs: "2",
     });
     expect(tuned.params["tokenizer.digest"]).toBe(base.params["tokenizer.digest"]);
   });
@@ -196,27 +196,37 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
           `checkpoints/step-${run.params.total_steps}/optimizer.safetensors`,
           `checkpoints/step-${run.params.save_steps}/trainer_state.json`,
           "environment.json",
-          "model/config.json",
           "model/MLmodel",
-          "model/model.safetensors",
           "model/tokenizer.json",
+          // A training of an adapter keeps the adapter, not a merged model.
+          ...(run === tuned
+            ? ["model/adapter_config.json", "model/adapter_model.safetensors"]
+            : ["model/config.json", "model/generation_config.json", "model/model.safetensors"]),
           "notebook.executed.ipynb",
           "notebook.ipynb",
           "package-lock.json",
         ]),
       );
-      expect(files.includes("adapter/adapter_model.safetensors")).toBe(run === tuned);
+      expect(files.includes("model/model.safetensors")).toBe(run === base);
       const environment = JSON.parse(await tracker.artifact(run.id, "environment.json"));
       expect(environment).toMatchObject({ node: process.version, versions: { anneal: expect.any(String) } });
       expect(await tracker.artifact(run.id, "package-lock.json")).toBe(
         readFileSync(join(root, "package-lock.json"), "utf8"),
       );
-      expect(JSON.parse(await tracker.artifact(run.id, "model/config.json"))).toMatchObject({
-        architectures: ["Phi3ForCausalLM"],
-        hidden_size: 192,
-      });
       expect(await tracker.artifact(run.id, "notebook.executed.ipynb")).toBe(readFileSync(output, "utf8"));
     }
+  });
+
+  test("keeps the model's settings and the adapter's as transformers and PEFT name them", async () => {
+    expect(JSON.parse(await tracker.artifact(base.id, "model/config.json"))).toMatchObject({
+      architectures: ["Phi3ForCausalLM"],
+      hidden_size: 192,
+    });
+    expect(JSON.parse(await tracker.artifact(tuned.id, "model/adapter_config.json"))).toMatchObject({
+      peft_type: "LORA",
+      r: 16,
+      lora_alpha: 32,
+    });
   });
 
   test("keeps the cells as they were run, up to the last that added to the run", async () => {
@@ -230,8 +240,8 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
     const { metrics } = tuned;
     expect(metrics["after/test_loss"]).toBeLessThan(0.85 * metrics["before/test_loss"]);
     expect(metrics["after/test_perplexity"]).toBeLessThan(0.5 * metrics["before/test_perplexity"]);
-    expect(metrics["after/token_accuracy"]).toBeGreaterThan(1.2 * metrics["before/token_accuracy"]);
-    expect(metrics["after/rougeL"]).toBeGreaterThan(1.2 * metrics["before/rougeL"]);
+    expect(metrics["after/test_token_accuracy"]).toBeGreaterThan(1.2 * metrics["before/test_token_accuracy"]);
+    expect(metrics["after/test_rougeL"]).toBeGreaterThan(1.2 * metrics["before/test_rougeL"]);
     expect(metrics["test/perplexity"]).toBe(metrics["after/test_perplexity"]);
     expect(base.metrics["test/loss"]).toBe(metrics["before/test_loss"]);
     expect(metrics["after/test_perplexity"]).toBeCloseTo(Math.exp(metrics["after/test_loss"]), 9);
@@ -254,7 +264,7 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
       new Set(["train loss", "validation loss"]),
     );
     const html = outputs.map(({ data }) => String(data?.["text/html"] ?? ""));
-    for (const measure of ["test loss", "perplexity", "token accuracy", "ROUGE-L"]) {
+    for (const measure of ["loss", "perplexity", "token accuracy", "ROUGE-L"]) {
       const row = html
         .flatMap((text) => text.match(/<tr>.*?<\/tr>/gs) ?? [])
         .find((line) => line.includes(`>${measure}<`));
@@ -262,7 +272,7 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
     }
     const answers = html.find((text) => text.includes(">question</th>"));
     expect(answers?.split("<tbody>")[1]?.match(/<tr\b/g)).toHaveLength(5);
-    expect(html.some((text) => /step 234\/234 · loss [\d.]+ .* tokens\/s · done in/.test(text))).toBe(true);
+    expect(html.some((text) => /step (\d+)\/\1 · loss [\d.]+ .* tokens\/s · done in/.test(text))).toBe(true);
   });
 
   test("registers version 1, with a card of facts that says what only a person can say", async () => {
@@ -317,7 +327,7 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
       expect(again.stdout).toContain(`Same: ${points} points of ${keys.length} metrics`);
       // Of the model itself, too.
       const weights = async (id: string) => {
-        const response = await tracker.fetch(`/get-artifact?run_id=${id}&path=model/model.safetensors`);
+        const response = await tracker.fetch(`/get-artifact?run_id=${id}&path=model/adapter_model.safetensors`);
         return Buffer.from(await response.arrayBuffer());
       };
       expect((await weights(rerunId)).equals(await weights(tuned.id))).toBe(true);

@@ -4,12 +4,12 @@ import { activeRun, train } from "../src/index.ts";
 import { toyModel, toyOptions } from "../src/train/toy.ts";
 
 const [, , steps = "10", outputDir, batch = "4"] = process.argv;
-const { runId } = await train(await toyModel(), {
+const { runId } = await train(toyModel(), {
   ...toyOptions(),
   maxSteps: Number(steps),
-  perDeviceBatchSize: Number(batch),
+  perDeviceTrainBatchSize: Number(batch),
   saveSteps: outputDir ? 10 : Number(steps),
-  ...(outputDir ? { outputDir, resume: true } : {}),
+  ...(outputDir ? { outputDir, resumeFromCheckpoint: true } : {}),
   onStep: ({ step }) => process.stdout.write(`${step === 1 ? `run ${activeRun()?.id}\n` : ""}step ${step}\n`),
 });
 process.stdout.write(`done ${runId}\n`);

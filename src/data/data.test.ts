@@ -13,7 +13,7 @@ import {
   ignoreIndex,
   loadDataset,
   pack,
-  tokenizeInstructions,
+  tokenizeRows,
   tokenizeText,
   typescriptLibFiles,
 } from "./index.ts";
@@ -241,7 +241,7 @@ describe("tokenizing", () => {
   const faq = Dataset.from("faq", [{ prompt: "What is it?", completion: "It is a word.", n: 1 }]);
 
   test("of instructions learns the answer and the end of its turn, and nothing of the question", () => {
-    const { examples, digest } = tokenizeInstructions(faq, tokenizer, { prompt: "prompt", completion: "completion" });
+    const { examples, digest } = tokenizeRows(faq, tokenizer);
     const { inputIds, labels } = examples[0];
     const learned = labels.filter((label) => label !== ignoreIndex);
     expect(tokenizer.decode(learned)).toContain("It is a word.");
@@ -249,13 +249,24 @@ describe("tokenizing", () => {
     const first = labels.findIndex((label) => label !== ignoreIndex);
     expect(labels.slice(first)).toEqual(inputIds.slice(first));
     expect(digest).toMatch(/^[0-9a-f]{64}$/);
-    const cut = tokenizeInstructions(faq, tokenizer, { prompt: "prompt", completion: "completion", maxSeqLength: 4 });
-    expect(cut.examples[0].inputIds).toEqual(inputIds.slice(0, 4));
+    const forms = [
+      { instruction: "What is it?", output: "It is a word." },
+      {
+        messages: [
+          { role: "user", content: "What is it?" },
+          { role: "assistant", content: "It is a word." },
+        ],
+      },
+    ];
+    for (const row of forms) expect(tokenizeRows([row], tokenizer).examples).toEqual(examples);
+    const text = tokenizeRows([{ text: "It is a word." }], tokenizer).examples[0];
+    expect(text.labels).toEqual(text.inputIds);
   });
 
   test("names the row and column that are no text", () => {
-    const columns = { prompt: "prompt", completion: "n" } as const;
-    expect(() => tokenizeInstructions(faq, tokenizer, columns)).toThrow("faq, row 1: n should be text, it is 1.");
+    const wrong = faq.map(({ prompt, n }) => ({ prompt, completion: n }));
+    expect(() => tokenizeRows(wrong, tokenizer)).toThrow("faq, row 1: completion should be text, it is 1.");
+    expect(() => tokenizeRows([{ question: "a" }], tokenizer)).toThrow("its columns (question) are of no known form");
   });
 
   test("of text cuts it into blocks of one length and learns every token", () => {

@@ -1,5 +1,7 @@
 export { type Batch, collate, type Example, epochOrder, ignoreIndex, pack, type TokenizedDataset } from "./batch.ts";
 export { DataError, Dataset, type Row, type SplitOptions } from "./dataset.ts";
 export { type LoadOptions, loadDataset } from "./load.ts";
-export { type Instruction, tokenizeInstructions, tokenizeText } from "./tokenize.ts";
+export { DataLoader, type DataLoaderOptions, type ItemSource, type Stacked } from "./loader.ts";
+export { asDataset, chatOf, isTokenized, type TrainingData, tokenizeRows } from "./rows.ts";
+export { tokenizeText } from "./tokenize.ts";
 export { typescriptLibFiles } from "./typescript-lib.ts";

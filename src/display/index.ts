@@ -10,6 +10,7 @@ export {
   type Notebook,
   notebook,
 } from "./notebook.ts";
+export { Progress } from "./progress.ts";
 export { type Column, escapeHtml, Table } from "./table.ts";
 export {
   Button,

@@ -233,8 +233,9 @@ export class State {
 const shared = new Map<string, Promise<Engine>>();
 
 /** The engine that cells share, one for each choice of device and threads, opened at the first use. */
-export async function sharedEngine(options: EngineOptions = {}): Promise<Engine> {
-  const key = JSON.stringify(checkDevice(options.device, options.threads));
+export async function sharedEngine({ device, threads }: EngineOptions = {}): Promise<Engine> {
+  const options = { ...(device ? { device } : {}), ...(threads ? { threads } : {}) };
+  const key = JSON.stringify(checkDevice(device, threads));
   const opened = shared.get(key) ?? Engine.open(options);
   shared.set(key, opened);
   // One that could not be opened, or lost its device, stands in nobody's way.

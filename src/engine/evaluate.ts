@@ -1,16 +1,18 @@
-import { setEvaluator, type Tensor } from "../tensor/index.ts";
+import { Parameter, setEvaluator, type Tensor } from "../tensor/index.ts";
 import { defaultEngine } from "./engine.ts";
-import { parameterState, parametersOf, settleParameters } from "./parameters.ts";
+import { homeOf, parameterState, parametersOf, readParameters, settleParameters } from "./parameters.ts";
 
-// Looking at a tensor of a cell compiles and runs what it depends on, once.
+// Looking at a tensor compiles and runs what it depends on, once, where its parameters are.
 setEvaluator(async (tensors: readonly Tensor[]) => {
-  const engine = await defaultEngine();
+  if (tensors.every((t) => t instanceof Parameter)) return (await readParameters(tensors)).map(({ data }) => data);
+  const parameters = parametersOf(tensors);
+  const engine = parameters.map(homeOf).find((home) => home !== undefined) ?? (await defaultEngine());
   const program = await engine.compile({
     name: "looking at a tensor",
     outputs: Object.fromEntries(tensors.map((t, i) => [String(i), t])),
   });
   try {
-    await settleParameters(engine, parametersOf(tensors));
+    await settleParameters(engine, parameters);
     const values = await program.run({}, parameterState(engine));
     return tensors.map((_, i) => values[String(i)]);
   } finally {

@@ -17,7 +17,7 @@ test("memory that is not there is told with the program, the bytes and what to t
     attempt,
   );
   expect(cpu.message).toBe(
-    'The machine ran out of memory in the training step, 8 x 512 tokens: a tensor of 4.0 GB was asked for; the whole needs about 12.5 GB (2.0 GB of variables, 10.5 GB of results on the way). Lower perDeviceTrainBatchSize (gradientAccumulationSteps makes up for it) or maxLength, train an adapter (peftConfig), or set gradientCheckpointing: true (checkpoint() in a loop of your own).',
+    "The machine ran out of memory in the training step, 8 x 512 tokens: a tensor of 4.0 GB was asked for; the whole needs about 12.5 GB (2.0 GB of variables, 10.5 GB of results on the way). Lower perDeviceTrainBatchSize (gradientAccumulationSteps makes up for it) or maxLength, train an adapter (peftConfig), or set gradientCheckpointing: true (checkpoint() in a loop of your own).",
   );
   const limit = explainFailure(
     "Buffer size (1296000000) exceeds the max buffer size limit (1073741824).",
@@ -32,7 +32,9 @@ test("memory that is not there is told with the program, the bytes and what to t
 test("a lost device is told apart, with the way back", () => {
   const message = "WebGPU device lost (1): VK_ERROR_DEVICE_LOST\n at Submit";
   expect(classifyFailure(message).kind).toBe("lost");
-  expect(explainFailure(message, gpu, attempt).message).toMatch(/^The GPU \(Some GPU\) was lost .* resumeFromCheckpoint: true/);
+  expect(explainFailure(message, gpu, attempt).message).toMatch(
+    /^The GPU \(Some GPU\) was lost .* resumeFromCheckpoint: true/,
+  );
   expect(classifyFailure("Variable w has no value in this state.").kind).toBe("other");
 });
 

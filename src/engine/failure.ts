@@ -16,7 +16,7 @@ export interface Attempt {
 }
 
 const advice =
-  'Lower perDeviceTrainBatchSize (gradientAccumulationSteps makes up for it) or maxLength, train an adapter (peftConfig), or set gradientCheckpointing: true (checkpoint() in a loop of your own).';
+  "Lower perDeviceTrainBatchSize (gradientAccumulationSteps makes up for it) or maxLength, train an adapter (peftConfig), or set gradientCheckpointing: true (checkpoint() in a loop of your own).";
 
 /** A runtime's complaint as an error that says what was asked and what to turn down. */
 export function explainFailure(message: string, failure: Failure, device: Device, attempt: Attempt): EngineError {

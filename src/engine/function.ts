@@ -26,6 +26,8 @@ export type ProgramArgument = Tensor | Parameters<typeof tensor>[0] | HostValue;
 export interface ProgramOptions extends EngineOptions {
   /** What to call it in messages, and the run of a training that it makes up. The function's name when left out. */
   name?: string;
+  /** Where to run; the shared engine of `device` when left out. */
+  engine?: Engine;
 }
 
 /** A function that runs as one compiled program. */
@@ -98,7 +100,7 @@ export function program<A extends readonly Tensor[], R>(
   };
 
   const call = async (...args: ProgramArgument[]): Promise<R> => {
-    const opened = await sharedEngine(options);
+    const opened = options.engine ?? (await sharedEngine(options));
     if (engine !== opened) {
       engine = opened;
       compiled.clear();

@@ -13,24 +13,25 @@ interface Measure {
 const percent = (value: number) => `${(100 * value).toFixed(1)} %`;
 
 const measures: readonly Measure[] = [
-  { title: "test loss", value: ({ loss }) => loss, show: (v) => v.toFixed(4), up: false },
+  { title: "loss", value: ({ loss }) => loss, show: (v) => v.toFixed(4), up: false },
   { title: "perplexity", value: ({ perplexity }) => perplexity, show: (v) => v.toPrecision(4), up: false },
   { title: "token accuracy", value: ({ tokenAccuracy }) => tokenAccuracy, show: percent, up: true },
   { title: "ROUGE-L", value: (report) => report.rougeL, show: percent, up: true },
 ];
 
 /**
- * The table of before and after. Both columns are logged to the run that made the model after, as `before/test_...`
- * and `after/test_...`.
+ * The table of before and after. Both columns are logged to the run that made the model after, as `before/test_loss`,
+ * `after/test_loss` and so on, with the name that the reports were logged under.
  * @throws RangeError when the reports are of different data
  */
 export async function compare(before: EvaluationReport, after: EvaluationReport): Promise<Table> {
-  if (before.dataset !== after.dataset || before.rows !== after.rows) {
-    throw new RangeError(`These reports are of different data: ${before.dataset} and ${after.dataset}.`);
+  if (before.digest !== after.digest) {
+    const digests = before.dataset === after.dataset ? " (of the same name, with other rows)" : "";
+    throw new RangeError(`These reports are of different data: ${before.dataset} and ${after.dataset}${digests}.`);
   }
   if (after.runId !== undefined) {
     const rename = (metrics: Record<string, number>, side: string) =>
-      Object.fromEntries(Object.entries(metrics).map(([key, value]) => [`${side}/${comparisonName(key)}`, value]));
+      Object.fromEntries(Object.entries(metrics).map(([key, value]) => [`${side}/${after.name}_${key}`, value]));
     const metrics = { ...rename(metricsOf(before, ""), "before"), ...rename(metricsOf(after, ""), "after") };
     await addToRun(after.runId, (run) => run.logMetrics(metrics));
   }
@@ -44,7 +45,12 @@ export async function compare(before: EvaluationReport, after: EvaluationReport)
   const columns = ["", "before", "after", "change", ""].map((title, i) => {
     return { title, align: i === 0 || i === 4 ? ("left" as const) : ("right" as const) };
   });
-  return new Table(columns, rows, `${after.rows} questions of ${after.dataset}, none of them trained on.`);
+  return new Table(columns, rows, `${after.rows} rows of ${after.dataset}${knownOverlap(after)}.`);
 }
 
-const comparisonName = (key: string) => (key === "loss" || key === "perplexity" ? `test_${key}` : key);
+/** What is known of rows that are in the training data, too; nothing is claimed of a model that was trained elsewhere. */
+function knownOverlap({ trainedOn }: EvaluationReport): string {
+  if (trainedOn === undefined) return "";
+  if (trainedOn === 0) return "; no copy of them is in the data that the model was trained on here";
+  return `; ${trainedOn} of them ${trainedOn === 1 ? "is" : "are"} in the data that the model was trained on here`;
+}

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { referenceJson } from "../../tests/reference.ts";
 import { Dataset } from "../data/index.ts";
-import { LanguageModel, perplexity } from "../models/index.ts";
+import { Phi3ForCausalLM, perplexity } from "../models/index.ts";
 import { Tokenizer } from "../text/index.ts";
 import { compare, type EvaluationReport, evaluate, type RougeScore, rougeL, rougeN } from "./index.ts";
 
@@ -83,18 +83,16 @@ describe("evaluating a model", () => {
     data.rows.map(({ prompt, completion }) => `${prompt} ${completion}`),
     { vocabSize: 300 },
   );
-  const model = () =>
-    LanguageModel.create({
-      config: {
-        hiddenSize: 16,
-        intermediateSize: 32,
-        numHiddenLayers: 1,
-        numAttentionHeads: 2,
-        maxPositionEmbeddings: 128,
-      },
-      tokenizer,
-      seed: 1,
-    });
+  const model = () => {
+    const config = {
+      hiddenSize: 16,
+      intermediateSize: 32,
+      numHiddenLayers: 1,
+      numAttentionHeads: 2,
+      maxPositionEmbeddings: 128,
+    };
+    return new Phi3ForCausalLM(config, tokenizer).initialize(1).eval();
+  };
 
   test("gives the same figures for every batch size, and a guess among all tokens for a model that knows nothing", async () => {
     const untrained = await model();
@@ -116,7 +114,7 @@ describe("evaluating a model", () => {
   });
 
   test("says when nothing is left to predict", async () => {
-    await expect(evaluate(await model(), data, { maxSeqLength: 2, generate: 0 })).rejects.toThrow(
+    await expect(evaluate(await model(), data, { maxLength: 2, generate: 0 })).rejects.toThrow(
       "colours has no token to predict within 2 tokens.",
     );
   });
@@ -125,6 +123,10 @@ describe("evaluating a model", () => {
 describe("before and after", () => {
   const report = (change: Partial<EvaluationReport>): EvaluationReport => ({
     dataset: "faq/test",
+    name: "test",
+    digest: "d1",
+    unanswered: 0,
+    trainedOn: undefined,
     rows: 20,
     loss: 4,
     perplexity: Math.exp(4),
@@ -139,18 +141,20 @@ describe("before and after", () => {
     const after = report({ loss: 2, perplexity: Math.exp(2), tokenAccuracy: 0.2, rougeL: 0.1 });
     const { rows, note } = await compare(report({}), after);
     expect(rows).toEqual([
-      ["test loss", "4.0000", "2.0000", "−50 %", "better"],
+      ["loss", "4.0000", "2.0000", "−50 %", "better"],
       ["perplexity", "54.60", "7.389", "−86 %", "better"],
       ["token accuracy", "25.0 %", "20.0 %", "−20 %", "worse"],
       ["ROUGE-L", "10.0 %", "10.0 %", "+0 %", "same"],
     ]);
-    expect(note).toContain("20 questions of faq/test");
+    expect(note).toBe("20 rows of faq/test.");
+    expect((await compare(report({}), report({ trainedOn: 0 }))).note).toContain("no copy of them is in the data");
+    expect((await compare(report({}), report({ trainedOn: 3 }))).note).toContain("3 of them are in the data");
   });
 
   test("leave out what was not measured, and are of the same data", async () => {
     const { rows } = await compare(report({ rougeL: undefined }), report({}));
     expect(rows.map(([title]) => title)).not.toContain("ROUGE-L");
-    await expect(compare(report({}), report({ dataset: "other" }))).rejects.toThrow(
+    await expect(compare(report({}), report({ dataset: "other", digest: "d2" }))).rejects.toThrow(
       "different data: faq/test and other",
     );
   });

@@ -1,20 +1,27 @@
-import { type Dataset, type Row, type TokenizedDataset, tokenizeInstructions } from "../data/index.ts";
-import { formatDuration, LiveOutput, notebook } from "../display/index.ts";
-import { type LanguageModel, measureTokens } from "../models/index.ts";
+import {
+  asDataset,
+  chatOf,
+  type Dataset,
+  isTokenized,
+  type Row,
+  type TokenizedDataset,
+  type TrainingData,
+  tokenizeRows,
+} from "../data/index.ts";
+import { Progress } from "../display/index.ts";
+import { type CausalLM, countTrainedOn, measureTokens } from "../models/index.ts";
 import { addToRun } from "../track/index.ts";
 import { rougeL } from "./rouge.ts";
 
 /** What to measure. */
-export interface EvaluateOptions<R extends Row> {
-  /** Column with the question. Default "prompt". */
-  prompt?: keyof R & string;
-  /** Column with the answer. Default "completion". */
-  completion?: keyof R & string;
+export interface EvaluateOptions {
+  /** What the metrics are logged under: `test` gives `test/loss`. The last part of the data set's name when left out. */
+  name?: string;
   /** Rows in one run of the model. Default 16. */
   batchSize?: number;
-  /** Longer examples are cut. Default: the longest, at most 512. */
-  maxSeqLength?: number;
-  /** Answers generated for ROUGE-L, from the first rows. Default 64; 0 leaves it out. */
+  /** Longer examples are cut. Default: the longest, at most 1024. */
+  maxLength?: number;
+  /** Answers generated for ROUGE-L, from the first rows that are chats. Default 64; 0 leaves it out. */
   generate?: number;
   /** Most tokens of an answer. Default 64. */
   maxNewTokens?: number;
@@ -23,6 +30,10 @@ export interface EvaluateOptions<R extends Row> {
 /** Metrics of a model on a data set, and some answers to look at. */
 export interface EvaluationReport {
   dataset: string;
+  /** What the metrics are logged under. */
+  name: string;
+  /** SHA-256 of the rows. */
+  digest: string;
   rows: number;
   /** Mean of -log p over the answers' tokens. */
   loss: number;
@@ -33,57 +44,100 @@ export interface EvaluationReport {
   /** Mean F1 of ROUGE-L over the generated answers, in [0, 1]; absent when none were asked for. */
   rougeL: number | undefined;
   samples: { prompt: string; expected: string; answer: string }[];
+  /** Rows that were asked for and not answered, since prompt and answer exceed the model's positions. */
+  unanswered: number;
   /** The run that made the model, which the metrics were logged to. */
   runId: string | undefined;
+  /**
+   * How many rows are, token by token, among those that the model was trained on in this process. Undefined when it was not
+   * trained here: then nothing is known.
+   */
+  trainedOn: number | undefined;
 }
 
-const longestByDefault = 512;
+const longestByDefault = 1024;
 
 /**
- * Measure a model on questions and answers: loss, perplexity and token accuracy of the answers, and ROUGE-L of what it
- * answers by itself. The metrics are logged as `test/...` to the run that trained the model.
+ * Measure a model on the rows that {@link train} takes: loss, perplexity and token accuracy of the answers, and ROUGE-L of
+ * what it answers by itself. The metrics are logged to the run that trained the model.
+ * @throws DataError when the rows are of no known form
  */
-export async function evaluate<R extends Row>(
-  model: LanguageModel,
-  data: Dataset<R>,
-  options: EvaluateOptions<R> = {},
+export async function evaluate(
+  model: CausalLM,
+  data: TrainingData,
+  options: EvaluateOptions = {},
 ): Promise<EvaluationReport> {
   const { batchSize = 16, generate = 64, maxNewTokens = 64 } = options;
-  const prompt = options.prompt ?? ("prompt" as keyof R & string);
-  const completion = options.completion ?? ("completion" as keyof R & string);
-  const progress = new Progress(data.name);
-  const tokenized = tokenizeInstructions(data, model.tokenizer, { prompt, completion });
-  const longest = Math.max(...tokenized.examples.map(({ inputIds }) => inputIds.length));
-  const length = options.maxSeqLength ?? Math.min(longest, longestByDefault, model.config.maxPositionEmbeddings);
+  const tokenized = tokenizeRows(data, model.tokenizer);
+  const dataset = isTokenized(data) ? undefined : asDataset(data);
+  const longest = tokenized.examples.reduce((sofar, { inputIds }) => Math.max(sofar, inputIds.length), 0);
+  const length = options.maxLength ?? Math.min(longest, longestByDefault, model.config.maxPositionEmbeddings);
+  const progress = new Progress(`measuring on ${tokenized.name}`);
   const tokens = await measureTokens(model, tokenized, {
     batchSize,
     length,
-    onProgress: (done) => progress.show("measuring", done, tokenized.examples.length),
+    onProgress: (done) => progress.show(done, tokenized.examples.length, "rows"),
   });
-
-  const rows = data.rows.slice(0, generate);
-  const samples: EvaluationReport["samples"] = [];
-  for (let i = 0; i < rows.length; i += batchSize) {
-    const part = rows.slice(i, i + batchSize);
-    const chats = part.map((row) => [{ role: "user" as const, content: String(row[prompt]) }]);
-    const answers = await model.generate(chats, { maxNewTokens });
-    part.forEach((row, k) => {
-      samples.push({ prompt: String(row[prompt]), expected: String(row[completion]), answer: answers[k].text.trim() });
-    });
-    progress.show("answering", samples.length, rows.length);
-  }
-  const scores = samples.map(({ answer, expected }) => rougeL(answer, expected).f1);
+  progress.done();
+  const { samples, unanswered } = await answer(model, dataset, { generate, maxNewTokens, batchSize });
+  const scores = samples.map((sample) => rougeL(sample.answer, sample.expected).f1);
   const report: EvaluationReport = {
-    dataset: data.name,
-    rows: data.length,
+    dataset: tokenized.name,
+    name: options.name ?? metricName(tokenized.name),
+    digest: dataset?.digest ?? tokenized.digest,
+    rows: tokenized.examples.length,
     ...tokens,
     rougeL: scores.length === 0 ? undefined : scores.reduce((a, b) => a + b, 0) / scores.length,
     samples,
+    unanswered,
     runId: model.runId,
+    trainedOn: countTrainedOn(model, tokenized.examples),
   };
-  progress.done();
-  await log(report, data, tokenized);
+  await log(report, tokenized);
   return report;
+}
+
+/** `faq.jsonl` as `faq`, `docs/test` as `test`: what metrics of a data set are logged under. */
+function metricName(dataset: string): string {
+  const last = dataset.split("/").at(-1) ?? dataset;
+  return last.replace(/\.(jsonl?|ndjson|csv)$/i, "").replace(/[^\w .:-]/g, "_") || "data";
+}
+
+/** Let the model answer the first chats. */
+async function answer(
+  model: CausalLM,
+  dataset: Dataset | undefined,
+  { generate, maxNewTokens, batchSize }: Required<Pick<EvaluateOptions, "generate" | "maxNewTokens" | "batchSize">>,
+): Promise<Pick<EvaluationReport, "samples" | "unanswered">> {
+  const asked = (dataset?.rows ?? []).slice(0, generate).flatMap((row) => questionOf(row) ?? []);
+  const room = model.config.maxPositionEmbeddings - maxNewTokens;
+  const fitting = asked.filter(
+    ({ chat }) => model.tokenizer.encodeChat(chat, { addGenerationPrompt: true }).ids.length <= room,
+  );
+  const samples: EvaluationReport["samples"] = [];
+  const progress = new Progress("answering");
+  for (let i = 0; i < fitting.length; i += batchSize) {
+    const part = fitting.slice(i, i + batchSize);
+    const answers = await model.generate(
+      part.map(({ chat }) => chat),
+      { maxNewTokens },
+    );
+    for (const [k, { prompt, expected }] of part.entries()) {
+      samples.push({ prompt, expected, answer: answers[k].text.trim() });
+    }
+    progress.show(samples.length, fitting.length, "questions");
+  }
+  progress.done();
+  return { samples, unanswered: asked.length - fitting.length };
+}
+
+/** A row as a chat without its last answer; undefined when it is no chat that ends with one. */
+function questionOf(row: Row) {
+  const messages = chatOf(row);
+  const last = messages?.at(-1);
+  if (!messages || last?.role !== "assistant" || messages.length < 2) return undefined;
+  const chat = messages.slice(0, -1);
+  return { chat, prompt: chat[chat.length - 1].content, expected: last.content };
 }
 
 /** Metrics of a report under the names they are logged by. */
@@ -96,41 +150,16 @@ export function metricsOf(report: EvaluationReport, prefix: string): Record<stri
   };
 }
 
-async function log(report: EvaluationReport, data: Dataset, tokenized: TokenizedDataset): Promise<void> {
+async function log(report: EvaluationReport, tokenized: TokenizedDataset): Promise<void> {
   if (report.runId === undefined) return;
   await addToRun(report.runId, (run) => {
-    run.logMetrics(metricsOf(report, "test/"));
+    run.logMetrics(metricsOf(report, `${report.name}/`));
     run.logDataset({
-      name: data.name,
-      digest: data.digest.slice(0, 36),
-      context: "test",
-      profile: { rows: data.length, sha256: data.digest, tokenized_sha256: tokenized.digest },
+      name: report.dataset,
+      digest: report.digest.slice(0, 36),
+      context: report.name,
+      profile: { rows: report.rows, sha256: report.digest, tokenized_sha256: tokenized.digest },
     });
-    run.logText(JSON.stringify(report.samples, null, 1), "test-samples.json");
+    if (report.samples.length > 0) run.logText(JSON.stringify(report.samples, null, 1), `${report.name}-samples.json`);
   });
-}
-
-/** A line that says how far the evaluation is, in a notebook or a terminal. */
-class Progress {
-  readonly #name: string;
-  readonly #output = new LiveOutput();
-  readonly #start = performance.now();
-
-  constructor(name: string) {
-    this.#name = name;
-  }
-
-  show(what: string, done: number, total: number): void {
-    this.#print(`${what} ${this.#name}: ${done}/${total}`);
-  }
-
-  done(): void {
-    this.#print(`evaluated on ${this.#name} in ${formatDuration((performance.now() - this.#start) / 1000)}`);
-    if (!notebook() && process.stderr.isTTY) process.stderr.write("\n");
-  }
-
-  #print(text: string): void {
-    if (notebook()) this.#output.show({ "text/plain": text });
-    else if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${text}`);
-  }
 }

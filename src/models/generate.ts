@@ -1,8 +1,9 @@
-import { concat, gather, input, Random, type Tensor, variable, zeros } from "../tensor/index.ts";
+import { releaseParameters } from "../engine/index.ts";
+import { assign, concat, gather, Parameter, Random, type Tensor, tensor, zeros } from "../tensor/index.ts";
 import type { ChatMessage } from "../text/index.ts";
-import type { LanguageModel } from "./model.ts";
-import { ModelError } from "./phi3/config.ts";
-import { decode, decodeNext, type KeyValues, logitsOf } from "./phi3/network.ts";
+import type { CausalLM, KeyValues } from "./causal-lm.ts";
+import { ModelError } from "./error.ts";
+import { checkGenerateOptions } from "./generation-options.ts";
 
 /** How to continue a prompt. Names follow transformers' `GenerationConfig`. */
 export interface GenerateOptions {
@@ -14,7 +15,7 @@ export interface GenerateOptions {
   topP?: number;
   /** Seed of the sampling; the same seed gives the same text. Default 0. */
   seed?: number;
-  /** Ids that end a text. The tokenizer's end of text and end of turn when left out. */
+  /** Ids that end a text. The model's and the tokenizer's when left out: end of text, end of a turn. */
   stopTokenIds?: readonly number[];
 }
 
@@ -36,49 +37,53 @@ interface Row {
   random: Random;
 }
 
+type Prompt = string | readonly ChatMessage[] | readonly number[];
+
 /** Lengths are rounded up to these, so that few programs serve all prompts. */
 const bucket = (n: number) => 2 ** Math.max(4, Math.ceil(Math.log2(n)));
 
+/** Keys and values of each layer as parameters: they stay on the device from token to token. */
+type Cache = { layers: { keys: Parameter; values: Parameter }[] };
+
 /** Continues prompts with a cache of keys and values: after the prompt, a step computes one token a row. */
 export class Generator {
-  readonly #model: LanguageModel;
+  readonly #model: CausalLM;
+  readonly #caches = new Map<string, Cache>();
   #queue: Promise<unknown> = Promise.resolve();
 
-  constructor(model: LanguageModel) {
+  constructor(model: CausalLM) {
     this.#model = model;
   }
 
-  generate(
-    prompts: readonly (string | readonly ChatMessage[] | readonly number[])[],
-    options: GenerateOptions,
-  ): Promise<Generation[]> {
-    // The caches live in the model's state, so generations follow each other.
+  generate(prompts: readonly Prompt[], options: GenerateOptions): Promise<Generation[]> {
+    // Generations share the caches, so they follow each other.
     const result = this.#queue.then(() => this.#generate(prompts, options));
     this.#queue = result.catch(() => undefined);
     return result;
   }
 
-  async #generate(
-    prompts: readonly (string | readonly ChatMessage[] | readonly number[])[],
-    { maxNewTokens = 128, temperature = 0, topP = 1, seed = 0, stopTokenIds }: GenerateOptions,
-  ): Promise<Generation[]> {
+  async #generate(prompts: readonly Prompt[], options: GenerateOptions): Promise<Generation[]> {
+    checkGenerateOptions(options);
+    const { maxNewTokens = 128, temperature = 0, topP = 1, seed = 0, stopTokenIds } = options;
     const { tokenizer, config } = this.#model;
-    const stop = new Set(stopTokenIds ?? tokenizer.stopTokenIds);
+    const stop = new Set(stopTokenIds ?? this.#model.stopTokenIds);
     const rows = prompts.map((prompt, i): Row => {
       const ids = this.#encode(prompt);
       if (ids.length === 0) throw new ModelError(`Prompt ${i} is empty.`);
       return { ids, prompt: ids.length, logProbs: [], done: false, random: new Random(seed, `generate/${i}`) };
     });
-    const longest = Math.max(0, ...rows.map(({ ids }) => ids.length));
+    const longest = rows.reduce((most, { ids }) => Math.max(most, ids.length), 0);
     if (longest + maxNewTokens > config.maxPositionEmbeddings) {
       throw new ModelError(
         `A prompt of ${longest} tokens and ${maxNewTokens} new ones exceed the model's ${config.maxPositionEmbeddings} positions.`,
       );
     }
+    if (rows.length === 0) return [];
     const capacity = Math.min(bucket(longest + maxNewTokens), config.maxPositionEmbeddings);
+    const cache = this.#cache(rows.length, capacity);
     let fresh = true;
     for (let step = 0; step < maxNewTokens && rows.some(({ done }) => !done); step++) {
-      const logits = fresh ? await this.#prefill(rows, capacity) : await this.#next(rows, capacity);
+      const logits = fresh ? await this.#prefill(rows, cache, capacity) : await this.#next(rows, cache, capacity);
       for (const [i, row] of rows.entries()) {
         if (row.done) continue;
         const scores = logits.subarray(i * config.vocabSize, (i + 1) * config.vocabSize);
@@ -91,14 +96,14 @@ export class Generator {
       const reach = Math.max(...rows.map(({ ids }) => ids.length));
       fresh = config.longRope !== undefined && reach === config.originalMaxPositionEmbeddings + 1;
     }
-    await this.#model.state.remove(this.#cacheNames());
+    await releaseParameters(cache.layers.flatMap(({ keys, values }) => [keys, values]));
     return rows.map(({ ids, prompt, logProbs }) => {
       const added = ids.slice(prompt);
       return { text: tokenizer.decode(added, { skipSpecialTokens: true }), ids: added, logProbs };
     });
   }
 
-  #encode(prompt: string | readonly ChatMessage[] | readonly number[]): number[] {
+  #encode(prompt: Prompt): number[] {
     const { tokenizer } = this.#model;
     if (typeof prompt === "string") return tokenizer.encode(prompt);
     const isIds = (items: readonly (ChatMessage | number)[]): items is number[] => typeof items[0] === "number";
@@ -107,25 +112,36 @@ export class Generator {
     return tokenizer.encodeChat(messages, { addGenerationPrompt: true }).ids;
   }
 
-  async #prefill(rows: readonly Row[], capacity: number): Promise<Float32Array> {
+  /** The cache of a number of rows and a capacity, empty. */
+  #cache(batch: number, capacity: number): Cache {
+    const { numHiddenLayers, numKeyValueHeads: groups, hiddenSize, numAttentionHeads } = this.#model.config;
+    const shape = [batch, groups, capacity, hiddenSize / numAttentionHeads];
+    const key = String(shape);
+    const empty = () => new Float32Array(shape.reduce((a, b) => a * b, 1));
+    const make = () => new Parameter(shape, empty, { requiresGrad: false });
+    const cache = this.#caches.get(key) ?? {
+      layers: Array.from({ length: numHiddenLayers }, () => ({ keys: make(), values: make() })),
+    };
+    this.#caches.set(key, cache);
+    for (const { keys, values } of cache.layers) {
+      keys.give(empty());
+      values.give(empty());
+    }
+    return cache;
+  }
+
+  async #prefill(rows: readonly Row[], cache: Cache, capacity: number): Promise<Float32Array> {
     const model = this.#model;
     const batch = rows.length;
     const length = Math.min(bucket(Math.max(...rows.map(({ ids }) => ids.length))), capacity);
-    const program = await model.program(`prefill ${batch}x${length} into ${capacity}`, () => {
-      const weights = model.networkWeights();
-      const shape = [batch, length];
-      const { hidden, keyValues } = decode(model.config, weights, {
-        inputIds: input("inputIds", shape, "int32"),
-        positions: input("positions", shape, "int32"),
-        segments: input("segments", shape, "int32"),
-      });
-      const last = gather(hidden, input("last", [batch], "int32"));
-      return {
-        name: `reading prompts, ${batch} x ${length} tokens`,
-        outputs: { logits: logitsOf(model.config, weights, last) },
-        updates: cacheUpdates(keyValues, capacity),
-      };
-    });
+    const run = model.program(
+      `reading prompts, ${batch} x ${length} tokens into ${capacity}`,
+      (inputIds: Tensor, positions: Tensor, segments: Tensor, last: Tensor) => {
+        const { states, keyValues } = model.decode({ inputIds, positions, segments });
+        remember(cache, keyValues, capacity);
+        return model.project(gather(states, last));
+      },
+    );
     const inputIds = new Int32Array(batch * length);
     const positions = new Int32Array(batch * length);
     const segments = new Int32Array(batch * length);
@@ -134,58 +150,37 @@ export class Generator {
       inputIds.set(ids, r * length);
       // Padding follows the text, where no token of it looks, and takes no position beyond the text's own.
       positions.set(
-        ids.map((_, i) => i),
+        Int32Array.from({ length: ids.length }, (_, i) => i),
         r * length,
       );
       segments.fill(1, r * length, r * length + ids.length);
       last[r] = r * length + ids.length - 1;
     });
-    const { logits } = await program.run({ inputIds, positions, segments, last }, model.state);
-    return logits as Float32Array;
+    const shape = [batch, length];
+    const logits = await run(tensor(inputIds, shape), tensor(positions, shape), tensor(segments, shape), last);
+    return (await logits.data()) as Float32Array;
   }
 
-  async #next(rows: readonly Row[], capacity: number): Promise<Float32Array> {
+  async #next(rows: readonly Row[], cache: Cache, capacity: number): Promise<Float32Array> {
     const model = this.#model;
     const batch = rows.length;
-    const program = await model.program(`next ${batch} in ${capacity}`, () => {
-      const weights = model.networkWeights();
-      const { hiddenSize, numAttentionHeads, numKeyValueHeads, numHiddenLayers } = model.config;
-      const shape = [batch, numKeyValueHeads, capacity, hiddenSize / numAttentionHeads];
-      const caches = Array.from({ length: numHiddenLayers }, (_, layer): KeyValues => {
-        return { keys: variable(cacheName(layer, "keys"), shape), values: variable(cacheName(layer, "values"), shape) };
-      });
-      const inputIds = input("inputIds", [batch, 1], "int32");
-      const positions = input("positions", [batch, 1], "int32");
-      const { hidden, keyValues } = decodeNext(model.config, weights, inputIds, positions, caches);
-      return {
-        name: `generation of ${batch} texts`,
-        outputs: { logits: logitsOf(model.config, weights, hidden) },
-        updates: cacheUpdates(keyValues, capacity),
-      };
+    const run = model.program(`generation of ${batch} texts in ${capacity}`, (inputIds: Tensor, positions: Tensor) => {
+      const { states, keyValues } = model.decode({ inputIds, positions, segments: positions }, cache);
+      remember(cache, keyValues, capacity);
+      return model.project(states);
     });
     const inputIds = Int32Array.from(rows, ({ ids }) => ids[ids.length - 1]);
     const positions = Int32Array.from(rows, ({ ids }) => ids.length - 1);
-    const { logits } = await program.run({ inputIds, positions }, model.state);
-    return logits as Float32Array;
-  }
-
-  #cacheNames(): string[] {
-    return Array.from({ length: this.#model.config.numHiddenLayers }, (_, layer) => [
-      cacheName(layer, "keys"),
-      cacheName(layer, "values"),
-    ]).flat();
+    const logits = await run(tensor(inputIds, [batch, 1]), tensor(positions, [batch, 1]));
+    return (await logits.data()) as Float32Array;
   }
 }
 
-const cacheName = (layer: number, kind: "keys" | "values") => `cache.${layer}.${kind}`;
-
-function cacheUpdates(keyValues: readonly KeyValues[], capacity: number): Record<string, Tensor> {
-  const updates: Record<string, Tensor> = {};
-  keyValues.forEach(({ keys, values }, layer) => {
-    updates[cacheName(layer, "keys")] = padTo(keys, capacity);
-    updates[cacheName(layer, "values")] = padTo(values, capacity);
-  });
-  return updates;
+function remember({ layers }: Cache, keyValues: readonly KeyValues[], capacity: number): void {
+  for (const [i, { keys, values }] of keyValues.entries()) {
+    assign(layers[i].keys, padTo(keys, capacity));
+    assign(layers[i].values, padTo(values, capacity));
+  }
 }
 
 function padTo(x: Tensor, capacity: number): Tensor {

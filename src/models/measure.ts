@@ -1,5 +1,5 @@
 import { collate, type TokenizedDataset } from "../data/index.ts";
-import type { LanguageModel } from "./model.ts";
+import type { CausalLM } from "./causal-lm.ts";
 
 /** How well a model predicts the tokens of a data set; every token weighs the same, in whatever example it stands. */
 export interface TokenMeasures {
@@ -26,7 +26,7 @@ export interface MeasureOptions {
  * @throws RangeError when there is none
  */
 export async function measureTokens(
-  model: LanguageModel,
+  model: CausalLM,
   { name, examples }: TokenizedDataset,
   { batchSize, length, onProgress }: MeasureOptions,
 ): Promise<TokenMeasures> {

@@ -3,11 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { referenceJson, referencePath } from "../../tests/reference.ts";
-import { type Batch, collate, type Example } from "../data/index.ts";
-import { Engine } from "../engine/index.ts";
-import { crossEntropy, grad, type HostValue, type Tensor } from "../tensor/index.ts";
+import { collate, type Example } from "../data/index.ts";
+import { Engine, program } from "../engine/index.ts";
+import { crossEntropy, grad, type HostValue, type Tensor, tensor } from "../tensor/index.ts";
 import { Tokenizer } from "../text/index.ts";
-import { batchInputs, decodeSafetensors, encodeSafetensors, LanguageModel, readSafetensors } from "./index.ts";
+import { decodeSafetensors, encodeSafetensors, Phi3ForCausalLM, readSafetensors } from "./index.ts";
 
 interface ForwardCase {
   input_ids: number[][];
@@ -34,23 +34,10 @@ async function load(name: string, override?: Record<string, unknown>, config = "
   await cp(referencePath(name), folder, { recursive: true });
   const settings = JSON.parse(await readFile(join(folder, config), "utf8"));
   await writeFile(join(folder, "config.json"), JSON.stringify({ ...settings, ...override }));
-  return LanguageModel.load(folder, { engine, tokenizer });
+  return Phi3ForCausalLM.fromPretrained(folder, { engine, tokenizer });
 }
 
-/** The batch as transformers was given it: rows of full length, with their masks and positions 0 to n - 1. */
-function batchOf({ input_ids, attention_mask, labels }: ForwardCase): Batch {
-  const length = input_ids[0].length;
-  const targets = labels.map((row) => [...row.slice(1), -100]);
-  return {
-    batch: input_ids.length,
-    length,
-    inputIds: Int32Array.from(input_ids.flat()),
-    positions: Int32Array.from(input_ids.flatMap((row) => row.map((_, i) => i))),
-    segments: Int32Array.from(attention_mask.flat()),
-    targets: Int32Array.from(targets.flat()),
-    tokens: targets.flat().filter((label) => label !== -100).length,
-  };
-}
+const matrix = (rows: number[][]) => tensor(Int32Array.from(rows.flat()), [rows.length, rows[0].length]);
 
 const relative = (found: number, expected: number) => Math.abs(found - expected) / Math.abs(expected);
 const largest = (values: ArrayLike<number>) => Array.from(values).reduce((m, v) => Math.max(m, Math.abs(v)), 0);
@@ -65,38 +52,47 @@ describe.each(["phi3", "phi3-gqa", "phi3-longrope"])("reference: %s", (name) => 
 
   test.each(Object.entries(cases))("loss, logits and gradients: %s", async (label, expected) => {
     const model = await load(name, expected.config_override);
-    const batch = batchOf(expected);
-    const weights = model.networkWeights();
-    const { logits, targets } = model.buildLogits(batch.batch, batch.length, weights);
-    const loss = crossEntropy(logits, targets).sum().div(batch.tokens);
-    const names = model.trainableNames();
-    const gradients = grad(loss, names.map(weights.parameter));
-    const outputs: Record<string, Tensor> = { logits, loss };
-    names.forEach((parameter, i) => {
-      outputs[parameter] = gradients[i];
-    });
-    const program = await engine.compile({ outputs });
-    const found = await program.run(batchInputs(batch), model.state);
+    const targets = expected.labels.map((row) => [...row.slice(1), -100]);
+    const tokens = targets.flat().filter((target) => target !== -100).length;
+    const named = [...model.namedParameters()];
+    const run = program(
+      (inputIds: Tensor, attentionMask: Tensor, wanted: Tensor) => {
+        const logits = model.forward(inputIds, { attentionMask });
+        const losses = crossEntropy(logits.reshape([wanted.size, -1]), wanted.reshape([wanted.size]));
+        const loss = losses.sum().div(tokens);
+        const gradients = grad(
+          loss,
+          named.map(([, parameter]) => parameter),
+        );
+        return { logits, loss, ...Object.fromEntries(named.map(([parameter], i) => [parameter, gradients[i]])) };
+      },
+      { engine },
+    );
+    const { input_ids, attention_mask } = expected;
+    const given = await run(matrix(input_ids), matrix(attention_mask), matrix(targets));
+    const found: Record<string, ArrayLike<number>> = {};
+    for (const [key, value] of Object.entries(given)) found[key] = await (value as Tensor).data();
 
     expect(relative(found.loss[0], expected.loss)).toBeLessThan(1e-4);
     if (expected.logits_in) {
       const tensors = await readSafetensors(referencePath(`${name}/${expected.logits_in}`));
-      const masked = found.logits.map((v, i) => v * batch.segments[Math.floor(i / model.config.vocabSize)]);
+      const seen = attention_mask.flat();
+      const masked = Array.from(found.logits, (v, i) => v * seen[Math.floor(i / model.config.vocabSize)]);
       expect(largestDifference(masked, tensors[label].data)).toBeLessThan(1e-4);
     }
     if (expected.gradients_in) {
       const tensors = await readSafetensors(referencePath(`${name}/${expected.gradients_in}`));
-      expect(Object.keys(tensors).sort()).toEqual([...names].sort());
-      for (const parameter of names) {
+      expect(Object.keys(tensors).sort()).toEqual(named.map(([parameter]) => parameter).sort());
+      for (const [parameter] of named) {
         const bound = Math.max(1e-4 * largest(tensors[parameter].data), 1e-6);
         expect(largestDifference(found[parameter], tensors[parameter].data), parameter).toBeLessThan(bound);
       }
     }
     if (expected.grad_norm) {
-      const squares = names.reduce((sum, p) => sum + Array.from(found[p]).reduce((s, v) => s + v * v, 0), 0);
+      const squares = named.reduce((sum, [p]) => sum + Array.from(found[p]).reduce((s, v) => s + v * v, 0), 0);
       expect(relative(Math.sqrt(squares), expected.grad_norm)).toBeLessThan(1e-4);
     }
-    await program.release();
+    await run.release();
     await model.release();
   });
 
@@ -169,8 +165,8 @@ describe("a model's files", () => {
     const model = await load("phi3-gqa");
     const folder = join(scratch, "saved");
     await model.save(folder);
-    const again = await LanguageModel.load(folder, { engine });
-    expect(await again.weights()).toEqual(await model.weights());
+    const again = await Phi3ForCausalLM.fromPretrained(folder, { engine });
+    expect(await again.stateDict()).toEqual(await model.stateDict());
     expect(again.config).toEqual(model.config);
   });
 
@@ -179,16 +175,20 @@ describe("a model's files", () => {
     const folder = join(scratch, "cut");
     await model.save(folder);
     await truncate(join(folder, "model.safetensors"), 5000);
-    await expect(LanguageModel.load(folder, { engine })).rejects.toThrow(/damaged: model\.safetensors \(5000 bytes\)/);
+    await expect(Phi3ForCausalLM.fromPretrained(folder, { engine })).rejects.toThrow(
+      /damaged: model\.safetensors \(5000 bytes\)/,
+    );
     await rm(join(folder, "manifest.json"));
-    await expect(LanguageModel.load(folder, { engine })).rejects.toThrow(/no whole safetensors file/);
+    await expect(Phi3ForCausalLM.fromPretrained(folder, { engine })).rejects.toThrow(/is no whole safetensors file/);
   });
 
   test("wrong settings are refused by field", async () => {
     await expect(load("phi3", { model_type: "llama" })).rejects.toThrow('config.json: /model_type is "llama"');
     await expect(load("phi3", { hidden_size: 32 })).rejects.toThrow(/has shape \[.*\]; the settings ask for/);
     await expect(load("phi3", { num_attention_heads: 3 })).rejects.toThrow("hiddenSize 64 must divide into 3 heads");
-    await expect(LanguageModel.load(join(scratch, "nowhere"), { engine })).rejects.toThrow("There is no file");
+    await expect(Phi3ForCausalLM.fromPretrained(join(scratch, "nowhere"), { engine })).rejects.toThrow(
+      "There is no folder",
+    );
   });
 
   test("safetensors come back as they were", () => {
@@ -203,10 +203,8 @@ describe("a model's files", () => {
 
   test("the same seed gives the same new model", async () => {
     const config = { hiddenSize: 16, intermediateSize: 24, numHiddenLayers: 1, numAttentionHeads: 2 };
-    const [a, b, c] = await Promise.all(
-      [1, 1, 2].map((seed) => LanguageModel.create({ config, tokenizer, seed, engine })),
-    );
-    expect(await a.weights()).toEqual(await b.weights());
-    expect(await a.weights()).not.toEqual(await c.weights());
+    const [a, b, c] = [1, 1, 2].map((seed) => new Phi3ForCausalLM(config, tokenizer, { engine }).initialize(seed));
+    expect(await a.stateDict()).toEqual(await b.stateDict());
+    expect(await a.stateDict()).not.toEqual(await c.stateDict());
   });
 });

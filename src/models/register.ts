@@ -1,6 +1,9 @@
-import { TrackerClient, TrackerError, waitForRun } from "../track/index.ts";
-import type { LanguageModel } from "./model.ts";
-import { ModelError } from "./phi3/config.ts";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { addToRun, TrackerClient, TrackerError, waitForRun } from "../track/index.ts";
+import type { CausalLM } from "./causal-lm.ts";
+import { ModelError } from "./error.ts";
 
 /** A model in the registry. */
 export interface RegisteredVersion {
@@ -16,19 +19,23 @@ export interface RegisteredVersion {
  * Register the model that its last training logged, as a new version under a name. The tracker then shows its card and
  * can promote it. While a run is done again to compare its numbers, nothing is registered.
  * @param name letters, digits and `-_. `; a new name makes a new registered model
+ * @param options.merge register the whole model with its adapter folded in, which is written for it, instead of the
+ * adapter alone. Default false
  * @throws ModelError when the model was not trained here; TrackerError when the tracker does not answer
  */
 export async function registerModel(
-  model: LanguageModel,
+  model: CausalLM,
   name: string,
-  options: { description?: string; tags?: Record<string, string> } = {},
+  options: { description?: string; tags?: Record<string, string>; merge?: boolean } = {},
 ): Promise<RegisteredVersion> {
   const { runId } = model;
   if (runId === undefined) throw new ModelError("This model was not trained in a tracked run; train it first.");
+  const merge = (options.merge ?? false) && model.activeAdapter !== undefined;
+  const { ANNEAL_RERUN_OF } = process.env;
+  if (merge && !ANNEAL_RERUN_OF) await logMerged(model, runId);
   await waitForRun(runId);
   const client = await TrackerClient.connect();
   const url = `${client.address.uri}/tracker/models/${encodeURIComponent(name)}`;
-  const { ANNEAL_RERUN_OF } = process.env;
   if (ANNEAL_RERUN_OF) {
     process.stderr.write(`A rerun registers nothing: ${name} stays as run ${ANNEAL_RERUN_OF} registered it.\n`);
     return { name, version: "(rerun)", runId, url };
@@ -39,10 +46,21 @@ export async function registerModel(
   const { run } = await client.call<{ run: { info: { artifact_uri: string } } }>("GET", "runs/get", { run_id: runId });
   const { model_version } = await client.call<{ model_version: { version: string } }>("POST", "model-versions/create", {
     name,
-    source: `${run.info.artifact_uri}/model`,
+    source: `${run.info.artifact_uri}/${merge ? "merged" : "model"}`,
     run_id: runId,
     description: options.description,
     tags: Object.entries(options.tags ?? {}).map(([key, value]) => ({ key, value })),
   });
   return { name, version: model_version.version, runId, url };
+}
+
+/** Write the model with its adapter folded in, tensor by tensor, and add it to the run's files. */
+async function logMerged(model: CausalLM, runId: string): Promise<void> {
+  const scratch = await mkdtemp(join(tmpdir(), "anneal-merged-"));
+  try {
+    await model.save(join(scratch, "merged"));
+    await addToRun(runId, (run) => run.logModel(join(scratch, "merged"), "merged"));
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
 }

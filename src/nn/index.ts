@@ -1,6 +1,7 @@
+export { type AttentionOptions, attention } from "./attention.ts";
+export { projectedCrossEntropy } from "./cross-entropy.ts";
 export { init } from "./init.ts";
 export * from "./layers.ts";
-export * from "./linear.ts";
-export * from "./lora.ts";
+export { CompressedWeight, fullWeight, LayerAdapter, Linear, linear, type Precision, type Weight } from "./linear.ts";
 export * from "./losses.ts";
 export { Module } from "./module.ts";

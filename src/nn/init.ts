@@ -23,7 +23,9 @@ export const init = {
   normal:
     (deviation = 1, mean = 0): Initializer =>
     (shape, random) =>
-      random.normal(sizeOf(shape), deviation).map((x) => x + mean),
+      mean === 0
+        ? random.normal(sizeOf(shape), deviation)
+        : random.normal(sizeOf(shape), deviation).map((x) => x + mean),
 
   /**
    * Uniform within gain * sqrt(3 / in) (He et al. 2015).

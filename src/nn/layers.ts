@@ -1,42 +1,25 @@
 import {
+  activeRecording,
   type ConvolutionOptions,
   conv1d,
   conv2d,
   dropout,
+  equal,
   gather,
   input,
   layerNorm,
   type Parameter,
   parameter,
+  type Recording,
   randomKey,
   rmsNorm,
+  stopGradient,
   type Tensor,
+  where,
 } from "../tensor/index.ts";
 import { init } from "./init.ts";
-import { linear } from "./linear.ts";
+import { biasInit } from "./linear.ts";
 import { Module } from "./module.ts";
-
-/** PyTorch's bias: uniform within 1 / sqrt(inputs of an output). */
-const biasInit = (fanIn: number) => init.uniform(-1 / Math.sqrt(fanIn), 1 / Math.sqrt(fanIn));
-
-/** x W^T + b over the last axis. */
-export class Linear extends Module {
-  readonly weight: Parameter;
-  readonly bias?: Parameter;
-
-  /** @param options.bias default true */
-  constructor(inFeatures: number, outFeatures: number, { bias = true }: { bias?: boolean } = {}) {
-    super();
-    this.weight = parameter([outFeatures, inFeatures], init.kaimingUniform());
-    if (bias) this.bias = parameter([outFeatures], biasInit(inFeatures));
-  }
-
-  forward(x: Tensor): Tensor {
-    const rows = x.reshape([-1, this.weight.shape[1]]);
-    const y = linear(rows, this.weight).reshape([...x.shape.slice(0, -1), this.weight.shape[0]]);
-    return this.bias ? y.add(this.bias) : y;
-  }
-}
 
 /** Options of the convolution layers. */
 export interface ConvOptions extends ConvolutionOptions {
@@ -92,15 +75,21 @@ export class Conv2d extends Module {
 
 /** A row of a table for each index (int32). */
 export class Embedding extends Module {
-  readonly weight: Parameter;
+  weight: Parameter;
+  readonly paddingIdx: number | undefined;
 
-  constructor(count: number, width: number) {
+  /** @param options.paddingIdx the row that gets no gradient, as in PyTorch */
+  constructor(numEmbeddings: number, embeddingDim: number, { paddingIdx }: { paddingIdx?: number | undefined } = {}) {
     super();
-    this.weight = parameter([count, width], init.normal());
+    this.paddingIdx = paddingIdx;
+    this.weight = parameter([numEmbeddings, embeddingDim], init.normal());
   }
 
   forward(indices: Tensor): Tensor {
-    return gather(this.weight, indices);
+    const rows = gather(this.weight, indices);
+    const floats = rows.dtype === "float32" ? rows : rows.cast("float32");
+    if (this.paddingIdx === undefined) return floats;
+    return where(equal(indices, this.paddingIdx).reshape([...indices.shape, 1]), stopGradient(floats), floats);
   }
 }
 
@@ -124,7 +113,7 @@ export class LayerNorm extends Module {
 
 /** Normalisation by the root mean square over the last axis (Zhang & Sennrich 2019). */
 export class RMSNorm extends Module {
-  readonly weight: Parameter;
+  weight: Parameter;
   readonly epsilon: number;
 
   constructor(width: number, epsilon = 1e-6) {
@@ -134,41 +123,66 @@ export class RMSNorm extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return rmsNorm(x, this.weight, this.epsilon);
+    return rmsNorm(x, this.weight.dtype === x.dtype ? this.weight : this.weight.cast(x.dtype), this.epsilon);
   }
 }
 
-/** Drops elements at random while training, others at each run, the same ones for the same seed (Srivastava et al. 2014). */
+/**
+ * Drops elements at random while training (Srivastava et al. 2014): others in each layer, at each use and at each run. What
+ * it drops follows from the seed of `model.initialize(seed)` and from the layer's place in the model.
+ */
 export class Dropout extends Module {
-  readonly rate: number;
+  readonly p: number;
   readonly #key: Tensor;
+  #seed = 0;
+  #name: string;
   #runs = 0;
 
-  /**
-   * @param rate share of elements dropped, in [0, 1)
-   * @param seed any safe integer; another for each layer, or they drop the same elements
-   */
-  constructor(rate: number, seed: number) {
+  /** @param p share of elements dropped, in [0, 1) */
+  constructor(p = 0.5) {
     super();
-    if (!(rate >= 0 && rate < 1)) throw new RangeError(`Dropout's rate must lie in [0, 1), not ${rate}`);
-    this.rate = rate;
+    if (!(p >= 0 && p < 1)) throw new RangeError(`Dropout's p must lie in [0, 1), not ${p}`);
+    this.p = p;
+    this.#name = `layer ${count}`;
     this.#key = input(`dropout key ${count++}`, [], "int32", () =>
-      Int32Array.of(randomKey(seed, `dropout/${this.#runs++}`)),
+      Int32Array.of(randomKey(this.#seed, `dropout/${this.#name}/${this.#runs++}`)),
     );
   }
 
+  protected override onSeed(seed: number, name: string, runs: number): void {
+    this.#seed = seed;
+    this.#name = name;
+    this.#runs = runs;
+  }
+
   forward(x: Tensor): Tensor {
-    return this.training ? dropout(x, this.rate, this.#key, "") : x;
+    return this.training ? dropout(x, this.p, this.#key, streamOf(this.#key)) : x;
   }
 }
 
+/** "", "1", "2", ...: which use of a dropout layer this is in the program that is being built. */
+function streamOf(key: Tensor): string {
+  const recording = activeRecording();
+  if (!recording) return "";
+  const uses = usesIn.get(recording) ?? new Map<Tensor, number>();
+  usesIn.set(recording, uses);
+  const use = uses.get(key) ?? 0;
+  uses.set(key, use + 1);
+  return use === 0 ? "" : String(use);
+}
+
+const usesIn = new WeakMap<Recording, Map<Tensor, number>>();
+
 let count = 0;
+
+/** A module that takes one tensor and gives one, or a function that does. */
+export type Layer = (Module & { forward(x: Tensor): Tensor }) | ((x: Tensor) => Tensor);
 
 /** Modules and functions of tensors, one after the other. */
 export class Sequential extends Module {
-  readonly layers: readonly (Module | ((x: Tensor) => Tensor))[];
+  readonly layers: readonly Layer[];
 
-  constructor(...layers: readonly (Module | ((x: Tensor) => Tensor))[]) {
+  constructor(...layers: readonly Layer[]) {
     super();
     this.layers = layers;
   }

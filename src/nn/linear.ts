@@ -1,15 +1,110 @@
-import { matmul, type QuantizedWeight, quantizedMatmul, switchback, Tensor } from "../tensor/index.ts";
+import { matmul, type Parameter, parameter, readCondition, switchback, type Tensor } from "../tensor/index.ts";
+import { init } from "./init.ts";
+import { Module } from "./module.ts";
 
 /** What products are computed in: float32, or bytes where a gradient bears it ({@link switchback}). */
 export type Precision = "float32" | "int8";
 
+/** A frozen weight matrix in fewer bits, in place of a layer's parameter: see `src/quantize`. */
+export abstract class CompressedWeight extends Module {
+  /** [out, in] */
+  abstract readonly shape: readonly [number, number];
+  /** How it is stored: "int8", "nf4". */
+  abstract readonly kind: string;
+
+  /**
+   * x W^T, with a gradient for x.
+   * @param x float32 [n, in]
+   */
+  abstract override forward(x: Tensor): Tensor;
+
+  /** W as float32 [out, in]. */
+  abstract dequantize(): Tensor;
+}
+
+/** A weight matrix of a linear layer: its parameter, or the compressed form that took its place. */
+export type Weight = Parameter | CompressedWeight;
+
+/** What an adapter adds to one linear layer: see `src/adapters`. */
+export abstract class LayerAdapter extends Module {
+  /**
+   * The layer's result with the adapter.
+   * @param y float32 [n, out], the result so far, without the bias
+   * @param x float32 [n, in], what the layer is given
+   */
+  abstract override forward(y: Tensor, x: Tensor, layer: Linear<Weight>): Tensor;
+
+  /**
+   * The weight that does what the layer does with the adapter.
+   * @param weight float32 [out, in]
+   */
+  abstract merge(weight: Tensor): Tensor;
+}
+
+/** x W^T + b over the last axis. */
+export class Linear<W extends Weight = Parameter> extends Module {
+  weight: W;
+  bias?: Parameter;
+  /** Adapters on this layer, by name. */
+  readonly adapters = new Map<string, LayerAdapter>();
+  #active: readonly string[] = [];
+  #precision: Precision = "float32";
+
+  /** @param options.bias default true */
+  constructor(inFeatures: number, outFeatures: number, { bias = true }: { bias?: boolean } = {}) {
+    super();
+    this.weight = parameter([outFeatures, inFeatures], init.kaimingUniform()) as W;
+    if (bias) this.bias = parameter([outFeatures], biasInit(inFeatures));
+  }
+
+  /** Names of the adapters in use, in order. A program that read this is built again when it changes. */
+  get activeAdapters(): readonly string[] {
+    return readCondition(() => this.#active);
+  }
+
+  set activeAdapters(names: readonly string[]) {
+    this.#active = names;
+  }
+
+  /** What the product is computed in while the weight is trained. Default float32. */
+  get precision(): Precision {
+    return readCondition(() => this.#precision);
+  }
+
+  set precision(precision: Precision) {
+    this.#precision = precision;
+  }
+
+  forward(x: Tensor): Tensor {
+    const [out, width] = this.weight.shape;
+    const rows = x.shape.length === 2 ? x : x.reshape([-1, width]);
+    let y = product(rows, this.weight, this.precision);
+    for (const name of this.activeAdapters) y = this.adapters.get(name)?.forward(y, rows, this) ?? y;
+    if (this.bias) y = y.add(this.bias);
+    return x.shape.length === 2 ? y : y.reshape([...x.shape.slice(0, -1), out]);
+  }
+}
+
+/** PyTorch's bias: uniform within 1 / sqrt(inputs of an output). */
+export const biasInit = (fanIn: number) => init.uniform(-1 / Math.sqrt(fanIn), 1 / Math.sqrt(fanIn));
+
+function product(x: Tensor, weight: Weight, precision: Precision): Tensor {
+  if (weight instanceof CompressedWeight) return weight.forward(x);
+  return linear(x, weight, precision);
+}
+
 /**
- * x W^T, the projection of a layer without bias.
+ * x W^T, the product of a layer without bias.
  * @param x float32 [n, in]
- * @param weight float32 [out, in], as checkpoints store it, or its quantised form
+ * @param weight [out, in], as checkpoints store it; 16-bit floats are cast to float32
  */
-export function linear(x: Tensor, weight: Tensor | QuantizedWeight, precision: Precision = "float32"): Tensor {
-  if (!(weight instanceof Tensor)) return quantizedMatmul(x, weight);
+export function linear(x: Tensor, weight: Tensor, precision: Precision = "float32"): Tensor {
   if (precision === "int8") return switchback(x, weight);
-  return matmul(x, weight, { transposeB: true });
+  return matmul(x, weight.dtype === x.dtype ? weight : weight.cast(x.dtype), { transposeB: true });
+}
+
+/** A layer's weight as float32 [out, in], however it is stored. */
+export function fullWeight(weight: Weight): Tensor {
+  if (weight instanceof CompressedWeight) return weight.dequantize();
+  return weight.dtype === "float32" ? weight : weight.cast("float32");
 }

@@ -1,10 +1,10 @@
 import { existsSync } from "node:fs";
 import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { encodeSafetensors, readSafetensors, verifyFolder, writeFolder } from "../models/index.ts";
-import type { LoraConfig } from "../nn/index.ts";
+import { readSafetensors, saveFolder, verifyFolder } from "../models/index.ts";
 import type { HostValue } from "../tensor/index.ts";
-import { type ResolvedOptions, TrainingError } from "./options.ts";
+import { TrainingError } from "./error.ts";
+import type { ResolvedOptions } from "./options.ts";
 
 /** What a training must know, besides its tensors, to go on as if it had never stopped. */
 export interface TrainerState {
@@ -14,14 +14,18 @@ export interface TrainerState {
   /** Digest of the training data. */
   dataDigest: string;
   runId: string;
-  /** Target tokens trained on so far. */
+  /** Tokens trained on so far: those with a loss. */
   tokens: number;
   /** Seconds spent so far. */
   seconds: number;
   /** Training loss of the last step. */
   loss: number;
-  /** The adapter's settings, if one is trained. */
-  adapter: LoraConfig | null;
+  /** The evaluation's metrics at this step, when there was one. */
+  metrics: Record<string, number> | null;
+  /** The best value of metricForBestModel so far, and the step that it is of. */
+  best: { step: number; value: number } | null;
+  /** The adapter's settings in PEFT's form, if one is trained. */
+  adapter: Record<string, unknown> | null;
 }
 
 /** A checkpoint as read back. */
@@ -41,30 +45,43 @@ export function checkpointFolder(outputDir: string, step: number): string {
   return join(outputDir, `${prefix}${String(step).padStart(6, "0")}`);
 }
 
-/**
- * Save a checkpoint whole or not at all, and drop the oldest beyond `limit`. Later ones, which an earlier training left
- * in the folder, go as well: they would be taken for the newest.
- */
+/** Save a checkpoint whole or not at all. */
 export async function saveCheckpoint(
   outputDir: string,
   state: TrainerState,
-  weights: Record<string, HostValue>,
-  moments: Record<string, HostValue>,
-  limit: number,
+  weights: Readonly<Record<string, HostValue>>,
+  moments: Readonly<Record<string, HostValue>>,
 ): Promise<string> {
   const folder = checkpointFolder(outputDir, state.step);
-  const files = {
-    [names.weights]: encodeSafetensors(weights),
-    [names.moments]: encodeSafetensors(moments),
-    [names.state]: JSON.stringify(state, null, 1),
-  };
-  // A damaged checkpoint of this step was passed over, and may be written again.
-  await writeFolder(folder, files, { overwrite: true });
-  const folders = await checkpointFolders(outputDir);
-  const end = folders.indexOf(folder) + 1;
-  const kept = new Set(folders.slice(Math.max(0, end - limit), end));
-  for (const other of folders) if (!kept.has(other)) await rm(other, { recursive: true });
+  await saveFolder(folder, async (writer) => {
+    await writer.tensors(names.weights, sources(weights));
+    await writer.tensors(names.moments, sources(moments));
+    await writer.file(names.state, JSON.stringify(state, null, 1));
+  });
   return folder;
+}
+
+const sources = (values: Readonly<Record<string, HostValue>>) =>
+  Object.entries(values).map(([name, { shape, data }]) => {
+    return { name, dtype: "float32" as const, shape, read: () => data as Float32Array<ArrayBuffer> };
+  });
+
+/**
+ * Delete checkpoints of a training's own, but for the newest `limit` and the best.
+ * @param own steps that this training saved, oldest first
+ * @returns those that are left
+ */
+export async function pruneCheckpoints(
+  outputDir: string,
+  own: readonly number[],
+  limit: number,
+  best: number | undefined,
+): Promise<number[]> {
+  const kept = own.filter((step, i) => i >= own.length - limit || step === best);
+  for (const step of own) {
+    if (!kept.includes(step)) await rm(checkpointFolder(outputDir, step), { recursive: true, force: true });
+  }
+  return kept;
 }
 
 /**
@@ -84,7 +101,9 @@ export async function newestCheckpoint(outputDir: string): Promise<Checkpoint | 
     }
   }
   if (problems.length > 0) {
-    throw new TrainingError(`No checkpoint in ${outputDir} is whole. Delete the folder, or train with resume: false.`);
+    throw new TrainingError(
+      `No checkpoint in ${outputDir} is whole. Delete the folder, or train without resumeFromCheckpoint into another.`,
+    );
   }
   return undefined;
 }
@@ -99,11 +118,24 @@ export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
     folder,
     weights: await readSafetensors(join(folder, names.weights)),
     moments: await readSafetensors(join(folder, names.moments)),
-    state: JSON.parse(await readFile(join(folder, names.state), "utf8")) as TrainerState,
+    state: await readState(folder),
   };
 }
 
-async function checkpointFolders(outputDir: string): Promise<string[]> {
+async function readState(folder: string): Promise<TrainerState> {
+  const path = join(folder, names.state);
+  const text = await readFile(path, "utf8").catch((error: Error) => {
+    throw new TrainingError(`${folder} is no checkpoint: ${error.message}`);
+  });
+  try {
+    return JSON.parse(text) as TrainerState;
+  } catch (error) {
+    throw new TrainingError(`${path} is no JSON: ${(error as Error).message}`);
+  }
+}
+
+/** Folders of checkpoints, by step. */
+export async function checkpointFolders(outputDir: string): Promise<string[]> {
   if (!existsSync(outputDir)) return [];
   const entries = await readdir(outputDir);
   return entries
@@ -111,3 +143,6 @@ async function checkpointFolders(outputDir: string): Promise<string[]> {
     .sort()
     .map((name) => join(outputDir, name));
 }
+
+/** The step of a checkpoint's folder. */
+export const stepOf = (folder: string): number => Number(/step-(\d+)$/.exec(folder)?.[1]);

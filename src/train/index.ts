@@ -1,4 +1,9 @@
+import "./loop.ts";
+
 export { type Checkpoint, loadCheckpoint, newestCheckpoint, type TrainerState } from "./checkpoint.ts";
+export { TrainingError } from "./error.ts";
+export type { Collated, Objective, Prepared, PrepareOptions } from "./objectives/objective.ts";
+export { sft } from "./objectives/sft.ts";
 export {
   Adafactor,
   type AdafactorOptions,
@@ -12,9 +17,11 @@ export {
   Optimizer,
   type OptimizerName,
   type OptimizerOptions,
+  type OptimizerStep,
   SGD,
   type SGDOptions,
+  type StepListener,
 } from "./optimizers/index.ts";
-export { type StepEvent, TrainingError, type TrainOptions } from "./options.ts";
+export type { StepEvent, TrainOptions } from "./options.ts";
 export { type LearningRateSchedule, scheduleMultiplier } from "./schedule.ts";
 export { type TrainResult, train } from "./train.ts";

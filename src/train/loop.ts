@@ -5,10 +5,10 @@ import { formatCount, notebook } from "../display/index.ts";
 import { encodeSafetensors } from "../models/index.ts";
 import { type HostValue, type Parameter, type ProgramRun, Tensor } from "../tensor/index.ts";
 import { activeRun, type Run, startRun } from "../track/index.ts";
-import { snakeCase } from "./log.ts";
+import { TrainingError } from "./error.ts";
 import { TrainingMonitor } from "./monitor.ts";
-import type { Optimizer } from "./optimizers/optimizer.ts";
-import { TrainingError } from "./options.ts";
+import { snakeCase } from "./names.ts";
+import { Optimizer, type OptimizerStep } from "./optimizers/optimizer.ts";
 
 /** A training loop that a user wrote, as a run sees it: all the steps of one optimizer. */
 interface Loop {
@@ -32,11 +32,14 @@ interface Cell {
 const loops = new WeakMap<Run, Map<Optimizer, Loop>>();
 let cell: Cell | undefined;
 
+// Optimizers that nobody else listens to log to the active run.
+Optimizer.listener = { before: checkInterrupt, after: logStep };
+
 /**
  * Stop between two steps when the user has interrupted the cell.
  * @throws TrainingError then
  */
-export function checkInterrupt(steps: number): void {
+function checkInterrupt({ steps }: Optimizer): void {
   if (!notebook()?.interruptSignal().aborted) return;
   throw new TrainingError(`Stopped after step ${steps}. The model holds the weights of that step.`);
 }
@@ -45,12 +48,7 @@ export function checkInterrupt(steps: number): void {
  * Log a step to the active run. With none, one is started that ends with the cell (or with the process), so that a loop
  * of one's own is recorded as a training by `train` is.
  */
-export function logStep(
-  optimizer: Optimizer,
-  parameters: readonly Parameter[],
-  learningRate: number,
-  programRun: ProgramRun,
-): void {
+function logStep({ optimizer, parameters, learningRate, run: programRun }: OptimizerStep): void {
   const { outputs, observed, name } = programRun;
   const [loss, gradNorm] = [observed.loss.data[0], observed.gradNorm.data[0]];
   cell ??= beginCell();
@@ -78,7 +76,7 @@ export function logStep(
   shown.monitor.step({ step: loop.steps, loss, rate: `${steady(1 / seconds)} steps/s` });
   if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
     throw new TrainingError(
-      `The loss became ${loss} (gradient norm ${gradNorm}) at step ${loop.steps}. Lower the learning rate (now ${learningRate}), or set the optimizer's maxGradNorm.`,
+      `The loss became ${loss} (gradient norm ${gradNorm}) at step ${loop.steps}; the weights are those from before it. Lower the learning rate (now ${learningRate}), or set the optimizer's maxGradNorm.`,
     );
   }
 }
@@ -154,7 +152,7 @@ async function endCell(ended: Cell, failed: boolean): Promise<void> {
 /** Most that is kept of a loop's weights without being asked, in bytes. */
 const weightLimit = 512 * 1024 ** 2;
 
-/** Keep what the loop came to: `model.load(await readSafetensors(file))` takes it back. */
+/** Keep what the loop came to: `model.loadStateDict(await readSafetensors(file))` takes it back. */
 async function logWeights({ run, parameters, folder: path }: Loop): Promise<void> {
   if (parameters.reduce((sum, { size }) => sum + 4 * size, 0) > weightLimit) return;
   const values = await Tensor.data(parameters);

@@ -3,12 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { referenceJson, referencePath } from "../../tests/reference.ts";
-import type { Batch } from "../data/index.ts";
-import { Engine } from "../engine/index.ts";
-import { batchInputs, LanguageModel, readSafetensors } from "../models/index.ts";
+import { Engine, program } from "../engine/index.ts";
+import { Phi3ForCausalLM, readSafetensors } from "../models/index.ts";
+import { crossEntropy, type Tensor, tensor } from "../tensor/index.ts";
 import { Tokenizer } from "../text/index.ts";
 import { AdamW } from "./optimizers/index.ts";
-import { stepProgram } from "./programs.ts";
 import { scheduleMultiplier } from "./schedule.ts";
 
 interface Step {
@@ -42,63 +41,49 @@ const { steps: batches } = referenceJson<{ steps: Rows[] }>("sft-full/batches.js
 const scratch = await mkdtemp(join(tmpdir(), "anneal-train-"));
 afterAll(() => rm(scratch, { recursive: true }));
 
-function toBatch({ input_ids, attention_mask, labels }: Rows): Batch {
-  const targets = labels.flatMap((row) => [...row.slice(1), -100]);
-  return {
-    batch: input_ids.length,
-    length: input_ids[0].length,
-    inputIds: Int32Array.from(input_ids.flat()),
-    positions: Int32Array.from(input_ids.flatMap((row) => row.map((_, i) => i))),
-    segments: Int32Array.from(attention_mask.flat()),
-    targets: Int32Array.from(targets),
-    tokens: targets.filter((label) => label !== -100).length,
-  };
-}
+const matrix = (rows: number[][]) => tensor(Int32Array.from(rows.flat()), [rows.length, rows[0].length]);
 
 /** Train through the given batches as the reference did, and compare every step. */
-async function follow(
-  model: LanguageModel,
-  optimizer: Optimizer,
-  steps: readonly Step[],
-  gradientCheckpointing = false,
-) {
-  const adamw = new AdamW({
-    beta1: optimizer.betas[0],
-    beta2: optimizer.betas[1],
-    epsilon: optimizer.eps,
-    weightDecay: optimizer.wd,
-    maxGradNorm: optimizer.clip,
+async function follow(model: Phi3ForCausalLM, settings: Optimizer, steps: readonly Step[]) {
+  let learningRate = 0;
+  const optimizer = new AdamW({
+    learningRate: () => learningRate,
+    beta1: settings.betas[0],
+    beta2: settings.betas[1],
+    epsilon: settings.eps,
+    weightDecay: settings.wd,
+    maxGradNorm: settings.clip,
   });
-  const shapes = model.parameterShapes();
-  const names = model.trainableNames();
-  await model.state.write(adamw.initialState(new Map(names.map((name) => [name, shapes.get(name) ?? []]))));
+  let gradNorm = Number.NaN;
+  optimizer.listener = {
+    before: () => undefined,
+    after: ({ run }) => {
+      gradNorm = run.observed.gradNorm.data[0];
+    },
+  };
+  const step = program(
+    (inputIds: Tensor, attentionMask: Tensor, targets: Tensor, tokens: Tensor) => {
+      const logits = model.forward(inputIds, { attentionMask });
+      const losses = crossEntropy(logits.reshape([targets.size, -1]), targets.reshape([targets.size]));
+      const loss = losses.sum().div(tokens);
+      optimizer.minimize(loss, model);
+      return { loss };
+    },
+    { engine },
+  );
   for (const [i, expected] of steps.entries()) {
-    const batch = toBatch(batches[i]);
-    const learningRate = optimizer.lr * scheduleMultiplier("cosine", i, steps.length, optimizer.warmup);
+    const { input_ids, attention_mask, labels } = batches[i];
+    learningRate = settings.lr * scheduleMultiplier("cosine", i, steps.length, settings.warmup);
     expect(Math.abs(learningRate - expected.lr)).toBeLessThan(1e-8);
-    const program = await model.program(`step ${batch.batch}x${batch.length}`, () =>
-      stepProgram(model, batch.batch, batch.length, {
-        optimizer: adamw,
-        accumulated: false,
-        gradientCheckpointing,
-      }),
-    );
-    const lossScale = Float32Array.of(1 / batch.tokens);
-    const inputs = { ...batchInputs(batch), ...adamw.inputsAt(i, learningRate), lossScale };
-    const { loss, gradNorm } = await program.run(inputs, model.state);
-    expect(Math.abs(loss[0] / expected.loss - 1), `loss of step ${i}`).toBeLessThan(1e-4);
-    expect(Math.abs(gradNorm[0] / expected.grad_norm - 1), `gradient norm of step ${i}`).toBeLessThan(1e-4);
+    const targets = labels.map((row) => [...row.slice(1), -100]);
+    const tokens = targets.flat().filter((label) => label !== -100).length;
+    const { loss } = await step(matrix(input_ids), matrix(attention_mask), matrix(targets), tokens);
+    expect(Math.abs(loss.item() / expected.loss - 1), `loss of step ${i}`).toBeLessThan(1e-4);
+    expect(Math.abs(gradNorm / expected.grad_norm - 1), `gradient norm of step ${i}`).toBeLessThan(1e-4);
   }
 }
 
-async function logitsOf(model: LanguageModel, ids: number[][]): Promise<Float32Array> {
-  const [batch, length] = [ids.length, ids[0].length];
-  const { logits, targets } = model.buildLogits(batch, length);
-  const program = await engine.compile({ outputs: { logits, targets } });
-  const rows = { input_ids: ids, attention_mask: ids.map((row) => row.map(() => 1)), labels: ids };
-  const found = await program.run(batchInputs(toBatch(rows)), model.state);
-  return found.logits as Float32Array;
-}
+const logitsOf = async (model: Phi3ForCausalLM, ids: number[][]) => (await model.logits(ids)).data();
 
 function largestDifference(found: ArrayLike<number>, expected: ArrayLike<number>): number {
   expect(found.length).toBe(expected.length);
@@ -116,10 +101,11 @@ test.each([
     final_parameters: Record<string, Statistics>;
     probe_input_ids: number[][];
   }>("sft-full/trajectory.json");
-  const model = await LanguageModel.load(referencePath(trajectory.start), { engine, tokenizer });
-  await follow(model, trajectory.optimizer, trajectory.steps, gradientCheckpointing);
+  const model = await Phi3ForCausalLM.fromPretrained(referencePath(trajectory.start), { engine, tokenizer });
+  model.gradientCheckpointing = gradientCheckpointing;
+  await follow(model, trajectory.optimizer, trajectory.steps);
 
-  const weights = await model.weights();
+  const weights = await model.stateDict();
   for (const [name, expected] of Object.entries(trajectory.final_parameters)) {
     const values = Array.from(weights[name].data);
     const total = (map: (v: number) => number) => values.reduce((sum, v) => sum + map(v), 0);
@@ -146,7 +132,7 @@ const lora = referenceJson<{
 }>("sft-lora/trajectory.json");
 
 test.each(Object.entries(lora.variants))("reference: %s training follows PEFT's trajectory", async (name, variant) => {
-  const model = await LanguageModel.load(referencePath(lora.start), { engine, tokenizer });
+  const model = await Phi3ForCausalLM.fromPretrained(referencePath(lora.start), { engine, tokenizer });
   await model.loadAdapter(referencePath(variant.initial_adapter));
   const probe = await readSafetensors(referencePath(`sft-lora/${name}/probe.safetensors`));
   const initial = await logitsOf(model, lora.probe_input_ids);
@@ -155,23 +141,28 @@ test.each(Object.entries(lora.variants))("reference: %s training follows PEFT's 
   await follow(model, lora.optimizer, variant.steps);
 
   const expected = await readSafetensors(referencePath(`${variant.final_adapter}/adapter_model.safetensors`));
-  const adapter = await model.weights(model.trainableNames());
+  await model.saveAdapter(join(scratch, `${name}-ours`));
+  const adapter = await readSafetensors(join(scratch, `${name}-ours`, "adapter_model.safetensors"));
   expect(Object.keys(adapter).sort()).toEqual(Object.keys(expected).sort());
   for (const [parameter, { data }] of Object.entries(adapter)) {
     expect(largestDifference(data, expected[parameter].data), parameter).toBeLessThan(5e-5);
   }
-  await model.merge();
+  await model.mergeAndUnload();
   expect(largestDifference(await logitsOf(model, lora.probe_input_ids), probe.merged_logits.data)).toBeLessThan(2e-4);
 
-  // The adapter we write is one that PEFT's layout describes: it goes back on the base and says the same.
-  const again = await LanguageModel.load(referencePath(lora.start), { engine, tokenizer });
+  // The adapter that we write goes back on the base and says the same as the one that PEFT wrote.
+  const again = await Phi3ForCausalLM.fromPretrained(referencePath(lora.start), { engine, tokenizer });
+  await again.loadAdapter(join(scratch, `${name}-ours`), { name: "ours" });
+  const ours = await logitsOf(again, lora.probe_input_ids);
   await cp(referencePath(variant.final_adapter), join(scratch, name), { recursive: true });
-  await again.loadAdapter(join(scratch, name));
-  const merged = await again.mergedWeights();
-  const direct = await model.weights();
-  for (const key of Object.keys(merged)) {
-    expect(largestDifference(merged[key].data, direct[key].data), key).toBeLessThan(5e-4);
-  }
+  await again.loadAdapter(join(scratch, name), { name: "theirs" });
+  const theirs = await logitsOf(again, lora.probe_input_ids);
+  expect(largestDifference(ours, theirs)).toBeLessThan(5e-4);
+  again.setAdapter("ours");
+  expect(await logitsOf(again, lora.probe_input_ids)).toEqual(ours);
+  again.setAdapter(undefined);
+  const base = await Phi3ForCausalLM.fromPretrained(referencePath(lora.start), { engine, tokenizer });
+  expect(await logitsOf(again, lora.probe_input_ids)).toEqual(await logitsOf(base, lora.probe_input_ids));
 });
 
 describe("reference: learning rate schedules", () => {

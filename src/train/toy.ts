@@ -1,7 +1,7 @@
 // A training small enough for tests, which can also be run as a process of its own and killed.
 import { pathToFileURL } from "node:url";
 import type { TokenizedDataset } from "../data/index.ts";
-import { LanguageModel, type PlacementOptions } from "../models/index.ts";
+import { Phi3ForCausalLM, type Placement } from "../models/index.ts";
 import { Tokenizer } from "../text/index.ts";
 import { type TrainOptions, train } from "./index.ts";
 
@@ -18,7 +18,7 @@ export function toyData(): TokenizedDataset {
 }
 
 /** A model of some ten thousand parameters. */
-export function toyModel(placement: PlacementOptions = {}): Promise<LanguageModel> {
+export function toyModel(placement: Placement = {}): Phi3ForCausalLM {
   const config = {
     hiddenSize: 32,
     intermediateSize: 48,
@@ -26,16 +26,16 @@ export function toyModel(placement: PlacementOptions = {}): Promise<LanguageMode
     numAttentionHeads: 2,
     maxPositionEmbeddings: 64,
   };
-  return LanguageModel.create({ config, tokenizer, seed: 3, ...placement });
+  return new Phi3ForCausalLM(config, tokenizer, placement).initialize(3).eval();
 }
 
 /** Thirty steps of full training. */
 export function toyOptions(): TrainOptions {
-  return { trainData: toyData(), method: "full", maxSteps: 30, perDeviceBatchSize: 4, learningRate: 5e-3, seed: 5 };
+  return { trainDataset: toyData(), maxSteps: 30, perDeviceTrainBatchSize: 4, learningRate: 5e-3, seed: 5 };
 }
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  await train(await toyModel(), {
+  await train(toyModel(), {
     ...toyOptions(),
     maxSteps: 12,
     saveSteps: 2,

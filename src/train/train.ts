@@ -1,24 +1,28 @@
-import { join, resolve } from "node:path";
-import { type Batch, collate, type Example, epochOrder, pack, type TokenizedDataset } from "../data/index.ts";
+import { join } from "node:path";
+import { epochOrder } from "../data/index.ts";
 import { formatCount, notebook } from "../display/index.ts";
-import { type CompiledProgram, describeDevice } from "../engine/index.ts";
-import { type AdapterOptions, batchInputs, type LanguageModel, measureTokens } from "../models/index.ts";
-import type { LoraConfig } from "../nn/index.ts";
+import { describeDevice, type Engine, readParameters, releaseParameters } from "../engine/index.ts";
+import { type CausalLM, noteTraining } from "../models/index.ts";
+import type { HostValue, Parameter } from "../tensor/index.ts";
 import { activeRun, dataFolder, type Run, startRun } from "../track/index.ts";
-import { type Checkpoint, checkpointFolder, newestCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+import {
+  checkpointFolder,
+  checkpointFolders,
+  loadCheckpoint,
+  pruneCheckpoints,
+  saveCheckpoint,
+  stepOf,
+  type TrainerState,
+} from "./checkpoint.ts";
+import { TrainingError } from "./error.ts";
 import { logModel, logSetup } from "./log.ts";
 import { TrainingMonitor } from "./monitor.ts";
+import type { Collated } from "./objectives/objective.ts";
 import { buildOptimizer, type Optimizer } from "./optimizers/index.ts";
-import {
-  changeable,
-  type ResolvedOptions,
-  resolveOptions,
-  type StepEvent,
-  TrainingError,
-  type TrainOptions,
-} from "./options.ts";
-import { accumulateProgram, accumulatorNames, initialAccumulators, stepProgram } from "./programs.ts";
+import { type StepEvent, stepsOfEpoch, type TrainOptions } from "./options.ts";
+import { type Plan, planTraining } from "./plan.ts";
 import { scheduleMultiplier } from "./schedule.ts";
+import { Stepper } from "./stepper.ts";
 
 /** What a training came to. */
 export interface TrainResult {
@@ -26,120 +30,88 @@ export interface TrainResult {
   steps: number;
   /** Training loss of the last step. */
   loss: number;
-  /** Validation loss and perplexity at the end, when there was validation data. */
+  /** Evaluation at the end, when there was an evalDataset. */
   evalLoss?: number;
   evalPerplexity?: number;
-  /** Target tokens trained on. */
+  /** Tokens trained on: those with a loss. */
   tokens: number;
   seconds: number;
+  /** Tokens trained on in a second. */
   tokensPerSecond: number;
   /** Newest checkpoint. */
   checkpoint: string;
+  /** The checkpoint that was best, when loadBestModelAtEnd was asked for. */
+  bestCheckpoint?: string;
 }
 
 /**
  * Train a model in place: with no code for it, the run is logged, shown live, checkpointed, and can be interrupted and
- * resumed. The loss of a step is the mean over all its target tokens.
+ * resumed. The loss of a step is the mean over all its target tokens; every row of an epoch is seen once.
  *
- * Interrupting stops after the current step with a checkpoint written; the model then holds the weights of that step.
+ * Interrupting stops after the current step with a checkpoint written; the model then holds the weights of that step. So
+ * it does when a loss is no number: that step changes nothing.
  *
  * @throws TrainingError when an option is wrong, the data is empty, the loss is no number any more, or on interrupt
  * @example
- * const result = await train(model, { trainData, evalData, method: "lora", numEpochs: 2 });
+ * await train(model, { trainDataset: rows, peftConfig: new LoraConfig({ r: 16 }), numTrainEpochs: 2 });
  */
-export async function train(model: LanguageModel, options: TrainOptions): Promise<TrainResult> {
-  const trainer = await Trainer.prepare(model, options);
-  return trainer.run();
+export async function train(model: CausalLM, options: TrainOptions): Promise<TrainResult> {
+  const plan = await planTraining(model, options);
+  if (options.peftConfig && model.activeAdapter === undefined) {
+    await model.addAdapter(options.peftConfig, { seed: plan.options.seed });
+  }
+  const training = await Training.begin(model, options, plan);
+  return training.run();
 }
 
-/** Longest row that is taken by default. */
-const defaultLongest = 512;
-
-class Trainer {
-  readonly #model: LanguageModel;
-  readonly #options: ResolvedOptions;
+class Training {
+  readonly #model: CausalLM;
   readonly #given: TrainOptions;
-  readonly #rows: readonly (readonly Example[])[];
+  readonly #plan: Plan;
   readonly #run: Run;
   readonly #ownsRun: boolean;
   readonly #outputDir: string;
   readonly #monitor: TrainingMonitor;
   readonly #optimizer: Optimizer;
-  #program: CompiledProgram | undefined;
-  #accumulate: CompiledProgram | undefined;
+  readonly #usualRate: Optimizer["learningRate"];
+  readonly #engine: Engine;
+  readonly #trained: readonly Parameter[];
+  #stepper: Stepper | undefined;
   #step = 0;
   #tokens = 0;
   #seconds = 0;
   #loss = Number.NaN;
+  #best: TrainerState["best"] = null;
+  #evaluation: { step: number; metrics: Record<string, number> } | undefined;
+  /** Steps that this training saved. */
+  #saved: number[] = [];
+  #writing: Promise<void> = Promise.resolve();
 
   private constructor(
-    model: LanguageModel,
+    model: CausalLM,
     given: TrainOptions,
-    options: ResolvedOptions,
-    rows: readonly (readonly Example[])[],
+    plan: Plan,
+    engine: Engine,
     run: { run: Run; owned: boolean },
-    outputDir: string,
   ) {
     this.#model = model;
     this.#given = given;
-    this.#options = options;
-    this.#rows = rows;
+    this.#plan = plan;
+    this.#engine = engine;
     this.#run = run.run;
     this.#ownsRun = run.owned;
-    this.#outputDir = outputDir;
+    this.#outputDir = plan.outputDir ?? join(dataFolder(), "checkpoints", run.run.id);
     this.#monitor = new TrainingMonitor(run.run.name);
-    this.#optimizer = buildOptimizer(given.optimizer ?? "adamw", options);
+    this.#trained = model.parameters().filter(({ requiresGrad }) => requiresGrad);
+    this.#optimizer = buildOptimizer(given.optimizer ?? "adamw", plan.options);
+    this.#usualRate = this.#optimizer.learningRate;
   }
 
-  /** Check everything that can be checked before anything is changed. */
-  static async prepare(model: LanguageModel, given: TrainOptions): Promise<Trainer> {
-    const { examples } = given.trainData;
-    if (examples.length === 0) throw new TrainingError(`The training data ${given.trainData.name} is empty.`);
-    if (given.evalData?.examples.length === 0)
-      throw new TrainingError(`The validation data ${given.evalData.name} is empty.`);
-    const longest = Math.max(...examples.map(({ inputIds }) => inputIds.length));
-    const length = given.maxSeqLength ?? Math.min(longest, defaultLongest, model.config.maxPositionEmbeddings);
-    if (!Number.isInteger(length) || length < 2 || length > model.config.maxPositionEmbeddings) {
-      throw new TrainingError(
-        `maxSeqLength must be from 2 to the model's ${model.config.maxPositionEmbeddings} positions, not ${length}.`,
-      );
-    }
-    const seed = given.seed ?? 42;
-    const order = epochOrder(examples.length, seed, -1);
-    const rows = given.packing
-      ? pack(
-          Array.from(order, (i) => examples[i]),
-          length,
-        )
-      : examples.map((example) => [example]);
-    const quantization = given.quantization ?? model.quantization;
-    const options = resolveOptions({ ...given, ...(quantization ? { quantization } : {}) }, length, rows.length);
-    if (given.resume && given.outputDir === undefined)
-      throw new TrainingError("resume needs the outputDir that holds the checkpoints.");
-    // A run that is done again to compare begins at the first step, and leaves alone what the recorded one saved.
-    const again = process.env.ANNEAL_RERUN_OF !== undefined;
-    const outputDir = given.outputDir === undefined || again ? undefined : resolve(given.outputDir);
-    const checkpoint = given.resume && outputDir ? await newestCheckpoint(outputDir) : undefined;
-    if (checkpoint) checkAgreement(checkpoint, options, given.trainData);
-
-    if (options.method === "full" && model.adapter) {
-      throw new TrainingError("The model carries an adapter; merge() it before training every weight.");
-    }
-    if (options.method === "full" && quantization) {
-      throw new TrainingError(
-        'Quantised weights cannot be trained: use method "lora", or load the model without quantization.',
-      );
-    }
-    if (options.precision === "int8" && model.engine.device.name !== "cpu") {
-      throw new TrainingError(`precision "int8" is for device "cpu"; this model is on ${model.engine.device.name}.`);
-    }
-    if (quantization) await model.quantize(quantization);
-    if (options.method === "lora") {
-      if (model.adapter) checkAdapter(model.adapter, given.lora);
-      else await model.addAdapter(given.lora, options.seed);
-    }
+  static async begin(model: CausalLM, given: TrainOptions, plan: Plan): Promise<Training> {
+    const { checkpoint, options } = plan;
+    const engine = await model.engine();
     // Before there is a run: a checkpoint that does not fit leaves none open.
-    if (checkpoint) await restore(model, checkpoint);
+    if (checkpoint) setValues(model, checkpoint.weights, checkpoint.folder);
     const current = activeRun();
     const run =
       current ??
@@ -148,205 +120,261 @@ class Trainer {
         ...(checkpoint ? { id: checkpoint.state.runId } : {}),
         ...(model.runId ? { tags: { "anneal.base_run_id": model.runId } } : {}),
       });
-    const folder = outputDir ?? join(dataFolder(), "checkpoints", run.id);
-    const trainer = new Trainer(model, given, options, rows, { run, owned: current === undefined }, folder);
-    if (checkpoint) {
-      const { step, tokens, seconds, loss } = checkpoint.state;
-      trainer.#step = step;
-      trainer.#tokens = tokens;
-      trainer.#seconds = seconds;
-      trainer.#loss = loss;
-    }
-    return trainer;
+    const training = new Training(model, given, plan, engine, { run, owned: current === undefined });
+    await releaseParameters(training.#optimizer.reset());
+    if (checkpoint) await training.#restore(checkpoint);
+    model.seedNoise(options.seed, training.#step * options.gradientAccumulationSteps);
+    return training;
+  }
+
+  async #restore({ state, moments }: NonNullable<Plan["checkpoint"]>): Promise<void> {
+    const { step, tokens, seconds, loss, best } = state;
+    this.#step = step;
+    this.#tokens = tokens;
+    this.#seconds = seconds;
+    this.#loss = loss;
+    this.#best = best;
+    this.#optimizer.loadState(this.#trained, moments, step);
+    const folders = await checkpointFolders(this.#outputDir);
+    this.#saved = folders.map(stepOf).filter((saved) => saved <= step);
   }
 
   async run(): Promise<TrainResult> {
+    const { options, changes } = this.#plan;
     const signal = notebook()?.interruptSignal();
+    const projections = [...this.#model.projections().values()];
     try {
-      logSetup(this.#run, this.#model, this.#given, this.#options, this.#rows.length, this.#step > 0);
-      this.#monitor.announce(`compiling for ${describeDevice(this.#model.engine.device)}…`);
-      await this.#compile();
-      const evaluation = await this.#loop(signal);
-      const result = await this.#finish(evaluation);
+      this.#model.train();
+      this.#model.gradientCheckpointing = options.gradientCheckpointing;
+      for (const layer of projections) layer.precision = options.precision;
+      logSetup(this.#run, this.#model, this.#plan, { resumed: this.#step > 0 });
+      if (changes.length > 0) {
+        process.stderr.write(`Going on from step ${this.#step} with changes: ${changes.join(", ")}.\n`);
+        this.#run.setTags({ "anneal.resumed_with": changes.join(", ") });
+      }
+      this.#monitor.announce(`compiling for ${describeDevice(this.#engine.device)}…`);
+      await this.#loop(signal);
+      await this.#writing;
+      const result = await this.#finish();
       if (this.#ownsRun) await this.#run.end("FINISHED");
       return result;
     } catch (error) {
+      await this.#writing.catch(() => undefined);
       const interrupted = error instanceof TrainingError && signal?.aborted;
       this.#monitor.finish(interrupted ? "interrupted" : "failed");
       if (this.#ownsRun) await this.#run.end(interrupted ? "KILLED" : "FAILED");
       throw error;
     } finally {
-      await this.#release();
+      this.#model.eval();
+      this.#model.gradientCheckpointing = false;
+      for (const layer of projections) layer.precision = "float32";
+      this.#optimizer.learningRate = this.#usualRate;
+      await this.#stepper?.release();
+      await releaseParameters(this.#optimizer.reset());
     }
   }
 
-  async #loop(signal: AbortSignal | undefined): Promise<number | undefined> {
-    const { totalSteps, evalSteps, saveSteps } = this.#options;
-    let evaluation: number | undefined;
+  async #loop(signal: AbortSignal | undefined): Promise<void> {
+    const { totalSteps, evalSteps, saveSteps } = this.#plan.options;
     while (this.#step < totalSteps) {
       const event = await this.#trainStep();
       this.#given.onStep?.(event);
       const last = this.#step === totalSteps;
-      if (this.#given.evalData && (last || this.#step % evalSteps === 0)) evaluation = await this.#evaluate();
-      const due = last || this.#step % saveSteps === 0;
-      if (due) await this.#save();
+      let due = last || this.#step % saveSteps === 0;
+      if (this.#plan.evalData && (last || this.#step % evalSteps === 0)) {
+        const better = await this.#evaluate();
+        if (better && this.#given.loadBestModelAtEnd) due = true;
+      }
+      if (due || signal?.aborted) await this.#save();
       if (signal?.aborted && !last) {
-        if (!due) await this.#save();
+        await this.#writing;
         throw new TrainingError(
-          `Stopped after step ${this.#step} of ${totalSteps}. The model holds the weights of that step; to go on, train again with resume: true and outputDir: ${JSON.stringify(this.#outputDir)}.`,
+          `Stopped after step ${this.#step} of ${totalSteps}. The model holds the weights of that step; to go on, train again with resumeFromCheckpoint: true and outputDir: ${JSON.stringify(this.#outputDir)}.`,
         );
       }
     }
     // A checkpoint of the last step leaves nothing to train; what is asked for at the end is still measured.
-    return this.#given.evalData ? (evaluation ?? this.#evaluate()) : undefined;
+    if (this.#plan.evalData && this.#evaluation?.step !== this.#step) await this.#evaluate();
   }
 
   async #trainStep(): Promise<StepEvent> {
-    const { gradientAccumulationSteps, totalSteps } = this.#options;
+    const { options } = this.#plan;
+    const { totalSteps, gradientAccumulationSteps, perDeviceTrainBatchSize } = options;
     const start = performance.now();
-    const batches = Array.from({ length: gradientAccumulationSteps }, (_, k) => this.#batch(this.#step, k));
+    const batches = Array.from({ length: gradientAccumulationSteps }, (_, k) => this.#batch(this.#step, k)).filter(
+      // Of an epoch's last step some batches may be empty.
+      ({ weight }) => weight > 0,
+    );
     const tokens = batches.reduce((sum, batch) => sum + batch.tokens, 0);
-    if (tokens === 0) {
-      throw new TrainingError(
-        `Step ${this.#step + 1} has no token to learn from: every label is -100, or cut off by maxSeqLength ${this.#options.maxSeqLength}.`,
-      );
-    }
-    const learningRate = this.#learningRate(this.#step);
-    const lossScale = Float32Array.of(1 / tokens);
-    const step = { ...this.#optimizer.inputsAt(this.#step, learningRate), lossScale };
-    const { state } = this.#model;
-    let loss = 0;
-    for (const [k, batch] of batches.slice(0, -1).entries()) {
-      const inputs = { ...batchInputs(batch), lossScale, keep: Uint8Array.of(k === 0 ? 0 : 1) };
-      loss += (await this.#accumulate?.run(inputs, state))?.loss[0] ?? 0;
-    }
-    const last = batches[batches.length - 1];
-    const outputs = await (this.#program as CompiledProgram).run({ ...batchInputs(last), ...step }, state);
-    loss += outputs.loss[0];
-    const gradNorm = outputs.gradNorm[0];
+    const padding = batches.reduce((sum, batch) => sum + batch.padding, 0);
+    this.#stepper ??= new Stepper(
+      this.#model,
+      this.#plan.objective as never,
+      this.#optimizer,
+      Object.keys(batches[0].tensors),
+      {
+        engine: this.#engine,
+        title: `${perDeviceTrainBatchSize} x ${this.#plan.data.length} tokens`,
+      },
+    );
+    this.#optimizer.learningRate = this.#learningRate(this.#step);
+    const { loss, gradNorm, learningRate } = await this.#stepper.take(batches);
+    const seconds = (performance.now() - start) / 1000;
+    if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) await this.#notFinite(loss, gradNorm);
     this.#step++;
     this.#loss = loss;
-    const seconds = (performance.now() - start) / 1000;
     this.#seconds += seconds;
     this.#tokens += tokens;
-    const tokensPerSecond = (gradientAccumulationSteps * last.batch * last.length) / seconds;
+    const tokensPerSecond = tokens / seconds;
+    const paddingShare = padding / (batches.length * perDeviceTrainBatchSize * this.#plan.data.length);
     this.#run.logMetrics(
       {
         "train/loss": loss,
         "train/learning_rate": learningRate,
         "train/grad_norm": gradNorm,
         "system/tokens_per_second": tokensPerSecond,
+        "system/padding_share": paddingShare,
       },
       this.#step,
     );
-    const event = { step: this.#step, totalSteps, loss, learningRate, gradNorm, tokensPerSecond };
+    const event = { step: this.#step, totalSteps, loss, learningRate, gradNorm, tokensPerSecond, paddingShare };
     this.#monitor.step({ ...event, rate: `${formatCount(tokensPerSecond)} tokens/s` });
-    if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
-      throw new TrainingError(
-        `The loss became ${loss} (gradient norm ${gradNorm}) at step ${this.#step}. Lower learningRate (now ${this.#options.learningRate}) or raise warmupSteps; earlier checkpoints are in ${this.#outputDir}.`,
-      );
-    }
     return event;
   }
 
-  #learningRate(step: number): number {
-    const { learningRate, lrScheduler, totalSteps, warmupSteps } = this.#options;
-    return learningRate * scheduleMultiplier(lrScheduler, step, totalSteps, warmupSteps);
+  /** The step changed nothing: keep a checkpoint of what was before it, and stop. */
+  async #notFinite(loss: number, gradNorm: number): Promise<never> {
+    if (this.#step > 0 && !this.#saved.includes(this.#step)) await this.#save();
+    await this.#writing;
+    throw new TrainingError(
+      `The loss became ${loss} (gradient norm ${gradNorm}) at step ${this.#step + 1}; the model holds the weights from before it. Lower learningRate (now ${this.#plan.options.learningRate}) or raise warmupSteps, and go on with resumeFromCheckpoint: true and outputDir: ${JSON.stringify(this.#outputDir)}, or train anew.`,
+    );
   }
 
-  /** The k-th batch of a step: the stream of rows runs through epoch after epoch, each in an order of its own. */
-  #batch(step: number, k: number): Batch {
-    const { perDeviceBatchSize: size, gradientAccumulationSteps, maxSeqLength, seed } = this.#options;
-    const first = (step * gradientAccumulationSteps + k) * size;
-    const rows = Array.from({ length: size }, (_, i) => {
-      const at = first + i;
-      const epoch = Math.floor(at / this.#rows.length);
-      return this.#rows[this.#order(epoch, seed)[at % this.#rows.length]];
-    });
-    return collate(rows, maxSeqLength, this.#model.config.padTokenId ?? 0);
+  #learningRate(step: number): number {
+    const { learningRate, lrSchedulerType, totalSteps, warmupSteps } = this.#plan.options;
+    // An optimizer made by hand may bring a schedule of its own.
+    if (this.#given.learningRate === undefined && typeof this.#usualRate === "function") return this.#usualRate(step);
+    return learningRate * scheduleMultiplier(lrSchedulerType, step, totalSteps, warmupSteps);
+  }
+
+  /** The k-th batch of a step: each epoch goes through all rows once, in an order of its own. */
+  #batch(step: number, k: number): Collated {
+    const { data, objective, options } = this.#plan;
+    const { perDeviceTrainBatchSize: size, gradientAccumulationSteps, seed } = options;
+    const perEpoch = stepsOfEpoch(data.rows.length, size * gradientAccumulationSteps);
+    const first = ((step % perEpoch) * gradientAccumulationSteps + k) * size;
+    const order = this.#order(Math.floor(step / perEpoch), seed);
+    const rows = Array.from(order.subarray(first, first + size), (i) => data.rows[i]);
+    return objective.collate(rows, this.#model, { size, length: data.length });
   }
 
   #orders = new Map<number, Int32Array>();
 
   #order(epoch: number, seed: number): Int32Array {
-    const known = this.#orders.get(epoch);
-    if (known) return known;
-    const order = epochOrder(this.#rows.length, seed, epoch);
-    this.#orders.delete(epoch - 2);
-    this.#orders.set(epoch, order);
-    return order;
+    const known = this.#orders.get(epoch) ?? epochOrder(this.#plan.data.rows.length, seed, epoch);
+    if (!this.#orders.has(epoch)) this.#orders = new Map([[epoch, known]]);
+    return known;
   }
 
-  async #evaluate(): Promise<number> {
-    const { perDeviceBatchSize: batchSize, maxSeqLength } = this.#options;
-    const data = this.#given.evalData as TokenizedDataset;
-    // Rows are as long as the longest example, not as a packed row: nothing is spent on padding.
-    const longest = Math.max(...data.examples.map(({ inputIds }) => inputIds.length));
-    const length = Math.min(maxSeqLength, Math.ceil(longest / 16) * 16);
-    const { loss, perplexity } = await measureTokens(this.#model, data, { batchSize, length });
-    this.#run.logMetrics({ "eval/loss": loss, "eval/perplexity": perplexity }, this.#step);
-    this.#monitor.evaluated(this.#step, loss);
-    return loss;
-  }
-
-  async #compile(): Promise<void> {
-    const {
-      perDeviceBatchSize: batch,
-      maxSeqLength: length,
-      gradientAccumulationSteps,
-      gradientCheckpointing,
-      precision,
-    } = this.#options;
-    const names = this.#model.trainableNames();
-    const shapes = this.#model.parameterShapes();
-    const trained = new Map(names.map((name) => [name, shapes.get(name) ?? []]));
-    if (this.#step === 0) await this.#model.state.write(this.#optimizer.initialState(trained), { transfer: true });
-    const accumulated = gradientAccumulationSteps > 1;
-    if (accumulated) {
-      await this.#model.state.write(initialAccumulators(trained), { transfer: true });
-      this.#accumulate = await this.#model.engine.compile(
-        accumulateProgram(this.#model, batch, length, { gradientCheckpointing, precision }),
+  /** Measure, and tell whether it is the best so far. */
+  async #evaluate(): Promise<boolean> {
+    const { evalData, objective, options } = this.#plan;
+    if (!evalData) return false;
+    this.#model.eval();
+    const batchSize = this.#given.perDeviceEvalBatchSize ?? options.perDeviceTrainBatchSize;
+    const metrics = await objective.evaluate(this.#model, evalData, { batchSize });
+    this.#model.train();
+    this.#evaluation = { step: this.#step, metrics };
+    this.#run.logMetrics(
+      Object.fromEntries(Object.entries(metrics).map(([key, value]) => [`eval/${key}`, value])),
+      this.#step,
+    );
+    this.#monitor.evaluated(this.#step, metrics.loss);
+    const name = (this.#given.metricForBestModel ?? "loss").replace(/^eval[_/]/, "");
+    const value = metrics[name];
+    if (value === undefined) {
+      throw new TrainingError(
+        `metricForBestModel ${name} is not measured; there are ${Object.keys(metrics).join(", ")}.`,
       );
     }
-    this.#program = await this.#model.engine.compile(
-      stepProgram(this.#model, batch, length, {
-        optimizer: this.#optimizer,
-        accumulated,
-        gradientCheckpointing,
-        precision,
-      }),
-    );
+    const up = this.#given.greaterIsBetter ?? !/loss|perplexity/.test(name);
+    const better = this.#best === null || (up ? value > this.#best.value : value < this.#best.value);
+    if (better) this.#best = { step: this.#step, value };
+    return better;
   }
 
-  async #save(): Promise<string> {
-    const names = this.#model.trainableNames();
-    const state = {
+  /** Copy what is trained, and write it while the next steps run. */
+  async #save(): Promise<void> {
+    // One copy at a time.
+    await this.#writing;
+    const [weights, moments] = [await this.#values(), await readAll(this.#optimizer.stateParameters())];
+    const adapter = this.#model.activeAdapter;
+    const state: TrainerState = {
       step: this.#step,
-      options: this.#options,
-      dataDigest: this.#given.trainData.digest,
+      options: this.#plan.options,
+      dataDigest: this.#plan.data.digest,
       runId: this.#run.id,
       tokens: this.#tokens,
       seconds: this.#seconds,
       loss: this.#loss,
-      adapter: this.#model.adapter ?? null,
+      metrics: this.#evaluation?.step === this.#step ? this.#evaluation.metrics : null,
+      best: this.#best,
+      adapter: adapter === undefined ? null : (this.#model.adapters.get(adapter)?.config.toFile("") ?? null),
     };
-    const [weights, moments] = [await this.#model.weights(names), await this.#model.state.read(this.#kept())];
-    const folder = await saveCheckpoint(this.#outputDir, state, weights, moments, this.#options.saveTotalLimit);
-    this.#run.logArtifact(folder, `checkpoints/step-${this.#step}`);
-    this.#run.setTags({
-      "anneal.checkpoint": `checkpoints/step-${this.#step}`,
-      "anneal.checkpoint.loss": String(this.#loss),
-    });
-    return folder;
+    this.#writing = this.#write(state, weights, moments);
+    // It is waited for later; until then its failure belongs to nobody.
+    this.#writing.catch(() => undefined);
   }
 
-  async #finish(evalLoss: number | undefined): Promise<TrainResult> {
+  async #write(
+    state: TrainerState,
+    weights: Record<string, HostValue>,
+    moments: Record<string, HostValue>,
+  ): Promise<void> {
+    const { step } = state;
+    const folder = await saveCheckpoint(this.#outputDir, state, weights, moments).catch((error: Error) => {
+      const before = this.#saved.at(-1);
+      const rest =
+        before === undefined ? "" : ` The newest whole checkpoint is ${checkpointFolder(this.#outputDir, before)}.`;
+      throw new TrainingError(`The checkpoint of step ${step} was not written: ${error.message}${rest}`);
+    });
+    this.#run.logArtifact(folder, `checkpoints/step-${step}`);
+    this.#run.setTags({
+      "anneal.checkpoint": `checkpoints/step-${step}`,
+      "anneal.checkpoint.loss": String(state.loss),
+    });
+    const own = [...this.#saved.filter((other) => other !== step), step];
+    const best = this.#given.loadBestModelAtEnd ? state.best?.step : undefined;
+    this.#saved = await pruneCheckpoints(this.#outputDir, own, this.#plan.options.saveTotalLimit, best);
+  }
+
+  async #values(): Promise<Record<string, HostValue>> {
+    return readAll(new Map(this.#trained.map((parameter) => [parameter.title, parameter])));
+  }
+
+  async #finish(): Promise<TrainResult> {
+    const best = this.#given.loadBestModelAtEnd ? this.#best : null;
+    if (best && best.step !== this.#step) {
+      const { weights, folder, state } = await loadCheckpoint(checkpointFolder(this.#outputDir, best.step));
+      setValues(this.#model, weights, folder);
+      if (state.metrics) this.#evaluation = { step: best.step, metrics: state.metrics };
+    }
     this.#model.runId = this.#run.id;
-    const tokensPerSecond = this.#tokens / this.#seconds;
+    noteTraining(this.#model, this.#plan.data);
     this.#run.logMetrics({ "system/train_seconds": this.#seconds }, this.#step);
-    this.#run.setTags({ "anneal.total_tokens": String(this.#tokens) });
-    await logModel(this.#run, this.#model);
+    this.#run.setTags({
+      "anneal.total_tokens": String(this.#tokens),
+      ...(best ? { "anneal.best_step": String(best.step) } : {}),
+    });
+    this.#model.eval();
+    await logModel(this.#run, this.#model).catch((error: Error) => {
+      process.stderr.write(
+        `The model is trained, and not kept with its run: ${error.message} Save it by model.save(folder).\n`,
+      );
+    });
     this.#monitor.finish(`done in ${this.#seconds.toFixed(1)} s`);
+    const evalLoss = this.#evaluation?.metrics.loss;
     return {
       runId: this.#run.id,
       steps: this.#step,
@@ -354,66 +382,23 @@ class Trainer {
       ...(evalLoss === undefined ? {} : { evalLoss, evalPerplexity: Math.exp(evalLoss) }),
       tokens: this.#tokens,
       seconds: this.#seconds,
-      tokensPerSecond,
+      tokensPerSecond: this.#tokens / this.#seconds,
       checkpoint: checkpointFolder(this.#outputDir, this.#step),
+      ...(best ? { bestCheckpoint: checkpointFolder(this.#outputDir, best.step) } : {}),
     };
   }
-
-  /** Names of what the optimizer keeps. */
-  #kept(): string[] {
-    const shapes = this.#model.parameterShapes();
-    return this.#model
-      .trainableNames()
-      .flatMap((name) => Object.values(this.#optimizer.slotNames(name, shapes.get(name) ?? [])));
-  }
-
-  /** Give back what only training needs; the model keeps its weights. */
-  async #release(): Promise<void> {
-    const names = this.#model.trainableNames();
-    await this.#program?.release();
-    await this.#accumulate?.release();
-    await this.#model.state.remove([...this.#kept(), ...accumulatorNames(names)]);
-  }
 }
 
-/** Settings given for an adapter that is there already would have no effect: better to say so. */
-function checkAdapter(adapter: LoraConfig, given: AdapterOptions = {}): void {
-  for (const [key, value] of Object.entries(given)) {
-    const carried = adapter[key as keyof LoraConfig];
-    if (value === undefined || JSON.stringify(carried ?? false) === JSON.stringify(value)) continue;
-    throw new TrainingError(
-      `The model carries an adapter with ${key} ${carried}, not ${value}. Train that one further without lora, merge() it, or load the model anew.`,
-    );
-  }
+async function readAll(parameters: ReadonlyMap<string, Parameter>): Promise<Record<string, HostValue>> {
+  const values = await readParameters([...parameters.values()]);
+  return Object.fromEntries([...parameters.keys()].map((name, i) => [name, values[i]]));
 }
 
-/** Put a model where a checkpoint left it. */
-async function restore(model: LanguageModel, { folder, state, weights, moments }: Checkpoint): Promise<void> {
-  const [before, now] = [state.adapter, model.adapter ?? null].map((adapter) => JSON.stringify(adapter));
-  if (state.adapter !== undefined && before !== now) {
-    throw new TrainingError(
-      `${folder} was trained with the adapter ${before}, now it is ${now}; change it back, or train anew.`,
-    );
-  }
-  await model.setWeights(weights, model.trainableNames());
-  await model.state.write(moments);
-}
-
-/** A checkpoint goes on only with what it was made with. */
-function checkAgreement({ folder, state }: Checkpoint, options: ResolvedOptions, data: TokenizedDataset): void {
-  for (const [key, value] of Object.entries(options)) {
-    const before = state.options[key as keyof ResolvedOptions];
-    // A checkpoint of an older version does not know every option.
-    if (before === undefined) continue;
-    if (!changeable.has(key as keyof ResolvedOptions) && before !== value) {
-      throw new TrainingError(
-        `${folder} was trained with ${key} ${before}, now it is ${value}; change it back, or train anew.`,
-      );
-    }
-  }
-  if (state.dataDigest !== data.digest) {
-    throw new TrainingError(
-      `${folder} was trained on other data (digest ${state.dataDigest.slice(0, 12)}, now ${data.digest.slice(0, 12)}).`,
-    );
-  }
+/** Give the trained parameters the values of a checkpoint. */
+function setValues(model: CausalLM, values: Readonly<Record<string, HostValue>>, folder: string): void {
+  const parameters = model.parameters().filter(({ requiresGrad }) => requiresGrad);
+  const wrong = parameters.find(({ title, size }) => values[title]?.data.length !== size);
+  if (wrong)
+    throw new TrainingError(`${folder} does not fit the model: it has no ${wrong.title} of shape [${wrong.shape}].`);
+  for (const parameter of parameters) parameter.set(values[parameter.title].data);
 }

@@ -4,14 +4,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { InferenceSession } from "onnxruntime-node";
-import { lower } from "../../src/engine/onnx/lower.ts";
-import { defineProgram } from "../../src/engine/program.ts";
+import { LoraConfig } from "../../src/adapters/index.ts";
+import { runsWithoutFallback } from "../../src/engine/executors.ts";
 import { describeDevice, Engine, EngineError } from "../../src/index.ts";
 import * as T from "../../src/tensor/index.ts";
 import { train } from "../../src/train/index.ts";
 import { AdamW } from "../../src/train/optimizers/index.ts";
-import { stepProgram } from "../../src/train/programs.ts";
 import { toyModel, toyOptions } from "../../src/train/toy.ts";
 import { operatorCases } from "./operators.ts";
 
@@ -71,20 +69,20 @@ function operatorCheck(name: string): Check {
 }
 
 async function losses(engine: Engine, method: "full" | "lora") {
-  const model = await toyModel({ engine });
+  const model = toyModel({ engine });
   const outputDir = await mkdtemp(join(tmpdir(), "anneal-gpu-"));
   const seen: number[] = [];
   try {
     await train(model, {
       ...toyOptions(),
-      method,
+      ...(method === "lora" ? { peftConfig: new LoraConfig() } : {}),
       outputDir,
       saveSteps: 30,
       learningRate: 5e-3,
       gradientAccumulationSteps: method === "full" ? 1 : 2,
       onStep: ({ loss }) => seen.push(loss),
     });
-    const weights = await model.weights();
+    const weights = await model.stateDict();
     const [{ ids }] = await model.generate(["item 7"], { maxNewTokens: 8 });
     return { losses: seen, weights, ids };
   } finally {
@@ -111,23 +109,19 @@ const trainingCheck =
 
 /** What runs on the CPU in between is copied there and back: the training step must not have any of it. */
 const placementCheck: Check = async (cpu) => {
-  const model = await toyModel({ engine: cpu });
-  const bytes = lower(
-    defineProgram(
-      stepProgram(model, 2, 16, {
-        optimizer: new AdamW({ maxGradNorm: 1 }),
-        accumulated: false,
-        gradientCheckpointing: false,
-      }),
-    ),
-    "webgpu",
+  const model = toyModel({ engine: cpu });
+  const optimizer = new AdamW({ maxGradNorm: 1 });
+  const shape = [2, 16];
+  const [inputIds, positions, segments, targets] = ["ids", "positions", "segments", "targets"].map((name) =>
+    T.input(name, shape, "int32"),
   );
-  const session = await InferenceSession.create(bytes, {
-    executionProviders: ["webgpu"],
-    logSeverityLevel: 4,
-    extra: { session: { disable_cpu_ep_fallback: "1" } },
+  const { recording } = T.record(() => {
+    const { states } = model.decode({ inputIds, positions, segments });
+    const loss = model.tokenLoss(states, targets.reshape([32])).sum();
+    optimizer.minimize(loss, model);
   });
-  await session.release();
+  const updates = [...recording.updates].map(([parameter, value]) => [parameter.attributes.name, value]);
+  await runsWithoutFallback({ updates: Object.fromEntries(updates) }, "webgpu");
   await model.release();
   return "every operator of the training step runs on the GPU";
 };
@@ -135,7 +129,7 @@ const placementCheck: Check = async (cpu) => {
 const interruptCheck: Check = async (_, gpu) => {
   const key = Symbol.for("anneal.notebook");
   const controller = new AbortController();
-  const model = await toyModel({ engine: gpu });
+  const model = toyModel({ engine: gpu });
   const outputDir = await mkdtemp(join(tmpdir(), "anneal-gpu-"));
   const notebook = {
     display: () => undefined,
@@ -155,7 +149,7 @@ const interruptCheck: Check = async (_, gpu) => {
       (error: Error) => error.message,
     );
     assert(message.startsWith("Stopped after step 3 of 30"), message);
-    const { "model.norm.weight": norm } = await model.weights();
+    const { "model.norm.weight": norm } = await model.stateDict();
     assert(
       norm.data.every(Number.isFinite) && norm.data.some((value) => value !== 1),
       "the weights are not those of step 3",
@@ -189,7 +183,7 @@ const memoryCheck: Check = async (_, gpu) => {
 
 /** What only the CPU has is refused before anything changes. */
 const bytesCheck: Check = async (_, gpu) => {
-  const model = await toyModel({ engine: gpu });
+  const model = toyModel({ engine: gpu });
   const message = (work: Promise<unknown>) =>
     work.then(
       () => "nothing",

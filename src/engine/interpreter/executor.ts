@@ -38,7 +38,10 @@ export class InterpreterExecutor implements Executor {
     }
     const outputs = Object.entries(program.outputs);
     const updates = Object.entries(program.updates);
-    const values = interpret([...outputs, ...updates].map(([, t]) => t), given);
+    const values = interpret(
+      [...outputs, ...updates].map(([, t]) => t),
+      given,
+    );
     updates.forEach(([name, { dtype, shape }], i) => {
       const data = values[outputs.length + i];
       held.set(name, { value: { dtype, shape, data: toHost(dtype, data) }, data });

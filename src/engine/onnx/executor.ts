@@ -1,7 +1,8 @@
 import { createRequire } from "node:module";
 import { Worker } from "node:worker_threads";
+import * as ort from "onnxruntime-node";
 import type { HostValue, TensorData } from "../../tensor/index.ts";
-import type { Device } from "../device.ts";
+import type { Device, DeviceName } from "../device.ts";
 import type { Executor, Failure } from "../executor.ts";
 import type { Program } from "../program.ts";
 import { classifyFailure } from "./failure.ts";
@@ -12,6 +13,19 @@ import type { Reply, Request } from "./thread.ts";
 /** Version of the onnxruntime-node package. */
 export function runtimeVersion(): string {
   return (createRequire(import.meta.url)("onnxruntime-node/package.json") as { version: string }).version;
+}
+
+/**
+ * Load a program on a device that may not leave any of it to the CPU.
+ * @throws Error when it has to
+ */
+export async function loadsWithoutFallback(program: Program, device: DeviceName): Promise<void> {
+  const session = await ort.InferenceSession.create(lower(program, device), {
+    executionProviders: [device],
+    logSeverityLevel: 4,
+    extra: { session: { disable_cpu_ep_fallback: "1" } },
+  });
+  await session.release();
 }
 
 interface Waiting {

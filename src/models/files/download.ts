@@ -3,7 +3,7 @@ import { createReadStream } from "node:fs";
 import { type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { ModelError } from "../phi3/config.ts";
+import { ModelError } from "../error.ts";
 
 /** A file of a model, as the hub describes it. */
 export interface RemoteFile {

@@ -1,5 +1,5 @@
 import { fromFloat16, type HostValue, type TensorData, toFloat16 } from "../../tensor/index.ts";
-import { ModelError } from "../phi3/config.ts";
+import { ModelError } from "../error.ts";
 
 /** How the numbers of a stored tensor are kept. */
 export type StoredDType = "float32" | "float16" | "bfloat16" | "int8" | "uint8" | "int32" | "int64" | "bool";

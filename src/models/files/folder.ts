@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { createReadStream, renameSync } from "node:fs";
 import { lstat, mkdir, open, readdir, readFile, readlink, realpath, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
-import { ModelError } from "../phi3/config.ts";
+import { ModelError } from "../error.ts";
 import {
   type ShardOptions,
   type Sources,

@@ -1,4 +1,4 @@
-import { ModelError } from "../phi3/config.ts";
+import { ModelError } from "../error.ts";
 import { dtypeOf, type StoredDType, storage } from "./dtypes.ts";
 
 /** Where a tensor lies in a file. */

@@ -1,7 +1,7 @@
 import { access, copyFile, mkdir, readFile, rename, stat, symlink, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, relative } from "node:path";
-import { ModelError } from "../phi3/config.ts";
+import { ModelError } from "../error.ts";
 import { download, type RemoteFile, request } from "./download.ts";
 import { indexName } from "./write.ts";
 

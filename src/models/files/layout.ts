@@ -1,4 +1,4 @@
-import { ModelError } from "../phi3/config.ts";
+import { ModelError } from "../error.ts";
 import { type StoredDType, storage } from "./dtypes.ts";
 
 /** What of a tensor must be known before a file is begun. */

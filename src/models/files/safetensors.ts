@@ -1,6 +1,6 @@
 import { type FileHandle, open, readFile } from "node:fs/promises";
 import type { HostValue } from "../../tensor/index.ts";
-import { ModelError } from "../phi3/config.ts";
+import { ModelError } from "../error.ts";
 import { type StoredTensor, storage, toHostValue, toStored } from "./dtypes.ts";
 import { damaged, headerLength, parseHeader, type TensorInfo } from "./header.ts";
 import { layOut } from "./layout.ts";

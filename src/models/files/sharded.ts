@@ -1,6 +1,6 @@
 import { access } from "node:fs/promises";
 import { join } from "node:path";
-import { ModelError } from "../phi3/config.ts";
+import { ModelError } from "../error.ts";
 import type { StoredTensor } from "./dtypes.ts";
 import type { TensorInfo } from "./header.ts";
 import { readText, SafetensorsFile } from "./safetensors.ts";

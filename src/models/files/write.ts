@@ -1,7 +1,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
-import { ModelError } from "../phi3/config.ts";
+import { ModelError } from "../error.ts";
 import { isFloat, type StoredData, type StoredDType, toFloat32, toStored } from "./dtypes.ts";
 import { layOut, sizeOf, type TensorEntry } from "./layout.ts";
 import { pieceSize, wrongSize } from "./safetensors.ts";

@@ -1,5 +1,7 @@
 import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
+import { ModelError } from "../error.ts";
+import { rotatedWidth } from "./rotary.ts";
 
 const optionalNumber = Type.Optional(Type.Union([Type.Number(), Type.Null()]));
 
@@ -23,6 +25,11 @@ const ConfigFile = Type.Object({
   tie_word_embeddings: Type.Optional(Type.Boolean()),
   initializer_range: Type.Optional(Type.Number()),
   hidden_act: Type.Optional(Type.Literal("silu")),
+  attention_bias: Type.Optional(Type.Literal(false)),
+  head_dim: optionalNumber,
+  resid_pdrop: optionalNumber,
+  embd_pdrop: optionalNumber,
+  attention_dropout: optionalNumber,
   pad_token_id: optionalNumber,
   bos_token_id: optionalNumber,
   eos_token_id: Type.Optional(Type.Union([Type.Number(), Type.Array(Type.Number()), Type.Null()])),
@@ -31,6 +38,7 @@ const ConfigFile = Type.Object({
 const LongRope = Type.Object({
   short_factor: Type.Array(Type.Number()),
   long_factor: Type.Array(Type.Number()),
+  attention_factor: optionalNumber,
 });
 
 /** A Phi-3 model's settings. Sizes are counts; names follow Hugging Face's. */
@@ -49,20 +57,28 @@ export interface Phi3Config {
   /** Share of each head that is rotated, in (0, 1]. */
   partialRotaryFactor: number;
   /** Stretches of the rotary frequencies for short and long sequences (LongRoPE, Ding et al. 2024). */
-  longRope: { shortFactor: readonly number[]; longFactor: readonly number[] } | undefined;
+  longRope:
+    | { shortFactor: readonly number[]; longFactor: readonly number[]; attentionFactor?: number | undefined }
+    | undefined;
   /** Positions a query sees, itself included; undefined for all. */
   slidingWindow: number | undefined;
   tieWordEmbeddings: boolean;
   initializerRange: number;
+  /** Dropout on what attention and MLP add, in [0, 1). */
+  residPdrop: number;
+  /** Dropout on the embeddings, in [0, 1). */
+  embdPdrop: number;
   padTokenId: number | undefined;
   bosTokenId: number | undefined;
   eosTokenIds: readonly number[];
 }
 
-/** A model's settings do not make sense, or its files are damaged. */
-export class ModelError extends Error {
-  override name = "ModelError";
-}
+/** What to say of fields whose other values are known, and not supported. */
+const unsupported: Readonly<Record<string, string>> = {
+  "/attention_bias": "projections with a bias are not supported.",
+  "/hidden_act": 'only "silu" is supported.',
+  "/model_type": 'only "phi3" is supported.',
+};
 
 /**
  * Read a parsed `config.json`.
@@ -72,15 +88,33 @@ export function parsePhi3Config(json: unknown): Phi3Config {
   const problem = Value.Errors(ConfigFile, json).First();
   if (problem) {
     const given = JSON.stringify(problem.value) ?? "nothing";
-    throw new ModelError(`config.json: ${problem.path || "/"} is ${given}; ${problem.message.toLowerCase()}.`);
+    const remedy = unsupported[problem.path] ?? `${problem.message.toLowerCase()}.`;
+    throw new ModelError(`config.json: ${problem.path || "/"} is ${given}; ${remedy}`);
   }
   const file = json as Static<typeof ConfigFile>;
+  const width = file.hidden_size / file.num_attention_heads;
+  if (typeof file.head_dim === "number" && file.head_dim !== width) {
+    throw new ModelError(
+      `config.json: head_dim is ${file.head_dim}; only heads of hidden_size / num_attention_heads = ${width} are supported.`,
+    );
+  }
+  if ((file.attention_dropout ?? 0) > 0) {
+    throw new ModelError(
+      `config.json: attention_dropout is ${file.attention_dropout}; dropout inside of attention is not supported. Set it to 0 to use the model without.`,
+    );
+  }
   const rope = file.rope_parameters ?? file.rope_scaling ?? {};
   const kind = rope.rope_type ?? rope.type ?? "default";
   if (kind !== "default" && kind !== "longrope" && kind !== "su") {
     throw new ModelError(`config.json: rotary scaling ${JSON.stringify(kind)} is not known; longrope is.`);
   }
-  const long = kind === "default" ? undefined : Value.Parse(LongRope, rope);
+  const wrong = kind === "default" ? undefined : Value.Errors(LongRope, rope).First();
+  if (wrong) {
+    throw new ModelError(
+      `config.json: rope_scaling${wrong.path} is ${JSON.stringify(wrong.value)?.slice(0, 80)}; ${wrong.message.toLowerCase()}.`,
+    );
+  }
+  const long = kind === "default" ? undefined : (rope as Static<typeof LongRope>);
   const number = (value: unknown, fallback: number) => (typeof value === "number" ? value : fallback);
   const max = file.max_position_embeddings ?? 4096;
   const eos = file.eos_token_id ?? [];
@@ -99,10 +133,16 @@ export function parsePhi3Config(json: unknown): Phi3Config {
     rmsNormEps: file.rms_norm_eps ?? 1e-5,
     ropeTheta: number(rope.rope_theta, file.rope_theta ?? 10_000),
     partialRotaryFactor: number(file.partial_rotary_factor, number(rope.partial_rotary_factor, 1)),
-    longRope: long && { shortFactor: long.short_factor, longFactor: long.long_factor },
+    longRope: long && {
+      shortFactor: long.short_factor,
+      longFactor: long.long_factor,
+      ...(typeof long.attention_factor === "number" ? { attentionFactor: long.attention_factor } : {}),
+    },
     slidingWindow: file.sliding_window ?? undefined,
     tieWordEmbeddings: file.tie_word_embeddings ?? false,
     initializerRange: file.initializer_range ?? 0.02,
+    residPdrop: file.resid_pdrop ?? 0,
+    embdPdrop: file.embd_pdrop ?? 0,
     padTokenId: file.pad_token_id ?? undefined,
     bosTokenId: file.bos_token_id ?? undefined,
     eosTokenIds: Array.isArray(eos) ? eos : [eos],
@@ -132,6 +172,8 @@ export function phi3Config(given: Phi3Sizes & Partial<Phi3Config>): Phi3Config {
     slidingWindow: undefined,
     tieWordEmbeddings: false,
     initializerRange: 0.02,
+    residPdrop: 0,
+    embdPdrop: 0,
     padTokenId: undefined,
     bosTokenId: undefined,
     eosTokenIds: [],
@@ -144,11 +186,24 @@ export function phi3Config(given: Phi3Sizes & Partial<Phi3Config>): Phi3Config {
   if (heads % groups !== 0) {
     throw new ModelError(`${heads} attention heads do not divide over ${groups} key/value heads.`);
   }
+  if (config.longRope) {
+    const needed = rotatedWidth(config) / 2;
+    for (const [name, factors] of [
+      ["short_factor", config.longRope.shortFactor],
+      ["long_factor", config.longRope.longFactor],
+    ] as const) {
+      if (factors.length === needed) continue;
+      throw new ModelError(`config.json: ${name} has ${factors.length} factors; this head width needs ${needed}.`);
+    }
+  }
   return config;
 }
 
-/** The settings as a `config.json` that transformers reads. */
-export function toConfigFile(config: Phi3Config): Record<string, unknown> {
+/**
+ * The settings as a `config.json` that transformers reads.
+ * @param dtype what the weights are saved as
+ */
+export function toConfigFile(config: Phi3Config, dtype = "float32"): Record<string, unknown> {
   return {
     architectures: ["Phi3ForCausalLM"],
     model_type: "phi3",
@@ -164,7 +219,14 @@ export function toConfigFile(config: Phi3Config): Record<string, unknown> {
     rope_theta: config.ropeTheta,
     partial_rotary_factor: config.partialRotaryFactor,
     rope_scaling: config.longRope
-      ? { type: "longrope", short_factor: config.longRope.shortFactor, long_factor: config.longRope.longFactor }
+      ? {
+          type: "longrope",
+          short_factor: config.longRope.shortFactor,
+          long_factor: config.longRope.longFactor,
+          ...(config.longRope.attentionFactor === undefined
+            ? {}
+            : { attention_factor: config.longRope.attentionFactor }),
+        }
       : null,
     sliding_window: config.slidingWindow ?? null,
     tie_word_embeddings: config.tieWordEmbeddings,
@@ -172,9 +234,9 @@ export function toConfigFile(config: Phi3Config): Record<string, unknown> {
     hidden_act: "silu",
     attention_bias: false,
     attention_dropout: 0,
-    embd_pdrop: 0,
-    resid_pdrop: 0,
-    torch_dtype: "float32",
+    embd_pdrop: config.embdPdrop,
+    resid_pdrop: config.residPdrop,
+    torch_dtype: dtype,
     use_cache: true,
     pad_token_id: config.padTokenId ?? null,
     bos_token_id: config.bosTokenId ?? null,

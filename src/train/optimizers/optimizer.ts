@@ -8,13 +8,15 @@ import {
   input,
   minimum,
   type Parameter,
+  type ProgramRun,
   parameter,
+  readCondition,
   type Shape,
   ShapeError,
   type Tensor,
-  variable,
+  type TensorData,
+  where,
 } from "../../tensor/index.ts";
-import { checkInterrupt, logStep } from "../loop.ts";
 
 /** What every optimizer takes. */
 export interface OptimizerOptions {
@@ -40,11 +42,21 @@ export type Updater = (
   name: string,
 ) => Updated;
 
-/** A parameter as an optimizer sees it. */
-export interface Trained {
-  name: string;
-  value: Tensor;
-  gradient: Tensor;
+/** A step that {@link Optimizer.minimize} made. */
+export interface OptimizerStep {
+  optimizer: Optimizer;
+  /** What was trained. */
+  parameters: readonly Parameter[];
+  learningRate: number;
+  run: ProgramRun;
+}
+
+/** Hears of the steps of optimizers. */
+export interface StepListener {
+  /** Called before a step; throws to call it off. */
+  before(optimizer: Optimizer): void;
+  /** Called after a step; may throw to end the training. */
+  after(step: OptimizerStep): void;
 }
 
 /**
@@ -59,7 +71,14 @@ export abstract class Optimizer {
   readonly maxGradNorm: number;
   /** Steps done by {@link minimize}. */
   steps = 0;
+  /** Hears of each step of this optimizer; the one that logs to the active run when left out. */
+  listener: StepListener | undefined;
+  /** Hears of the steps of optimizers that have no listener of their own. */
+  static listener: StepListener | undefined;
   readonly #kept = new Map<Parameter, Record<string, Parameter>>();
+  readonly #gradients = new Map<Parameter, Parameter>();
+  /** Micro-batches whose gradients wait for the next step. */
+  #waiting = 0;
   readonly #inputs = new Map<string, Tensor>();
   readonly #id = count++;
 
@@ -94,135 +113,161 @@ export abstract class Optimizer {
     return typeof this.learningRate === "number" ? this.learningRate : this.learningRate(step);
   }
 
-  /** Names of the variables that hold what is kept for a parameter. */
-  slotNames(name: string, shape: Shape): Record<string, string> {
-    return Object.fromEntries(
-      Object.keys(this.slots(shape, name)).map((slot) => [slot, `${this.name}.${slot}.${name}`]),
-    );
-  }
-
-  /** What is kept for parameters of these shapes, as it starts. */
-  initialState(shapes: ReadonlyMap<string, Shape>): Record<string, HostValue> {
-    const values: Record<string, HostValue> = {};
-    for (const [name, shape] of shapes) {
-      const names = this.slotNames(name, shape);
-      for (const [slot, kept] of Object.entries(this.slots(shape, name))) {
-        const size = kept.reduce((a, b) => a * b, 1);
-        values[names[slot]] = { dtype: "float32", shape: kept, data: new Float32Array(size) };
-      }
-    }
-    return values;
-  }
-
-  /** The scalars that a step of {@link stepOf} is fed. */
-  inputsAt(step: number, learningRate = this.rateAt(step)): Record<string, Float32Array<ArrayBuffer>> {
-    const values = { learningRate, ...this.scalars(step) };
-    return Object.fromEntries(Object.entries(values).map(([key, value]) => [key, Float32Array.of(value)]));
-  }
-
-  /**
-   * One step for variables known by name, which are fed {@link inputsAt}.
-   * @returns new values by variable name, and the gradients' norm before clipping
-   */
-  stepOf(parameters: readonly Trained[]): { updates: Record<string, Tensor>; gradNorm: Tensor } {
-    const scalars = Object.fromEntries(Object.keys(this.inputsAt(0)).map((key) => [key, input(key, [])]));
-    const updates: Record<string, Tensor> = {};
-    const { gradNorm } = this.#apply(parameters, scalars, (trained) => {
-      const names = this.slotNames(trained.name, trained.value.shape);
-      const shapes = this.slots(trained.value.shape, trained.name);
-      const slots = Object.fromEntries(
-        Object.entries(names).map(([slot, name]) => [slot, variable(name, shapes[slot])]),
-      );
-      return {
-        slots,
-        take: (updated) => {
-          for (const [slot, name] of Object.entries(names)) updates[name] = updated.slots[slot];
-          updates[trained.name] = updated.value;
-        },
-      };
-    });
-    return { updates, gradNorm };
-  }
-
   /**
    * Inside of a {@link program}: change the parameters at each run so that the loss falls. The step is logged to the
-   * active run; with none, one is started, and ends with the cell.
+   * active run; with none, one is started, and ends with the cell. Of a module, parameters with `requiresGrad` are trained.
+   * A step whose gradients are not finite changes nothing.
    * @param target a module, or parameters
    */
   minimize(loss: Tensor, target: Module | readonly Parameter[]): void {
-    const recording = activeRecording();
-    if (!recording) {
-      throw new ShapeError(
-        "minimize: works only inside of a program: program((x, y) => { ...; optimizer.minimize(loss, model); })",
-      );
-    }
-    const parameters = target instanceof Module ? target.parameters() : target;
-    if (parameters.length === 0) throw new ShapeError("minimize: the model has no parameters to train");
-    const gradients = grad(loss, parameters);
-    const trained = parameters.map((value, i) => ({ name: value.title, value, gradient: gradients[i] }));
-    const { gradNorm } = this.#apply(trained, this.#fed(), ({ name, value }) => {
-      const kept = this.#keep(value as Parameter, name);
-      return {
-        slots: kept,
-        take: (updated) => {
-          for (const [slot, holder] of Object.entries(kept)) assign(holder, updated.slots[slot]);
-          assign(value as Parameter, updated.value);
-        },
-      };
-    });
-    recording.observed.set("loss", loss).set("gradNorm", gradNorm);
-    recording.guards.push(() => checkInterrupt(this.steps));
-    recording.listeners.push((run) => {
-      const learningRate = this.rateAt(this.steps);
-      this.steps++;
-      logStep(this, parameters, learningRate, run);
-    });
-  }
-
-  #apply<T extends Trained>(
-    parameters: readonly T[],
-    scalars: Readonly<Record<string, Tensor>>,
-    open: (trained: T) => { slots: Record<string, Tensor>; take: (updated: Updated) => void },
-  ): { gradNorm: Tensor } {
-    const squares = parameters.map(({ gradient }) => gradient.mul(gradient).sum());
+    const { recording, parameters } = this.#open("minimize", target);
+    const sum = this.#added(parameters, grad(loss, parameters));
+    const squares = sum.map((gradient) => gradient.mul(gradient).sum());
     const gradNorm = squares.reduce((total, square) => total.add(square)).sqrt();
     // Every update depends on the norm, hence on every gradient: all readers of a parameter have finished before it
     // changes, and it may change where it lies.
     const max = Number.isFinite(this.maxGradNorm) ? this.maxGradNorm : 1e30;
     const clip = minimum(1, div(max, gradNorm.add(1e-6)));
-    const update = this.updater(scalars);
-    for (const trained of parameters) {
-      const { slots, take } = open(trained);
-      take(update(trained.value, trained.gradient.mul(clip), slots, trained.name));
+    const finite = gradNorm.less(Number.POSITIVE_INFINITY);
+    const update = this.updater(this.#fed());
+    for (const [i, value] of parameters.entries()) {
+      const slots = this.#keep(value);
+      const updated = update(value, sum[i].mul(clip), slots, value.title);
+      for (const [slot, holder] of Object.entries(slots)) assign(holder, where(finite, updated.slots[slot], holder));
+      assign(value, where(finite, updated.value, value));
     }
-    return { gradNorm };
+    recording.observed.set("loss", loss).set("gradNorm", gradNorm);
+    recording.guards.push(() => (this.listener ?? Optimizer.listener)?.before(this));
+    recording.listeners.push((run) => {
+      const learningRate = this.rateAt(this.steps);
+      this.#waiting = 0;
+      if (Number.isFinite(run.observed.gradNorm.data[0])) this.steps++;
+      (this.listener ?? Optimizer.listener)?.after({ optimizer: this, parameters, learningRate, run });
+    });
+  }
+
+  /**
+   * Inside of a {@link program}: add the gradients of a micro-batch to those that wait for the next {@link minimize}, which
+   * adds its own and takes one step with the sum (gradient accumulation).
+   *
+   * @example
+   * const add = program((x: Tensor, y: Tensor) => optimizer.accumulate(lossOf(x, y).div(2), model));
+   * const step = program((x: Tensor, y: Tensor) => optimizer.minimize(lossOf(x, y).div(2), model));
+   * await add(...first);
+   * await step(...second);
+   */
+  accumulate(loss: Tensor, target: Module | readonly Parameter[]): void {
+    const { recording, parameters } = this.#open("accumulate", target);
+    const gradients = grad(loss, parameters);
+    const keep = this.#input("waiting gradients", "bool", () => Uint8Array.of(this.#waiting > 0 ? 1 : 0));
+    for (const [i, value] of parameters.entries()) {
+      const holder = this.#gradients.get(value) ?? zeros(value.shape);
+      this.#gradients.set(value, holder);
+      assign(holder, where(keep, holder, 0).add(gradients[i]));
+    }
+    recording.listeners.push(() => {
+      this.#waiting++;
+    });
+  }
+
+  /** The gradients of this run, with those that wait. */
+  #added(parameters: readonly Parameter[], gradients: readonly Tensor[]): readonly Tensor[] {
+    if (!readCondition(() => this.#waiting > 0)) return gradients;
+    return parameters.map((value, i) => {
+      const holder = this.#gradients.get(value);
+      return holder ? gradients[i].add(holder) : gradients[i];
+    });
+  }
+
+  /**
+   * What is kept for the parameters, by the parameter's name and the slot's: for a checkpoint.
+   */
+  stateParameters(): Map<string, Parameter> {
+    const found = new Map<string, Parameter>();
+    for (const [value, slots] of this.#kept) {
+      for (const [slot, holder] of Object.entries(slots)) found.set(`${slot}.${value.title}`, holder);
+    }
+    return found;
+  }
+
+  /**
+   * Put back what was kept, where a checkpoint left it.
+   * @param steps how many steps were done
+   * @throws ShapeError when something is missing or of another shape
+   */
+  loadState(parameters: readonly Parameter[], values: Readonly<Record<string, HostValue>>, steps: number): void {
+    for (const value of parameters) {
+      for (const [slot, holder] of Object.entries(this.#keep(value))) {
+        const given = values[`${slot}.${value.title}`];
+        if (!given) throw new ShapeError(`The optimizer's ${slot} of ${value.title} is missing.`);
+        holder.set(given.data);
+      }
+    }
+    this.steps = steps;
+  }
+
+  /** Begin anew: forget the steps and what was kept. Returns the parameters that held it, to be freed on the device. */
+  reset(): Parameter[] {
+    const held = [...[...this.#kept.values()].flatMap((slots) => Object.values(slots)), ...this.#gradients.values()];
+    this.#kept.clear();
+    this.#gradients.clear();
+    this.#waiting = 0;
+    this.steps = 0;
+    return held;
+  }
+
+  #open(what: string, target: Module | readonly Parameter[]) {
+    const recording = activeRecording();
+    if (!recording) {
+      throw new ShapeError(
+        `${what}: works only inside of a program: program((x, y) => { ...; optimizer.${what}(loss, model); })`,
+      );
+    }
+    const all = target instanceof Module ? target.parameters() : target;
+    const parameters = all.filter(({ requiresGrad }) => requiresGrad);
+    if (parameters.length === 0) throw new ShapeError(`${what}: the model has no parameters to train`);
+    const half = parameters.find(({ dtype }) => dtype !== "float32");
+    if (half) {
+      throw new ShapeError(
+        `${what}: ${half.title} is ${half.dtype}; only float32 parameters are trained. Load the model with dtype: "float32", or train an adapter.`,
+      );
+    }
+    return { recording, parameters };
   }
 
   /** Scalars that each run takes from here by itself. */
   #fed(): Record<string, Tensor> {
+    const keys = Object.keys({ learningRate: 0, ...this.scalars(0) });
+    const values = (): Record<string, number> => ({
+      learningRate: this.rateAt(this.steps),
+      ...this.scalars(this.steps),
+    });
     return Object.fromEntries(
-      Object.keys(this.inputsAt(0)).map((key) => {
-        const source = () => this.inputsAt(this.steps)[key];
-        const known = this.#inputs.get(key) ?? input(`${key} of ${this.name} ${this.#id}`, [], "float32", source);
-        this.#inputs.set(key, known);
-        return [key, known];
-      }),
+      keys.map((key) => [key, this.#input(key, "float32", () => Float32Array.of(values()[key]))]),
     );
   }
 
-  #keep(value: Parameter, name: string): Record<string, Parameter> {
+  #input(key: string, dtype: "float32" | "bool", source: () => TensorData): Tensor {
+    const known = this.#inputs.get(key) ?? input(`${key} of ${this.name} ${this.#id}`, [], dtype, source);
+    this.#inputs.set(key, known);
+    return known;
+  }
+
+  #keep(value: Parameter): Record<string, Parameter> {
     const known = this.#kept.get(value);
     if (known) return known;
-    const kept = Object.fromEntries(
-      Object.entries(this.slots(value.shape, name)).map(([slot, shape]) => {
-        const holder = parameter(shape, init.constant(0), { trainable: false });
-        holder.set(new Float32Array(holder.size));
-        return [slot, holder];
-      }),
-    );
+    const slots = Object.entries(this.slots(value.shape, value.title));
+    const kept = Object.fromEntries(slots.map(([slot, shape]) => [slot, zeros(shape)]));
     this.#kept.set(value, kept);
     return kept;
   }
+}
+
+/** A parameter that no optimizer changes by itself, zero at first. */
+function zeros(shape: Shape): Parameter {
+  const holder = parameter(shape, init.constant(0), { requiresGrad: false });
+  holder.give(new Float32Array(holder.size));
+  return holder;
 }
 
 let count = 0;

@@ -107,7 +107,7 @@ export const paramColumn = (key: string): Column => ({
 });
 
 const METRICS_FIRST = ["test/loss", "test/perplexity", "test/rougeL", "test/token_accuracy", "eval/loss", "train/loss"];
-const PARAMS_FIRST = ["learning_rate", "num_epochs", "lora_r"];
+const PARAMS_FIRST = ["learning_rate", "num_train_epochs", "lora_r"];
 
 /** The columns that are shown until someone chooses others: few, and those that tell runs apart. */
 export function sensibleColumns(keys: { metrics: string[]; params: string[] }): string[] {

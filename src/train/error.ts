@@ -1,0 +1,4 @@
+/** A training that cannot start or go on. */
+export class TrainingError extends Error {
+  override name = "TrainingError";
+}
