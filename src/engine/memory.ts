@@ -34,7 +34,8 @@ export function estimateMemory(program: Program): MemoryNeed {
   const ownerOf = (t: Tensor): Tensor => owner.get(t) ?? t;
   const uses = new Map<Tensor, number>();
   for (const node of program.nodes) {
-    if (views.has(node.operator.name)) owner.set(node, ownerOf(node.inputs[0]));
+    const shared = node.operator.name === "after" && node.inputs[0].inputs.length === 0;
+    if (shared || views.has(node.operator.name)) owner.set(node, ownerOf(node.inputs[0]));
     for (const i of node.inputs) uses.set(ownerOf(i), (uses.get(ownerOf(i)) ?? 0) + 1);
   }
   let variables = 0;

@@ -1,12 +1,19 @@
 import type { None } from "./attributes.ts";
 import { isFloating } from "./broadcast.ts";
-import { cotangentsOf, topological } from "./grad.ts";
+import { cotangentsOf } from "./grad.ts";
 import { operator, ShapeError, showShape } from "./operator.ts";
 import { Tensor } from "./tensor.ts";
 
+/**
+ * Cotangents of a custom node's inputs after the first.
+ * @param inputs those inputs as the node has them: the node may be a copy in a pass that is computed again, so nothing
+ * else that was built with the first one may be used
+ */
+type Pullback = (cotangent: Tensor, value: Tensor, inputs: readonly Tensor[]) => readonly (Tensor | undefined)[];
+
 export interface CustomAttributes {
   /** The first input's value, whose gradient is worked out by `pullback` and goes to the other inputs. */
-  custom: { readonly pullback: (cotangent: Tensor, value: Tensor) => readonly (Tensor | undefined)[] };
+  custom: { readonly pullback: Pullback };
   /** The first input's value, not before the second has been computed. */
   after: None;
 }
@@ -14,7 +21,7 @@ export interface CustomAttributes {
 const customOperator = operator({
   name: "custom",
   infer: ([value]) => ({ shape: value.shape, dtype: value.dtype }),
-  gradient: (g, node) => [undefined, ...node.attributes.pullback(g, node.inputs[0])],
+  gradient: (g, node) => [undefined, ...node.attributes.pullback(g, node.inputs[0], node.inputs.slice(1))],
 });
 
 const afterOperator = operator({
@@ -44,9 +51,9 @@ export interface CustomFunction {
  */
 export function customGradient({ forward, backward }: CustomFunction): (...inputs: Tensor[]) => Tensor {
   return (...inputs) => {
-    const pullback = (cotangent: Tensor, value: Tensor) => {
-      const given = backward(cotangent, value, ...inputs);
-      return inputs.map((input, i) => {
+    const pullback: Pullback = (cotangent, value, own) => {
+      const given = backward(cotangent, value, ...own);
+      return own.map((input, i) => {
         const gradient = given[i];
         if (gradient && showShape(gradient.shape) !== showShape(input.shape)) {
           throw new ShapeError(
@@ -72,23 +79,41 @@ export function checkpoint(fn: (...inputs: Tensor[]) => Tensor): (...inputs: Ten
     // Ids grow in the order of building: what has one from here on was built inside.
     const first = Tensor.nextId();
     const value = fn(...inputs);
-    const inside = topological([value]).filter((t) => t.id >= first && t.inputs.length > 0);
+    const inside = builtSince(first, value);
     if (inside.length === 0) return value;
-    const outside = [...new Set(inside.flatMap((t) => t.inputs))].filter((t) => !inside.includes(t));
-    const pullback = (cotangent: Tensor) => {
+    const known = new Set(inside);
+    const outside = [...new Set(inside.flatMap((t) => t.inputs))].filter((t) => !known.has(t));
+    const pullback: Pullback = (cotangent, _, inputs) => {
       const again = new Map<Tensor, Tensor>();
       // Nothing is recomputed before its cotangent is there, or all of it would be held at once again.
-      for (const t of outside) {
-        const waits = t.inputs.length > 0 && isFloating(t.dtype);
-        again.set(t, waits ? afterOperator([t, cotangent], {}) : t);
-      }
-      const entrances = outside.map((t) => again.get(t) as Tensor);
+      const entrances = inputs.map((t) => (waits(t) ? afterOperator([t, cotangent], {}) : t));
+      outside.forEach((t, i) => {
+        again.set(t, entrances[i]);
+      });
       for (const t of inside) again.set(t, rebuild(t, again));
       const found = cotangentsOf(new Map([[again.get(value) as Tensor, cotangent]]), entrances, new Set(entrances));
-      return outside.map((t, i) => (isFloating(t.dtype) ? found[i] : undefined));
+      return entrances.map((t, i) => (isFloating(t.dtype) ? found[i] : undefined));
     };
     return customOperator([value, ...outside], { pullback });
   };
+}
+
+/** What `value` depends on and has an id from `first` on, leaves left out, each after its inputs. */
+function builtSince(first: number, value: Tensor): Tensor[] {
+  const seen = new Set<Tensor>();
+  const stack = [value];
+  for (let next = stack.pop(); next; next = stack.pop()) {
+    if (seen.has(next) || next.id < first || next.inputs.length === 0) continue;
+    seen.add(next);
+    stack.push(...next.inputs);
+  }
+  return [...seen].sort((a, b) => a.id - b.id);
+}
+
+/** Whether it matters when a value is there: a variable in few bits is made larger when it is read. */
+function waits({ operator: { name }, inputs, dtype }: Tensor): boolean {
+  if (inputs.length > 0) return isFloating(dtype);
+  return name === "variable" && ["float16", "bfloat16", "int8", "uint8"].includes(dtype);
 }
 
 function rebuild(t: Tensor, again: ReadonlyMap<Tensor, Tensor>): Tensor {

@@ -3,14 +3,17 @@ import { full } from "./leaf.ts";
 import { ShapeError, showShape } from "./operator.ts";
 import type { Tensor } from "./tensor.ts";
 
-/** All tensors that `roots` depend on, themselves included, each after its inputs. */
-export function topological(roots: readonly Tensor[]): Tensor[] {
+/**
+ * All tensors that `roots` depend on, themselves included, each after its inputs.
+ * @param ends tensors whose inputs are left out, unless something else depends on them
+ */
+export function topological(roots: readonly Tensor[], ends: ReadonlySet<Tensor> = new Set()): Tensor[] {
   const seen = new Set<Tensor>();
   const stack = [...roots];
   for (let next = stack.pop(); next; next = stack.pop()) {
     if (seen.has(next)) continue;
     seen.add(next);
-    stack.push(...next.inputs);
+    if (!ends.has(next)) stack.push(...next.inputs);
   }
   return [...seen].sort((a, b) => a.id - b.id);
 }
@@ -25,7 +28,7 @@ export function cotangentsOf(
   wrt: readonly Tensor[],
   ends: ReadonlySet<Tensor> = new Set(),
 ): (Tensor | undefined)[] {
-  const order = topological([...starts.keys()]);
+  const order = topological([...starts.keys()], ends);
   const wanted = new Set(wrt);
   // Only what lies between wrt and the result gets a cotangent: frozen weights cost nothing.
   const active = new Set<Tensor>();

@@ -174,10 +174,10 @@ export function quantize(weight: Tensor): Int8Weight {
 export function switchback(x: Tensor, weight: Tensor): Tensor {
   const { values, scale } = quantize(weight);
   return customGradient({
-    forward: (input) => int8MatmulOperator([input, values, scale], { backward: false }),
-    backward: (g, _, input) => [
-      int8MatmulOperator([g, values, scale], { backward: true }),
+    forward: (input, _, bytes, unit) => int8MatmulOperator([input, bytes, unit], { backward: false }),
+    backward: (g, _, input, __, bytes, unit) => [
+      int8MatmulOperator([g, bytes, unit], { backward: true }),
       matmul(g, input, { transposeA: true }),
     ],
-  })(x, weight);
+  })(x, weight, values, scale);
 }

@@ -2,6 +2,7 @@ import type { Attributes, OperatorName, Tensor } from "../../tensor/index.ts";
 import type { DeviceName } from "../device.ts";
 import { EngineError } from "../failure.ts";
 import type { Program } from "../program.ts";
+import { chosenAfter, sharedAfter } from "./after.ts";
 import { elementType, GraphBuilder } from "./builder.ts";
 import { int8Product, nf4Full, nf4Product } from "./quantized.ts";
 import { borderType, storedType } from "./values.ts";
@@ -214,13 +215,8 @@ const lowerings: Lowerings = {
     return graph.node("Reshape", [toInt32(graph, shiftRight(graph, bits, 8)), graph.integers(shape)]);
   },
   custom: (graph, [value]) => graph.node("Identity", [value]),
-  // A choice between a value and itself, which cannot be made before the other is there.
-  after: (graph, [value, other], _, node) => {
-    const flat = graph.node("Reshape", [other, graph.integers([node.inputs[1].size])]);
-    const first = graph.node("Slice", [flat, graph.integers([0]), graph.integers([1])]);
-    const choice = graph.node("Reshape", [graph.node("IsNaN", [first]), graph.integers([])]);
-    return graph.node("Where", [choice, value, value]);
-  },
+  after: (graph, inputs, _, node) =>
+    (node.inputs[0].inputs.length === 0 ? sharedAfter : chosenAfter)(graph, inputs, node),
 };
 
 const toInt32 = (graph: GraphBuilder, value: string) => graph.node("Cast", [value], { to: elementType.int32 });
@@ -302,11 +298,11 @@ export function lower(program: Program, device: DeviceName): Uint8Array {
   };
   // Each reader of a bfloat16 variable takes its bits for numbers anew: one copy for all would stay until the last.
   const operandOf = (t: Tensor) =>
-    t.operator.name === "variable" && t.dtype === "bfloat16"
-      ? graph.node("BitCast", [nameOf(t)], { to: elementType.bfloat16 })
-      : nameOf(t);
+    isStoredBfloat16(t) ? graph.node("BitCast", [nameOf(t)], { to: elementType.bfloat16 }) : nameOf(t);
   for (const node of program.nodes) {
-    if (!names.has(node)) names.set(node, lowerNode(table, graph, node, node.inputs.map(operandOf)));
+    if (names.has(node)) continue;
+    const read = handingOn.has(node.operator.name) ? nameOf : operandOf;
+    names.set(node, lowerNode(table, graph, node, node.inputs.map(read)));
   }
   if (device === "cpu") graph.sequenceOutput(graphNames.end);
   const given = new Set<string>();
@@ -333,7 +329,7 @@ export function lower(program: Program, device: DeviceName): Uint8Array {
   for (const [i, [name, t]] of Object.entries(program.updates).entries()) {
     // A WebGPU shader may not read and write one buffer: what changes where it lies is computed beside it, then copied.
     const aliased = program.inPlace.has(name) && t.inputs.some(({ operator }) => operator.name === "variable");
-    if (t.dtype === "bfloat16" && t.operator.name !== "variable") {
+    if (t.dtype === "bfloat16" && !isStoredBfloat16(t)) {
       graph.node("BitCast", [nameOf(t)], { to: elementType.uint16 }, { output: graphNames.update(i) });
       graph.output(graphNames.update(i), t.shape, storedType(t.dtype));
     } else {
@@ -341,6 +337,15 @@ export function lower(program: Program, device: DeviceName): Uint8Array {
     }
   }
   return graph.encode();
+}
+
+/** Operators that hand on the first of their inputs as it is, and read no values of the others. */
+const handingOn: ReadonlySet<OperatorName> = new Set<OperatorName>(["custom", "after"]);
+
+/** Whether a tensor's name stands for the bits of a bfloat16 variable, which have yet to be taken for numbers. */
+function isStoredBfloat16(t: Tensor): boolean {
+  if (t.dtype !== "bfloat16") return false;
+  return handingOn.has(t.operator.name) ? isStoredBfloat16(t.inputs[0]) : t.operator.name === "variable";
 }
 
 function lowerNode<K extends OperatorName>(

@@ -1,6 +1,7 @@
 import type { Tensor } from "../../tensor/index.ts";
 import { EngineError } from "../failure.ts";
 import { indexOf } from "../interpreter/arrays.ts";
+import { chosenAfter } from "./after.ts";
 import { elementType, type GraphBuilder } from "./builder.ts";
 import type { Lowerings } from "./lower.ts";
 
@@ -13,6 +14,9 @@ export const webgpuLowerings: Partial<Lowerings> = {
   int8Matmul: onCpuOnly,
   nf4Matmul: onCpuOnly,
   nf4Dequantize: onCpuOnly,
+
+  // A shape that is computed on the GPU would have to come back for each variable.
+  after: (graph, inputs, _, node) => chosenAfter(graph, inputs, node),
 
   // There is no FusedMatMul. Gemm transposes and scales matrices; a stack of them is transposed by itself.
   matmul: (graph, [a, b], { transposeA, transposeB, scale }, node) => {
