@@ -21,6 +21,11 @@ export interface Batch {
   readonly tokens: number;
 }
 
+/** Tokens of the longest example; 0 if there is none. */
+export function longestOf(examples: readonly Example[]): number {
+  return examples.reduce((longest, { inputIds }) => Math.max(longest, inputIds.length), 0);
+}
+
 /** Label of a token that is not to be learned. */
 export const ignoreIndex = -100;
 

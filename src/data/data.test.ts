@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { faultPath } from "../../tests/faults.ts";
 import { Tokenizer } from "../text/index.ts";
 import {
   collate,
@@ -12,6 +13,7 @@ import {
   epochOrder,
   ignoreIndex,
   loadDataset,
+  longestOf,
   pack,
   tokenizeRows,
   tokenizeText,
@@ -64,6 +66,63 @@ describe("loading", () => {
     ).rejects.toThrow("line 2: a is missing; there is q");
     await expect(loadDataset(file("lack.csv", "q,a\n1,2\n3,\n"), { required: ["a"] })).rejects.toThrow(
       "line 3: a is missing",
+    );
+  });
+
+  test("reads UTF-16 and UTF-8 by their byte-order marks, and separators of lines that are in strings", async () => {
+    const text = '{"q":"é 漢"}\r\n{"q":"\u2028"}\r{"q":"3"}\n';
+    const le = Buffer.from(`\uFEFF${text}`, "utf16le");
+    const expected = [{ q: "é 漢" }, { q: "\u2028" }, { q: "3" }];
+    for (const content of [text, `\uFEFF${text}`, le, Buffer.from(le).swap16()]) {
+      expect((await loadDataset(file("bom.jsonl", content))).rows).toEqual(expected);
+    }
+    for (const content of [Buffer.from("\uFEFFq\né\n", "utf16le"), "\uFEFFq\né\n"]) {
+      expect((await loadDataset(file("bom.csv", content))).rows).toEqual([{ q: "é" }]);
+    }
+    expect((await loadDataset(file("bom.json", Buffer.from('\uFEFF[{"q":"é"}]', "utf16le")))).rows).toEqual([
+      { q: "é" },
+    ]);
+    const kept = await loadDataset(file("fffd.jsonl", '{"q":"\uFFFD \uFEFF"}\n'));
+    expect(kept.rows).toEqual([{ q: "\uFFFD \uFEFF" }]);
+  });
+
+  test("refuses text that is not UTF-8 by file and line, and names what it is likely to be", async () => {
+    const sample = faultPath("latin1-read-as-replacement-characters.jsonl");
+    await expect(loadDataset(sample)).rejects.toThrow(
+      /characters\.jsonl, line 1: the text is not UTF-8: byte 0xE9 at position 15\. It looks like Latin-1 .*iconv -f ISO-8859-1/,
+    );
+    const latin1 = Buffer.from('{"q":"1"}\n{"q":"caf\xe9"}\n{"q":"3"}\n', "latin1");
+    const skipped = await loadDataset(file("l1.jsonl", latin1), { onError: "skip" });
+    expect([skipped.rows, skipped.skipped]).toEqual([[{ q: "1" }, { q: "3" }], 1]);
+    const cases: [string, Buffer, string][] = [
+      ["quotes.jsonl", Buffer.from('{"q":"\x93caf\xe9\x94"}', "latin1"), "It looks like Windows-1252"],
+      ["le.jsonl", Buffer.from('{"q":"é"}', "utf16le"), "It looks like UTF-16"],
+      ["cyrillic.jsonl", Buffer.from('{"q":"\xcf\xf0\xe8\xe2\xe5\xf2"}', "latin1"), "such as Windows-1251"],
+      ["cut.jsonl", Buffer.from('{"q":"漢').subarray(0, -1), "ends inside a character. The file is cut"],
+      [
+        "l1.csv",
+        Buffer.from("q\nx\n\xe9\n", "latin1"),
+        "l1.csv, line 3: the text is not UTF-8: byte 0xE9 at position 1.",
+      ],
+      ["l1.json", Buffer.from('[{"q":"\xe9"}]', "latin1"), "l1.json, line 1: the text is not UTF-8"],
+    ];
+    for (const [name, content, message] of cases) {
+      await expect(loadDataset(file(name, content)), name).rejects.toThrow(message);
+      await expect(loadDataset(join(folder, name))).rejects.toMatchObject({ name: "DataError" });
+    }
+  });
+
+  test("refuses a line that is too long for a string, and can go on after it", async () => {
+    const long = `{"q":"${"x".repeat(3_000_000)}"}`;
+    const path = file("long.jsonl", `{"q":"1"}\n${long}\n{"q":"3"}\n`);
+    await expect(loadDataset(path, { maxBytes: 2_000_000 })).rejects.toThrow(
+      "long.jsonl, line 2: the line is longer than 2000000 bytes",
+    );
+    const data = await loadDataset(path, { maxBytes: 2_000_000, onError: "skip" });
+    expect([data.rows, data.skipped]).toEqual([[{ q: "1" }, { q: "3" }], 1]);
+    expect(await loadDataset(path)).toHaveLength(3);
+    await expect(loadDataset(file("long.json", `[${long}]`), { maxBytes: 2_000_000 })).rejects.toThrow(
+      "up to 2000000 are read at once. Give the rows as .jsonl",
     );
   });
 
@@ -159,6 +218,17 @@ describe("a data set", () => {
     expect(parts.test.rows.some(({ n }) => seen.has(n))).toBe(false);
   });
 
+  test("splits hundreds of thousands of rows in two groups in about a second", () => {
+    const many = Dataset.from(
+      "many",
+      Array.from({ length: 300_000 }, (_, i) => ({ n: i })),
+    );
+    const start = performance.now();
+    const parts = many.split({ train: 1, test: 1 }, { groupBy: ({ n }) => [String(Number(n) % 2)] });
+    expect(parts.train.length).toBe(150_000);
+    expect(performance.now() - start).toBeLessThan(5000);
+  });
+
   test("says when it cannot be split so", () => {
     expect(() => numbers.split({ train: 1, test: 0 })).toThrow('every share must be above 0: {"train":1,"test":0}');
     expect(() => numbers.take(1).split({ train: 1, test: 1 })).toThrow("test would be empty: 1 rows in 1 groups");
@@ -173,6 +243,12 @@ const example = fc
       labels: tokens.map(([id, learned]) => (learned ? id : ignoreIndex)),
     };
   });
+
+test("the longest of very many examples is found", () => {
+  const one = { inputIds: [1], labels: [1] };
+  expect(longestOf([...new Array<Example>(200_000).fill(one), { inputIds: [1, 2], labels: [1, 2] }])).toBe(2);
+  expect(longestOf([])).toBe(0);
+});
 
 describe("packing", () => {
   test("puts every example into one row, whole and in the order given within it, and never overfills one", () => {

@@ -101,7 +101,8 @@ export class Dataset<R extends Row = Row> {
     const room = (name: K) => (shares[name] / total) * this.rows.length - (parts.get(name)?.length ?? 0);
     for (const g of order) {
       const name = names.reduce((best, candidate) => (room(candidate) > room(best) ? candidate : best));
-      parts.get(name)?.push(...groups[g]);
+      const part = parts.get(name);
+      for (const i of groups[g]) part?.push(i);
     }
     return Object.fromEntries(
       names.map((name) => {
@@ -143,7 +144,9 @@ function connected(keysOfRows: readonly (readonly string[])[]): number[][] {
   const groups = new Map<number, number[]>();
   keysOfRows.forEach((_, i) => {
     const root = find(i);
-    groups.set(root, [...(groups.get(root) ?? []), i]);
+    const group = groups.get(root);
+    if (group) group.push(i);
+    else groups.set(root, [i]);
   });
   return [...groups.values()];
 }

@@ -1,4 +1,13 @@
-export { type Batch, collate, type Example, epochOrder, ignoreIndex, pack, type TokenizedDataset } from "./batch.ts";
+export {
+  type Batch,
+  collate,
+  type Example,
+  epochOrder,
+  ignoreIndex,
+  longestOf,
+  pack,
+  type TokenizedDataset,
+} from "./batch.ts";
 export { DataError, Dataset, type Row, type SplitOptions } from "./dataset.ts";
 export { type LoadOptions, loadDataset } from "./load.ts";
 export { DataLoader, type DataLoaderOptions, type ItemSource, type Stacked } from "./loader.ts";

@@ -1,9 +1,8 @@
-import { createReadStream } from "node:fs";
-import { readFile, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { basename, extname } from "node:path";
-import { createInterface } from "node:readline";
 import { parse } from "csv-parse/sync";
 import { DataError, Dataset, type Row } from "./dataset.ts";
+import { textLines, wholeText } from "./encoding.ts";
 
 /** How to read a file. */
 export interface LoadOptions {
@@ -16,17 +15,20 @@ export interface LoadOptions {
   onError?: "stop" | "skip";
   /** Columns that every row must have, not empty. */
   required?: readonly string[];
+  /** Most bytes of a line of `.jsonl`, or of a whole file of another kind. As long as a string can be when left out. */
+  maxBytes?: number;
 }
 
 /**
- * Read rows from a `.jsonl`, `.json` (an array) or `.csv` (with a header) file.
- * @throws DataError naming the file and the line that is wrong, or that the file is missing, empty or of another kind
+ * Read rows from a `.jsonl`, `.json` (an array) or `.csv` (with a header) file, in UTF-8, or in UTF-16 with a
+ * byte-order mark.
+ * @throws DataError naming the file and the line that is wrong or in another encoding, or that the file is missing, empty or of another kind
  */
 export async function loadDataset(path: string, options: LoadOptions = {}): Promise<Dataset> {
   const facts = await stat(path).catch(() => undefined);
   if (!facts) throw new DataError(`There is no file ${path}.`);
   if (facts.isDirectory()) throw new DataError(`${path} is a folder; name a .jsonl, .json or .csv file.`);
-  const { name = basename(path), onError = "stop", required = [] } = options;
+  const { name = basename(path), onError = "stop", required = [], maxBytes } = options;
   const problems: string[] = [];
   const problem = (line: number, why: string) => {
     const message = `${path}, line ${line}: ${why}`;
@@ -34,7 +36,7 @@ export async function loadDataset(path: string, options: LoadOptions = {}): Prom
     problems.push(message);
   };
   const rows: Row[] = [];
-  for await (const { line, value } of readRows(path, problem)) {
+  for await (const { line, value } of readRows(path, problem, maxBytes)) {
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
       problem(line, `a row must be an object, not ${JSON.stringify(value)?.slice(0, 40)}`);
       continue;
@@ -54,14 +56,16 @@ export async function loadDataset(path: string, options: LoadOptions = {}): Prom
 
 type Problem = (line: number, why: string) => void;
 
-async function* readRows(path: string, problem: Problem): AsyncGenerator<{ line: number; value: unknown }> {
+type Value = { line: number; value: unknown };
+
+async function* readRows(path: string, problem: Problem, maxBytes?: number): AsyncGenerator<Value> {
   switch (extname(path).toLowerCase()) {
     case ".jsonl":
     case ".ndjson":
-      yield* readLines(path, problem);
+      yield* readLines(path, problem, maxBytes);
       return;
     case ".json": {
-      const value = parseJson(await readFile(path, "utf8"), (why) => {
+      const value = parseJson(await wholeText(path, maxBytes), (why) => {
         throw new DataError(`${path}: ${why}`);
       });
       if (!Array.isArray(value)) throw new DataError(`${path} should hold an array of rows.`);
@@ -69,7 +73,7 @@ async function* readRows(path: string, problem: Problem): AsyncGenerator<{ line:
       return;
     }
     case ".csv": {
-      const rows = readCsv(await readFile(path, "utf8"), path);
+      const rows = readCsv(await wholeText(path, maxBytes), path);
       yield* rows.map((value, i) => ({ line: i + 2, value }));
       return;
     }
@@ -80,16 +84,16 @@ async function* readRows(path: string, problem: Problem): AsyncGenerator<{ line:
   }
 }
 
-async function* readLines(path: string, problem: Problem): AsyncGenerator<{ line: number; value: unknown }> {
-  let line = 0;
-  for await (const text of createInterface({
-    input: createReadStream(path, "utf8"),
-    crlfDelay: Number.POSITIVE_INFINITY,
-  })) {
-    line++;
-    if (text.trim() === "") continue;
+async function* readLines(path: string, problem: Problem, maxBytes?: number): AsyncGenerator<Value> {
+  for await (const read of textLines(path, maxBytes)) {
+    const { line } = read;
+    if ("problem" in read) {
+      problem(line, read.problem);
+      continue;
+    }
+    if (read.text.trim() === "") continue;
     let broken = false;
-    const value = parseJson(text, (why) => {
+    const value = parseJson(read.text, (why) => {
       broken = true;
       problem(line, why);
     });
@@ -99,7 +103,7 @@ async function* readLines(path: string, problem: Problem): AsyncGenerator<{ line
 
 function parseJson(text: string, fail: (why: string) => void): unknown {
   try {
-    return JSON.parse(text.replace(/^\uFEFF/, ""));
+    return JSON.parse(text);
   } catch (error) {
     fail(`no JSON (${(error as Error).message.replace(/\s+/g, " ")})`);
     return undefined;

@@ -32,8 +32,8 @@ export function lineChart(series: readonly Series[], options: LineChartOptions =
     const shown = thin(points.filter(({ y }) => Number.isFinite(y)));
     return shown.map(({ x, y }) => ({ x, y, series: name, sparse: shown.length <= sparse }));
   });
-  const steps = values.map(({ x }) => x);
-  const span = Math.max(1, Math.max(...steps) - Math.min(...steps));
+  const first = values.reduce((least, { x }) => Math.min(least, x), Number.POSITIVE_INFINITY);
+  const span = values.reduce((most, { x }) => Math.max(most, x - first), 1);
   return {
     $schema: "https://vega.github.io/schema/vega-lite/v5.json",
     ...(title ? { title: { text: title, anchor: "start", fontSize: 13 } } : {}),
@@ -49,7 +49,7 @@ export function lineChart(series: readonly Series[], options: LineChartOptions =
         axis: {
           grid: false,
           tickMinStep: 1,
-          ...(steps.every(Number.isInteger) ? { tickCount: Math.min(10, span) } : {}),
+          ...(values.every(({ x }) => Number.isInteger(x)) ? { tickCount: Math.min(10, span) } : {}),
         },
         scale: { nice: false },
       },

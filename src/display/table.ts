@@ -29,7 +29,7 @@ export class Table {
 
   toString(): string {
     const all = [this.columns.map(({ title }) => title), ...this.rows];
-    const widths = this.columns.map((_, i) => Math.max(...all.map((row) => row[i].length)));
+    const widths = this.columns.map((_, i) => all.reduce((most, row) => Math.max(most, row[i].length), 0));
     const line = (row: readonly string[]) =>
       row
         .map((cell, i) => (this.columns[i].align === "right" ? cell.padStart(widths[i]) : cell.padEnd(widths[i])))

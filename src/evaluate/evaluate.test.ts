@@ -24,10 +24,12 @@ describe("reference metrics", () => {
   test("reference ROUGE-1, ROUGE-2 and ROUGE-L of each pair", () => {
     expect(pairs.length).toBeGreaterThan(0);
     pairs.forEach(({ hypothesis, reference }, i) => {
+      // google's rule finds no words in Japanese; elsewhere the default is the same rule.
+      const rule = /\p{Script=Han}/u.test(reference) ? "ascii" : "auto";
       const found = {
-        rouge1: rougeN(hypothesis, reference, 1),
-        rouge2: rougeN(hypothesis, reference, 2),
-        rougeL: rougeL(hypothesis, reference),
+        rouge1: rougeN(hypothesis, reference, 1, rule),
+        rouge2: rougeN(hypothesis, reference, 2, rule),
+        rougeL: rougeL(hypothesis, reference, rule),
       };
       for (const kind of ["rouge1", "rouge2", "rougeL"] as const) {
         for (const part of ["precision", "recall", "f1"] as const) {
@@ -70,6 +72,31 @@ describe("ROUGE", () => {
       }),
     );
     expect(rougeL("x y", "a b").f1).toBe(0);
+  });
+
+  test("counts words of every script, and characters where words have no spaces", () => {
+    const texts = [
+      "नमस्ते दुनिया",
+      "你好世界",
+      "Καλημέρα κόσμε",
+      "Привет, мир 5",
+      "สวัสดีโลก",
+      "こんにちは",
+      "ñ à",
+      "مرحبا",
+    ];
+    for (const text of texts) {
+      expect(rougeL(text, text).f1, text).toBe(1);
+      expect(rougeN(text, text, 1).f1, text).toBe(1);
+      expect(rougeL(text, "nothing of it").f1, text).toBe(0);
+      expect(rougeL(text.normalize("NFD"), text).f1, text).toBe(1);
+    }
+    expect(rougeN("नमस्ते दुनिया", "नमस्ते मित्र", 1).f1).toBe(0.5);
+    expect(rougeN("你好世界", "你好吗", 1)).toMatchObject({ precision: 1 / 2, recall: 2 / 3 });
+    expect(rougeN("ΚΑΛΗΜΈΡΑ κόσμε", "καλημέρα", 1).recall).toBe(1);
+    expect(rougeN("用 Node 20", "使用 node 20", 1).precision).toBe(1);
+    expect(rougeN("你好", "你好", 1, "ascii").f1).toBe(0);
+    expect(rougeN("...", "!", 1).f1).toBe(0);
   });
 });
 

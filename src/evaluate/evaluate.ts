@@ -3,6 +3,7 @@ import {
   chatOf,
   type Dataset,
   isTokenized,
+  longestOf,
   type Row,
   type TokenizedDataset,
   type TrainingData,
@@ -70,7 +71,7 @@ export async function evaluate(
   const { batchSize = 16, generate = 64, maxNewTokens = 64 } = options;
   const tokenized = tokenizeRows(data, model.tokenizer);
   const dataset = isTokenized(data) ? undefined : asDataset(data);
-  const longest = tokenized.examples.reduce((sofar, { inputIds }) => Math.max(sofar, inputIds.length), 0);
+  const longest = longestOf(tokenized.examples);
   const length = options.maxLength ?? Math.min(longest, longestByDefault, model.config.maxPositionEmbeddings);
   const progress = new Progress(`measuring on ${tokenized.name}`);
   const tokens = await measureTokens(model, tokenized, {

@@ -5,8 +5,33 @@ export interface RougeScore {
   f1: number;
 }
 
-/** Lower-case runs of letters and digits: google-research's `rouge_score` without stemming. */
-const words = (text: string): string[] => text.toLowerCase().match(/[a-z0-9]+/g) ?? [];
+/**
+ * What counts as a word. "ascii" is the rule of google-research's `rouge_score` without stemming: lower-case runs of a to
+ * z and digits; it finds no word in most languages. "auto" is that rule for texts in Latin letters, so that figures compare
+ * with published ones (there "café" is the word "caf"); where either text has letters of another script, or words but none
+ * in ASCII, it takes Unicode's letters, marks and digits, and single characters of scripts that put no spaces between words.
+ */
+export type RougeWords = "auto" | "ascii";
+
+const asciiWord = /[a-z0-9]+/g;
+const otherScript = /(?!\p{Script=Latin}|\p{Script=Common})\p{L}/u;
+const anyWord = /[\p{L}\p{N}]/u;
+const unspaced =
+  "\\p{scx=Han}\\p{scx=Hiragana}\\p{scx=Katakana}\\p{sc=Thai}\\p{sc=Lao}\\p{sc=Khmer}\\p{sc=Myanmar}\\p{sc=Tibetan}";
+const unicodeWord = new RegExp(
+  `(?=[\\p{L}\\p{N}])[${unspaced}]\\p{M}*|(?:(?![${unspaced}])[\\p{L}\\p{M}\\p{N}])+`,
+  "gu",
+);
+
+/** Words of both texts, by one rule. */
+function wordsOf(one: string, other: string, rule: RougeWords): [string[], string[]] {
+  const ascii = (text: string): string[] => text.toLowerCase().match(asciiWord) ?? [];
+  const found: [string[], string[]] = [ascii(one), ascii(other)];
+  const lacks = (text: string, words: string[]) => otherScript.test(text) || (words.length === 0 && anyWord.test(text));
+  if (rule === "ascii" || !(lacks(one, found[0]) || lacks(other, found[1]))) return found;
+  const unicode = (text: string): string[] => text.normalize("NFC").toLowerCase().match(unicodeWord) ?? [];
+  return [unicode(one), unicode(other)];
+}
 
 function score(hits: number, found: number, expected: number): RougeScore {
   const precision = found === 0 ? 0 : hits / found;
@@ -14,10 +39,12 @@ function score(hits: number, found: number, expected: number): RougeScore {
   return { precision, recall, f1: precision + recall === 0 ? 0 : (2 * precision * recall) / (precision + recall) };
 }
 
-/** ROUGE-N (Lin 2004): overlap of runs of `n` words. */
-export function rougeN(hypothesis: string, reference: string, n: number): RougeScore {
-  const count = (text: string) => {
-    const tokens = words(text);
+/**
+ * ROUGE-N (Lin 2004): overlap of runs of `n` words.
+ * @param words what counts as a word; see {@link RougeWords}
+ */
+export function rougeN(hypothesis: string, reference: string, n: number, words: RougeWords = "auto"): RougeScore {
+  const count = (tokens: readonly string[]) => {
     const grams = new Map<string, number>();
     for (let i = 0; i + n <= tokens.length; i++) {
       const gram = tokens.slice(i, i + n).join(" ");
@@ -25,16 +52,19 @@ export function rougeN(hypothesis: string, reference: string, n: number): RougeS
     }
     return grams;
   };
-  const [found, expected] = [count(hypothesis), count(reference)];
+  const [found, expected] = wordsOf(hypothesis, reference, words).map(count);
   const size = (grams: Map<string, number>) => [...grams.values()].reduce((a, b) => a + b, 0);
   let hits = 0;
   for (const [gram, times] of found) hits += Math.min(times, expected.get(gram) ?? 0);
   return score(hits, size(found), size(expected));
 }
 
-/** ROUGE-L (Lin 2004): the longest run of words that both have in the same order, gaps allowed. */
-export function rougeL(hypothesis: string, reference: string): RougeScore {
-  const [a, b] = [words(hypothesis), words(reference)];
+/**
+ * ROUGE-L (Lin 2004): the longest run of words that both have in the same order, gaps allowed.
+ * @param words what counts as a word; see {@link RougeWords}
+ */
+export function rougeL(hypothesis: string, reference: string, words: RougeWords = "auto"): RougeScore {
+  const [a, b] = wordsOf(hypothesis, reference, words);
   let previous = new Uint32Array(b.length + 1);
   for (const word of a) {
     const current = new Uint32Array(b.length + 1);

@@ -53,11 +53,13 @@ export async function saveCheckpoint(
   moments: Readonly<Record<string, HostValue>>,
 ): Promise<string> {
   const folder = checkpointFolder(outputDir, state.step);
-  await saveFolder(folder, async (writer) => {
+  const write: Parameters<typeof saveFolder>[1] = async (writer) => {
     await writer.tensors(names.weights, sources(weights));
     await writer.tensors(names.moments, sources(moments));
     await writer.file(names.state, JSON.stringify(state, null, 1));
-  });
+  };
+  // A damaged checkpoint of this step is made anew.
+  await saveFolder(folder, write, { overwrite: true });
   return folder;
 }
 

@@ -78,7 +78,7 @@ function byRow({ shape, data }: Value, fn: (row: Float64Array, index: number) =>
 const mean = (values: Float64Array) => values.reduce((a, b) => a + b, 0) / values.length;
 
 function softmaxRow(row: Float64Array): Float64Array {
-  const top = Math.max(...row);
+  const top = row.reduce((most, x) => Math.max(most, x), Number.NEGATIVE_INFINITY);
   const powers = row.map((x) => Math.exp(x - top));
   const total = powers.reduce((a, b) => a + b, 0);
   return powers.map((p) => p / total);

@@ -1,4 +1,4 @@
-import { collate, type Example, epochOrder, ignoreIndex, pack, tokenizeRows } from "../../data/index.ts";
+import { collate, type Example, epochOrder, ignoreIndex, longestOf, pack, tokenizeRows } from "../../data/index.ts";
 import { measureTokens } from "../../models/index.ts";
 import { TrainingError } from "../error.ts";
 import type { Objective } from "./objective.ts";
@@ -20,7 +20,7 @@ export function sft(): Objective<readonly Example[]> {
     prepare(data, model, { maxLength, packing, seed }) {
       const { name, digest, examples } = tokenizeRows(data, model.tokenizer);
       const most = model.config.maxPositionEmbeddings;
-      const longest = examples.reduce((sofar, { inputIds }) => Math.max(sofar, inputIds.length), 0);
+      const longest = longestOf(examples);
       const fitting = Math.min(Math.ceil(longest / multiple) * multiple, defaultLongest, most);
       const length = maxLength ?? Math.max(2, fitting);
       if (!Number.isInteger(length) || length < 2 || length > most) {
@@ -72,7 +72,7 @@ export function sft(): Objective<readonly Example[]> {
 
     async evaluate(model, { name, rows, length }, { batchSize, onProgress }) {
       const examples = rows.flat();
-      const longest = examples.reduce((sofar, { inputIds }) => Math.max(sofar, inputIds.length), 0);
+      const longest = longestOf(examples);
       // Rows are as long as the longest example, not as a packed row: nothing is spent on padding.
       const needed = Math.min(length, Math.ceil(longest / multiple) * multiple);
       const { loss, perplexity, tokenAccuracy } = await measureTokens(

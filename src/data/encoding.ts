@@ -1,0 +1,166 @@
+import { constants } from "node:buffer";
+import { createReadStream } from "node:fs";
+import { readFile, stat } from "node:fs/promises";
+import { DataError } from "./dataset.ts";
+
+/** Most bytes of a line: JavaScript has no longer strings. */
+export const longestLine = constants.MAX_STRING_LENGTH;
+
+/** A line of a file, or what is wrong with it. Lines count from 1. */
+export type Line = { line: number; text: string } | { line: number; problem: string };
+
+/**
+ * Lines of a text file in UTF-8, or in UTF-16 with a byte-order mark.
+ * @param most bytes of a line; a longer one is a problem, and is not held in memory
+ */
+export async function* textLines(path: string, most = longestLine): AsyncGenerator<Line> {
+  let line = 0;
+  let pieces: Buffer[] = [];
+  let size = 0;
+  const end = function* (): Generator<Line> {
+    const bytes = Buffer.concat(pieces);
+    const tooLong = size > most;
+    pieces = [];
+    size = 0;
+    if (tooLong) {
+      yield { line: ++line, problem: `the line is longer than ${most} bytes` };
+      return;
+    }
+    const text = decodeUtf8(bytes);
+    if (text === undefined) {
+      yield { line: ++line, problem: notUtf8(bytes) };
+      return;
+    }
+    // A lone carriage return ends a line too.
+    for (const part of text.replace(/\r$/, "").split("\r")) yield { line: ++line, text: part };
+  };
+  for await (const chunk of utf8Chunks(path)) {
+    let from = 0;
+    for (let at = chunk.indexOf(10); at !== -1; at = chunk.indexOf(10, from)) {
+      keep(chunk.subarray(from, at));
+      yield* end();
+      from = at + 1;
+    }
+    keep(chunk.subarray(from));
+  }
+  if (size > 0) yield* end();
+
+  function keep(piece: Buffer): void {
+    size += piece.length;
+    if (size <= most) pieces.push(piece);
+    else pieces = [];
+  }
+}
+
+/**
+ * A whole text file in UTF-8, or in UTF-16 with a byte-order mark.
+ * @throws DataError naming the line that is in another encoding, or that the file is too large
+ */
+export async function wholeText(path: string, most = longestLine): Promise<string> {
+  const { size } = await stat(path);
+  if (size > most) {
+    throw new DataError(
+      `${path} has ${size} bytes; up to ${most} are read at once. Give the rows as .jsonl, which has no limit.`,
+    );
+  }
+  const bytes = await readFile(path);
+  const mark = markOf(bytes);
+  if (mark.encoding !== "utf-8") return decodeUtf16(bytes.subarray(mark.length), mark.encoding, path);
+  const content = bytes.subarray(mark.length);
+  const text = decodeUtf8(content);
+  if (text !== undefined) return text;
+  for (let line = 1, from = 0; ; line++) {
+    const at = content.indexOf(10, from);
+    const part = content.subarray(from, at === -1 ? content.length : at);
+    if (at === -1 || decodeUtf8(part) === undefined) throw new DataError(`${path}, line ${line}: ${notUtf8(part)}`);
+    from = at + 1;
+  }
+}
+
+/** A file's bytes, as UTF-8 whatever its byte-order mark says, without the mark. */
+async function* utf8Chunks(path: string): AsyncGenerator<Buffer> {
+  let decoder: InstanceType<typeof TextDecoder> | undefined;
+  let first = true;
+  for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) {
+    let bytes = chunk as Buffer;
+    if (first) {
+      const { encoding, length } = markOf(bytes);
+      bytes = bytes.subarray(length);
+      if (encoding !== "utf-8") decoder = new TextDecoder(encoding, { ignoreBOM: true });
+      first = false;
+    }
+    yield decoder ? Buffer.from(decoder.decode(bytes, { stream: true })) : bytes;
+  }
+  if (decoder) yield Buffer.from(decoder.decode());
+}
+
+function markOf(bytes: Buffer): { encoding: "utf-8" | "utf-16le" | "utf-16be"; length: number } {
+  if (bytes[0] === 0xff && bytes[1] === 0xfe) return { encoding: "utf-16le", length: 2 };
+  if (bytes[0] === 0xfe && bytes[1] === 0xff) return { encoding: "utf-16be", length: 2 };
+  return { encoding: "utf-8", length: bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0 };
+}
+
+function decodeUtf16(bytes: Buffer, encoding: string, path: string): string {
+  try {
+    return new TextDecoder(encoding, { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw new DataError(`${path} is not whole ${encoding.toUpperCase()}, as its byte-order mark says.`);
+  }
+}
+
+const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+function decodeUtf8(bytes: Buffer): string | undefined {
+  try {
+    return strict.decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/** What is wrong with a line that is not UTF-8, and which encoding it is likely to be. */
+function notUtf8(bytes: Buffer): string {
+  const { at, cut } = firstBad(bytes);
+  const byte = bytes[at].toString(16).toUpperCase().padStart(2, "0");
+  const found = `the text is not UTF-8: byte 0x${byte} at position ${at + 1}`;
+  if (bytes.includes(0)) return `${found}. It looks like UTF-16; save the file as UTF-8.`;
+  if (cut) return `${found}, where the line ends inside a character. The file is cut; get it again.`;
+  // Letters with accents stand between ASCII ones; the letters of other scripts come in runs.
+  let [high, runs, control] = [0, 0, false];
+  for (let i = 0; i < bytes.length; i++) {
+    if (bytes[i] < 0x80) continue;
+    high++;
+    if (!(bytes[i - 1] >= 0x80)) runs++;
+    control ||= bytes[i] < 0xa0;
+  }
+  if (high >= 2 * runs) {
+    return `${found}. It looks like a code page of another script, such as Windows-1251, GBK or Shift_JIS; save the file as UTF-8.`;
+  }
+  const [encoding, name] = control ? ["Windows-1252", "WINDOWS-1252"] : ["Latin-1 (ISO-8859-1)", "ISO-8859-1"];
+  return `${found}. It looks like ${encoding}; convert the file with: iconv -f ${name} -t UTF-8`;
+}
+
+/** Where UTF-8 breaks off, and whether that is in a character that the end cuts. */
+function firstBad(bytes: Buffer): { at: number; cut: boolean } {
+  const begins = (length: number) => {
+    try {
+      new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(0, length), { stream: true });
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  // The longest beginning of UTF-8, which may end inside a character.
+  let [good, bad] = [0, bytes.length + 1];
+  while (bad - good > 1) {
+    const middle = (good + bad) >> 1;
+    if (begins(middle)) good = middle;
+    else bad = middle;
+  }
+  let at = good;
+  if (decodeUtf8(bytes.subarray(0, good)) === undefined) {
+    do at--;
+    while (at > 0 && (bytes[at] & 0xc0) === 0x80);
+  }
+  return { at, cut: good === bytes.length && good - at > 1 };
+}
