@@ -9,6 +9,8 @@ export interface HubServerModel {
   large?: readonly string[];
   /** What `Authorization: Bearer` must carry; anyone may read when left out. */
   token?: string;
+  /** Another model of the server, to which all requests are sent on: this one was renamed. */
+  movedTo?: string;
   /** Answer 403 to all, as for a licence that is not accepted. */
   gated?: boolean;
   /** Bytes of a file that are sent before its connection breaks, once each. */
@@ -73,6 +75,10 @@ function serve(
   const model = models.get(api?.[1] ?? file?.[2] ?? "");
   // The hub does not tell strangers whether a model exists.
   if (!model) return void refuse(asked.headers.authorization ? 404 : 401, "RepoNotFound");
+  if (model.movedTo) {
+    const from = api?.[1] ?? file?.[2] ?? "";
+    return void answer.writeHead(307, { location: (asked.url ?? "").replace(from, model.movedTo) }).end();
+  }
   const cdn = file?.[1] !== undefined;
   if (!cdn && model.token && asked.headers.authorization !== `Bearer ${model.token}`) return void refuse(401);
   if (model.gated) return void refuse(403, "GatedRepo");

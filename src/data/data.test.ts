@@ -57,6 +57,10 @@ describe("loading", () => {
     expect(data.skipped).toBe(6);
   });
 
+  test("names the first line that is wrong, whatever is wrong with it", async () => {
+    await expect(loadDataset(file("first.jsonl", '{"q":"1"}\n[1]\n{oops\n'))).rejects.toThrow("line 2: a row must be");
+  });
+
   test("names the line that is no object, or lacks a column", async () => {
     await expect(loadDataset(file("list.jsonl", '{"q":"1"}\n[1,2]\n'))).rejects.toThrow(
       "line 2: a row must be an object, not [1,2]",

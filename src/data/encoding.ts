@@ -10,45 +10,93 @@ export const longestLine = constants.MAX_STRING_LENGTH;
 export type Line = { line: number; text: string } | { line: number; problem: string };
 
 /**
- * Lines of a text file in UTF-8, or in UTF-16 with a byte-order mark.
+ * Lines of a text file in UTF-8, or in UTF-16 with a byte-order mark, some at a time.
  * @param most bytes of a line; a longer one is a problem, and is not held in memory
  */
-export async function* textLines(path: string, most = longestLine): AsyncGenerator<Line> {
-  let line = 0;
-  let pieces: Buffer[] = [];
-  let size = 0;
-  const end = function* (): Generator<Line> {
-    const bytes = Buffer.concat(pieces);
-    const tooLong = size > most;
-    pieces = [];
-    size = 0;
+export async function* textLines(path: string, most = longestLine): AsyncGenerator<Line[]> {
+  const lines = new LineCutter(most);
+  for await (const chunk of utf8Chunks(path)) {
+    const [first, last] = [chunk.indexOf(10), chunk.lastIndexOf(10)];
+    if (first === -1) {
+      lines.keep(chunk);
+      continue;
+    }
+    lines.keep(chunk.subarray(0, first));
+    lines.end();
+    if (last > first) lines.whole(chunk.subarray(first + 1, last));
+    lines.keep(chunk.subarray(last + 1));
+    yield lines.take();
+  }
+  if (lines.pending) lines.end();
+  yield lines.take();
+}
+
+/** Cuts bytes into lines. */
+class LineCutter {
+  readonly #most: number;
+  #line = 0;
+  #done: Line[] = [];
+  /** Of the line that has not ended yet. */
+  #pieces: Buffer[] = [];
+  #size = 0;
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  get pending(): boolean {
+    return this.#size > 0;
+  }
+
+  /** Go on with the line. */
+  keep(piece: Buffer): void {
+    this.#size += piece.length;
+    if (this.#size <= this.#most) this.#pieces.push(piece);
+    else this.#pieces = [];
+  }
+
+  /** The line is complete. */
+  end(): void {
+    const bytes = Buffer.concat(this.#pieces);
+    const tooLong = this.#size > this.#most;
+    this.#pieces = [];
+    this.#size = 0;
     if (tooLong) {
-      yield { line: ++line, problem: `the line is longer than ${most} bytes` };
+      this.#done.push({ line: ++this.#line, problem: `the line is longer than ${this.#most} bytes` });
       return;
     }
     const text = decodeUtf8(bytes);
-    if (text === undefined) {
-      yield { line: ++line, problem: notUtf8(bytes) };
+    if (text === undefined) this.#done.push({ line: ++this.#line, problem: notUtf8(bytes) });
+    else this.#add(text);
+  }
+
+  /** Complete lines, without the last line's end. */
+  whole(bytes: Buffer): void {
+    const text = bytes.length <= this.#most ? decodeUtf8(bytes) : undefined;
+    if (text !== undefined) {
+      for (const part of text.split("\n")) this.#add(part);
       return;
     }
-    // A lone carriage return ends a line too.
-    for (const part of text.replace(/\r$/, "").split("\r")) yield { line: ++line, text: part };
-  };
-  for await (const chunk of utf8Chunks(path)) {
-    let from = 0;
-    for (let at = chunk.indexOf(10); at !== -1; at = chunk.indexOf(10, from)) {
-      keep(chunk.subarray(from, at));
-      yield* end();
-      from = at + 1;
+    for (let from = 0; from <= bytes.length; ) {
+      const at = bytes.indexOf(10, from);
+      const to = at === -1 ? bytes.length : at;
+      this.keep(bytes.subarray(from, to));
+      this.end();
+      from = to + 1;
     }
-    keep(chunk.subarray(from));
   }
-  if (size > 0) yield* end();
 
-  function keep(piece: Buffer): void {
-    size += piece.length;
-    if (size <= most) pieces.push(piece);
-    else pieces = [];
+  /** The lines since the last call. */
+  take(): Line[] {
+    const lines = this.#done;
+    this.#done = [];
+    return lines;
+  }
+
+  #add(text: string): void {
+    // A lone carriage return ends a line too.
+    const parts = text.includes("\r") ? text.replace(/\r$/, "").split("\r") : [text];
+    for (const part of parts) this.#done.push({ line: ++this.#line, text: part });
   }
 }
 

@@ -36,16 +36,19 @@ export async function loadDataset(path: string, options: LoadOptions = {}): Prom
     problems.push(message);
   };
   const rows: Row[] = [];
-  for await (const { line, value } of readRows(path, problem, maxBytes)) {
+  const check: Take = (line, value) => {
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
       problem(line, `a row must be an object, not ${JSON.stringify(value)?.slice(0, 40)}`);
-      continue;
+      return;
     }
     const missing = required.find((key) => (value as Row)[key] === undefined || (value as Row)[key] === "");
-    if (missing !== undefined)
+    if (missing !== undefined) {
       problem(line, `${missing} is missing; there is ${Object.keys(value).join(", ") || "nothing"}`);
-    else rows.push(value as Row);
-  }
+    } else {
+      rows.push(value as Row);
+    }
+  };
+  await readRows(path, check, problem, maxBytes);
   if (problems.length > 0) {
     const more = problems.length > 3 ? ` … and ${problems.length - 3} more` : "";
     process.stderr.write(`Skipped ${problems.length} lines: ${problems.slice(0, 3).join("; ")}${more}\n`);
@@ -56,25 +59,24 @@ export async function loadDataset(path: string, options: LoadOptions = {}): Prom
 
 type Problem = (line: number, why: string) => void;
 
-type Value = { line: number; value: unknown };
+type Take = (line: number, value: unknown) => void;
 
-async function* readRows(path: string, problem: Problem, maxBytes?: number): AsyncGenerator<Value> {
+async function readRows(path: string, take: Take, problem: Problem, maxBytes?: number): Promise<void> {
   switch (extname(path).toLowerCase()) {
     case ".jsonl":
     case ".ndjson":
-      yield* readLines(path, problem, maxBytes);
-      return;
+      return readLines(path, take, problem, maxBytes);
     case ".json": {
       const value = parseJson(await wholeText(path, maxBytes), (why) => {
         throw new DataError(`${path}: ${why}`);
       });
       if (!Array.isArray(value)) throw new DataError(`${path} should hold an array of rows.`);
-      yield* value.map((row, i) => ({ line: i + 1, value: row as unknown }));
+      for (const [i, row] of value.entries()) take(i + 1, row);
       return;
     }
     case ".csv": {
       const rows = readCsv(await wholeText(path, maxBytes), path);
-      yield* rows.map((value, i) => ({ line: i + 2, value }));
+      for (const [i, row] of rows.entries()) take(i + 2, row);
       return;
     }
     default:
@@ -84,20 +86,21 @@ async function* readRows(path: string, problem: Problem, maxBytes?: number): Asy
   }
 }
 
-async function* readLines(path: string, problem: Problem, maxBytes?: number): AsyncGenerator<Value> {
-  for await (const read of textLines(path, maxBytes)) {
-    const { line } = read;
-    if ("problem" in read) {
-      problem(line, read.problem);
-      continue;
+async function readLines(path: string, take: Take, problem: Problem, maxBytes?: number): Promise<void> {
+  for await (const lines of textLines(path, maxBytes)) {
+    for (const read of lines) {
+      if ("problem" in read) {
+        problem(read.line, read.problem);
+        continue;
+      }
+      if (read.text.trim() === "") continue;
+      let broken = false;
+      const value = parseJson(read.text, (why) => {
+        broken = true;
+        problem(read.line, why);
+      });
+      if (!broken) take(read.line, value);
     }
-    if (read.text.trim() === "") continue;
-    let broken = false;
-    const value = parseJson(read.text, (why) => {
-      broken = true;
-      problem(line, why);
-    });
-    if (!broken) yield { line, value };
   }
 }
 

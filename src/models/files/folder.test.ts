@@ -138,6 +138,21 @@ describe("saving a folder", () => {
     await rename(join(parent, "model"), join(parent, `.model.old-${dead}`));
     await verifyFolder(join(parent, "model"));
     expect(await read(join(parent, "model"), "a.txt")).toBe("1");
+    await writeFolder(join(parent, "new"), { "a.txt": "2" });
+    await rename(join(parent, "model"), join(parent, `.model.old-${dead}`));
+    await rename(join(parent, "new"), join(parent, `.model.partial-${dead}`));
+    await writeFolder(join(parent, "model"), { "a.txt": "3" });
+    await rename(join(parent, "model"), join(parent, "third"));
+    expect((await readdir(parent)).sort()).toEqual([
+      ".model.partial-1",
+      `.model.partial-${dead}x`,
+      `.model2.partial-${dead}`,
+      "third",
+    ]);
+    await rename(join(parent, "third"), join(parent, `.model.old-${dead}`));
+    await writeFolder(join(parent, `.model.partial-${dead}`), { "a.txt": "4" });
+    await verifyFolder(join(parent, "model"));
+    expect(await read(join(parent, "model"), "a.txt")).toBe("4");
   });
 });
 

@@ -181,7 +181,10 @@ async function moveIntoPlace(partial: string, target: string, state: "absent" | 
     renameSync(partial, target);
   }
   await flush(dirname(target));
-  if (state === "ours") await rm(old, { recursive: true, force: true });
+  if (state !== "ours") return;
+  // Under its other name it is never taken for a folder to put back, whenever the process is killed.
+  renameSync(old, partial);
+  await rm(partial, { recursive: true, force: true });
 }
 
 /**

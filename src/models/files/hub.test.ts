@@ -91,6 +91,13 @@ describe("fetching a model", () => {
     expect(server.requests.filter((line) => line.startsWith("GET") && line.includes("safetensors"))).toEqual([]);
   });
 
+  test("follows a model that was renamed, and keeps it under the name that was asked for", async () => {
+    server.models.set("old/title", { files: {}, movedTo: "owner/name" });
+    const folder = await resolveModel("old/title", { cacheDir });
+    expect(folder).toContain("models--old--title");
+    expect((await readdir(folder)).sort()).toEqual([...needed].sort());
+  });
+
   test("goes on where a broken connection or an earlier process stopped", async () => {
     put({ breakAt: { "model.safetensors": 100_000 } });
     const folder = await resolve();

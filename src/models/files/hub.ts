@@ -191,12 +191,11 @@ class HubModel {
     const path = name.split("/").map(encodeURIComponent).join("/");
     let url = `${this.#endpoint}/${this.#id}/resolve/${commit}/${path}`;
     let answer = await request(url, { ...call, method: "HEAD", redirect: "manual" });
-    // A model that was renamed answers with a relative address; a large file with one on another server.
+    // A relative address is followed, as of a model that was renamed; a large file lies on another server.
     for (let hops = 0; hops < 5; hops++) {
       const location = answer.headers.get("location");
-      if (answer.status < 300 || answer.status > 399 || !location?.startsWith("/")) break;
-      if (answer.headers.has("x-linked-etag")) break;
-      url = new URL(location, url).href;
+      if (answer.status < 300 || answer.status > 399 || !/^\/(?!\/)/.test(location ?? "")) break;
+      url = new URL(location ?? "", url).href;
       answer = await request(url, { ...call, method: "HEAD", redirect: "manual" });
     }
     if (answer.status >= 400) throw this.#refused(answer, token, name);
