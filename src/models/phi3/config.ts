@@ -103,8 +103,11 @@ export function parsePhi3Config(json: unknown): Phi3Config {
       `config.json: attention_dropout is ${file.attention_dropout}; dropout inside of attention is not supported. Set it to 0 to use the model without.`,
     );
   }
-  const rope = file.rope_parameters ?? file.rope_scaling ?? {};
-  const kind = rope.rope_type ?? rope.type ?? "default";
+  // Two fields of two layouts: what is not as usual counts.
+  const given = [file.rope_parameters, file.rope_scaling].filter((one) => one !== undefined && one !== null);
+  const kindOf = (one: Record<string, unknown>) => one.rope_type ?? one.type ?? "default";
+  const rope = given.find((one) => kindOf(one) !== "default") ?? given[0] ?? {};
+  const kind = kindOf(rope);
   if (kind !== "default" && kind !== "longrope" && kind !== "su") {
     throw new ModelError(`config.json: rotary scaling ${JSON.stringify(kind)} is not known; longrope is.`);
   }
