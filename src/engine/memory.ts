@@ -15,7 +15,7 @@ const width: Record<DType, number> = {
 const bytesOf = ({ size, dtype }: Tensor) => size * width[dtype];
 
 /** Operators that hand on the memory they are given. */
-const views = new Set(["reshape", "stopGradient", "custom"]);
+const views = new Set(["reshape", "stopGradient", "custom", "after"]);
 /** Operators that may write their result over an operand nobody needs any more. */
 const overwriting = new Set(["add", "sub", "mul", "div", "neg", "exp", "sqrt", "sigmoid", "tanh", "relu", "where"]);
 
@@ -34,8 +34,7 @@ export function estimateMemory(program: Program): MemoryNeed {
   const ownerOf = (t: Tensor): Tensor => owner.get(t) ?? t;
   const uses = new Map<Tensor, number>();
   for (const node of program.nodes) {
-    const shared = node.operator.name === "after" && node.inputs[0].inputs.length === 0;
-    if (shared || views.has(node.operator.name)) owner.set(node, ownerOf(node.inputs[0]));
+    if (views.has(node.operator.name)) owner.set(node, ownerOf(node.inputs[0]));
     for (const i of node.inputs) uses.set(ownerOf(i), (uses.get(ownerOf(i)) ?? 0) + 1);
   }
   let variables = 0;

@@ -1,31 +1,186 @@
-import { and, equal, less, lessEqual, matmul, softmax, type Tensor, tensor, where } from "../tensor/index.ts";
+import {
+  after,
+  and,
+  concat,
+  cotangentsOf,
+  customGradient,
+  equal,
+  less,
+  lessEqual,
+  matmul,
+  ShapeError,
+  showShape,
+  softmax,
+  type Tensor,
+  tensor,
+  where,
+  zeros,
+} from "../tensor/index.ts";
 
 /** Options of {@link attention}. */
 export interface AttentionOptions {
-  /** int32 [batch, length]: tokens see only those of their own segment. */
+  /** int32 [batch, length]: which document a token belongs to; tokens see only their own. */
   segments: Tensor;
-  /** Positions a query sees, itself included; all when left out. */
+  /** Whether tokens see none after themselves; true when left out. */
+  causal?: boolean;
+  /** How many tokens each sees, itself included: one at i sees i - slidingWindow + 1 to i. All when left out. */
   slidingWindow?: number;
-  /** Default 1 / sqrt(width). */
+  /** Multiplies the scores; 1 / sqrt(width) when left out. */
   scale?: number;
+  /** Bytes of scores up to which they are computed in one piece; 64 MB when left out. */
+  wholeBytes?: number;
+  /** Bytes of scores for one block of queries where they are not; 32 MB when left out. */
+  blockBytes?: number;
 }
 
-/** Causal scaled dot-product attention (Vaswani et al. 2017). */
+/** Blocks are made larger than they should be rather than more than this: each is a part of the program of its own. */
+const mostBlocks = 32;
+
+/** Large enough to leave nothing after softmax, small enough not to overflow with a score added. */
+const hidden = -1e30;
+
+/** From one position up to another, which is left out. */
+type Range = readonly [start: number, end: number];
+
+/**
+ * Softmax attention of each query over the keys that it may see (Vaswani et al. 2017), with keys and values shared by
+ * groups of heads (Ainslie et al. 2023). Long sequences are worked through in blocks of queries, whose scores are
+ * computed again in the backward pass, so memory grows with the length and not with its square.
+ * @param query float32 [batch, heads, length, width]
+ * @param key float32 [batch, groups, length, width]; heads is a multiple of groups
+ * @param value as key
+ * @returns float32 [batch, heads, length, width]
+ * @throws ShapeError when the shapes do not fit, or a sliding window is asked for where causal is false
+ */
 export function attention(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions): Tensor {
-  const [batch, heads, length, width] = query.shape;
-  const index = tensor(Int32Array.from({ length }, (_, i) => i));
-  const at = index.reshape([length, 1]);
-  let visible = lessEqual(index, at);
-  if (options.slidingWindow) visible = and(visible, less(at.sub(index), options.slidingWindow));
-  const { segments } = options;
-  visible = and(visible, equal(segments.reshape([batch, length, 1]), segments.reshape([batch, 1, length])));
-  const mask = where(visible.reshape([batch, 1, length, length]), 0, -1e30);
-  const times = heads / key.shape[1];
-  const [keys, values] = [key, value].map((t) => repeatGroups(t, times));
-  const scores = matmul(query, keys, { transposeB: true, scale: options.scale ?? 1 / Math.sqrt(width) }).add(mask);
-  return softmax(scores).matmul(values);
+  check(query, key, value, options);
+  const [batch, heads, length] = query.shape;
+  const { slidingWindow = length, wholeBytes = 64e6, blockBytes = 32e6 } = options;
+  if (batch * heads * length * length * 4 <= wholeBytes) return whole(query, key, value, options);
+  const rows = blockRows(batch * heads * 4, length, slidingWindow, blockBytes);
+  const causal = options.causal ?? true;
+  const blocks = Array.from({ length: Math.ceil(length / rows) }, (_, i): Block => {
+    const [start, end] = [i * rows, Math.min(length, (i + 1) * rows)];
+    return { queries: [start, end], keys: causal ? [Math.max(0, start - slidingWindow + 1), end] : [0, length] };
+  });
+  const scale = scaleOf(query, options);
+  const compute = ({ queries, keys }: Block, [q, k, v]: readonly Tensor[], segments: Tensor) =>
+    grouped(q, k, v, mask({ ...options, segments }, queries, keys), scale);
+  const apply = customGradient({
+    forward: (q, k, v, segments) => joined(blocks.map((block) => compute(block, slices(block, [q, k, v]), segments))),
+    backward: (g, _, q, k, v, segments) => {
+      const gradients = blockGradients(blocks, g, [q, k, v], (block, parts) => compute(block, parts, segments));
+      return [...gradients, undefined];
+    },
+  });
+  return apply(query, key, value, options.segments);
 }
 
+/** Queries and the keys that they are compared with. */
+interface Block {
+  readonly queries: Range;
+  readonly keys: Range;
+}
+
+const slices = ({ queries, keys }: Block, [q, k, v]: readonly Tensor[]) => [
+  q.slice(2, ...queries),
+  k.slice(2, ...keys),
+  v.slice(2, ...keys),
+];
+
+const joined = (parts: readonly Tensor[]) => (parts.length === 1 ? parts[0] : concat(parts, 2));
+
+/**
+ * Gradients of query, key and value, one block after the other from the last one on. Each waits for the one before: all
+ * scores would be held at once if those of the queries were computed first.
+ */
+function blockGradients(
+  blocks: readonly Block[],
+  g: Tensor,
+  inputs: readonly Tensor[],
+  compute: (block: Block, parts: readonly Tensor[]) => Tensor,
+): [query: Tensor, key: Tensor, value: Tensor] {
+  const ofQueries: Tensor[] = [];
+  /** For keys and for values: what is finished, and the sum so far over the keys of the last block. */
+  const sums = [1, 2].map((): { done: Tensor[]; open?: Tensor } => ({ done: [] }));
+  let before: Range = [0, 0];
+  for (const block of blocks.toReversed()) {
+    const ready = sums.flatMap(({ open }) => (open ? [open] : []));
+    const cotangent = ready.reduce(after, g).slice(2, ...block.queries);
+    const parts = slices(
+      block,
+      inputs.map((t) => after(t, cotangent)),
+    );
+    const result = compute(block, parts);
+    const found = cotangentsOf(new Map([[result, cotangent]]), parts, new Set(parts));
+    const [dq, ...others] = found.map((t, i) => t ?? zeros(parts[i].shape));
+    ofQueries.unshift(dq);
+    for (const [i, sum] of sums.entries()) {
+      if (sum.open) addOpen(sum, sum.open, before, others[i], block.keys);
+      else sum.open = others[i];
+    }
+    before = block.keys;
+  }
+  const [dk, dv] = sums.map(({ done, open }) => joined(open ? [open, ...done] : done));
+  return [joined(ofQueries), dk, dv];
+}
+
+/** Add the sum over the keys of the block after to a block's part: both ends of its keys lie no later. */
+function addOpen(
+  sum: { done: Tensor[]; open?: Tensor },
+  open: Tensor,
+  [start, end]: Range,
+  part: Tensor,
+  keys: Range,
+): void {
+  const middle = Math.max(start, keys[1]);
+  if (middle < end) sum.done.unshift(open.slice(2, middle - start, end - start));
+  if (middle === start) {
+    sum.open = part;
+    return;
+  }
+  const own = part.slice(2, start - keys[0], keys[1] - keys[0]).add(open.slice(2, 0, middle - start));
+  sum.open = start === keys[0] ? own : concat([part.slice(2, 0, start - keys[0]), own], 2);
+}
+
+const scaleOf = (query: Tensor, { scale = 1 / Math.sqrt(query.shape[3]) }: AttentionOptions) => scale;
+
+/** Queries in one block: a power of two. */
+function blockRows(bytesPerScore: number, length: number, slidingWindow: number, blockBytes: number): number {
+  const bytes = (rows: number) => bytesPerScore * rows * Math.min(length, slidingWindow - 1 + rows);
+  let rows = 1;
+  while (rows * mostBlocks < length || (rows < length && bytes(2 * rows) <= blockBytes)) rows *= 2;
+  return rows;
+}
+
+/** 0 where a query sees a key, a very low number elsewhere: [batch, 1, queries, keys]. */
+function mask({ segments, causal = true, slidingWindow }: AttentionOptions, queries: Range, keys: Range): Tensor {
+  const [batch] = segments.shape;
+  const [rows, columns] = [queries, keys].map(([start, end]) => end - start);
+  const positions = ([start, end]: Range) => tensor(Int32Array.from({ length: end - start }, (_, i) => start + i));
+  const index = positions(keys);
+  const query = positions(queries).reshape([rows, 1]);
+  const own = equal(
+    segments.slice(1, ...queries).reshape([batch, rows, 1]),
+    segments.slice(1, ...keys).reshape([batch, 1, columns]),
+  );
+  let visible = own;
+  if (causal) {
+    const before = lessEqual(index, query);
+    visible = and(slidingWindow ? and(before, less(query.sub(index), slidingWindow)) : before, own);
+  }
+  return where(visible.reshape([batch, 1, rows, columns]), 0, hidden);
+}
+
+/** All scores at once. */
+function whole(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions): Tensor {
+  const [, heads, length] = query.shape;
+  const [keys, values] = [key, value].map((t) => repeatGroups(t, heads / t.shape[1]));
+  const scores = matmul(query, keys, { transposeB: true, scale: scaleOf(query, options) });
+  return softmax(scores.add(mask(options, [0, length], [0, length]))).matmul(values);
+}
+
+/** Give each head of a group its own copy of the keys or values. */
 function repeatGroups(x: Tensor, times: number): Tensor {
   if (times === 1) return x;
   const [batch, groups, length, width] = x.shape;
@@ -33,4 +188,36 @@ function repeatGroups(x: Tensor, times: number): Tensor {
     .reshape([batch, groups, 1, length, width])
     .broadcastTo([batch, groups, times, length, width])
     .reshape([batch, groups * times, length, width]);
+}
+
+/** The same with the queries of a group's heads below each other, so that keys and values are not copied. */
+function grouped(query: Tensor, key: Tensor, value: Tensor, shown: Tensor, scale: number): Tensor {
+  const [batch, heads, rows, width] = query.shape;
+  const [, groups, columns] = key.shape;
+  const together = (heads / groups) * rows;
+  const scores = matmul(query.reshape([batch, groups, together, width]), key, { transposeB: true, scale });
+  const weights = softmax(scores.reshape([batch, heads, rows, columns]).add(shown));
+  return weights.reshape([batch, groups, together, columns]).matmul(value).reshape([batch, heads, rows, width]);
+}
+
+function check(query: Tensor, key: Tensor, value: Tensor, { segments, causal, slidingWindow }: AttentionOptions): void {
+  const [batch, heads, length, width] = query.shape;
+  const groups = key.shape[1];
+  const shared = showShape([batch, groups, length, width]);
+  const fits =
+    query.shape.length === 4 &&
+    showShape(key.shape) === shared &&
+    showShape(value.shape) === shared &&
+    heads % groups === 0 &&
+    showShape(segments.shape) === showShape([batch, length]);
+  if (!fits) {
+    throw new ShapeError(
+      `attention: query ${showShape(query.shape)} should be [batch, heads, length, width], key ${showShape(key.shape)} and value ${showShape(value.shape)} [batch, groups, length, width] with heads a multiple of groups, segments ${showShape(segments.shape)} [batch, length]`,
+    );
+  }
+  if (slidingWindow !== undefined && (causal === false || !(slidingWindow >= 1))) {
+    throw new ShapeError(
+      `attention: slidingWindow is ${slidingWindow} and causal ${causal ?? true}; a window must be 1 or more, and needs causal attention`,
+    );
+  }
 }

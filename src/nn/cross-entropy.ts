@@ -1,31 +1,53 @@
-import { checkpoint, concat, crossEntropy, type Tensor } from "../tensor/index.ts";
+import { checkpoint, concat, crossEntropy, ShapeError, showShape, type Tensor } from "../tensor/index.ts";
+import { linear } from "./linear.ts";
 
-/** Most bytes that the logits of one piece take. */
-const limit = 2 ** 25;
+/** Options of {@link projectedCrossEntropy} and {@link linearCrossEntropy}. */
+export interface CrossEntropyOptions {
+  /** Most bytes of logits that are held at once. Default 32 MB. */
+  blockBytes?: number;
+}
 
 /**
- * `crossEntropy(project(states), targets)` in pieces of rows: the logits of a piece are computed again in the backward
- * pass, and those of all rows are never held together. In one piece where they take less than 32 MB.
+ * Cross entropy of an output layer's logits, without holding all logits at once: where they are many, they are computed
+ * a number of rows at a time, and again in the backward pass.
  * @param states float32 [n, hidden]
- * @param targets int32 [n], -100 where there is nothing to predict
+ * @param targets int32 [n], each in [0, vocabulary), or -100 for a loss of zero
  * @param project the output layer: [rows, hidden] to [rows, vocabulary]
- * @param options.maxBytes most bytes of logits in one piece
  * @returns float32 [n]
+ * @throws ShapeError when the shapes do not fit
  */
 export function projectedCrossEntropy(
   states: Tensor,
   targets: Tensor,
   project: (states: Tensor) => Tensor,
   vocabulary: number,
-  { maxBytes = limit }: { maxBytes?: number } = {},
+  { blockBytes = 32e6 }: CrossEntropyOptions = {},
 ): Tensor {
   const [n] = states.shape;
-  const rows = Math.max(1, Math.floor(maxBytes / (4 * vocabulary)));
-  if (n <= rows) return crossEntropy(project(states), targets);
-  const pieces = Array.from({ length: Math.ceil(n / rows) }, (_, i) => {
-    const [start, end] = [i * rows, Math.min((i + 1) * rows, n)];
-    const wanted = targets.slice(0, start, end);
-    return checkpoint((h) => crossEntropy(project(h), wanted))(states.slice(0, start, end));
+  if (showShape(targets.shape) !== showShape([n])) {
+    throw new ShapeError(
+      `cross entropy: states ${showShape(states.shape)} and targets ${showShape(targets.shape)} should be [n, hidden] and [n]`,
+    );
+  }
+  const losses = (rows: Tensor, labels: Tensor) => crossEntropy(project(rows), labels);
+  if (n * vocabulary * 4 <= blockBytes) return losses(states, targets);
+  const rows = Math.max(1, Math.floor(blockBytes / (vocabulary * 4)));
+  const blocks = Array.from({ length: Math.ceil(n / rows) }, (_, i) => {
+    const [start, end] = [i * rows, Math.min(n, (i + 1) * rows)];
+    return checkpoint(losses)(states.slice(0, start, end), targets.slice(0, start, end));
   });
-  return concat(pieces, 0);
+  return blocks.length === 1 ? blocks[0] : concat(blocks, 0);
+}
+
+/**
+ * {@link projectedCrossEntropy} of one matrix: crossEntropy(states weight^T, targets).
+ * @param weight [vocabulary, hidden], float32, or a dtype that is cast to it where it is used
+ */
+export function linearCrossEntropy(
+  states: Tensor,
+  weight: Tensor,
+  targets: Tensor,
+  options: CrossEntropyOptions = {},
+): Tensor {
+  return projectedCrossEntropy(states, targets, (h) => linear(h, weight), weight.shape[0], options);
 }

@@ -1,5 +1,5 @@
-export { type AttentionOptions, attention } from "./attention.ts";
-export { projectedCrossEntropy } from "./cross-entropy.ts";
+export * from "./attention.ts";
+export * from "./cross-entropy.ts";
 export { init } from "./init.ts";
 export * from "./layers.ts";
 export { CompressedWeight, fullWeight, LayerAdapter, Linear, linear, type Precision, type Weight } from "./linear.ts";

@@ -30,6 +30,11 @@ const afterOperator = operator({
   gradient: (g) => [g, undefined],
 });
 
+/** `value`, not before `other` has been computed: what is made from it takes no memory until then. */
+export function after(value: Tensor, other: Tensor): Tensor {
+  return afterOperator([value, other], {});
+}
+
 /** A function of tensors with a gradient of its own; see {@link customGradient}. */
 export interface CustomFunction {
   forward: (...inputs: Tensor[]) => Tensor;

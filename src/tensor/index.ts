@@ -11,10 +11,10 @@ export {
   maxPool2d,
   type PoolOptions,
 } from "./convolution.ts";
-export { type CustomFunction, checkpoint, customGradient } from "./custom.ts";
+export { after, type CustomFunction, checkpoint, customGradient } from "./custom.ts";
 export * from "./einsum.ts";
 export * from "./elementwise.ts";
-export { grad, topological, valueAndGrad, vjp } from "./grad.ts";
+export { cotangentsOf, grad, topological, valueAndGrad, vjp } from "./grad.ts";
 export * from "./half.ts";
 export * from "./indexing.ts";
 export {

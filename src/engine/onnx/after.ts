@@ -13,9 +13,12 @@ export function chosenAfter(graph: GraphBuilder, [value, other]: readonly string
   return graph.node("Where", [readiness(graph, other, node.inputs[1].size), value, value]);
 }
 
-/** The same memory in its own shape, which is not known before the other is there. */
+/**
+ * The same memory in its own shape, which is not known before the other is there; then in the shape that is known, for
+ * what comes after.
+ */
 export function sharedAfter(graph: GraphBuilder, [value, other]: readonly string[], node: Tensor): string {
   const shape = graph.integers(node.shape);
   const same = graph.node("Where", [readiness(graph, other, node.inputs[1].size), shape, shape]);
-  return graph.node("Reshape", [value, same]);
+  return graph.node("Reshape", [graph.node("Reshape", [value, same]), shape]);
 }

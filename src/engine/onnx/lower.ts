@@ -2,7 +2,7 @@ import type { Attributes, OperatorName, Tensor } from "../../tensor/index.ts";
 import type { DeviceName } from "../device.ts";
 import { EngineError } from "../failure.ts";
 import type { Program } from "../program.ts";
-import { chosenAfter, sharedAfter } from "./after.ts";
+import { sharedAfter } from "./after.ts";
 import { elementType, GraphBuilder } from "./builder.ts";
 import { int8Product, nf4Full, nf4Product } from "./quantized.ts";
 import { borderType, storedType } from "./values.ts";
@@ -215,8 +215,7 @@ const lowerings: Lowerings = {
     return graph.node("Reshape", [toInt32(graph, shiftRight(graph, bits, 8)), graph.integers(shape)]);
   },
   custom: (graph, [value]) => graph.node("Identity", [value]),
-  after: (graph, inputs, _, node) =>
-    (node.inputs[0].inputs.length === 0 ? sharedAfter : chosenAfter)(graph, inputs, node),
+  after: (graph, inputs, _, node) => sharedAfter(graph, inputs, node),
 };
 
 const toInt32 = (graph: GraphBuilder, value: string) => graph.node("Cast", [value], { to: elementType.int32 });

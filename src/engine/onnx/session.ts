@@ -30,9 +30,10 @@ export function sessionOptions(device: DeviceName, threads: number): InferenceSe
     extra: {
       session: { set_denormal_as_zero: "1" },
       // Weights are turned into floats where they are used, in both passes: once for both would keep all of them.
+      // And a Reshape that waits for a value (see after.ts) must not become one with the next.
       // A broadcast zero is not worth its memory, nor its place in the file of a program that is kept.
       optimization: {
-        disable_specified_optimizers: "CommonSubexpressionElimination",
+        disable_specified_optimizers: "CommonSubexpressionElimination;ReshapeFusion",
         constant_folding_max_output_size_in_bytes: String(256 * 1024),
       },
     },
