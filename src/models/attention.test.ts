@@ -159,6 +159,8 @@ test("logits in blocks are not all held at once, and shapes that do not fit are 
     return estimateMemory(defineProgram({ outputs: { loss, ds: grad(loss, [states])[0] } })).workspace;
   };
   expect(workspace(1000) - workspace(100)).toBeLessThan(900 * 4 * 4 * 8);
-  const wrong = () => linearCrossEntropy(normal([3, 4]), normal([9, 5]), input("t", [3], "int32"));
-  expect(wrong).toThrow("states [3, 4], weight [9, 5] and targets [3] should be");
+  const wrong = (width: number, rows: number) => () =>
+    linearCrossEntropy(normal([3, 4]), normal([9, width]), input("t", [rows], "int32"));
+  expect(wrong(5, 3)).toThrow("matmul: inner sizes differ: [3, 4] and [9, 5] transposed");
+  expect(wrong(4, 2)).toThrow("states [3, 4] and targets [2] should be [n, hidden] and [n]");
 });
