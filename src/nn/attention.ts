@@ -45,7 +45,8 @@ type Range = readonly [start: number, end: number];
 /**
  * Softmax attention of each query over the keys that it may see (Vaswani et al. 2017), with keys and values shared by
  * groups of heads (Ainslie et al. 2023). Long sequences are worked through in blocks of queries, whose scores are
- * computed again in the backward pass, so memory grows with the length and not with its square.
+ * computed again in the backward pass, so not all of them are held at once. There are at
+ * most 32 blocks: beyond that they grow with the length.
  * @param query float32 [batch, heads, length, width]
  * @param key float32 [batch, groups, length, width]; heads is a multiple of groups
  * @param value as key
@@ -59,15 +60,26 @@ export function attention(query: Tensor, key: Tensor, value: Tensor, options: At
   if (batch * heads * length * length * 4 <= wholeBytes) return whole(query, key, value, options);
   const rows = blockRows(batch * heads * 4, length, slidingWindow, blockBytes);
   const causal = options.causal ?? true;
+  const step = 4 * rows;
   const blocks = Array.from({ length: Math.ceil(length / rows) }, (_, i): Block => {
     const [start, end] = [i * rows, Math.min(length, (i + 1) * rows)];
-    return { queries: [start, end], keys: causal ? [Math.max(0, start - slidingWindow + 1), end] : [0, length] };
+    // A few sizes for all blocks: memory that one leaves is of no use for another that is a little larger.
+    const first = Math.max(0, start - slidingWindow + 1);
+    const keys: Range = [first - (first % step), Math.min(length, Math.ceil(end / step) * step)];
+    return { queries: [start, end], keys: causal ? keys : [0, length] };
   });
   const scale = scaleOf(query, options);
   const compute = ({ queries, keys }: Block, [q, k, v]: readonly Tensor[], segments: Tensor) =>
     grouped(q, k, v, mask({ ...options, segments }, queries, keys), scale);
   const apply = customGradient({
-    forward: (q, k, v, segments) => joined(blocks.map((block) => compute(block, slices(block, [q, k, v]), segments))),
+    // The last block, which has most keys, comes first: what it leaves is large enough for the others.
+    forward: (q, k, v, segments) =>
+      joined(
+        blocks
+          .toReversed()
+          .map((block) => compute(block, slices(block, [q, k, v]), segments))
+          .reverse(),
+      ),
     backward: (g, _, q, k, v, segments) => {
       const gradients = blockGradients(blocks, g, [q, k, v], (block, parts) => compute(block, parts, segments));
       return [...gradients, undefined];
