@@ -189,7 +189,19 @@ function whole(query: Tensor, key: Tensor, value: Tensor, options: AttentionOpti
   const [, heads, length] = query.shape;
   const [keys, values] = [key, value].map((t) => repeatGroups(t, heads / t.shape[1]));
   const scores = matmul(query, keys, { transposeB: true, scale: scaleOf(query, options) });
-  return softmax(scores.add(mask(options, [0, length], [0, length]))).matmul(values);
+  return softmax(scores.add(wholeMask(options, length))).matmul(values);
+}
+
+/** Masks of whole sequences: every layer of a model has the same one. */
+const masks = new WeakMap<Tensor, Map<string, Tensor>>();
+
+function wholeMask(options: AttentionOptions, length: number): Tensor {
+  const key = `${options.causal ?? true} ${options.slidingWindow}`;
+  const known = masks.get(options.segments) ?? new Map<string, Tensor>();
+  masks.set(options.segments, known);
+  const shown = known.get(key) ?? mask(options, [0, length], [0, length]);
+  known.set(key, shown);
+  return shown;
 }
 
 /** Give each head of a group its own copy of the keys or values. */

@@ -1,4 +1,13 @@
-import { matmul, type Parameter, parameter, readCondition, switchback, type Tensor } from "../tensor/index.ts";
+import {
+  after,
+  customGradient,
+  matmul,
+  type Parameter,
+  parameter,
+  readCondition,
+  switchback,
+  type Tensor,
+} from "../tensor/index.ts";
 import { init } from "./init.ts";
 import { Module } from "./module.ts";
 
@@ -100,8 +109,17 @@ function product(x: Tensor, weight: Weight, precision: Precision): Tensor {
  */
 export function linear(x: Tensor, weight: Tensor, precision: Precision = "float32"): Tensor {
   if (precision === "int8") return switchback(x, weight);
-  return matmul(x, weight.dtype === x.dtype ? weight : weight.cast(x.dtype), { transposeB: true });
+  return weight.dtype === x.dtype ? matmul(x, weight, { transposeB: true }) : halfProduct(x, weight);
 }
+
+/**
+ * x W^T with a frozen W in 16 bits, which is widened in each pass by itself: the float32 form is not held in between, and W
+ * gets no gradient.
+ */
+const halfProduct = customGradient({
+  forward: (x, weight) => matmul(x, weight.cast("float32"), { transposeB: true }),
+  backward: (g, _, __, weight) => [matmul(g, after(weight, g).cast("float32")), undefined],
+});
 
 /** A layer's weight as float32 [out, in], however it is stored. */
 export function fullWeight(weight: Weight): Tensor {
