@@ -455,14 +455,23 @@ function withDefaults(inputIds: Tensor, { positions, attentionMask, segments }: 
 /** Give each layer that carries the adapter in use the weight that does the same without it. */
 async function mergeAdapter(model: CausalLM): Promise<void> {
   const adapter = model.activeAdapter === undefined ? undefined : model.adapters.get(model.activeAdapter);
+  const widened = new Set<string>();
   for (const [path, { layer, part }] of adapter?.parts ?? []) {
     const { weight } = layer;
     const merged = await part.merge(fullWeight(weight)).data();
     const dtype = weight instanceof Parameter ? weight.dtype : "float32";
+    if (weight instanceof CompressedWeight) widened.add(weight.kind);
     const fresh = new Parameter(weight.shape, () => merged, { dtype });
     fresh.give(merged);
     fresh.path = `${path}.weight`;
     layer.weight = fresh;
     await releaseParameters(weight instanceof Parameter ? [weight] : weight.parameters());
   }
+  if (widened.size === 0) return;
+  const rounding = widened.has("int8")
+    ? " In int8 the activations were rounded in training as well, which the merged layers no longer do: measure the model again."
+    : "";
+  process.stderr.write(
+    `The merged layers are in float32 now; they were kept in ${[...widened].join(" and ")}.${rounding}\n`,
+  );
 }
