@@ -1,20 +1,17 @@
 // What the benches of training share: one step of a model of given sizes, and the matrix products it is held against.
 import {
+  AdamW,
   type CompiledProgram,
   collate,
   type Engine,
   type Example,
-  input,
   LoraConfig,
-  matmul,
   Phi3ForCausalLM,
   program,
-  Random,
-  type Tensor,
   type TensorData,
   Tokenizer,
-} from "../src/index.ts";
-import { AdamW } from "../src/train/optimizers/index.ts";
+} from "../src/faces/index.ts";
+import { input, matmul, Random, type Tensor } from "../src/faces/tensor.ts";
 
 /** A model of Phi-3's architecture, a batch, and what of it is trained. */
 export interface StepSpec {

@@ -117,7 +117,7 @@ describe("widgets", () => {
     const kernel = shared.current;
     const { heard, forget } = listen(kernel);
     const { messages } = await kernel.ok(`
-      import { IntSlider } from "anneal";
+      import { IntSlider } from "anneal/widgets";
       const slider = new IntSlider({ value: 3, min: 1, max: 12, description: "layers" });
       const seen: number[] = [];
       slider.observe((now, before) => seen.push(before, now));
@@ -163,7 +163,9 @@ describe("widgets", () => {
 
   test("a page that was loaded again gets the state of all of them", async () => {
     const kernel = shared.current;
-    await kernel.ok('import { FloatProgress } from "anneal"; const bar = new FloatProgress({ value: 0.25 }); bar');
+    await kernel.ok(
+      'import { FloatProgress } from "anneal/widgets"; const bar = new FloatProgress({ value: 0.25 }); bar',
+    );
     const { heard, forget } = listen(kernel);
     send(kernel, "comm_open", { comm_id: "control", target_name: "jupyter.widget.control", data: {} });
     send(kernel, "comm_msg", { comm_id: "control", data: { method: "request_states" } });
@@ -183,7 +185,7 @@ describe("widgets", () => {
     const kernel = shared.current;
     const { heard, forget } = listen(kernel);
     await kernel.ok(`
-      import { Button, Checkbox, Dropdown, HBox, Text } from "anneal";
+      import { Button, Checkbox, Dropdown, HBox, Text } from "anneal/widgets";
       let clicks = 0;
       const button = new Button({ description: "go" });
       button.onClick(() => clicks++);

@@ -293,6 +293,55 @@ describe("imports", () => {
     expect((await kernel.run("anneal.thereIsNoSuchThing")).ename).toBe("TS2339");
   });
 
+  test("so are its other entries, and a name is found in its own entry alone", async () => {
+    const kernel = shared.current;
+    await kernel.ok(`
+      import { DataLoader, tensor } from "anneal";
+      import { Linear, type Module } from "anneal/nn";
+      import { matmul, tensor as sameTensor } from "anneal/tensor";
+      import { IntSlider } from "anneal/widgets";
+      const layer: Module = new Linear(2, 3).initialize(1);
+      const product = matmul(tensor([[1, 2]]), sameTensor([[3], [4]]));`);
+    expect((await kernel.ok("[await product.data(), layer instanceof Linear, tensor === sameTensor]")).result).toBe(
+      "[ Float32Array(1) [ 11 ], true, true ]",
+    );
+    expect((await kernel.ok("[new DataLoader([1, 2]).length, new IntSlider({ value: 3 }).value]")).result).toBe(
+      "[ 2, 3 ]",
+    );
+    const wrong = await kernel.run('import { Conv2d } from "anneal"');
+    expect([wrong.ename, wrong.evalue]).toEqual([
+      "TS2305",
+      `Module '"anneal"' has no exported member 'Conv2d'. (line 1)`,
+    ]);
+    const code = 'import * as nn from "anneal/nn"; nn.Emb';
+    const completed = await kernel.client.request("shell", "complete_request", { code, cursor_pos: code.length });
+    expect(completed.content.matches).toEqual(["Embedding"]);
+  });
+
+  test("a package anneal of the notebook's own folder takes its place, with its entries", async () => {
+    const entry = (name: string) => ({ types: `./${name}.d.ts`, default: `./${name}.js` });
+    const manifest = {
+      name: "anneal",
+      version: "9.0.0",
+      type: "module",
+      exports: { ".": entry("index"), "./nn": entry("nn"), "./package.json": "./package.json" },
+    };
+    const kernel = await TestKernel.start({
+      "node_modules/anneal/package.json": JSON.stringify(manifest),
+      "node_modules/anneal/index.js": "export const own = 1;\n",
+      "node_modules/anneal/index.d.ts": "export declare const own: number;\n",
+      "node_modules/anneal/nn.js": "export const layer = 'own layer';\n",
+      "node_modules/anneal/nn.d.ts": "export declare const layer: string;\n",
+    });
+    try {
+      await kernel.ok('import { own } from "anneal"; import { layer } from "anneal/nn"');
+      expect((await kernel.ok("[own.toFixed(1), layer.length]")).result).toBe("[ '1.0', 9 ]");
+      expect((await kernel.run('import { Linear } from "anneal/nn"')).ename).toBe("TS2305");
+    } finally {
+      await kernel.close();
+    }
+  });
+
   test("a package that is not installed is named, with what to do", async () => {
     const missing = await shared.current.run('%check off\nimport x from "not-there/sub"');
     expect(missing.evalue).toContain("the package not-there is not installed");

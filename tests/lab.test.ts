@@ -189,7 +189,7 @@ test("what was run here is shown as it was when the notebook is opened again; wh
 describe("widgets", () => {
   test("a slider is dragged, code sees it, and a progress bar follows", async () => {
     const notebook = await Notebook.open("widgets", [
-      `import { FloatProgress, IntSlider, VBox } from "anneal";
+      `import { FloatProgress, IntSlider, VBox } from "anneal/widgets";
 const slider = new IntSlider({ value: 10, max: 100, description: "layers" });
 const bar = new FloatProgress({ max: 100, value: 10, description: "share", style: "info" });
 const seen: number[] = [];

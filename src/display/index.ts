@@ -22,7 +22,10 @@ export {
   HTML,
   IntProgress,
   IntSlider,
+  type ProgressOptions,
+  type RangeOptions,
   Text,
+  type ValueOptions,
   VBox,
   Widget,
 } from "./widgets.ts";

@@ -15,8 +15,6 @@ import {
   variable,
 } from "../tensor/index.ts";
 import { Engine } from "./index.ts";
-import { lower } from "./onnx/lower.ts";
-import { defineProgram } from "./program.ts";
 
 const engine = await Engine.open({ device: "cpu", threads: 2 });
 afterAll(() => engine.close());
@@ -109,11 +107,4 @@ test("products with cast weights have the gradient of products with floats, also
   expect(found.again).toEqual(found.plain);
   expect(Math.abs(found.plain[0])).toBeGreaterThan(0);
   await program.release();
-});
-
-test("WebGPU refuses a bfloat16 variable and says what to keep it in", () => {
-  const program = defineProgram({ outputs: { y: variable("w", [3], "bfloat16").cast("float32") } });
-  expect(() => lower(program, "webgpu")).toThrow(
-    "The variable w is bfloat16, which WebGPU does not have: keep it in float16",
-  );
 });

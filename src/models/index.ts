@@ -1,7 +1,10 @@
 export {
   CausalLM,
+  type DecoderInputs,
+  type DecoderOutput,
   type ForwardOptions,
   type KeyValueCache,
+  type KeyValues,
   type Placement,
   type TokenLosses,
 } from "./causal-lm.ts";

@@ -1,7 +1,6 @@
-import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { referenceJson, referencePath } from "../../tests/reference.ts";
-import { decodeSafetensors } from "../models/index.ts";
+import { referenceJson } from "../../tests/reference.ts";
+import { referenceTensors } from "../../tests/reference-tensors.ts";
 import { dynamicLevels, nf4Levels, Random, ShapeError, toBfloat16 } from "../tensor/index.ts";
 import { dequantizeInt8, dequantizeNf4, openQuantizer, quantizeInt8, quantizeNf4 } from "./index.ts";
 
@@ -14,7 +13,7 @@ interface Case {
 const reference = referenceJson<
   { nf4_levels: number[]; dynamic_8bit_levels: number[] } & Record<"matrix" | "ragged", Case>
 >("nf4.json");
-const tensors = decodeSafetensors(readFileSync(referencePath("nf4.safetensors")), "nf4.safetensors");
+const tensors = referenceTensors("nf4.safetensors");
 const floats = (name: string) => tensors[name].data as Float32Array;
 
 function largestDifference(found: ArrayLike<number>, expected: ArrayLike<number>): number {

@@ -1,6 +1,7 @@
 export type { RunBatch, RunPoint } from "./api/runs.ts";
+/** Shapes of what a tracker answers: `api.Experiment`, `api.RunInfo`, `api.ModelVersion` and so on. */
 export type * as api from "./api/types.ts";
-export { dataFolder, findTracker, TrackerClient, TrackerError } from "./client.ts";
+export { dataFolder, findTracker, type TrackerAddress, TrackerClient, TrackerError } from "./client.ts";
 export type { DatasetInput } from "./records.ts";
 export {
   activeRun,

@@ -21,6 +21,8 @@ export {
   SGD,
   type SGDOptions,
   type StepListener,
+  type Updated,
+  type Updater,
 } from "./optimizers/index.ts";
 export type { StepEvent, TrainOptions } from "./options.ts";
 export { type LearningRateSchedule, scheduleMultiplier } from "./schedule.ts";

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
-import type { Device } from "./device.ts";
-import { checkFits, explainFailure as explain } from "./failure.ts";
-import { showBytes } from "./memory.ts";
-import { classifyFailure } from "./onnx/failure.ts";
+import type { Device } from "../device.ts";
+import { checkFits, explainFailure as explain } from "../failure.ts";
+import { showBytes } from "../memory.ts";
+import { classifyFailure } from "./failure.ts";
 
 const explainFailure = (message: string, device: Device, what: typeof attempt) =>
   explain(message, classifyFailure(message), device, what);

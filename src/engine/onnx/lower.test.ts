@@ -1,0 +1,24 @@
+import { expect, test } from "vitest";
+import { input, type Nf4Weight, quantizedMatmul, tensor, variable } from "../../tensor/index.ts";
+import { defineProgram } from "../program.ts";
+import { lower } from "./lower.ts";
+
+test("WebGPU refuses a bfloat16 variable and says what to keep it in", () => {
+  const program = defineProgram({ outputs: { y: variable("w", [3], "bfloat16").cast("float32") } });
+  expect(() => lower(program, "webgpu")).toThrow(
+    "The variable w is bfloat16, which WebGPU does not have: keep it in float16",
+  );
+});
+
+test("WebGPU refuses a product with an NF4 weight", () => {
+  const weight: Nf4Weight = {
+    kind: "nf4",
+    shape: [4, 64],
+    codes: tensor(new Uint8Array(128), [128], "uint8"),
+    absmaxCodes: tensor(new Uint8Array(4), [4], "uint8"),
+    absmaxScale: tensor(new Float32Array(1)),
+    absmaxOffset: tensor(new Float32Array(1)),
+  };
+  const program = defineProgram({ outputs: { y: quantizedMatmul(input("x", [2, 64]), weight) } });
+  expect(() => lower(program, "webgpu")).toThrow("nf4Matmul does not run on WebGPU");
+});

@@ -1,0 +1,42 @@
+/**
+ * `anneal/nn`: modules, layers, first values of parameters, losses.
+ *
+ * @packageDocumentation
+ */
+import "../engine/index.ts";
+
+export {
+  type AttentionOptions,
+  attention,
+  bceWithLogitsLoss,
+  CompressedWeight,
+  Conv1d,
+  Conv2d,
+  type ConvOptions,
+  Dropout,
+  Embedding,
+  fullWeight,
+  huberLoss,
+  init,
+  type Layer,
+  LayerAdapter,
+  LayerNorm,
+  Linear,
+  l1Loss,
+  linear,
+  Module,
+  mseLoss,
+  type Precision,
+  projectedCrossEntropy,
+  RMSNorm,
+  Sequential,
+  type Weight,
+} from "../nn/index.ts";
+export {
+  assign,
+  crossEntropy,
+  type Initializer,
+  Parameter,
+  type ParameterOptions,
+  parameter,
+} from "../tensor/index.ts";

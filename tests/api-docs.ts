@@ -1,0 +1,149 @@
+// Reads the declarations of the package's entries, and writes docs/api.md from their doc comments. TypeDoc and API
+// Extractor need the compiler's JavaScript interface, which TypeScript 7 does not have; oxc parses declarations as well.
+import { readFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { type ClassBody, type Comment, type Program, parseSync, type Statement } from "oxc-parser";
+import { root } from "./reference.ts";
+
+/** The package's entries, by what a cell imports. */
+export const faces = [
+  { specifier: "anneal", file: "index" },
+  { specifier: "anneal/nn", file: "nn" },
+  { specifier: "anneal/tensor", file: "tensor" },
+  { specifier: "anneal/widgets", file: "widgets" },
+] as const;
+
+/** A name that an entry exports. */
+export interface Entry {
+  name: string;
+  /** Whether it exists at run time, too. */
+  isValue: boolean;
+  /** Path of the source file that declares it, from `src`. */
+  source: string;
+  /** Its declarations, as TypeScript writes them; several for overloads. */
+  declarations: string[];
+  /** Its doc comment; undefined when there is none. */
+  comment: string | undefined;
+}
+
+interface Parsed {
+  path: string;
+  text: string;
+  body: Program["body"];
+  comments: Comment[];
+}
+
+const parsed = new Map<string, Parsed>();
+
+function parse(path: string): Parsed {
+  const known = parsed.get(path);
+  if (known) return known;
+  const text = readFileSync(path, "utf8");
+  const { program, comments } = parseSync(path, text);
+  const made = { path, text, body: program.body, comments };
+  parsed.set(path, made);
+  return made;
+}
+
+const declarationPath = (from: string, specifier: string) =>
+  join(dirname(from), specifier.replace(/\.(ts|js)$/, ".d.ts"));
+
+const nameOf = (node: { type: string; name?: string; value?: string }) => node.name ?? node.value ?? "";
+
+/** The names that a statement declares. */
+function declaredNames(statement: Statement): string[] {
+  if (statement.type !== "ExportNamedDeclaration" || !statement.declaration) return [];
+  const { declaration } = statement;
+  if (declaration.type === "VariableDeclaration") {
+    return declaration.declarations.flatMap(({ id }) => (id.type === "Identifier" ? [id.name] : []));
+  }
+  if ("id" in declaration && declaration.id?.type === "Identifier") return [declaration.id.name];
+  return [];
+}
+
+/** Where a name that a file exports is declared. */
+function find(path: string, name: string): { file: Parsed; statements: Statement[] } | undefined {
+  const file = parse(path);
+  const statements = file.body.filter((statement) => declaredNames(statement as Statement).includes(name));
+  if (statements.length > 0) return { file, statements: statements as Statement[] };
+  for (const statement of file.body) {
+    if (statement.type === "ExportNamedDeclaration" && statement.source) {
+      const found = statement.specifiers.find(({ exported }) => nameOf(exported) === name);
+      if (found) return find(declarationPath(path, statement.source.value), nameOf(found.local));
+    } else if (statement.type === "ExportAllDeclaration") {
+      const target = declarationPath(path, statement.source.value);
+      if (statement.exported) {
+        if (nameOf(statement.exported) === name) return { file, statements: [statement] };
+      } else {
+        const found = find(target, name);
+        if (found) return found;
+      }
+    }
+  }
+  return undefined;
+}
+
+/** The doc comment right before a place in a file. */
+function commentBefore({ text, comments }: Parsed, start: number): string | undefined {
+  const found = comments.findLast(({ end }) => end <= start);
+  if (!found?.value.startsWith("*") || text.slice(found.end, start).trim() !== "") return undefined;
+  return plainComment(found.value);
+}
+
+const plainComment = (comment: string) =>
+  comment
+    .replace(/^\*/, "")
+    .split("\n")
+    .map((line) => line.replace(/^\s*\* ?/, ""))
+    .join("\n")
+    .trim();
+
+/** What an entry says of itself at the top of its file. */
+export function faceText(file: string): string {
+  const [first] = parse(join(root, `dist/src/faces/${file}.d.ts`)).comments;
+  return plainComment(first.value).replace(/\s*@packageDocumentation/, "");
+}
+
+/** Every name that an entry exports, as its file lists them. */
+export function entriesOf(file: string): Entry[] {
+  const path = join(root, `dist/src/faces/${file}.d.ts`);
+  return parse(path).body.flatMap((statement) => {
+    if (statement.type !== "ExportNamedDeclaration") return [];
+    return statement.specifiers.map(({ exported }) => entry(path, nameOf(exported)));
+  });
+}
+
+function entry(path: string, name: string): Entry {
+  const found = find(path, name);
+  if (!found) throw new Error(`${name} of ${path} is declared nowhere`);
+  const { file, statements } = found;
+  return {
+    name,
+    isValue: /^export (declare )?(abstract )?(function|class|const|enum)/.test(textOf(file, statements[0])),
+    source: relative(join(root, "dist/src"), file.path).replace(/\.d\.ts$/, ".ts"),
+    declarations: statements.map((statement) => withoutPrivate(file, statement)),
+    comment: statements.map(({ start }) => commentBefore(file, start)).find((comment) => comment !== undefined),
+  };
+}
+
+const textOf = ({ text }: Parsed, { start, end }: { start: number; end: number }) => text.slice(start, end);
+
+/** A declaration without what only its own class may use. */
+function withoutPrivate(file: Parsed, statement: Statement): string {
+  let text = textOf(file, statement);
+  const declaration = statement.type === "ExportNamedDeclaration" ? statement.declaration : undefined;
+  if (declaration?.type === "ClassDeclaration") {
+    for (const member of privateMembers(declaration.body)) text = text.replace(`    ${textOf(file, member)}\n`, "");
+  }
+  return text
+    .replace(/^export (declare )?/, "")
+    .replace(/;$/, "")
+    .replace(/^( {4})+/gm, (spaces) => spaces.slice(spaces.length / 2));
+}
+
+const privateMembers = ({ body }: ClassBody) =>
+  body.filter(
+    (member) =>
+      ("accessibility" in member && member.accessibility === "private") ||
+      ("key" in member && member.key?.type === "PrivateIdentifier"),
+  );
