@@ -109,17 +109,17 @@ export function entriesOf(file: string): Entry[] {
   const path = join(root, `dist/src/faces/${file}.d.ts`);
   return parse(path).body.flatMap((statement) => {
     if (statement.type !== "ExportNamedDeclaration") return [];
-    return statement.specifiers.map(({ exported }) => entry(path, nameOf(exported)));
+    return statement.specifiers.map(({ exported, exportKind }) => entry(path, nameOf(exported), exportKind === "type"));
   });
 }
 
-function entry(path: string, name: string): Entry {
+function entry(path: string, name: string, isType: boolean): Entry {
   const found = find(path, name);
   if (!found) throw new Error(`${name} of ${path} is declared nowhere`);
   const { file, statements } = found;
   return {
     name,
-    isValue: /^export (declare )?(abstract )?(function|class|const|enum)/.test(textOf(file, statements[0])),
+    isValue: !isType && /^export (declare )?(abstract )?(function|class|const|enum)/.test(textOf(file, statements[0])),
     source: relative(join(root, "dist/src"), file.path).replace(/\.d\.ts$/, ".ts"),
     declarations: statements.map((statement) => withoutPrivate(file, statement)),
     comment: statements.map(({ start }) => commentBefore(file, start)).find((comment) => comment !== undefined),
@@ -138,6 +138,7 @@ function withoutPrivate(file: Parsed, statement: Statement): string {
   return text
     .replace(/^export (declare )?/, "")
     .replace(/;$/, "")
+    .replace(/\{@link ([\w.]+)\}/g, "$1")
     .replace(/^( {4})+/gm, (spaces) => spaces.slice(spaces.length / 2));
 }
 
