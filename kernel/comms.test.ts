@@ -161,6 +161,24 @@ describe("widgets", () => {
     forget();
   });
 
+  test("sliders and bars start with the range of their kind, and refuse what lies outside", async () => {
+    const kernel = shared.current;
+    const { heard, forget } = listen(kernel);
+    await kernel.ok(`
+      import { FloatSlider, HTML, IntProgress, VBox } from "anneal/widgets";
+      const box = new VBox([new FloatSlider({ value: 0.5 }), new IntProgress({ style: "success" }), new HTML({ value: "<b>x</b>" })]);`);
+    const states = heard
+      .filter(({ header }) => header.msg_type === "comm_open")
+      .map(({ content }) => (content.data as { state: Record<string, unknown> }).state);
+    const of = (name: string) => states.find(({ _model_name }) => _model_name === name);
+    expect(of("FloatSliderModel")).toMatchObject({ value: 0.5, min: 0, max: 1 });
+    expect(of("IntProgressModel")).toMatchObject({ value: 0, min: 0, max: 100, bar_style: "success" });
+    expect(of("HTMLModel")).toMatchObject({ value: "<b>x</b>" });
+    expect(of("VBoxModel")?.children).toHaveLength(3);
+    expect((await kernel.run("new FloatSlider({ value: 2 })")).evalue).toContain("expected 0 to 1");
+    forget();
+  });
+
   test("a page that was loaded again gets the state of all of them", async () => {
     const kernel = shared.current;
     await kernel.ok(

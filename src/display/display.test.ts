@@ -1,8 +1,17 @@
 import { inspect } from "node:util";
 import { parse, View } from "vega";
 import { compile, type TopLevelSpec } from "vega-lite";
-import { afterEach, describe, expect, test } from "vitest";
-import { formatCount, formatDuration, LiveOutput, lineChart, type MimeBundle, Table } from "./index.ts";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import {
+  formatCount,
+  formatDuration,
+  LiveOutput,
+  lineChart,
+  type MimeBundle,
+  Progress,
+  Table,
+  vegaLiteMime,
+} from "./index.ts";
 
 const notebookKey = Symbol.for("anneal.notebook");
 afterEach(() => {
@@ -118,3 +127,30 @@ test.each([
   [4_210_000, "4.21M"],
   [3.8e9, "3.80B"],
 ])("%d counts as %s", (count, text) => expect(formatCount(count)).toBe(text));
+
+test("progress shows nothing of quick work, then a line that is replaced, then the last word", () => {
+  const shown: MimeBundle[] = [];
+  const stub = { display: (bundle: MimeBundle) => shown.push(bundle) };
+  Object.defineProperty(globalThis, notebookKey, { value: stub, configurable: true });
+  vi.useFakeTimers({ toFake: ["performance"] });
+  try {
+    const progress = new Progress("Reading");
+    progress.show(1, 10, "rows");
+    progress.done();
+    expect(shown).toEqual([]);
+    vi.advanceTimersByTime(4000);
+    progress.show(4, 10, "rows");
+    progress.done("read");
+    expect(shown.map((bundle) => bundle["text/plain"])).toEqual([
+      "Reading: 4/10 rows · 0:06 left",
+      "Reading: read in 0:04",
+    ]);
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+test("charts have the MIME type that JupyterLab draws", () => {
+  const schema = String(lineChart([{ name: "loss", points: [{ x: 0, y: 1 }] }]).$schema);
+  expect([vegaLiteMime, schema]).toEqual(["application/vnd.vegalite.v5+json", expect.stringContaining("vega-lite/v5")]);
+});

@@ -1,7 +1,7 @@
 import { inspect } from "node:util";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { assign, input, type Parameter, parameter, readCondition, type Tensor, tensor } from "../tensor/index.ts";
-import { program } from "./index.ts";
+import { ProgramError, program, sharedEngine } from "./index.ts";
 
 const zero = (shape: readonly number[]) => new Float32Array(shape.reduce((a, b) => a * b, 1));
 
@@ -133,4 +133,23 @@ describe("a tensor under a cell", () => {
     expect(inspect(tensor([1, 2]).add(1))).toBe("Tensor(float32 [2], add)");
     expect(inspect(tensor([1, 2]))).toBe("Tensor(float32 [2], constant 1, 2)");
   });
+});
+
+describe("a function that is no program", () => {
+  test("is refused by name: it gives back no tensors, or waits", async () => {
+    const text = program(() => ({ note: "text" }), { name: "noted" });
+    await expect(text()).rejects.toThrow(new ProgramError("noted: a program gives back tensors; note is string."));
+    const waiting = program(async (x: Tensor) => x.add(1), { name: "waiting" });
+    await expect(waiting(tensor([1]))).rejects.toThrow("waiting: the function must build its graph at once");
+  });
+});
+
+test("the shared engine is one for each choice of device and threads", async () => {
+  const [one, same, other] = await Promise.all([
+    sharedEngine({ device: "cpu", threads: 1 }),
+    sharedEngine({ device: "cpu", threads: 1 }),
+    sharedEngine({ device: "interpreter" }),
+  ]);
+  expect(same).toBe(one);
+  expect([one.device.name, one.device.threads, other.device.name]).toEqual(["cpu", 1, "interpreter"]);
 });

@@ -10,16 +10,19 @@ const sizeOf = (shape: Shape) => shape.reduce((a, b) => a * b, 1);
 
 /** First values of parameters, by PyTorch's names. Weights are [out, in, ...kernel]. */
 export const init = {
+  /** The same value everywhere. */
   constant:
     (value: number): Initializer =>
     (shape) =>
       new Float32Array(sizeOf(shape)).fill(value),
 
+  /** Uniform in [low, high). */
   uniform:
     (low: number, high: number): Initializer =>
     (shape, random) =>
       Float32Array.from({ length: sizeOf(shape) }, () => low + (high - low) * random.uniform()),
 
+  /** Normal with a standard deviation (default 1) and a mean (default 0). */
   normal:
     (deviation = 1, mean = 0): Initializer =>
     (shape, random) =>
@@ -38,13 +41,19 @@ export const init = {
       return init.uniform(-bound, bound)(shape, random);
     },
 
-  /** Normal with deviation gain / sqrt(in) (He et al. 2015). */
+  /**
+   * Normal with deviation gain / sqrt(in) (He et al. 2015).
+   * @param gain default sqrt(2), for ReLU
+   */
   kaimingNormal:
     (gain = Math.SQRT2): Initializer =>
     (shape, random) =>
       init.normal(gain / Math.sqrt(fans(shape).fanIn))(shape, random),
 
-  /** Uniform within gain * sqrt(6 / (in + out)) (Glorot & Bengio 2010). */
+  /**
+   * Uniform within gain * sqrt(6 / (in + out)) (Glorot & Bengio 2010).
+   * @param gain default 1
+   */
   xavierUniform:
     (gain = 1): Initializer =>
     (shape, random) => {

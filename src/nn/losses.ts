@@ -1,16 +1,20 @@
 import { abs, clamp, softplus, type Tensor, where } from "../tensor/index.ts";
 
-/** Mean of (prediction - target)^2. */
+/** Mean over all elements of (prediction - target)^2, a scalar. The two broadcast. */
 export function mseLoss(prediction: Tensor, target: Tensor): Tensor {
   return prediction.sub(target).square().mean();
 }
 
-/** Mean of |prediction - target|. */
+/** Mean over all elements of |prediction - target|, a scalar. The two broadcast. */
 export function l1Loss(prediction: Tensor, target: Tensor): Tensor {
   return abs(prediction.sub(target)).mean();
 }
 
-/** Squared below a distance of delta, linear beyond (Huber 1964). */
+/**
+ * Mean over all elements of half the squared distance where that is below delta, and delta * (distance - delta / 2) beyond
+ * (Huber 1964); a scalar.
+ * @param delta above 0; default 1
+ */
 export function huberLoss(prediction: Tensor, target: Tensor, delta = 1): Tensor {
   const distance = abs(prediction.sub(target));
   const inner = clamp(distance, 0, delta);
@@ -18,8 +22,9 @@ export function huberLoss(prediction: Tensor, target: Tensor, delta = 1): Tensor
 }
 
 /**
- * Mean binary cross entropy of scores before the sigmoid, without overflow.
- * @param target float, probabilities in [0, 1]
+ * Mean binary cross entropy of scores before the sigmoid, without overflow; a scalar.
+ * @param logits any shape
+ * @param target float, of the same shape: probabilities in [0, 1]
  */
 export function bceWithLogitsLoss(logits: Tensor, target: Tensor): Tensor {
   return softplus(logits).sub(logits.mul(target)).mean();

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { referenceJson, referencePath } from "../../tests/reference.ts";
-import { type ChatMessage, Tokenizer } from "./index.ts";
+import { type ChatMessage, Tokenizer, TokenizerError } from "./index.ts";
 
 interface Rendered {
   text: string;
@@ -58,4 +58,10 @@ describe("training a byte-level BPE tokenizer", () => {
     expect(Tokenizer.train(texts, { vocabSize: 300 }).digest()).toBe(tokenizer.digest());
     expect(() => Tokenizer.train(texts, { vocabSize: 100 })).toThrow("vocabSize must be a whole number of 261 or more");
   });
+});
+
+test("a folder without a tokenizer is refused in words", async () => {
+  const loaded = await Tokenizer.load(referencePath("phi3")).catch((error: unknown) => error);
+  expect(loaded).toBeInstanceOf(TokenizerError);
+  expect(loaded).toMatchObject({ message: expect.stringContaining("There is no tokenizer.json in") });
 });
