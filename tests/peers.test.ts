@@ -70,7 +70,10 @@ describe.skipIf(!found)("a model that was trained, killed, resumed and saved", (
       resumeFromCheckpoint: true,
     });
     await model.save(join(scratch, "model"), { maxShardSize: 20_000 });
-    await expectSame(await Phi3ForCausalLM.fromPretrained(join(scratch, "model")), await theirs(join(scratch, "model")));
+    await expectSame(
+      await Phi3ForCausalLM.fromPretrained(join(scratch, "model")),
+      await theirs(join(scratch, "model")),
+    );
     await expectSame(model, await theirs(join(scratch, "model")));
   }, 600_000);
 

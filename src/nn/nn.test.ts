@@ -50,7 +50,7 @@ test("the loss of a projection in pieces is the loss of the whole, with its grad
   const targets = tensor([0, 1, 2, -100, 4, 0, 3], [7], "int32");
   const project = (h: Tensor) => linear(h, weight);
   const whole = crossEntropy(project(states), targets);
-  const pieces = projectedCrossEntropy(states, targets, project, 5, { maxBytes: 2 * 5 * 4 });
+  const pieces = projectedCrossEntropy(states, targets, project, 5, { blockBytes: 2 * 5 * 4 });
   const [a, b] = await Tensor.data([whole, pieces]);
   near([...b], [...a]);
   const [c, d] = await Tensor.data([...grad(whole.sum(), [weight]), ...grad(pieces.sum(), [weight])]);
