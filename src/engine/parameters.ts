@@ -1,4 +1,4 @@
-import { type HostValue, Parameter, type Tensor, topological } from "../tensor/index.ts";
+import { type HostValue, hostArray, Parameter, type Tensor, topological } from "../tensor/index.ts";
 import { defaultEngine, type Engine, type State } from "./engine.ts";
 import { ProgramError } from "./program.ts";
 
@@ -102,6 +102,11 @@ export async function readParameters(
 ): Promise<HostValue[]> {
   const values: HostValue[] = [];
   for (const parameter of parameters) {
+    // A value that is on no device yet is read where it is.
+    if (parameter.pending && !homeOf(parameter) && parameter.pending.data instanceof hostArray(parameter.dtype)) {
+      values.push({ ...parameter.pending, data: parameter.pending.data.slice() });
+      continue;
+    }
     const home = homeOf(parameter) ?? (await defaultEngine());
     await settleParameters(home, [parameter]);
     const { name } = parameter.attributes;

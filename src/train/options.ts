@@ -3,6 +3,7 @@ import type { TrainingData } from "../data/index.ts";
 import type { Precision } from "../nn/index.ts";
 import { TrainingError } from "./error.ts";
 import type { Objective } from "./objectives/objective.ts";
+import type { OffloadTarget } from "./offload.ts";
 import { describeOptimizer, type Optimizer, type OptimizerName, optimizerNames } from "./optimizers/index.ts";
 import type { LearningRateSchedule } from "./schedule.ts";
 
@@ -45,6 +46,11 @@ export interface TrainOptions {
   maxLength?: number;
   /** Compute each layer's inner values again in the backward pass: less memory, a third more time. Default false. */
   gradientCheckpointing?: boolean;
+  /**
+   * Keep the optimizer's state off the device between its updates: in the host's memory ("host") or on the disk ("disk"). For
+   * training every weight where the state does not fit beside the model; slower. Default: on the device.
+   */
+  offloadOptimizer?: OffloadTarget;
   /** Put several examples into one row, unseen by each other: no time is spent on padding. Default false. */
   packing?: boolean;
   /** Default "cosine". */
@@ -121,6 +127,7 @@ export interface ResolvedOptions {
   maxLength: number;
   packing: boolean;
   gradientCheckpointing: boolean;
+  offloadOptimizer: OffloadTarget | "none";
   lrSchedulerType: LearningRateSchedule;
   warmupSteps: number;
   weightDecay: number;
@@ -206,6 +213,7 @@ export function resolveOptions(options: TrainOptions, context: OptionContext): R
     maxLength: context.length,
     packing: options.packing ?? false,
     gradientCheckpointing: options.gradientCheckpointing ?? false,
+    offloadOptimizer: options.offloadOptimizer ?? "none",
     lrSchedulerType: options.lrSchedulerType ?? "cosine",
     warmupSteps: options.warmupSteps ?? Math.round((options.warmupRatio ?? 0.03) * totalSteps),
     weightDecay: options.weightDecay ?? 0.01,
@@ -226,6 +234,7 @@ export function resolveOptions(options: TrainOptions, context: OptionContext): R
   if (!(resolved.maxGradNorm > 0)) throw new TrainingError(`maxGradNorm must be above 0, not ${resolved.maxGradNorm}.`);
   oneOf("lrSchedulerType", resolved.lrSchedulerType, ["linear", "cosine", "constant"]);
   if (typeof optimizer === "string") oneOf("optimizer", optimizer, optimizerNames);
+  oneOf("offloadOptimizer", resolved.offloadOptimizer, ["none", "host", "disk"]);
   oneOf("precision", resolved.precision, ["float32", "int8"]);
   if (resolved.precision === "int8" && method !== "full") {
     throw new TrainingError(

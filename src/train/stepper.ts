@@ -2,6 +2,7 @@ import { type Engine, type ProgramFunction, program } from "../engine/index.ts";
 import type { CausalLM } from "../models/index.ts";
 import { type Tensor, tensor } from "../tensor/index.ts";
 import type { Collated, Objective } from "./objectives/objective.ts";
+import type { OffloadedUpdates } from "./offload.ts";
 import type { Optimizer } from "./optimizers/index.ts";
 
 /** What came of an optimizer step. */
@@ -22,6 +23,7 @@ export class Stepper {
   readonly #optimizer: Optimizer;
   readonly #add: BatchProgram;
   readonly #step: BatchProgram;
+  readonly #offloaded: OffloadedUpdates | undefined;
   #last: Pick<StepResult, "gradNorm" | "learningRate"> = { gradNorm: Number.NaN, learningRate: Number.NaN };
 
   /** @param names the batch's tensors, in the order in which they are handed in */
@@ -30,9 +32,10 @@ export class Stepper {
     objective: Objective<never>,
     optimizer: Optimizer,
     names: readonly string[],
-    options: { engine: Engine; title: string },
+    options: { engine: Engine; title: string; offloaded?: OffloadedUpdates | undefined },
   ) {
     this.#optimizer = optimizer;
+    this.#offloaded = options.offloaded;
     const scaledLoss = ([scale, ...tensors]: readonly Tensor[]) => {
       const batch = Object.fromEntries(names.map((name, i) => [name, tensors[i]]));
       return objective.loss(model, batch).loss.mul(scale);
@@ -68,9 +71,13 @@ export class Stepper {
     let total = 0;
     for (const [k, { tensors }] of batches.entries()) {
       const given = Object.values(tensors).map(({ data, shape, dtype }) => tensor(data, shape, dtype));
-      const run = k === batches.length - 1 ? this.#step : this.#add;
+      const run = k === batches.length - 1 && !this.#offloaded ? this.#step : this.#add;
       const { loss } = await run(scale, ...given);
       total += loss.item();
+    }
+    if (this.#offloaded) {
+      const learningRate = this.#optimizer.rateAt(this.#optimizer.steps);
+      this.#last = { gradNorm: await this.#offloaded.step(), learningRate };
     }
     return { loss: total, ...this.#last };
   }
@@ -79,5 +86,6 @@ export class Stepper {
     this.#optimizer.listener = undefined;
     await this.#add.release();
     await this.#step.release();
+    await this.#offloaded?.release();
   }
 }

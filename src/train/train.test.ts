@@ -165,6 +165,29 @@ describe("training", () => {
     },
   );
 
+  test.each(["host", "disk"] as const)(
+    "an optimizer whose state is kept on the %s takes the same steps, and resumes",
+    async (offloadOptimizer) => {
+      const run = async (changes: Partial<TrainOptions>) => {
+        const model = toyModel();
+        await train(model, { ...toyOptions(), maxSteps: 6, saveSteps: 4, gradientAccumulationSteps: 2, ...changes });
+        return model.stateDict();
+      };
+      const expected = await run({ outputDir: folder(`on-device-${offloadOptimizer}`) });
+      const outputDir = folder(`off-${offloadOptimizer}`);
+      const found = await run({ outputDir, offloadOptimizer });
+      for (const [name, { data }] of Object.entries(expected)) {
+        data.forEach((value, i) => {
+          if (Math.abs(found[name].data[i] - value) > 1e-6)
+            throw new Error(`${name}: ${found[name].data[i]}, ${value}`);
+        });
+      }
+      expect((await readdir(outputDir)).sort()).toEqual(["step-000004", "step-000006"]);
+      await rm(join(outputDir, "step-000006"), { recursive: true });
+      expect(digest(await run({ outputDir, offloadOptimizer, resumeFromCheckpoint: true }))).toBe(digest(found));
+    },
+  );
+
   test("products in bytes train every weight to nearly the same loss", async () => {
     const curves: number[][] = [];
     for (const precision of ["float32", "int8"] as const) {

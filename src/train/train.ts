@@ -18,6 +18,7 @@ import { TrainingError } from "./error.ts";
 import { logModel, logSetup } from "./log.ts";
 import { TrainingMonitor } from "./monitor.ts";
 import type { Collated } from "./objectives/objective.ts";
+import { OffloadedUpdates } from "./offload.ts";
 import { buildOptimizer, type Optimizer } from "./optimizers/index.ts";
 import { type StepEvent, stepsOfEpoch, type TrainOptions } from "./options.ts";
 import { type Plan, planTraining } from "./plan.ts";
@@ -77,6 +78,7 @@ class Training {
   readonly #engine: Engine;
   readonly #trained: readonly Parameter[];
   #stepper: Stepper | undefined;
+  #offloaded: OffloadedUpdates | undefined;
   #step = 0;
   #tokens = 0;
   #seconds = 0;
@@ -207,16 +209,7 @@ class Training {
     );
     const tokens = batches.reduce((sum, batch) => sum + batch.tokens, 0);
     const padding = batches.reduce((sum, batch) => sum + batch.padding, 0);
-    this.#stepper ??= new Stepper(
-      this.#model,
-      this.#plan.objective as never,
-      this.#optimizer,
-      Object.keys(batches[0].tensors),
-      {
-        engine: this.#engine,
-        title: `${perDeviceTrainBatchSize} x ${this.#plan.data.length} tokens`,
-      },
-    );
+    this.#stepper ??= this.#openStepper(Object.keys(batches[0].tensors));
     this.#optimizer.learningRate = this.#learningRate(this.#step);
     const { loss, gradNorm, learningRate } = await this.#stepper.take(batches);
     const seconds = (performance.now() - start) / 1000;
@@ -240,6 +233,20 @@ class Training {
     const event = { step: this.#step, totalSteps, loss, learningRate, gradNorm, tokensPerSecond, paddingShare };
     this.#monitor.step({ ...event, rate: `${formatCount(tokensPerSecond)} tokens/s` });
     return event;
+  }
+
+  #openStepper(names: readonly string[]): Stepper {
+    const { offloadOptimizer, perDeviceTrainBatchSize } = this.#plan.options;
+    const engine = this.#engine;
+    if (offloadOptimizer !== "none") {
+      const folder = offloadOptimizer === "disk" ? join(this.#outputDir, ".optimizer") : undefined;
+      this.#offloaded = new OffloadedUpdates(this.#optimizer, this.#trained, engine, folder);
+    }
+    return new Stepper(this.#model, this.#plan.objective as never, this.#optimizer, names, {
+      engine,
+      title: `${perDeviceTrainBatchSize} x ${this.#plan.data.length} tokens`,
+      offloaded: this.#offloaded,
+    });
   }
 
   /** The step changed nothing: keep a checkpoint of what was before it, and stop. */
@@ -308,7 +315,8 @@ class Training {
   async #save(): Promise<void> {
     // One copy at a time.
     await this.#writing;
-    const [weights, moments] = [await this.#values(), await readAll(this.#optimizer.stateParameters())];
+    const weights = await this.#values();
+    const moments = await (this.#offloaded?.state() ?? readAll(this.#optimizer.stateParameters()));
     const adapter = this.#model.activeAdapter;
     const state: TrainerState = {
       step: this.#step,

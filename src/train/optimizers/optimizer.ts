@@ -122,20 +122,8 @@ export abstract class Optimizer {
   minimize(loss: Tensor, target: Module | readonly Parameter[]): void {
     const { recording, parameters } = this.#open("minimize", target);
     const sum = this.#added(parameters, grad(loss, parameters));
-    const squares = sum.map((gradient) => gradient.mul(gradient).sum());
-    const gradNorm = squares.reduce((total, square) => total.add(square)).sqrt();
-    // Every update depends on the norm, hence on every gradient: all readers of a parameter have finished before it
-    // changes, and it may change where it lies.
-    const max = Number.isFinite(this.maxGradNorm) ? this.maxGradNorm : 1e30;
-    const clip = minimum(1, div(max, gradNorm.add(1e-6)));
-    const finite = gradNorm.less(Number.POSITIVE_INFINITY);
-    const update = this.updater(this.#fed());
-    for (const [i, value] of parameters.entries()) {
-      const slots = this.#keep(value);
-      const updated = update(value, sum[i].mul(clip), slots, value.title);
-      for (const [slot, holder] of Object.entries(slots)) assign(holder, where(finite, updated.slots[slot], holder));
-      assign(value, where(finite, updated.value, value));
-    }
+    const gradNorm = globalNorm(sum);
+    this.#update(parameters, sum, gradNorm);
     recording.observed.set("loss", loss).set("gradNorm", gradNorm);
     recording.guards.push(() => (this.listener ?? Optimizer.listener)?.before(this));
     recording.listeners.push((run) => {
@@ -167,6 +155,58 @@ export abstract class Optimizer {
     }
     recording.listeners.push(() => {
       this.#waiting++;
+    });
+  }
+
+  /** Build the new values of parameters, and of what is kept for them. */
+  #update(parameters: readonly Parameter[], gradients: readonly Tensor[], gradNorm: Tensor): void {
+    // Every update depends on the norm, hence on every gradient: all readers of a parameter have finished before it
+    // changes, and it may change where it lies.
+    const max = Number.isFinite(this.maxGradNorm) ? this.maxGradNorm : 1e30;
+    const clip = minimum(1, div(max, gradNorm.add(1e-6)));
+    const finite = gradNorm.less(Number.POSITIVE_INFINITY);
+    const update = this.updater(this.#fed());
+    for (const [i, value] of parameters.entries()) {
+      const slots = this.#keep(value);
+      const updated = update(value, gradients[i].mul(clip), slots, value.title);
+      for (const [slot, holder] of Object.entries(slots)) assign(holder, where(finite, updated.slots[slot], holder));
+      assign(value, where(finite, updated.value, value));
+    }
+  }
+
+  /**
+   * Inside of a {@link program}: the global norm of the gradients that wait.
+   * @throws ShapeError when none wait
+   */
+  waitingNorm(parameters: readonly Parameter[]): Tensor {
+    return globalNorm(this.#waitingOf(parameters));
+  }
+
+  /**
+   * Inside of a {@link program}: change some parameters by the gradients that wait, as one part of a step that is taken in
+   * parts. {@link Optimizer.finishStep} ends the step.
+   * @param gradNorm float32 scalar, of the gradients of all parts
+   */
+  applyWaiting(parameters: readonly Parameter[], gradNorm: Tensor): void {
+    this.#update(parameters, this.#waitingOf(parameters), gradNorm);
+  }
+
+  /** End a step that was taken in parts: no gradients wait any more. */
+  finishStep(gradNorm: number): void {
+    this.#waiting = 0;
+    if (Number.isFinite(gradNorm)) this.steps++;
+  }
+
+  /** What is kept for a parameter, by slot. */
+  slotsOf(value: Parameter): Readonly<Record<string, Parameter>> {
+    return this.#keep(value);
+  }
+
+  #waitingOf(parameters: readonly Parameter[]): Parameter[] {
+    return parameters.map((value) => {
+      const holder = this.#gradients.get(value);
+      if (holder) return holder;
+      throw new ShapeError(`No gradient of ${value.title} waits: run a program with accumulate first`);
     });
   }
 
@@ -261,6 +301,11 @@ export abstract class Optimizer {
     this.#kept.set(value, kept);
     return kept;
   }
+}
+
+function globalNorm(gradients: readonly Tensor[]): Tensor {
+  const squares = gradients.map((gradient) => gradient.mul(gradient).sum());
+  return squares.reduce((total, square) => total.add(square)).sqrt();
 }
 
 /** A parameter that no optimizer changes by itself, zero at first. */
