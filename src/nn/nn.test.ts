@@ -43,6 +43,8 @@ test("losses are means over all elements", async () => {
   near(await huberLoss(prediction, target, 1).array(), [(0 + 0.5 + 3.5) / 3]);
   const scores = tensor([0, 2, -1000]);
   near(await bceWithLogitsLoss(scores, tensor([1, 0, 0])).array(), [(Math.LN2 + Math.log1p(Math.exp(2))) / 3]);
+  const undecided = tensor([0, 0]);
+  near(await grad(bceWithLogitsLoss(undecided, tensor([1, 0])), [undecided])[0].array(), [-0.25, 0.25]);
 });
 
 test("the loss of a projection in pieces is the loss of the whole, with its gradient", async () => {

@@ -141,7 +141,12 @@ export const rsqrt = (x: Tensor): Tensor => reciprocal(sqrt(x));
 /** x sigmoid(x), also called swish. */
 export const silu = (x: Tensor): Tensor => mul(x, sigmoid(x));
 /** log(1 + e^x), without overflow. */
-export const softplus = (x: Tensor): Tensor => add(relu(x), log(add(exp(neg(abs(x))), 1)));
+export function softplus(x: Tensor): Tensor {
+  // Written with where instead of relu and abs, whose slope of 0 at 0 would be wrong here: at 0 it is 1/2.
+  const isNegative = x.less(0);
+  const distance = where(isNegative, neg(x), x);
+  return where(isNegative, 0, x).add(log(add(exp(neg(distance)), 1)));
+}
 /** x where it is positive, else `slope` x. */
 export const leakyRelu = (x: Tensor, slope = 0.01): Tensor => where(x.less(0), x.mul(slope), x);
 /** x where it is positive, else alpha (e^x - 1) (Clevert et al. 2015). */

@@ -322,6 +322,24 @@ test("gradients of a value, of several outputs, of a function, and one that is g
   expect(() => T.grad(matrix, [matrix])).toThrow(T.ShapeError);
 });
 
+test("smooth functions have their slopes at zero too, of any order", async () => {
+  const zero = tensor([0]);
+  const slopes = (fn: (v: Tensor) => Tensor): [first: Tensor, second: Tensor] => {
+    const [first] = T.grad(fn(zero).sum(), [zero]);
+    return [first, T.grad(first.sum(), [zero])[0]];
+  };
+  const [softplus, silu, gelu, sigmoid] = [T.softplus, T.silu, T.gelu, T.sigmoid].map(slopes);
+  await check({
+    softplus: [softplus[0], [0.5]],
+    "softplus, second": [softplus[1], [0.25]],
+    silu: [silu[0], [0.5]],
+    "silu, second": [silu[1], [0.5]],
+    gelu: [gelu[0], [0.5]],
+    "gelu, second": [gelu[1], [Math.sqrt(2 / Math.PI)]],
+    sigmoid: [sigmoid[0], [0.25]],
+  });
+});
+
 test("random tensors follow from their seed and stream, and have the moments they promise", async () => {
   const count = 20_000;
   const draws = {
