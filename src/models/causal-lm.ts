@@ -1,5 +1,6 @@
 import { type Adapter, type AdapterConfig, AdapterError, attach, detach } from "../adapters/index.ts";
 import type { Batch } from "../data/index.ts";
+import { formatCount } from "../display/index.ts";
 import {
   type Engine,
   type EngineOptions,
@@ -420,6 +421,19 @@ export abstract class CausalLM extends Module {
   ): Promise<void> {
     if (name === undefined) throw new AdapterError("The model uses no adapter that could be saved.");
     await saveAdapter(folder, this.#adapter(name), this.nameOrPath ?? "", files);
+  }
+
+  /** What `console.log` and a cell show. */
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    const { numHiddenLayers, hiddenSize, vocabSize } = this.config;
+    const { total, trainable } = this.countParameters();
+    const parts = [
+      `${numHiddenLayers} layers of width ${hiddenSize}, ${vocabSize} tokens`,
+      `${formatCount(total)} parameters, ${formatCount(trainable)} trained`,
+      ...(this.quantization ? [this.quantization] : []),
+      ...(this.#active === undefined ? [] : [`adapter ${this.#active}`]),
+    ];
+    return `${this.constructor.name}${this.nameOrPath ? ` ${this.nameOrPath}` : ""}: ${parts.join(" · ")}`;
   }
 
   /** Free the weights and programs on the device. */

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { inspect } from "node:util";
 import { afterAll, describe, expect, test, vi } from "vitest";
 import { LoraConfig } from "../adapters/index.ts";
 import { collate } from "../data/index.ts";
@@ -47,6 +48,8 @@ describe.each([
     for (const { weight } of quantized.projections().values()) expect(weight).toBeInstanceOf(CompressedWeight);
     await quantized.quantize(kind);
     expect(await lossOf(quantized)).toBe(loss);
+    expect(inspect(quantized)).toContain("Phi3ForCausalLM: 2 layers of width 64, 264 tokens · ");
+    expect(inspect(quantized)).toMatch(new RegExp(`parameters, .* trained · ${kind}$`));
     await expect(quantized.quantize(kind === "nf4" ? "int8" : "nf4")).rejects.toThrow("quantised already");
   });
 

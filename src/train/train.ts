@@ -125,7 +125,7 @@ class Training {
     const training = new Training(model, given, plan, engine, { run, owned: current === undefined });
     await releaseParameters(training.#optimizer.reset());
     if (checkpoint) await training.#restore(checkpoint);
-    model.seedNoise(options.seed, training.#step * options.gradientAccumulationSteps);
+    model.seedNoise(options.seed, training.#batchesDone());
     return training;
   }
 
@@ -154,7 +154,7 @@ class Training {
         process.stderr.write(`Going on from step ${this.#step} with changes: ${changes.join(", ")}.\n`);
         this.#run.setTags({ "anneal.resumed_with": changes.join(", ") });
       }
-      this.#monitor.announce(`compiling for ${describeDevice(this.#engine.device)}…`);
+      this.#monitor.announce(`${this.#describeTrained()} · compiling for ${describeDevice(this.#engine.device)}…`);
       await this.#loop(signal);
       await this.#writing;
       const result = await this.#finish();
@@ -235,6 +235,12 @@ class Training {
     return event;
   }
 
+  #describeTrained(): string {
+    const { total, trainable } = this.#model.countParameters();
+    const share = ((100 * trainable) / total).toPrecision(3);
+    return `training ${formatCount(trainable)} of ${formatCount(total)} parameters (${share} %)`;
+  }
+
   #openStepper(names: readonly string[]): Stepper {
     const { offloadOptimizer, perDeviceTrainBatchSize } = this.#plan.options;
     const engine = this.#engine;
@@ -274,6 +280,15 @@ class Training {
     const order = this.#order(Math.floor(step / perEpoch), seed);
     const rows = Array.from(order.subarray(first, first + size), (i) => data.rows[i]);
     return objective.collate(rows, this.#model, { size, length: data.length });
+  }
+
+  /** Batches of the steps that are done: an epoch's last step may have fewer than the others. */
+  #batchesDone(): number {
+    const { perDeviceTrainBatchSize: size, gradientAccumulationSteps } = this.#plan.options;
+    const rows = this.#plan.data.rows.length;
+    const perEpoch = stepsOfEpoch(rows, size * gradientAccumulationSteps);
+    const epochs = Math.floor(this.#step / perEpoch);
+    return epochs * Math.ceil(rows / size) + (this.#step % perEpoch) * gradientAccumulationSteps;
   }
 
   #orders = new Map<number, Int32Array>();
