@@ -9,7 +9,7 @@ export type TrainingData = Dataset | readonly Row[] | TokenizedDataset;
 /** Whether data is tokenized already. */
 export const isTokenized = (data: TrainingData): data is TokenizedDataset => "examples" in data;
 
-/** Rows as a data set with a name and a digest. */
+/** Rows as a data set with a name and a digest; a data set stays itself. `name` is for rows that have none. */
 export function asDataset(data: Dataset | readonly Row[], name = "rows"): Dataset {
   return data instanceof Dataset ? data : Dataset.from(name, data);
 }

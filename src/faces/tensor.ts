@@ -1,6 +1,11 @@
 /**
  * `anneal/tensor`: tensors and the functions that take and give them.
  *
+ * Functions check shapes and dtypes when they are called, and throw a `ShapeError` that names both. They compute nothing:
+ * values exist when a program runs, or when `await x.data()` asks for them. Two operands broadcast as in NumPy. Axes count
+ * from the end when negative. When left out, `axis` is the last one, `axes` are all of them, `keepDims` is false (reduced
+ * axes are removed), and `dtype` is float32, unless the text says otherwise.
+ *
  * @packageDocumentation
  */
 import "../engine/index.ts";

@@ -49,5 +49,5 @@ export async function measureTokens(
 
 const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-/** e to the mean of -log p: every token weighs the same, in whatever document it stands. */
+/** e to the mean of the losses, each -log p of one token: every token weighs the same, in whatever document it stands. */
 export const perplexity = (tokenLosses: readonly number[]): number => Math.exp(mean(tokenLosses));

@@ -115,7 +115,7 @@ const argTopKOperator = operator({
   },
 });
 
-/** Entries of `axis` at `indices` (int32), which must lie in `[0, x.shape[axis])`; their axes stand where `axis` stood. */
+/** Entries of `axis` at `indices` (int32), which must lie in `[0, x.shape[axis])`; their axes stand where `axis` (default 0) stood. */
 export function gather(x: Tensor, indices: Tensor, axis = 0): Tensor {
   if (x.shape.length === 0) throw new ShapeError("gather: a scalar has no axis to gather from");
   return gatherOperator([x, indices], { axis: normalizeAxis("gather", axis, x.shape) });

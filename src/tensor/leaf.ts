@@ -29,6 +29,8 @@ type Nested = number | boolean | readonly Nested[];
 
 /**
  * A tensor of given values: a number, nested arrays, or a typed array with a shape. Whole typed arrays are not copied.
+ * @param shape that of the values when left out; a typed array is then a vector
+ * @param dtype when left out, float32 for numbers, bool for booleans, and for a typed array its own
  * @throws ShapeError when nested arrays are ragged, or when the data does not fill the shape
  */
 export function tensor(values: Nested | TensorData | BigInt64Array, shape?: Shape, dtype?: DType): Tensor {
@@ -107,6 +109,7 @@ export function ones(shape: Shape, dtype: DType = "float32"): Tensor {
 
 /**
  * Evenly spaced whole numbers: `arange(end)` counts from 0, `arange(start, end, step)` from start; `end` is left out.
+ * `step` is 1 and dtype int32 when left out.
  * @example arange(4) // [0, 1, 2, 3], int32
  */
 export function arange(end: number, dtype?: DType): Tensor;
@@ -122,7 +125,7 @@ export function arange(first: number, second?: number | DType, step = 1, third?:
   return constant(typedArray(dtype, values), [count], dtype);
 }
 
-/** `count` evenly spaced numbers from `start` to `end`, both included. */
+/** `count` evenly spaced float32 numbers from `start` to `end`, both included. */
 export function linspace(start: number, end: number, count: number): Tensor {
   const step = count > 1 ? (end - start) / (count - 1) : 0;
   const values = Array.from({ length: count }, (_, i) => (i === count - 1 && i > 0 ? end : start + i * step));

@@ -147,9 +147,9 @@ export function softplus(x: Tensor): Tensor {
   const distance = where(isNegative, neg(x), x);
   return where(isNegative, 0, x).add(log(add(exp(neg(distance)), 1)));
 }
-/** x where it is positive, else `slope` x. */
+/** x where it is positive, else `slope` x; the slope is 0.01 when left out. */
 export const leakyRelu = (x: Tensor, slope = 0.01): Tensor => where(x.less(0), x.mul(slope), x);
-/** x where it is positive, else alpha (e^x - 1) (Clevert et al. 2015). */
+/** x where it is positive, else alpha (e^x - 1), with alpha 1 when left out (Clevert et al. 2015). */
 export const elu = (x: Tensor, alpha = 1): Tensor =>
   where(
     x.less(0),

@@ -71,7 +71,7 @@ export function unsqueeze(x: Tensor, axis: number): Tensor {
   return x.reshape([...x.shape.slice(0, place), 1, ...x.shape.slice(place)]);
 }
 
-/** One axis in place of those from `start` to `end`, both included. */
+/** One axis in place of those from `start` (default 0) to `end` (default -1), both included. */
 export function flatten(x: Tensor, start = 0, end = -1): Tensor {
   if (x.shape.length === 0) return x.reshape([1]);
   const [first, last] = [normalizeAxis("flatten", start, x.shape), normalizeAxis("flatten", end, x.shape)];
@@ -84,7 +84,7 @@ export function swapAxes(x: Tensor, a: number, b: number): Tensor {
   return x.transpose(x.shape.map((_, i) => (i === first ? second : i === second ? first : i)));
 }
 
-/** Tensors of one shape along a new axis. */
+/** Tensors of one shape along a new axis, the first when left out. */
 export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
   if (tensors.length === 0) throw new ShapeError("stack: nothing to stack");
   const place = normalizeAxis("stack", axis, [...tensors[0].shape, 1]);
@@ -97,6 +97,7 @@ export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
 /**
  * Parts of one axis.
  * @param sizes the size of each part, or the number of equal parts
+ * @param axis default 0
  */
 export function split(x: Tensor, sizes: number | readonly number[], axis = 0): Tensor[] {
   const along = normalizeAxis("split", axis, x.shape);
@@ -124,13 +125,13 @@ export function tile(x: Tensor, repeats: readonly number[]): Tensor {
     .reshape(shape.map((n, i) => n * times[i]));
 }
 
-/** The lower triangle of the last two axes, zero above diagonal number `diagonal`. */
+/** The lower triangle of the last two axes, zero above diagonal number `diagonal` (default 0, the main one; 1 is the next above it). */
 export function tril(x: Tensor, diagonal = 0): Tensor {
   const [rows, columns] = grid("tril", x);
   return where(lessEqual(columns, rows.add(diagonal)), x, 0);
 }
 
-/** The upper triangle of the last two axes, zero below diagonal number `diagonal`. */
+/** The upper triangle of the last two axes, zero below diagonal number `diagonal` (default 0, the main one; 1 is the next above it). */
 export function triu(x: Tensor, diagonal = 0): Tensor {
   const [rows, columns] = grid("triu", x);
   return where(less(columns, rows.add(diagonal)), 0, x);
