@@ -13,6 +13,7 @@ export {
   Conv1d,
   Conv2d,
   type ConvOptions,
+  type CrossEntropyOptions,
   Dropout,
   Embedding,
   fullWeight,

@@ -119,6 +119,7 @@ export {
   type Seed,
   type Shape,
   ShapeError,
+  type Spatial,
   scatter,
   scatterAdd,
   scatterAddAlongAxis,

@@ -12,7 +12,9 @@ export { ModelError } from "./error.ts";
 export {
   decodeSafetensors,
   encodeSafetensors,
+  type HubOptions,
   readSafetensors,
+  type ShardOptions,
   saveFolder,
   verifyFolder,
   writeFolder,

@@ -116,7 +116,7 @@ const argMaxPoolOperator = operator({
 });
 
 /** A number for all spatial axes, or one for each. */
-type Spatial = number | readonly number[];
+export type Spatial = number | readonly number[];
 
 /** Options of {@link conv1d} and {@link conv2d}, by PyTorch's names. */
 export interface ConvolutionOptions {

@@ -10,6 +10,7 @@ export {
   maxPool1d,
   maxPool2d,
   type PoolOptions,
+  type Spatial,
 } from "./convolution.ts";
 export { after, type CustomFunction, checkpoint, customGradient } from "./custom.ts";
 export * from "./einsum.ts";

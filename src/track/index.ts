@@ -1,4 +1,6 @@
-export type { RunBatch, RunPoint } from "./api/runs.ts";
+export type { Experiments } from "./api/experiments.ts";
+export type { LoggedModels, Models } from "./api/models.ts";
+export type { RunBatch, RunPoint, Runs } from "./api/runs.ts";
 /** Shapes of what a tracker answers: `api.Experiment`, `api.RunInfo`, `api.ModelVersion` and so on. */
 export type * as api from "./api/types.ts";
 export { dataFolder, findTracker, type TrackerAddress, TrackerClient, TrackerError } from "./client.ts";

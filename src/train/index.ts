@@ -4,6 +4,7 @@ export { type Checkpoint, loadCheckpoint, newestCheckpoint, type TrainerState } 
 export { TrainingError } from "./error.ts";
 export type { Collated, Objective, Prepared, PrepareOptions } from "./objectives/objective.ts";
 export { sft } from "./objectives/sft.ts";
+export type { OffloadTarget } from "./offload.ts";
 export {
   Adafactor,
   type AdafactorOptions,
@@ -24,6 +25,6 @@ export {
   type Updated,
   type Updater,
 } from "./optimizers/index.ts";
-export type { StepEvent, TrainOptions } from "./options.ts";
+export type { ResolvedOptions, StepEvent, TrainOptions } from "./options.ts";
 export { type LearningRateSchedule, scheduleMultiplier } from "./schedule.ts";
 export { type TrainResult, train } from "./train.ts";

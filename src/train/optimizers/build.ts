@@ -14,23 +14,23 @@ export interface OptimizerSettings {
   adamEpsilon: number;
 }
 
-const makers = {
+/** An optimizer by its name: each with its own defaults, and with the training's settings where it has them. */
+export type OptimizerName = "adamw" | "adam" | "sgd" | "lion" | "adafactor" | "muon";
+
+const makers: Record<
+  OptimizerName,
+  (
+    adam: { beta1: number; beta2: number; epsilon: number },
+    common: { weightDecay: number; maxGradNorm: number },
+  ) => Optimizer
+> = {
   adamw: (adam, common) => new AdamW({ ...adam, ...common }),
   adam: (adam, common) => new Adam({ ...adam, ...common }),
   sgd: (_, common) => new SGD({ momentum: 0.9, ...common }),
   lion: (_, common) => new Lion(common),
   adafactor: (_, common) => new Adafactor(common),
   muon: (adam, common) => new Muon({ adamw: adam, ...common }),
-} satisfies Record<
-  string,
-  (
-    adam: { beta1: number; beta2: number; epsilon: number },
-    common: { weightDecay: number; maxGradNorm: number },
-  ) => Optimizer
->;
-
-/** An optimizer by its name. */
-export type OptimizerName = keyof typeof makers;
+};
 
 /** All that can be named. */
 export const optimizerNames: readonly string[] = Object.keys(makers);
