@@ -5,7 +5,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { type StepSpec, sizesOf } from "./step.ts";
 
-const python = process.env.PYTHON ?? "python3";
+export const python = process.env.PYTHON ?? "python3";
 
 /** A peer's script, beside this file's source. */
 export function peerScript(name: string): string {

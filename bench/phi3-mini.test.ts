@@ -1,0 +1,55 @@
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { runPhi3Bench } from "./phi3/run.ts";
+import { parsePhi3Bench, phi3Bench } from "./phi3/spec.ts";
+
+const scratch = await mkdtemp(join(tmpdir(), "anneal-phi3-"));
+afterAll(() => rm(scratch, { recursive: true }));
+
+test("a sharded checkpoint is loaded, quantised, trained on, saved, loaded again and generates the same", async () => {
+  const folder = join(scratch, "checkpoint");
+  const bench = phi3Bench({ folder, peer: false, newTokens: 4 }, "small");
+  const { phases, reloaded } = await runPhi3Bench(bench);
+
+  expect((await readdir(folder)).filter((name) => /^model-.*\.safetensors$/.test(name)).length).toBeGreaterThan(1);
+  const trained = phases.filter(({ phase }) => phase === "train");
+  expect(trained.map(({ kind, length, checkpointing }) => [kind, length, checkpointing])).toEqual([
+    ["nf4", 16, false],
+    ["nf4", 32, true],
+    ["int8", 16, false],
+    ["int8", 32, true],
+  ]);
+  for (const { losses = [] } of trained) {
+    expect(losses).toHaveLength(bench.steps);
+    for (const loss of losses) expect(Math.abs(loss - Math.log(bench.vocabulary))).toBeLessThan(0.5);
+    // The same batch each time: what is learned shows.
+    expect(losses[2]).toBeLessThan(losses[0]);
+  }
+  expect(reloaded).toEqual(
+    ["nf4", "int8"].map((kind) => ({ kind, length: 16, largestLogitDifference: 0, sameIds: true })),
+  );
+  const generated = phases.filter(({ phase }) => phase === "generate");
+  for (const { ids } of generated) expect(ids).toHaveLength(4);
+});
+
+test("the command line changes a preset's settings", () => {
+  const bench = parsePhi3Bench([
+    "small",
+    "--layers=3",
+    "--lengths=8,16",
+    "--kinds=int8",
+    "--no-peer",
+    "--folder=there",
+  ]);
+  expect(bench).toMatchObject({
+    layers: 3,
+    hidden: 64,
+    lengths: [8, 16],
+    kinds: ["int8"],
+    peer: false,
+    folder: "there",
+  });
+  expect(() => parsePhi3Bench(["large"])).toThrow("There is no preset large; there are phi3-mini, small.");
+});

@@ -1,0 +1,152 @@
+import { spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { hasPeer, peerScript, python } from "../peer.ts";
+import type { PhaseRequest } from "./phase.ts";
+import type { Phase, Phi3Bench } from "./spec.ts";
+
+/** What came of the whole bench. */
+export interface Phi3Result {
+  bench: "phi3-mini";
+  spec: Phi3Bench;
+  cpu: string | undefined;
+  phases: Phase[];
+  /** Of each kind of base: whether the adapter, loaded anew on a base loaded anew, answers as the trained one did. */
+  reloaded: { kind: string; length: number; largestLogitDifference: number; sameIds: boolean }[];
+  peer: Phase[];
+  /** Tokens per second of ours by the peer's, and our peak memory by the peer's. */
+  ratios: { kind: string; length: number; timesAsFast: number; memory: number }[];
+}
+
+/** Run every phase, each base and length in processes of their own, one after the other. */
+export async function runPhi3Bench(
+  bench: Phi3Bench,
+  say: (line: string) => void = () => undefined,
+): Promise<Phi3Result> {
+  const result: Phi3Result = {
+    bench: "phi3-mini",
+    spec: bench,
+    cpu: cpus()[0]?.model,
+    phases: [],
+    reloaded: [],
+    peer: [],
+    ratios: [],
+  };
+  const scratch = await mkdtemp(join(tmpdir(), "anneal-bench-adapters-"));
+  const own = async (request: Omit<PhaseRequest, "bench">): Promise<Phase[]> => {
+    const { kind, length } = request;
+    const facts = { ...(kind ? { kind } : {}), ...(length ? { length } : {}) };
+    const file = fileURLToPath(new URL("./phase.js", import.meta.url));
+    const told = await run(process.execPath, [file, JSON.stringify({ bench, ...request })], {}, (phase) => {
+      say(describe({ ...facts, ...phase }));
+    });
+    const phases = told.map((phase) => ({ ...facts, ...phase }));
+    result.phases.push(...phases.map(({ logits: _, ...rest }) => rest));
+    return phases;
+  };
+  try {
+    await own({ work: "write" });
+    for (const kind of bench.kinds) {
+      for (const length of bench.lengths) {
+        const adapter = join(scratch, `${kind}-${length}`);
+        const before = await own({ work: "train", kind, length, adapter });
+        // What is saved does not depend on the length: once is enough.
+        if (length !== bench.lengths[0]) continue;
+        const after = await own({ work: "reload", kind, length, adapter });
+        result.reloaded.push({ kind, length, ...compare(before, after) });
+      }
+    }
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+  if (bench.peer && hasPeer("lora")) {
+    for (const [i, length] of bench.lengths.entries()) result.peer.push(...(await runPeer(bench, length, i, say)));
+    result.ratios = compareWithPeer(result);
+  } else {
+    say("no peer: PyTorch, transformers and PEFT are not asked for, or not installed (PYTHON, PYTHONPATH)");
+  }
+  return result;
+}
+
+async function runPeer(bench: Phi3Bench, length: number, i: number, say: (line: string) => void): Promise<Phase[]> {
+  const checkpointing = length >= bench.checkpointFrom;
+  const args = [
+    bench.folder,
+    length,
+    bench.peerSteps[i] ?? bench.steps,
+    bench.rank,
+    checkpointing ? "checkpointing" : "whole",
+  ];
+  const env = { THREADS: String(bench.threads) };
+  const facts = { kind: "PEFT, bfloat16", length };
+  const told = await run(python, [peerScript("phi3_mini.py"), ...args.map(String)], env, (phase) => {
+    say(describe({ ...facts, ...phase }));
+  });
+  return told.map((phase) => ({ ...facts, ...phase }));
+}
+
+/** A process that writes a line of JSON for each of its phases. */
+async function run(
+  command: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+  heard: (phase: Phase) => void,
+): Promise<Phase[]> {
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ...env } });
+  const ended = new Promise<string>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", (code, signal) => resolve(String(signal ?? code)));
+  });
+  const phases: Phase[] = [];
+  for await (const line of createInterface({ input: child.stdout })) {
+    const phase = JSON.parse(line) as Phase;
+    phases.push(phase);
+    heard(phase);
+  }
+  const how = await ended;
+  if (how !== "0") {
+    const last = phases.at(-1)?.phase ?? "nothing";
+    throw new Error(`${command} ended with ${how} after "${last}"; what it wrote is above.`);
+  }
+  return phases;
+}
+
+function compare(before: readonly Phase[], after: readonly Phase[]) {
+  const part = (phases: readonly Phase[], name: string) => phases.find(({ phase }) => phase === name);
+  const [a, b] = [before, after].map((phases) => part(phases, "logits")?.logits ?? []);
+  const largestLogitDifference =
+    a.length === b.length && a.length > 0
+      ? a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i])), 0)
+      : Number.NaN;
+  const [left, right] = [before, after].map((phases) => String(part(phases, "generate")?.ids));
+  return { largestLogitDifference, sameIds: left === right };
+}
+
+function compareWithPeer({ phases, peer }: Phi3Result): Phi3Result["ratios"] {
+  const trained = (all: readonly Phase[]) => all.filter(({ phase }) => phase === "train");
+  return trained(phases).flatMap((own) => {
+    const other = trained(peer).find(({ length }) => length === own.length);
+    if (!other?.tokensPerSecond || !own.tokensPerSecond) return [];
+    return {
+      kind: own.kind ?? "",
+      length: own.length ?? 0,
+      timesAsFast: Number((own.tokensPerSecond / other.tokensPerSecond).toFixed(2)),
+      memory: Number((own.peakMemoryMb / other.peakMemoryMb).toFixed(2)),
+    };
+  });
+}
+
+function describe({ phase, kind, length, seconds, peakMemoryMb, losses, stepSeconds, tokensPerSecond, ids }: Phase) {
+  return [
+    [phase, kind, length && `1 x ${length}`].filter(Boolean).join(", ").padEnd(40),
+    `${seconds.toFixed(1)} s`.padStart(10),
+    `peak ${peakMemoryMb} MB`.padStart(15),
+    ...(tokensPerSecond ? [`${tokensPerSecond} tokens/s`] : []),
+    ...(losses ? [`losses ${losses.map((loss) => loss.toFixed(4)).join(", ")}`] : []),
+    ...(stepSeconds ? [`steps of ${stepSeconds.map((s) => s.toFixed(1)).join(", ")} s`] : []),
+    ...(ids ? [`ids ${ids.join(" ")}`] : []),
+  ].join("  ");
+}

@@ -1,0 +1,133 @@
+// What the bench "phi3-mini" measures: sizes of the model, and how each of its phases is run.
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import type { Quantization } from "../../src/index.ts";
+
+/** Sizes of the model, and what is done with it. */
+export interface Phi3Bench {
+  layers: number;
+  hidden: number;
+  heads: number;
+  mlp: number;
+  vocabulary: number;
+  positions: number;
+  /** Most bytes of a file of the checkpoint. */
+  maxShardSize: number;
+  /** Where the checkpoint is kept. */
+  folder: string;
+  kinds: readonly Quantization[];
+  /** Tokens of a step. */
+  lengths: readonly number[];
+  /** Lengths from here on are trained with gradient checkpointing. */
+  checkpointFrom: number;
+  steps: number;
+  rank: number;
+  newTokens: number;
+  threads: number;
+  peer: boolean;
+  /** Steps of the peer at each of the lengths. */
+  peerSteps: readonly number[];
+}
+
+const presets: Readonly<Record<string, Partial<Phi3Bench>>> = {
+  "phi3-mini": {},
+  small: {
+    layers: 2,
+    hidden: 64,
+    heads: 4,
+    mlp: 128,
+    vocabulary: 320,
+    positions: 128,
+    lengths: [16, 32],
+    checkpointFrom: 32,
+    maxShardSize: 100_000,
+  },
+};
+
+/** Settings of a preset ("phi3-mini", "small") with some of them changed. */
+export function phi3Bench(changes: Partial<Phi3Bench> = {}, preset = "phi3-mini"): Phi3Bench {
+  const known = presets[preset];
+  if (!known) throw new Error(`There is no preset ${preset}; there are ${Object.keys(presets).join(", ")}.`);
+  const bench: Phi3Bench = {
+    layers: 32,
+    hidden: 3072,
+    heads: 32,
+    mlp: 8192,
+    vocabulary: 32_064,
+    positions: 4096,
+    maxShardSize: 5e9,
+    folder: "",
+    kinds: ["nf4", "int8"],
+    lengths: [256, 1024],
+    checkpointFrom: 1024,
+    steps: 3,
+    rank: 16,
+    newTokens: 8,
+    threads: 2,
+    peer: true,
+    peerSteps: [3, 3],
+    ...known,
+    ...changes,
+  };
+  const { layers, hidden, heads, mlp, vocabulary } = bench;
+  bench.folder ||= join(tmpdir(), "anneal-bench", `phi3-${[layers, hidden, heads, mlp, vocabulary].join("x")}`);
+  return bench;
+}
+
+const numbers = (text: string): number[] => text.split(",").map(Number);
+
+/** Settings as the command line says them: `small --layers=3 --lengths=16,64 --kinds=int8 --no-peer`. */
+export function parsePhi3Bench(args: readonly string[]): Phi3Bench {
+  const single = ["layers", "hidden", "heads", "mlp", "vocabulary", "positions", "steps", "rank", "threads"] as const;
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      ...Object.fromEntries(single.map((name) => [name, { type: "string" as const }])),
+      "max-shard-size": { type: "string" },
+      "checkpoint-from": { type: "string" },
+      "new-tokens": { type: "string" },
+      folder: { type: "string" },
+      kinds: { type: "string" },
+      lengths: { type: "string" },
+      "peer-steps": { type: "string" },
+      "no-peer": { type: "boolean" },
+    },
+  });
+  const given = values as Readonly<Record<string, string | boolean | undefined>>;
+  const text = (name: string) => (typeof given[name] === "string" ? given[name] : undefined);
+  const changes: Partial<Phi3Bench> = {};
+  const take = (key: keyof Phi3Bench, option: string, read: (text: string) => unknown) => {
+    const said = text(option);
+    if (said !== undefined) Object.assign(changes, { [key]: read(said) });
+  };
+  for (const name of single) take(name, name, Number);
+  take("maxShardSize", "max-shard-size", Number);
+  take("checkpointFrom", "checkpoint-from", Number);
+  take("newTokens", "new-tokens", Number);
+  take("folder", "folder", String);
+  take("kinds", "kinds", (said) => said.split(","));
+  take("lengths", "lengths", numbers);
+  take("peerSteps", "peer-steps", numbers);
+  if (given["no-peer"]) changes.peer = false;
+  return phi3Bench(changes, positionals[0]);
+}
+
+/** What a process says of one phase of its work. */
+export interface Phase {
+  phase: string;
+  /** Of this phase alone. */
+  seconds: number;
+  /** Most memory that the process has held until the end of the phase, in MB of 2^20 bytes. */
+  peakMemoryMb: number;
+  kind?: string;
+  length?: number;
+  checkpointing?: boolean;
+  losses?: readonly number[];
+  stepSeconds?: readonly number[];
+  /** Of the steps after the first, which includes building and compiling. */
+  tokensPerSecond?: number;
+  ids?: readonly number[];
+  logits?: readonly number[];
+}
