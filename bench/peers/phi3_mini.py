@@ -19,15 +19,16 @@ folder, length, steps, rank = sys.argv[1], *map(int, sys.argv[2:5])
 checkpointing = sys.argv[5] == "checkpointing"
 torch.manual_seed(0)
 torch.set_num_threads(int(os.environ.get("THREADS", "2")))
-started = time.perf_counter()
+started, spent = time.perf_counter(), time.process_time()
 
 
 def tell(phase, **facts):
-    global started
+    global started, spent
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     seconds = time.perf_counter() - started
-    print(json.dumps({"phase": phase, "seconds": seconds, "peakMemoryMb": peak, **facts}), flush=True)
-    started = time.perf_counter()
+    facts = {"seconds": seconds, "cpuSeconds": time.process_time() - spent, "peakMemoryMb": peak, **facts}
+    print(json.dumps({"phase": phase, **facts}), flush=True)
+    started, spent = time.perf_counter(), time.process_time()
 
 
 model = Phi3ForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, use_cache=False, attn_implementation="sdpa")

@@ -26,12 +26,20 @@ export interface PhaseRequest {
 
 const megabytes = () => Math.round(process.resourceUsage().maxRSS / 1024);
 let started = performance.now();
+let spent = process.cpuUsage();
 
 /** Tell of a phase that ends here. */
 function tell(phase: string, facts: Partial<Phase> = {}): void {
   const seconds = Number(((performance.now() - started) / 1000).toFixed(3));
-  process.stdout.write(`${JSON.stringify({ phase, seconds, peakMemoryMb: megabytes(), ...facts })}\n`);
+  const { user, system } = process.cpuUsage(spent);
+  const cpuSeconds = Number(((user + system) / 1e6).toFixed(3));
+  process.stdout.write(`${JSON.stringify({ phase, seconds, cpuSeconds, peakMemoryMb: megabytes(), ...facts })}\n`);
+  restart();
+}
+
+function restart(): void {
   started = performance.now();
+  spent = process.cpuUsage();
 }
 
 /** Steps on one batch of random tokens; the first one's time includes building and compiling the program. */
@@ -73,7 +81,7 @@ async function train(
   }
   await step.release();
   model.gradientCheckpointing = false;
-  const later = stepSeconds.slice(1);
+  const later = stepSeconds.length > 1 ? stepSeconds.slice(1) : stepSeconds;
   const mean = later.reduce((a, b) => a + b, 0) / later.length;
   return { length, checkpointing, losses, stepSeconds, tokensPerSecond: Number((length / mean).toFixed(2)) };
 }
@@ -98,7 +106,7 @@ async function main({ bench, work, kind, length, adapter = "" }: PhaseRequest): 
     return;
   }
   const engine = await Engine.open({ device: "cpu", threads: bench.threads });
-  started = performance.now();
+  restart();
   const quantization = kind ? { quantization: kind } : {};
   const model = await Phi3ForCausalLM.fromPretrained(bench.folder, { engine, ...quantization });
   tell("load and quantise");

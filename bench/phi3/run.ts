@@ -139,10 +139,22 @@ function compareWithPeer({ phases, peer }: Phi3Result): Phi3Result["ratios"] {
   });
 }
 
-function describe({ phase, kind, length, seconds, peakMemoryMb, losses, stepSeconds, tokensPerSecond, ids }: Phase) {
+function describe({
+  phase,
+  kind,
+  length,
+  seconds,
+  cpuSeconds,
+  peakMemoryMb,
+  losses,
+  stepSeconds,
+  tokensPerSecond,
+  ids,
+}: Phase) {
   return [
     [phase, kind, length && `1 x ${length}`].filter(Boolean).join(", ").padEnd(40),
     `${seconds.toFixed(1)} s`.padStart(10),
+    `(${cpuSeconds.toFixed(1)} s of processor)`.padStart(26),
     `peak ${peakMemoryMb} MB`.padStart(15),
     ...(tokensPerSecond ? [`${tokensPerSecond} tokens/s`] : []),
     ...(losses ? [`losses ${losses.map((loss) => loss.toFixed(4)).join(", ")}`] : []),

@@ -119,6 +119,8 @@ export interface Phase {
   phase: string;
   /** Of this phase alone. */
   seconds: number;
+  /** Processor time of all its threads: what a machine that others use as well says little about is `seconds`. */
+  cpuSeconds: number;
   /** Most memory that the process has held until the end of the phase, in MB of 2^20 bytes. */
   peakMemoryMb: number;
   kind?: string;

@@ -100,8 +100,24 @@ function inPlaceUpdates(
     )
       continue;
     shared.add(value);
-    const ancestors = new Set(topological(value.inputs));
-    if ((readers.get(variable) ?? []).every((reader) => reader === value || ancestors.has(reader))) result.add(name);
+    const others = (readers.get(variable) ?? []).filter((reader) => reader !== value);
+    if (dependsOnAll(value, others)) result.add(name);
   }
   return result;
+}
+
+/** Whether all of some tensors are among those that `value` depends on. Looks no further than it must. */
+function dependsOnAll(value: Tensor, wanted: readonly Tensor[]): boolean {
+  const missing = new Set(wanted);
+  // Ids grow in the order of building: what is older than all that is looked for leads to none of it.
+  const oldest = wanted.reduce((least, { id }) => Math.min(least, id), value.id);
+  const seen = new Set<Tensor>();
+  const stack = [...value.inputs];
+  for (let next = stack.pop(); next && missing.size > 0; next = stack.pop()) {
+    if (next.id < oldest || seen.has(next)) continue;
+    seen.add(next);
+    missing.delete(next);
+    stack.push(...next.inputs);
+  }
+  return missing.size === 0;
 }

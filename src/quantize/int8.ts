@@ -1,10 +1,20 @@
 import { type Shape, ShapeError, showShape } from "../tensor/index.ts";
+import { HalfTables, largestBits } from "./halves.ts";
 
 /** A matrix in 8 bits on the host: row i is `scale[i] * values[i]`. */
 export interface Int8Values {
   values: Int8Array<ArrayBuffer>;
   scale: Float32Array<ArrayBuffer>;
 }
+
+const unitOf = (largest: number): number => Math.fround(largest / 127) || 1;
+const rounded = (value: number, unit: number): number => ((value / unit + 128.5) | 0) - 128;
+
+/** Below a 256th of the largest, all is rounded to 0. */
+const tables = new HalfTables(8, (numbers, largest, codes) => {
+  const unit = unitOf(largest);
+  for (let i = 0; i < numbers.length; i++) codes[i] = rounded(numbers[i], unit);
+});
 
 /**
  * Round each row of a matrix to whole numbers from -127 to 127 by its largest value. A row of zeros gets scale 1.
@@ -19,16 +29,32 @@ export function quantizeInt8(data: Float32Array | Uint16Array, shape: Shape): In
   const bits = new Uint32Array(scratch.buffer);
   for (let row = 0; row < out; row++) {
     const start = row * width;
-    if (!(data instanceof Float32Array)) for (let i = 0; i < width; i++) bits[i] = data[start + i] << 16;
-    const line = data instanceof Float32Array ? data.subarray(start, start + width) : scratch;
+    const end = start + width;
+    if (!(data instanceof Float32Array)) {
+      const largest = largestBits(data, start, end);
+      const table = tables.of(largest);
+      if (table) {
+        const lowest = largest - tables.span;
+        const negative = tables.span + 1;
+        for (let i = start; i < end; i++) {
+          const half = data[i];
+          values[i] = table[Math.max((half & 0x7fff) - lowest, 0) + (half >> 15) * negative];
+        }
+        bits[0] = largest << 16;
+        scale[row] = unitOf(scratch[0]);
+        continue;
+      }
+      for (let i = 0; i < width; i++) bits[i] = data[start + i] << 16;
+    }
+    const line = data instanceof Float32Array ? data.subarray(start, end) : scratch;
     let largest = 0;
     for (let i = 0; i < width; i++) {
       const magnitude = Math.abs(line[i]);
       if (magnitude > largest) largest = magnitude;
     }
-    const unit = Math.fround(largest / 127) || 1;
+    const unit = unitOf(largest);
     scale[row] = unit;
-    for (let i = 0; i < width; i++) values[start + i] = ((line[i] / unit + 128.5) | 0) - 128;
+    for (let i = 0; i < width; i++) values[start + i] = rounded(line[i], unit);
   }
   return { values, scale };
 }

@@ -1,4 +1,5 @@
 import { dynamicLevels, nf4Block, nf4Group, nf4Levels, type Shape, ShapeError, showShape } from "../tensor/index.ts";
+import { HalfTables, largestBits } from "./halves.ts";
 
 /** A matrix in NF4 with double quantisation, on the host; see Nf4Weight for what the parts mean. */
 export interface Nf4Values {
@@ -62,11 +63,44 @@ export function quantizeNf4(data: Float32Array | Uint16Array, shape: Shape): Nf4
     for (let block = 0; block < absmax.length; block++) {
       const start = block * nf4Block;
       const count = Math.min(nf4Block, size - start);
-      for (let i = 0; i < count; i++) scratchBits[i] = data[start + i] << 16;
-      absmax[block] = quantizeBlock(count, codes, start >> 1);
+      absmax[block] = quantizeHalves(data, start, count, codes);
     }
   }
   return { codes, ...quantizeAbsmax(absmax) };
+}
+
+/** Below a 32nd of the largest, all has the code of zero. */
+const tables = new HalfTables(5, (numbers, largest, codes) => {
+  for (let i = 0; i < numbers.length; i++) codes[i] = codeOf(numbers[i], perUnit / largest, largest);
+});
+
+/** Write the codes of a block of bfloat16 values, and give the largest absolute value. */
+function quantizeHalves(data: Uint16Array, start: number, count: number, codes: Uint8Array): number {
+  const end = start + count;
+  const largest = largestBits(data, start, end);
+  const table = count % 2 === 0 ? tables.of(largest) : undefined;
+  if (!table) {
+    for (let i = 0; i < count; i++) scratchBits[i] = data[start + i] << 16;
+    return quantizeBlock(count, codes, start >> 1);
+  }
+  const lowest = largest - tables.span;
+  const negative = tables.span + 1;
+  for (let i = start; i < end; i += 2) {
+    const first = data[i];
+    const second = data[i + 1];
+    const high = table[Math.max((first & 0x7fff) - lowest, 0) + (first >> 15) * negative];
+    const low = table[Math.max((second & 0x7fff) - lowest, 0) + (second >> 15) * negative];
+    codes[i >> 1] = (high << 4) | low;
+  }
+  scratchBits[0] = largest << 16;
+  return scratch[0];
+}
+
+/** The code of one value, where the block's largest is `divisor`. */
+function codeOf(value: number, factor: number, divisor: number): number {
+  const code = bins[(value * factor + perUnit) | 0];
+  // The quotient itself is only needed where a midpoint is near: codes do not change at the ends of bins.
+  return code >= mixed ? settle(code, Math.fround(value / divisor)) : code;
 }
 
 /** Write the codes of the scratch's first values from `at` on, and give the largest absolute value. */
@@ -81,12 +115,7 @@ function quantizeBlock(count: number, codes: Uint8Array, at: number): number {
   const divisor = largest === 0 ? 1 : largest;
   const factor = perUnit / divisor;
   for (let i = 0; i < count; i += 2) {
-    // The quotient itself is only needed where a midpoint is near: codes do not change at the ends of bins.
-    let high = bins[(scratch[i] * factor + perUnit) | 0];
-    let low = bins[(scratch[i + 1] * factor + perUnit) | 0];
-    if (high >= mixed) high = settle(high, Math.fround(scratch[i] / divisor));
-    if (low >= mixed) low = settle(low, Math.fround(scratch[i + 1] / divisor));
-    codes[at + (i >> 1)] = (high << 4) | low;
+    codes[at + (i >> 1)] = (codeOf(scratch[i], factor, divisor) << 4) | codeOf(scratch[i + 1], factor, divisor);
   }
   return largest;
 }

@@ -100,6 +100,27 @@ test("bfloat16 bits, and threads, give the same as the float32 values", async ()
   await quantizer.close();
 });
 
+test("every bfloat16 number, beside every kind of largest one, gets the code that its float32 value gets", () => {
+  const random = new Random(3, "halves");
+  const blocks: Uint16Array[] = [];
+  // Numbers without end, and those that are none, are left out: nothing is said of them.
+  const half = () => random.integer(0x7f80) | (random.integer(2) << 15);
+  for (let i = 0; i < 300; i++) blocks.push(Uint16Array.from({ length: 64 }, half));
+  // Near to each other, as weights are: down to a 2000th of the largest, and zeros.
+  for (let largest = 0; largest < 0x7f80; largest += 97) {
+    const near = () => Math.max(0, largest - random.integer(11 * 128)) | (random.integer(2) << 15);
+    blocks.push(Uint16Array.from({ length: 64 }, (_, i) => (i === 7 ? largest : near())));
+  }
+  const bits = new Uint16Array(64 * blocks.length);
+  blocks.forEach((block, i) => {
+    bits.set(block, 64 * i);
+  });
+  const data = Float32Array.from(bits, (half) => new Float32Array(Uint32Array.of(half << 16).buffer)[0]);
+  const shape = [blocks.length, 64];
+  expect(quantizeNf4(bits, shape)).toEqual(quantizeNf4(data, shape));
+  expect(quantizeInt8(bits, shape)).toEqual(quantizeInt8(data, shape));
+});
+
 test("data that does not fill the shape is refused", () => {
   expect(() => quantizeNf4(new Float32Array(5), [2, 3])).toThrow(ShapeError);
   expect(() => quantizeInt8(new Float32Array(6), [6])).toThrow("needs a matrix [out, in] that the data fills; got [6]");

@@ -28,6 +28,7 @@ export class GraphBuilder {
   readonly #inputs: proto.onnx.IValueInfoProto[] = [];
   readonly #outputs: proto.onnx.IValueInfoProto[] = [];
   readonly #integers = new Map<string, string>();
+  readonly #renamed = new Map<string, string>();
   #count = 0;
 
   /**
@@ -55,11 +56,7 @@ export class GraphBuilder {
 
   /** Give a node's result another name, wherever it is used. */
   rename(from: string, to: string): void {
-    const swap = (names?: string[] | null) => names?.map((name) => (name === from ? to : name));
-    for (const node of this.#nodes) {
-      node.input = swap(node.input);
-      node.output = swap(node.output);
-    }
+    this.#renamed.set(from, to);
   }
 
   /** A value known when the graph is built. */
@@ -113,7 +110,11 @@ export class GraphBuilder {
 
   encode(): Uint8Array {
     // Only what needs the newer operators is written in them: not every device has all of them.
-    const recent = this.#nodes.some(({ opType }) => opType === "BitCast");
+    const named = (name: string) => this.#renamed.get(name) ?? name;
+    const nodes = this.#nodes.map((node) => {
+      return { ...node, input: node.input?.map(named) ?? [], output: node.output?.map(named) ?? [] };
+    });
+    const recent = nodes.some(({ opType }) => opType === "BitCast");
     const model = onnx.ModelProto.create({
       irVersion: recent ? 11 : 8,
       producerName: "anneal",
@@ -125,7 +126,7 @@ export class GraphBuilder {
         name: "program",
         // The runtime walks from the results to what they need, latest node first: in reverse, what was built first is
         // computed first, and a gradient's ingredients are used up before the next ones are made.
-        node: [...this.#nodes].reverse(),
+        node: nodes.reverse(),
         initializer: this.#initializers,
         input: this.#inputs,
         output: this.#outputs,

@@ -300,6 +300,12 @@ export function lower(program: Program, device: DeviceName): Uint8Array {
     isStoredBfloat16(t) ? graph.node("BitCast", [nameOf(t)], { to: elementType.bfloat16 }) : nameOf(t);
   for (const node of program.nodes) {
     if (names.has(node)) continue;
+    if (node.operator.name === "gather" && isStoredBfloat16(node.inputs[0])) {
+      // The rows alone are taken for numbers: doing so to the whole table would copy it.
+      const rows = lowerNode(table, graph, node, node.inputs.map(nameOf));
+      names.set(node, graph.node("BitCast", [rows], { to: elementType.bfloat16 }));
+      continue;
+    }
     const read = handingOn.has(node.operator.name) ? nameOf : operandOf;
     names.set(node, lowerNode(table, graph, node, node.inputs.map(read)));
   }

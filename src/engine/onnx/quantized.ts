@@ -22,7 +22,7 @@ const levels = wideSums ? 127 : 63;
 const transposedLimit = 64e6;
 
 /** Bytes of float32 values that an nf4 weight is turned into at a time; what is needed on the way is 1.5 times more. */
-const expandedLimit = 8e6;
+const expandedLimit = 32e6;
 
 const contrib = { domain: "com.microsoft" };
 const number = (graph: GraphBuilder, value: number) => graph.constant(Float32Array.of(value), [], "float32");
