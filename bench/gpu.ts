@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findVulkan } from "../src/engine/hardware.ts";
 import { probe } from "../src/engine/probe.ts";
-import { describeDevice, Engine } from "../src/faces/index.ts";
+import { describeDevice, Engine } from "../src/index.ts";
 import { type CheckResult, runChecks } from "../tests/gpu/checks.ts";
 import { hasPeer, Peer } from "./peer.ts";
 import { median, openCeiling, openStep, parseSpec, type StepSpec, time } from "./step.ts";

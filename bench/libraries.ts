@@ -5,8 +5,8 @@ import { execFileSync } from "node:child_process";
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Engine } from "../src/faces/index.ts";
 import { crossEntropy, grad, input, Random, relu, type Tensor, variable } from "../src/faces/tensor.ts";
+import { Engine } from "../src/index.ts";
 import { Peer, peerScript } from "./peer.ts";
 import { median, time } from "./step.ts";
 

@@ -1,5 +1,5 @@
 // Peak memory of a process that does nothing but some training steps; sizes as for the bench "train".
-import { Engine } from "../src/faces/index.ts";
+import { Engine } from "../src/index.ts";
 import { openStep, parseSpec } from "./step.ts";
 
 const engine = await Engine.open({ device: "cpu" });

@@ -1,4 +1,6 @@
 // What the benches of training share: one step of a model of given sizes, and the matrix products it is held against.
+
+import { input, matmul, Random, type Tensor } from "../src/faces/tensor.ts";
 import {
   AdamW,
   type CompiledProgram,
@@ -10,8 +12,7 @@ import {
   program,
   type TensorData,
   Tokenizer,
-} from "../src/faces/index.ts";
-import { input, matmul, Random, type Tensor } from "../src/faces/tensor.ts";
+} from "../src/index.ts";
 
 /** A model of Phi-3's architecture, a batch, and what of it is trained. */
 export interface StepSpec {

@@ -5,7 +5,7 @@ import { execFileSync } from "node:child_process";
 import { availableParallelism, cpus } from "node:os";
 import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { Engine } from "../src/faces/index.ts";
+import { Engine } from "../src/index.ts";
 import { hasPeer, Peer } from "./peer.ts";
 import { median, openCeiling, openStep, parseSpec, time } from "./step.ts";
 

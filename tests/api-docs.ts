@@ -5,12 +5,12 @@ import { dirname, join, relative } from "node:path";
 import { type ClassBody, type Comment, type Program, parseSync, type Statement } from "oxc-parser";
 import { root } from "./reference.ts";
 
-/** The package's entries, by what a cell imports. */
+/** The package's entries, by what a cell imports; files are in `src`. */
 export const faces = [
   { specifier: "anneal", file: "index" },
-  { specifier: "anneal/nn", file: "nn" },
-  { specifier: "anneal/tensor", file: "tensor" },
-  { specifier: "anneal/widgets", file: "widgets" },
+  { specifier: "anneal/nn", file: "faces/nn" },
+  { specifier: "anneal/tensor", file: "faces/tensor" },
+  { specifier: "anneal/widgets", file: "faces/widgets" },
 ] as const;
 
 /** A name that an entry exports. */
@@ -100,13 +100,13 @@ const plainComment = (comment: string) =>
 
 /** What an entry says of itself at the top of its file. */
 export function faceText(file: string): string {
-  const [first] = parse(join(root, `dist/src/faces/${file}.d.ts`)).comments;
+  const [first] = parse(join(root, `dist/src/${file}.d.ts`)).comments;
   return plainComment(first.value).replace(/\s*@packageDocumentation/, "");
 }
 
 /** Every name that an entry exports, as its file lists them. */
 export function entriesOf(file: string): Entry[] {
-  const path = join(root, `dist/src/faces/${file}.d.ts`);
+  const path = join(root, `dist/src/${file}.d.ts`);
   return parse(path).body.flatMap((statement) => {
     if (statement.type !== "ExportNamedDeclaration") return [];
     return statement.specifiers.map(({ exported, exportKind }) => entry(path, nameOf(exported), exportKind === "type"));

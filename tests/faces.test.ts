@@ -6,7 +6,7 @@ import { entriesOf, faces } from "./api-docs.ts";
 import { apiPage } from "./api-page.ts";
 import { root } from "./reference.ts";
 
-const load = (file: string): Promise<Record<string, unknown>> => import(join(root, `dist/src/faces/${file}.js`));
+const load = (file: string): Promise<Record<string, unknown>> => import(join(root, `dist/src/${file}.js`));
 
 /** Sources of all tests, this one left out. */
 const tests = ["src", "kernel", "tests"]
@@ -21,7 +21,7 @@ const words = new Set(tests.match(/[A-Za-z_$][\w$]*/g));
 describe.each(faces)("$specifier", ({ specifier, file }) => {
   test("is an entry of package.json", () => {
     const { exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-    const entry = `./dist/src/faces/${file}`;
+    const entry = `./dist/src/${file}`;
     expect(exports[specifier.replace(/^anneal/, ".")]).toEqual({ types: `${entry}.d.ts`, default: `${entry}.js` });
   });
 

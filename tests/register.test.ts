@@ -10,7 +10,7 @@ import {
   TrainingError,
   train,
   waitForRun,
-} from "../src/faces/index.ts";
+} from "../src/index.ts";
 import { toyModel, toyOptions } from "../src/train/toy.ts";
 import { cleanUp, Server, scratch } from "./support.ts";
 

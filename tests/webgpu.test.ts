@@ -30,7 +30,7 @@ describe.skipIf(!vulkan)("on software Vulkan", () => {
   });
 
   test("auto stays on the CPU, which is faster than an imitated GPU, and says so", async () => {
-    const script = `const { describeDevice, Engine } = await import(${JSON.stringify(join(root, "dist/src/faces/index.js"))});
+    const script = `const { describeDevice, Engine } = await import(${JSON.stringify(join(root, "dist/src/index.js"))});
       const engine = await Engine.open({ threads: 1 });
       console.log(describeDevice(engine.device));
       await engine.close();`;
@@ -41,7 +41,7 @@ describe.skipIf(!vulkan)("on software Vulkan", () => {
 });
 
 test("a GPU that is asked for and not there is an error that says what is missing", async () => {
-  const script = `const { Engine } = await import(${JSON.stringify(join(root, "dist/src/faces/index.js"))});
+  const script = `const { Engine } = await import(${JSON.stringify(join(root, "dist/src/index.js"))});
     await Engine.open({ device: "webgpu" }).catch((error) => console.log(error.name + ": " + error.message));`;
   // An empty list of drivers hides whatever this machine has.
   const none = new Command("--input-type=module", ["-e", script], { VK_DRIVER_FILES: "/nonexistent/icd.json" });

@@ -1,16 +1,9 @@
 // A checkpoint of random weights in Phi-3's layout, written as fast as the disk and its digests allow.
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import {
-  Phi3ForCausalLM,
-  Random,
-  saveFolder,
-  Tokenizer,
-  toBfloat16,
-  toConfigFile,
-  verifyFolder,
-} from "../../src/index.ts";
-import type { TensorSource } from "../../src/models/files/index.ts";
+import { Phi3ForCausalLM, Tokenizer, toConfigFile } from "../../src/index.ts";
+import { saveFolder, type TensorSource, verifyFolder } from "../../src/models/files/index.ts";
+import { Random, toBfloat16 } from "../../src/tensor/index.ts";
 import type { Phi3Bench } from "./spec.ts";
 
 /** Numbers that are drawn once and repeated; not a multiple of any row's length, so that rows differ. */

@@ -7,9 +7,9 @@ import {
   Phi3ForCausalLM,
   program,
   type Quantization,
-  Random,
   type Tensor,
 } from "../../src/index.ts";
+import { Random } from "../../src/tensor/index.ts";
 import { AdamW } from "../../src/train/optimizers/index.ts";
 import { writeCheckpoint } from "./checkpoint.ts";
 import type { Phase, Phi3Bench } from "./spec.ts";

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { LoraConfig } from "../../src/adapters/index.ts";
 import { runsWithoutFallback } from "../../src/engine/executors.ts";
-import { describeDevice, Engine, EngineError } from "../../src/faces/index.ts";
+import { describeDevice, Engine, EngineError } from "../../src/index.ts";
 import * as T from "../../src/tensor/index.ts";
 import { train } from "../../src/train/index.ts";
 import { AdamW } from "../../src/train/optimizers/index.ts";

@@ -33,7 +33,7 @@ export function sessionOptions(device: DeviceName, threads: number): InferenceSe
       // And a Reshape that waits for a value (see after.ts) must not become one with the next.
       // A broadcast zero is not worth its memory, nor its place in the file of a program that is kept.
       optimization: {
-          disable_specified_optimizers: "CommonSubexpressionElimination;ReshapeFusion;GatherSliceToSplitFusion",
+        disable_specified_optimizers: "CommonSubexpressionElimination;ReshapeFusion;GatherSliceToSplitFusion",
         constant_folding_max_output_size_in_bytes: String(256 * 1024),
       },
     },

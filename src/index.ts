@@ -14,7 +14,7 @@ export {
   LoraConfig,
   type LoraOptions,
   parseAdapterConfig,
-} from "../adapters/index.ts";
+} from "./adapters/index.ts";
 export {
   asDataset,
   type Batch,
@@ -39,7 +39,7 @@ export {
   tokenizeRows,
   tokenizeText,
   typescriptLibFiles,
-} from "../data/index.ts";
+} from "./data/index.ts";
 export {
   type Column,
   type DisplayOptions,
@@ -54,7 +54,7 @@ export {
   type Series,
   Table,
   vegaLiteMime,
-} from "../display/index.ts";
+} from "./display/index.ts";
 export {
   type CheckedSlope,
   type CompiledProgram,
@@ -75,7 +75,7 @@ export {
   program,
   type State,
   sharedEngine,
-} from "../engine/index.ts";
+} from "./engine/index.ts";
 export {
   compare,
   type EvaluateOptions,
@@ -85,7 +85,7 @@ export {
   type RougeWords,
   rougeL,
   rougeN,
-} from "../evaluate/index.ts";
+} from "./evaluate/index.ts";
 export {
   CausalLM,
   type DecoderInputs,
@@ -117,8 +117,8 @@ export {
   type TokenLosses,
   type TokenMeasures,
   toConfigFile,
-} from "../models/index.ts";
-export type { Quantization } from "../quantize/index.ts";
+} from "./models/index.ts";
+export type { Quantization } from "./quantize/index.ts";
 export {
   type DType,
   type HostValue,
@@ -129,7 +129,7 @@ export {
   type TensorData,
   type TensorLike,
   tensor,
-} from "../tensor/index.ts";
+} from "./tensor/index.ts";
 export {
   type AnswerSpan,
   type BpeOptions,
@@ -137,7 +137,7 @@ export {
   type EncodedChat,
   Tokenizer,
   TokenizerError,
-} from "../text/index.ts";
+} from "./text/index.ts";
 export {
   activeRun,
   addToRun,
@@ -160,7 +160,7 @@ export {
   TrackerClient,
   TrackerError,
   waitForRun,
-} from "../track/index.ts";
+} from "./track/index.ts";
 export {
   Adafactor,
   type AdafactorOptions,
@@ -198,4 +198,4 @@ export {
   train,
   type Updated,
   type Updater,
-} from "../train/index.ts";
+} from "./train/index.ts";
