@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { referenceJson } from "../../tests/reference.ts";
-import { Dataset } from "../data/index.ts";
-import { Phi3ForCausalLM, perplexity } from "../models/index.ts";
+import { Dataset, tokenizeRows } from "../data/index.ts";
+import { noteTraining, Phi3ForCausalLM, perplexity } from "../models/index.ts";
 import { Tokenizer } from "../text/index.ts";
 import { compare, type EvaluationReport, evaluate, type RougeScore, rougeL, rougeN } from "./index.ts";
 
@@ -138,6 +138,29 @@ describe("evaluating a model", () => {
     expect(two.rougeL).toBe(two.samples.reduce((sum, s) => sum + rougeL(s.answer, s.expected).f1, 0) / 3);
     expect(seven.samples).toEqual([]);
     expect(seven.rougeL).toBeUndefined();
+  });
+
+  test("measures all rows though one prompt leaves no room for an answer, and says how many were not answered", async () => {
+    const long = { prompt: "colour of item 1 ".repeat(40), completion: "red" };
+    const report = await evaluate(model(), Dataset.from("colours/held out", [...data.rows, long]), {
+      generate: 8,
+      maxNewTokens: 4,
+    });
+    expect(report.rows).toBe(8);
+    expect(report.unanswered).toBe(1);
+    expect(report.samples).toHaveLength(7);
+    expect(report.name).toBe("held out");
+    expect(report.trainedOn).toBeUndefined();
+  });
+
+  test("knows which rows the model was trained on here, and claims nothing of others", async () => {
+    const trained = model();
+    const seen = data.rows.slice(0, 4);
+    noteTraining(trained, { rows: tokenizeRows(seen, tokenizer).examples });
+    const one = { generate: 0 };
+    expect((await evaluate(trained, Dataset.from("colours/seen", seen), one)).trainedOn).toBe(4);
+    expect((await evaluate(trained, Dataset.from("colours/new", data.rows.slice(4)), one)).trainedOn).toBe(0);
+    expect((await evaluate(trained, data.rows, { ...one, name: "all" })).trainedOn).toBe(4);
   });
 
   test("says when nothing is left to predict", async () => {
