@@ -313,9 +313,10 @@ describe("imports", () => {
       "TS2305",
       `Module '"anneal"' has no exported member 'Conv2d'. (line 1)`,
     ]);
-    const code = 'import * as nn from "anneal/nn"; nn.Emb';
-    const completed = await kernel.client.request("shell", "complete_request", { code, cursor_pos: code.length });
-    expect(completed.content.matches).toEqual(["Embedding"]);
+    const complete = async (code: string) =>
+      (await kernel.client.request("shell", "complete_request", { code, cursor_pos: code.length })).content.matches;
+    expect(await complete('import * as nn from "anneal/nn"; nn.Emb')).toEqual(["Embedding"]);
+    expect(await complete('import { Linear } from "anneal/')).toEqual(["nn", "tensor", "widgets"]);
   });
 
   test("a package anneal of the notebook's own folder takes its place, with its entries", async () => {

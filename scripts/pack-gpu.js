@@ -48,7 +48,7 @@ function findPackage(require, name) {
   return place ?? fail(`The package ${name} is not installed.`);
 }
 
-/** Packages that a compiled file imports, it and the files it imports. */
+/** Packages that a compiled file imports, it and the files that it imports or starts as threads. */
 function packagesOf(entry, seen = new Set(), names = new Set()) {
   if (seen.has(entry)) return { seen, names };
   seen.add(entry);
@@ -63,19 +63,20 @@ function packagesOf(entry, seen = new Set(), names = new Set()) {
           .join("/"),
       );
   }
+  for (const [, name] of source.matchAll(/new Worker\(new URL\("([^"]+)", import\.meta\.url\)/g)) {
+    packagesOf(join(dirname(entry), name), seen, names);
+  }
   return { seen, names };
 }
 
 rmSync(pack, { recursive: true, force: true });
 mkdirSync(staged, { recursive: true });
-// The engine's thread is a file of its own, which no import names.
-const entries = ["dist/bench/gpu.js", "dist/src/engine/worker.js"].map((file) => packagesOf(join(root, file)));
-const files = new Set(entries.flatMap(({ seen }) => [...seen]));
+const { seen: files, names } = packagesOf(join(root, "dist/bench/gpu.js"));
 for (const file of files) cpSync(file, join(staged, relative(root, file)));
 cpSync(join(root, "bench/peers"), join(staged, "bench/peers"), { recursive: true });
 cpSync(join(root, "package.json"), join(staged, "package.json"));
 const packages = new Map();
-for (const name of new Set(entries.flatMap(({ names }) => [...names]))) withDependencies(name, root, packages);
+for (const name of names) withDependencies(name, root, packages);
 const unwanted =
   /(\.map|\.d\.ts|\.d\.mts|\.d\.cts|\.md|\.ts)$|\/(bin\/napi-v6\/(darwin|win32|linux\/arm64)|lib\/esm|test|tests|docs|script|cli)(\/|$)/;
 for (const folder of packages.keys()) {
