@@ -38,6 +38,8 @@ export class OnnxExecutor implements Executor {
   readonly #device: Device;
   readonly #worker: Worker;
   readonly #waiting = new Map<number, Waiting>();
+  readonly #listeners: ((reason: string) => void)[] = [];
+  #ended: string | undefined;
   #requests = 0;
 
   constructor(device: Device) {
@@ -45,6 +47,8 @@ export class OnnxExecutor implements Executor {
     this.#worker = new Worker(new URL("./thread.js", import.meta.url), { workerData: device });
     this.#worker.unref();
     this.#worker.on("message", (reply: Reply) => this.#settle(reply));
+    this.#worker.on("error", (error) => this.#end(`The engine's thread ended: ${error.message}`));
+    this.#worker.on("exit", () => this.#end("The engine is closed."));
   }
 
   async compile(id: number, program: Program): Promise<void> {
@@ -90,17 +94,23 @@ export class OnnxExecutor implements Executor {
   }
 
   onEnd(listener: (reason: string) => void): void {
-    this.#worker.on("error", (error) => listener(`The engine's thread ended: ${error.message}`));
-    this.#worker.on("exit", () => listener("The engine is closed."));
+    this.#listeners.push(listener);
   }
 
   async close(): Promise<void> {
     await this.#worker.terminate();
-    for (const { reject } of this.#waiting.values()) reject(new Error("The engine is closed."));
+  }
+
+  /** Nobody answers any more: say why to who listens, and to who waits. */
+  #end(reason: string): void {
+    this.#ended ??= reason;
+    for (const listener of this.#listeners) listener(this.#ended);
+    for (const { reject } of this.#waiting.values()) reject(new Error(this.#ended));
     this.#waiting.clear();
   }
 
   #request(request: Request, transfer: readonly ArrayBuffer[] = []): Promise<unknown> {
+    if (this.#ended !== undefined) return Promise.reject(new Error(this.#ended));
     const id = this.#requests++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
