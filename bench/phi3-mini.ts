@@ -2,7 +2,7 @@
 // loaded again, and text generated; transformers with PEFT in bfloat16 beside it where they are installed (PYTHON).
 // Arguments: a preset (phi3-mini, small), then --layers=2 --hidden= --heads= --mlp= --vocabulary= --positions= --rank=
 // --steps=3 --lengths=256,1024 --kinds=nf4,int8 --checkpoint-from=1024 --new-tokens=8 --threads=2 --folder= --max-shard-size=
-// --peer-steps=3,3 --no-peer.
+// --peer-steps=3,3 --peer-dtype=bfloat16 --peer-minutes=30 --no-peer.
 import { runPhi3Bench } from "./phi3/run.ts";
 import { parsePhi3Bench } from "./phi3/spec.ts";
 

@@ -1,6 +1,6 @@
-"""LoRA steps on a checkpoint of Phi-3's architecture in bfloat16 with transformers and PEFT: the peer of the bench phi3-mini.
+"""LoRA steps on a checkpoint of Phi-3's architecture with transformers and PEFT: the peer of the bench phi3-mini.
 
-    python phi3_mini.py folder length steps rank checkpointing|whole
+    python phi3_mini.py folder length steps rank checkpointing|whole [bfloat16|float32]
 
 Each line that it writes tells of a phase, as the bench's own processes do.
 """
@@ -17,6 +17,7 @@ from transformers import Phi3ForCausalLM
 
 folder, length, steps, rank = sys.argv[1], *map(int, sys.argv[2:5])
 checkpointing = sys.argv[5] == "checkpointing"
+dtype = getattr(torch, sys.argv[6] if len(sys.argv) > 6 else "bfloat16")
 torch.manual_seed(0)
 torch.set_num_threads(int(os.environ.get("THREADS", "2")))
 started, spent = time.perf_counter(), time.process_time()
@@ -31,7 +32,7 @@ def tell(phase, **facts):
     started, spent = time.perf_counter(), time.process_time()
 
 
-model = Phi3ForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, use_cache=False, attn_implementation="sdpa")
+model = Phi3ForCausalLM.from_pretrained(folder, dtype=dtype, use_cache=False, attn_implementation="sdpa")
 tell("load")
 targets = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
 model = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=targets))

@@ -79,13 +79,22 @@ async function runPeer(bench: Phi3Bench, length: number, i: number, say: (line: 
     bench.peerSteps[i] ?? bench.steps,
     bench.rank,
     checkpointing ? "checkpointing" : "whole",
+    bench.peerDtype,
   ];
   const env = { THREADS: String(bench.threads) };
-  const facts = { kind: "PEFT, bfloat16", length };
-  const told = await run(python, [peerScript("phi3_mini.py"), ...args.map(String)], env, (phase) => {
+  const facts = { kind: `PEFT, ${bench.peerDtype}`, length };
+  const heard: Phase[] = [];
+  const limit = AbortSignal.timeout(bench.peerMinutes * 60_000);
+  const command = [peerScript("phi3_mini.py"), ...args.map(String)];
+  const listen = (phase: Phase) => {
+    heard.push({ ...facts, ...phase });
     say(describe({ ...facts, ...phase }));
+  };
+  await run(python, command, env, listen, limit).catch((error: Error) => {
+    if (!limit.aborted) throw error;
+    say(`PEFT at 1 x ${length} did not make ${args[2]} steps in ${bench.peerMinutes} minutes, and was stopped`);
   });
-  return told.map((phase) => ({ ...facts, ...phase }));
+  return heard;
 }
 
 /** A process that writes a line of JSON for each of its phases. */
@@ -94,12 +103,19 @@ async function run(
   args: readonly string[],
   env: Readonly<Record<string, string>>,
   heard: (phase: Phase) => void,
+  signal?: AbortSignal,
 ): Promise<Phase[]> {
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ...env } });
+  const child = spawn(command, args, {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, ...env },
+    ...(signal ? { signal } : {}),
+  });
   const ended = new Promise<string>((resolve, reject) => {
     child.once("error", reject);
     child.once("close", (code, signal) => resolve(String(signal ?? code)));
   });
+  // It may fail while its lines are still read; that is told afterwards.
+  ended.catch(() => undefined);
   const phases: Phase[] = [];
   for await (const line of createInterface({ input: child.stdout })) {
     const phase = JSON.parse(line) as Phase;

@@ -28,6 +28,10 @@ export interface Phi3Bench {
   peer: boolean;
   /** Steps of the peer at each of the lengths. */
   peerSteps: readonly number[];
+  /** What the peer's weights are: the library's own choice is what the files hold. */
+  peerDtype: "bfloat16" | "float32";
+  /** A peer that takes longer at a length is stopped. */
+  peerMinutes: number;
 }
 
 const presets: Readonly<Record<string, Partial<Phi3Bench>>> = {
@@ -67,6 +71,8 @@ export function phi3Bench(changes: Partial<Phi3Bench> = {}, preset = "phi3-mini"
     threads: 2,
     peer: true,
     peerSteps: [3, 3],
+    peerDtype: "bfloat16",
+    peerMinutes: 30,
     ...known,
     ...changes,
   };
@@ -92,6 +98,8 @@ export function parsePhi3Bench(args: readonly string[]): Phi3Bench {
       kinds: { type: "string" },
       lengths: { type: "string" },
       "peer-steps": { type: "string" },
+      "peer-dtype": { type: "string" },
+      "peer-minutes": { type: "string" },
       "no-peer": { type: "boolean" },
     },
   });
@@ -110,6 +118,8 @@ export function parsePhi3Bench(args: readonly string[]): Phi3Bench {
   take("kinds", "kinds", (said) => said.split(","));
   take("lengths", "lengths", numbers);
   take("peerSteps", "peer-steps", numbers);
+  take("peerDtype", "peer-dtype", String);
+  take("peerMinutes", "peer-minutes", Number);
   if (given["no-peer"]) changes.peer = false;
   return phi3Bench(changes, positionals[0]);
 }
