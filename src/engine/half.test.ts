@@ -6,6 +6,7 @@ import {
   float32ToBfloat16,
   float32ToFloat16,
   fromFloat16,
+  gather,
   grad,
   input,
   matmul,
@@ -106,5 +107,16 @@ test("products with cast weights have the gradient of products with floats, also
   const found = await program.run({ x: Float32Array.of(1, 2, 3, 4, 5, 6) }, state);
   expect(found.again).toEqual(found.plain);
   expect(Math.abs(found.plain[0])).toBeGreaterThan(0);
+  await program.release();
+});
+
+test("of a bfloat16 table the rows that are read are the floats that were stored", async () => {
+  const rows = gather(variable("t", [5, 2], "bfloat16"), input("i", [3], "int32")).cast("float32");
+  const state = engine.createState();
+  const data = Float32Array.from({ length: 10 }, (_, i) => i / 2);
+  await state.write({ t: { dtype: "bfloat16", shape: [5, 2], data } });
+  const program = await engine.compile({ outputs: { rows } });
+  const found = await program.run({ i: Int32Array.of(4, 0, 4) }, state);
+  expect(Array.from(found.rows)).toEqual([4, 4.5, 0, 0.5, 4, 4.5]);
   await program.release();
 });

@@ -1,7 +1,8 @@
+import proto from "onnx-proto";
 import { expect, test } from "vitest";
-import { input, type Nf4Weight, quantizedMatmul, tensor, variable } from "../../tensor/index.ts";
+import { gather, input, type Nf4Weight, quantizedMatmul, tensor, variable } from "../../tensor/index.ts";
 import { defineProgram } from "../program.ts";
-import { lower } from "./lower.ts";
+import { graphNames, lower } from "./lower.ts";
 
 test("WebGPU refuses a bfloat16 variable and says what to keep it in", () => {
   const program = defineProgram({ outputs: { y: variable("w", [3], "bfloat16").cast("float32") } });
@@ -21,4 +22,11 @@ test("WebGPU refuses a product with an NF4 weight", () => {
   };
   const program = defineProgram({ outputs: { y: quantizedMatmul(input("x", [2, 64]), weight) } });
   expect(() => lower(program, "webgpu")).toThrow("nf4Matmul does not run on WebGPU");
+});
+
+test("of a bfloat16 table only the rows that are read are taken for numbers", () => {
+  const rows = gather(variable("t", [5, 2], "bfloat16"), input("i", [3], "int32")).cast("float32");
+  const { graph } = proto.onnx.ModelProto.decode(lower(defineProgram({ outputs: { rows } }), "cpu"));
+  const nodes = (graph?.node ?? []).map(({ opType, input: from }) => `${opType} ${from?.[0]}`);
+  expect(nodes).toContain(`Gather ${graphNames.variable(0)}`);
 });
