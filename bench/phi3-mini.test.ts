@@ -10,15 +10,13 @@ afterAll(() => rm(scratch, { recursive: true }));
 
 test("a sharded checkpoint is loaded, quantised, trained on, saved, loaded again and generates the same", async () => {
   const folder = join(scratch, "checkpoint");
-  const bench = phi3Bench({ folder, peer: false, newTokens: 4 }, "small");
+  const bench = phi3Bench({ folder, peer: false, newTokens: 4, lengths: [32] }, "small");
   const { phases, reloaded } = await runPhi3Bench(bench);
 
   expect((await readdir(folder)).filter((name) => /^model-.*\.safetensors$/.test(name)).length).toBeGreaterThan(1);
   const trained = phases.filter(({ phase }) => phase === "train");
   expect(trained.map(({ kind, length, checkpointing }) => [kind, length, checkpointing])).toEqual([
-    ["nf4", 16, false],
     ["nf4", 32, true],
-    ["int8", 16, false],
     ["int8", 32, true],
   ]);
   for (const { losses = [] } of trained) {
@@ -28,11 +26,12 @@ test("a sharded checkpoint is loaded, quantised, trained on, saved, loaded again
     expect(losses[2]).toBeLessThan(losses[0]);
   }
   expect(reloaded).toEqual(
-    ["nf4", "int8"].map((kind) => ({ kind, length: 16, largestLogitDifference: 0, sameIds: true })),
+    ["nf4", "int8"].map((kind) => ({ kind, length: 32, largestLogitDifference: 0, sameIds: true })),
   );
   const generated = phases.filter(({ phase }) => phase === "generate");
   for (const { ids } of generated) expect(ids).toHaveLength(4);
-});
+  // Five processes start one after the other, which takes long on a busy machine.
+}, 180_000);
 
 test("the command line changes a preset's settings", () => {
   const bench = parsePhi3Bench([
