@@ -1,5 +1,5 @@
 import { afterAll, expect, test } from "vitest";
-import { Engine } from "../engine/index.ts";
+import { Engine, program } from "../engine/index.ts";
 import { estimateMemory } from "../engine/memory.ts";
 import { defineProgram } from "../engine/program.ts";
 import { type AttentionOptions, attention, linearCrossEntropy } from "../nn/index.ts";
@@ -17,6 +17,8 @@ import {
   variable,
   where,
 } from "../tensor/index.ts";
+import { Tokenizer } from "../text/index.ts";
+import { Phi3ForCausalLM } from "./index.ts";
 
 const engine = await Engine.open({ device: "cpu", threads: 2 });
 afterAll(() => engine.close());
@@ -163,4 +165,31 @@ test("logits in blocks are not all held at once, and shapes that do not fit are 
     linearCrossEntropy(normal([3, 4]), normal([9, width]), input("t", [rows], "int32"));
   expect(wrong(5, 3)).toThrow("matmul: inner sizes differ: [3, 4] and [9, 5] transposed");
   expect(wrong(4, 2)).toThrow("states [3, 4] and targets [2] should be [n, hidden] and [n]");
+});
+
+test("gradient checkpointing takes the feed-forward part of long rows in parts, with the same gradients", async () => {
+  const sizes = { hiddenSize: 8, intermediateSize: 16, numHiddenLayers: 1, numAttentionHeads: 2 };
+  const tokenizer = Tokenizer.train(["a b"], { vocabSize: 261 });
+  const model = new Phi3ForCausalLM({ ...sizes, maxPositionEmbeddings: 2048 }, tokenizer, { engine }).initialize(1);
+  const parameters = model.parameters();
+  const ids = tensor(
+    Int32Array.from({ length: 1500 }, (_, i) => (i * 7) % 260),
+    [1, 1500],
+  );
+  const gradients = program(
+    (inputIds: Tensor) => {
+      const loss = model.forward(inputIds).square().mean();
+      return { loss, ...Object.fromEntries(grad(loss, parameters).map((g, i) => [`g${i}`, g])) };
+    },
+    { engine },
+  );
+  const plain = await gradients(ids);
+  model.gradientCheckpointing = true;
+  const parts = await gradients(ids);
+  expect(gradients.compilations).toBe(2);
+  for (const [name, value] of Object.entries(plain)) {
+    const [a, b] = [await value.data(), await (parts as Record<string, Tensor>)[name].data()];
+    const largest = a.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+    for (let i = 0; i < a.length; i++) expect(Math.abs(a[i] - b[i])).toBeLessThan(1e-4 * largest + 1e-9);
+  }
 });

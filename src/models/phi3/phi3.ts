@@ -2,6 +2,7 @@ import { attention, Dropout, Embedding, init, Linear, Module, RMSNorm, type Weig
 import {
   and,
   checkpoint,
+  concat,
   equal,
   less,
   lessEqual,
@@ -21,12 +22,17 @@ import { rotation } from "./rotary.ts";
 
 // Fields that hold parameters have the names of Hugging Face's files, so that parameters are named as there.
 
+/** Tokens that the feed-forward part works on together where memory is to be saved. */
+const tokensAtOnce = 1024;
+
 /** What every layer needs to know of the sequences. */
 interface Context {
   batch: number;
   /** Tokens of each sequence in this run. */
   length: number;
   rotate: (x: Tensor) => Tensor;
+  /** Whether inner values are computed again in the backward pass instead of kept. */
+  saveMemory: boolean;
   /** Attends from the queries to keys and values, [batch, heads, length, width] each. */
   attend: (query: Tensor, key: Tensor, value: Tensor, layer: number) => Tensor;
 }
@@ -106,6 +112,18 @@ export class Phi3DecoderLayer extends Module {
   forward(entering: Tensor, context: Context, layer: number): Tensor {
     const mixed = this.self_attn.forward(this.input_layernorm.forward(entering), context, layer);
     const x = entering.add(this.resid_attn_dropout.forward(mixed));
+    const [rows] = x.shape;
+    // The feed-forward part looks at each token by itself, and is the widest: of long rows, some tokens at a time.
+    if (!context.saveMemory || rows <= tokensAtOnce) return this.#feedForward(x);
+    const starts = Array.from({ length: Math.ceil(rows / tokensAtOnce) }, (_, i) => i * tokensAtOnce);
+    const parts = starts.map((start) => x.slice(0, start, Math.min(rows, start + tokensAtOnce)));
+    return concat(
+      parts.map((part) => checkpoint((t) => this.#feedForward(t))(part)),
+      0,
+    );
+  }
+
+  #feedForward(x: Tensor): Tensor {
     return x.add(this.resid_mlp_dropout.forward(this.mlp.forward(this.post_attention_layernorm.forward(x))));
   }
 }
@@ -144,9 +162,11 @@ export class Phi3Model extends Module {
     const reach = cache ? cache.layers[0].keys.shape[2] : length;
     const { slidingWindow } = this.#config;
     const cached = cache ? cachedAttention(cache, positions, slidingWindow) : undefined;
+    const again = this.gradientCheckpointing && !cache;
     const context: Context = {
       batch,
       length,
+      saveMemory: again,
       rotate: rotation(this.#config, positions, reach),
       attend: (query, key, value, layer) => {
         if (cached) {
@@ -160,7 +180,6 @@ export class Phi3Model extends Module {
     };
     const embedded = this.embed_tokens.forward(inputIds.reshape([batch * length]));
     let x = this.embed_dropout.forward(embedded);
-    const again = this.gradientCheckpointing && !cache;
     for (const [i, layer] of this.layers.entries()) {
       x = again ? checkpoint((h) => layer.forward(h, context, i))(x) : layer.forward(x, context, i);
     }
