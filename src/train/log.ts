@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { deviceTags, homeOf } from "../engine/index.ts";
+import { type Device, deviceTags } from "../engine/index.ts";
 import { type CausalLM, toConfigFile } from "../models/index.ts";
 import type { Run } from "../track/index.ts";
 import { snakeCase } from "./names.ts";
@@ -12,12 +12,11 @@ export function logSetup(
   run: Run,
   model: CausalLM,
   { options, data, evalData }: Plan,
-  { resumed }: { resumed: boolean },
+  { resumed, device }: { resumed: boolean; device: Device },
 ): void {
   const { total, trainable } = model.countParameters();
-  const home = homeOf(model.parameters()[0]);
   run.setTags({
-    ...(home ? deviceTags(home.device) : {}),
+    ...deviceTags(device),
     "anneal.total_parameters": String(total),
     "anneal.trainable_parameters": String(trainable),
     "anneal.seeds": JSON.stringify({ seed: options.seed, model: model.seed }),

@@ -149,7 +149,7 @@ class Training {
       this.#model.train();
       this.#model.gradientCheckpointing = options.gradientCheckpointing;
       for (const layer of projections) layer.precision = options.precision;
-      logSetup(this.#run, this.#model, this.#plan, { resumed: this.#step > 0 });
+      logSetup(this.#run, this.#model, this.#plan, { resumed: this.#step > 0, device: this.#engine.device });
       if (changes.length > 0) {
         process.stderr.write(`Going on from step ${this.#step} with changes: ${changes.join(", ")}.\n`);
         this.#run.setTags({ "anneal.resumed_with": changes.join(", ") });
