@@ -1,5 +1,5 @@
 import { readParameters } from "../engine/index.ts";
-import { fullWeight, Linear } from "../nn/index.ts";
+import { fullWeight, Linear, type Weight } from "../nn/index.ts";
 import { Parameter } from "../tensor/index.ts";
 import type { CausalLM } from "./causal-lm.ts";
 import { type ShardOptions, type StoredData, saveFolder, type TensorSource } from "./files/index.ts";
@@ -53,8 +53,8 @@ function* ancestors(name: string): Generator<string> {
   for (let end = name.lastIndexOf("."); end > 0; end = name.lastIndexOf(".", end - 1)) yield name.slice(0, end);
 }
 
-function linearSource(name: string, layer: Linear<Linear["weight"]>): TensorSource {
-  const { weight } = layer as Linear<import("../nn/index.ts").Weight>;
+function linearSource(name: string, layer: Linear<Weight>): TensorSource {
+  const { weight } = layer;
   const parts = layer.activeAdapters.flatMap((active) => layer.adapters.get(active) ?? []);
   if (weight instanceof Parameter && parts.length === 0) return parameterSource(name, weight);
   const merged = () => parts.reduce((sofar, part) => part.merge(sofar), fullWeight(weight));
