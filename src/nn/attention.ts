@@ -2,19 +2,18 @@ import {
   after,
   and,
   concat,
-  cotangentsOf,
   customGradient,
   equal,
   less,
   lessEqual,
   matmul,
+  ones,
   ShapeError,
   showShape,
   softmax,
   type Tensor,
   tensor,
   where,
-  zeros,
 } from "../tensor/index.ts";
 
 /** Options of {@link attention}. */
@@ -60,7 +59,7 @@ export function attention(query: Tensor, key: Tensor, value: Tensor, options: At
   if (batch * heads * length * length * 4 <= wholeBytes) return whole(query, key, value, options);
   const rows = blockRows(batch * heads * 4, length, slidingWindow, blockBytes);
   const causal = options.causal ?? true;
-  const step = 4 * rows;
+  const step = 8 * rows;
   const blocks = Array.from({ length: Math.ceil(length / rows) }, (_, i): Block => {
     const [start, end] = [i * rows, Math.min(length, (i + 1) * rows)];
     // A few sizes for all blocks: memory that one leaves is of no use for another that is a little larger.
@@ -81,8 +80,8 @@ export function attention(query: Tensor, key: Tensor, value: Tensor, options: At
           .reverse(),
       ),
     backward: (g, _, q, k, v, segments) => {
-      const gradients = blockGradients(blocks, g, [q, k, v], (block, parts) => compute(block, parts, segments));
-      return [...gradients, undefined];
+      const maskOf = ({ queries, keys }: Block) => mask({ ...options, segments }, queries, keys);
+      return [...blockGradients(blocks, g, [q, k, v], { maskOf, scale }), undefined];
     },
   });
   return apply(query, key, value, options.segments);
@@ -103,29 +102,43 @@ const slices = ({ queries, keys }: Block, [q, k, v]: readonly Tensor[]) => [
 const joined = (parts: readonly Tensor[]) => (parts.length === 1 ? parts[0] : concat(parts, 2));
 
 /**
- * Gradients of query, key and value, one block after the other from the last one on. Each waits for the one before: all
- * scores would be held at once if those of the queries were computed first.
+ * Gradients of query, key and value, one block after the other from the last one on. Each block waits for all three
+ * gradients of the block before it: whichever the runtime computed last would keep the scores of every block until then.
+ *
+ * With P the weights, O = P V and D the sum over the width of g * O, the gradient of the scores is P * (g V^T - D) (Dao
+ * 2023, FlashAttention-2). D is one more column of g, against a column of ones beside V: the difference is one product.
  */
 function blockGradients(
   blocks: readonly Block[],
   g: Tensor,
-  inputs: readonly Tensor[],
-  compute: (block: Block, parts: readonly Tensor[]) => Tensor,
+  [query, key, value]: readonly Tensor[],
+  { maskOf, scale }: { maskOf: (block: Block) => Tensor; scale: number },
 ): [query: Tensor, key: Tensor, value: Tensor] {
+  const [batch, groups, length, width] = value.shape;
+  const withOnes = concat([value, ones([batch, groups, length, 1])], 3);
   const ofQueries: Tensor[] = [];
   /** For keys and for values: what is finished, and the sum so far over the keys of the last block. */
   const sums = [1, 2].map((): { done: Tensor[]; open?: Tensor } => ({ done: [] }));
   let before: Range = [0, 0];
   for (const block of blocks.toReversed()) {
-    const ready = sums.flatMap(({ open }) => (open ? [open] : []));
+    const ready = [...ofQueries.slice(0, 1), ...sums.flatMap(({ open }) => (open ? [open] : []))];
     const cotangent = ready.reduce(after, g).slice(2, ...block.queries);
-    const parts = slices(
+    const [q, k, v] = slices(
       block,
-      inputs.map((t) => after(t, cotangent)),
+      [query, key, withOnes].map((t) => after(t, cotangent)),
     );
-    const result = compute(block, parts);
-    const found = cotangentsOf(new Map([[result, cotangent]]), parts, new Set(parts));
-    const [dq, ...others] = found.map((t, i) => t ?? zeros(parts[i].shape));
+    const [heads, rows] = q.shape.slice(1);
+    const together = (t: Tensor) => t.reshape([batch, groups, (heads / groups) * rows, t.shape[3]]);
+    const [queries, cotangents] = [q, cotangent].map(together);
+    const weights = together(weightsOf(q, k, maskOf(block), scale));
+    const read = weights.matmul(v.slice(3, 0, width));
+    const withSums = concat([cotangents, cotangents.mul(read).sum([3], true).neg()], 3);
+    const ofScores = matmul(withSums, v, { transposeB: true }).mul(weights);
+    const dq = matmul(ofScores, k, { scale }).reshape(q.shape);
+    const others = [
+      matmul(ofScores, queries, { transposeA: true, scale }),
+      matmul(weights, cotangents, { transposeA: true }),
+    ];
     ofQueries.unshift(dq);
     for (const [i, sum] of sums.entries()) {
       if (sum.open) addOpen(sum, sum.open, before, others[i], block.keys);
@@ -214,14 +227,24 @@ function repeatGroups(x: Tensor, times: number): Tensor {
     .reshape([batch, groups * times, length, width]);
 }
 
-/** The same with the queries of a group's heads below each other, so that keys and values are not copied. */
-function grouped(query: Tensor, key: Tensor, value: Tensor, shown: Tensor, scale: number): Tensor {
+/**
+ * Softmax of the scores, [batch, heads, rows, columns]. The queries of a group's heads are put below each other, so that
+ * keys are not copied.
+ */
+function weightsOf(query: Tensor, key: Tensor, shown: Tensor, scale: number): Tensor {
   const [batch, heads, rows, width] = query.shape;
   const [, groups, columns] = key.shape;
-  const together = (heads / groups) * rows;
-  const scores = matmul(query.reshape([batch, groups, together, width]), key, { transposeB: true, scale });
-  const weights = softmax(scores.reshape([batch, heads, rows, columns]).add(shown));
-  return weights.reshape([batch, groups, together, columns]).matmul(value).reshape([batch, heads, rows, width]);
+  const together = query.reshape([batch, groups, (heads / groups) * rows, width]);
+  const scores = matmul(together, key, { transposeB: true, scale });
+  return softmax(scores.reshape([batch, heads, rows, columns]).add(shown));
+}
+
+/** What the queries of one block read. */
+function grouped(query: Tensor, key: Tensor, value: Tensor, shown: Tensor, scale: number): Tensor {
+  const [batch, heads, rows] = query.shape;
+  const [, groups, columns] = key.shape;
+  const weights = weightsOf(query, key, shown, scale).reshape([batch, groups, (heads / groups) * rows, columns]);
+  return weights.matmul(value).reshape(query.shape);
 }
 
 function check(query: Tensor, key: Tensor, value: Tensor, { segments, causal, slidingWindow }: AttentionOptions): void {

@@ -8,8 +8,14 @@ import { Tensor } from "./tensor.ts";
  * Cotangents of a custom node's inputs after the first.
  * @param inputs those inputs as the node has them: the node may be a copy in a pass that is computed again, so nothing
  * else that was built with the first one may be used
+ * @param needsInputGrad for each of those inputs, whether its cotangent is used
  */
-type Pullback = (cotangent: Tensor, value: Tensor, inputs: readonly Tensor[]) => readonly (Tensor | undefined)[];
+type Pullback = (
+  cotangent: Tensor,
+  value: Tensor,
+  inputs: readonly Tensor[],
+  needsInputGrad: readonly boolean[],
+) => readonly (Tensor | undefined)[];
 
 export interface CustomAttributes {
   /** The first input's value, whose gradient is worked out by `pullback` and goes to the other inputs. */
@@ -21,7 +27,10 @@ export interface CustomAttributes {
 const customOperator = operator({
   name: "custom",
   infer: ([value]) => ({ shape: value.shape, dtype: value.dtype }),
-  gradient: (g, node) => [undefined, ...node.attributes.pullback(g, node.inputs[0], node.inputs.slice(1))],
+  gradient: (g, { attributes, inputs: [value, ...others] }, [, ...needed]) => [
+    undefined,
+    ...attributes.pullback(g, value, others, needed),
+  ],
 });
 
 const afterOperator = operator({
@@ -88,7 +97,7 @@ export function checkpoint(fn: (...inputs: Tensor[]) => Tensor): (...inputs: Ten
     if (inside.length === 0) return value;
     const known = new Set(inside);
     const outside = [...new Set(inside.flatMap((t) => t.inputs))].filter((t) => !known.has(t));
-    const pullback: Pullback = (cotangent, _, inputs) => {
+    const pullback: Pullback = (cotangent, _, inputs, needsInputGrad) => {
       const again = new Map<Tensor, Tensor>();
       // Nothing is recomputed before its cotangent is there, or all of it would be held at once again.
       const entrances = inputs.map((t) => (waits(t) ? afterOperator([t, cotangent], {}) : t));
@@ -96,11 +105,21 @@ export function checkpoint(fn: (...inputs: Tensor[]) => Tensor): (...inputs: Ten
         again.set(t, entrances[i]);
       });
       for (const t of inside) again.set(t, rebuild(t, again));
-      const found = cotangentsOf(new Map([[again.get(value) as Tensor, cotangent]]), entrances, new Set(entrances));
-      return entrances.map((t, i) => (isFloating(t.dtype) ? found[i] : undefined));
+      const wanted = entrances.filter((_, i) => needsInputGrad[i]);
+      const found = cotangentsOf(new Map([[again.get(value) as Tensor, cotangent]]), wanted, new Set(entrances));
+      const gradients = together(found).values();
+      return needsInputGrad.map((needed) => (needed ? gradients.next().value : undefined));
     };
     return customOperator([value, ...outside], { pullback });
   };
+}
+
+/** Values of which none can be used before all are there: what they were computed from is not kept for a late one. */
+function together(values: readonly (Tensor | undefined)[]): (Tensor | undefined)[] {
+  const present = values.filter((t) => t !== undefined);
+  if (present.length < 2) return [...values];
+  const last = present.reduce((done, t) => after(t, done));
+  return values.map((t) => t && after(t, last));
 }
 
 /** What `value` depends on and has an id from `first` on, leaves left out, each after its inputs. */

@@ -42,7 +42,8 @@ export function cotangentsOf(
       if (!isFloating(t.dtype)) continue;
       throw new ShapeError(`grad: ${t.operator.name} has no gradient`);
     }
-    t.operator.gradient(g, t).forEach((contribution, i) => {
+    const needed = t.inputs.map((input) => active.has(input));
+    t.operator.gradient(g, t, needed).forEach((contribution, i) => {
       const target = t.inputs[i];
       if (!contribution || !active.has(target)) return;
       const sofar = cotangents.get(target);

@@ -15,8 +15,9 @@ export interface Operator<K extends OperatorName> {
   /**
    * Vector-Jacobian product: given the cotangent of the output, one cotangent for each input (undefined where none
    * flows). It builds graph, so gradients of gradients come for free. Absent where the operator is not differentiable.
+   * @param needsInputGrad for each input, whether its cotangent is used
    */
-  gradient?(cotangent: Tensor, node: Tensor<K>): readonly (Tensor | undefined)[];
+  gradient?(cotangent: Tensor, node: Tensor<K>, needsInputGrad: readonly boolean[]): readonly (Tensor | undefined)[];
 }
 
 /** A mistake in shapes, dtypes or axes, found while a program is built. */

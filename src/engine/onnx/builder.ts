@@ -1,5 +1,6 @@
 import proto from "onnx-proto";
 import type { DType, Shape, TensorData } from "../../tensor/index.ts";
+import { hideShapes } from "./shapes.ts";
 
 const { onnx } = proto;
 const { DataType } = onnx.TensorProto;
@@ -29,7 +30,13 @@ export class GraphBuilder {
   readonly #outputs: proto.onnx.IValueInfoProto[] = [];
   readonly #integers = new Map<string, string>();
   readonly #renamed = new Map<string, string>();
+  readonly #hidesShapes: boolean;
   #count = 0;
+
+  /** @param options.hideShapes whether the runtime is kept from knowing shapes before it computes: see shapes.ts */
+  constructor({ hideShapes = false }: { hideShapes?: boolean } = {}) {
+    this.#hidesShapes = hideShapes;
+  }
 
   /**
    * Add a node and return the name of its result.
@@ -110,6 +117,7 @@ export class GraphBuilder {
 
   encode(): Uint8Array {
     // Only what needs the newer operators is written in them: not every device has all of them.
+    if (this.#hidesShapes) hideShapes(this, this.#nodes, this.#inputs, this.#initializers);
     const named = (name: string) => this.#renamed.get(name) ?? name;
     const nodes = this.#nodes.map((node) => {
       return { ...node, input: node.input?.map(named) ?? [], output: node.output?.map(named) ?? [] };

@@ -269,10 +269,15 @@ export const graphNames = {
   end: "end",
 };
 
+/** Elements from which on a result is worth freeing early; smaller programs start faster with shapes known. */
+const largeSize = 1 << 22;
+
 /** A program as the bytes of an ONNX model, in the operators that are fast on the device. */
 export function lower(program: Program, device: DeviceName): Uint8Array {
   const table: Lowerings = device === "webgpu" ? { ...lowerings, ...webgpuLowerings } : lowerings;
-  const graph = new GraphBuilder();
+  const graph = new GraphBuilder({
+    hideShapes: device === "cpu" && program.nodes.some(({ size }) => size >= largeSize),
+  });
   const names = new Map<Tensor, string>();
   for (const [i, node] of program.inputs.entries()) {
     const { shape, dtype } = node;

@@ -163,11 +163,12 @@ export function nf4Product(
     );
   }
   // The runtime's product with 4 bits multiplies by the transpose only, whatever it is asked for.
-  const products = pieces.map(([start, end]) => {
+  // Each piece is added before the next one is built: the runtime then holds one of them at a time.
+  return pieces.reduce((sum, [start, end]) => {
     const part = pieces.length === 1 ? x : slice(graph, x, start, end, 1);
-    return graph.node("MatMul", [part, weight.expand(start, end)]);
-  });
-  return products.reduce((sum, product) => graph.node("Add", [sum, product]));
+    const product = graph.node("MatMul", [part, weight.expand(start, end)]);
+    return sum ? graph.node("Add", [sum, product]) : product;
+  }, "");
 }
 
 /** An nf4 weight in float32 [out, in]. */

@@ -23,7 +23,7 @@ import { rotation } from "./rotary.ts";
 // Fields that hold parameters have the names of Hugging Face's files, so that parameters are named as there.
 
 /** Tokens that the feed-forward part works on together where memory is to be saved. */
-const tokensAtOnce = 1024;
+const tokensAtOnce = 512;
 
 /** What every layer needs to know of the sequences. */
 interface Context {
@@ -115,8 +115,9 @@ export class Phi3DecoderLayer extends Module {
     const [rows] = x.shape;
     // The feed-forward part looks at each token by itself, and is the widest: of long rows, some tokens at a time.
     if (!context.saveMemory || rows <= tokensAtOnce) return this.#feedForward(x);
-    const starts = Array.from({ length: Math.ceil(rows / tokensAtOnce) }, (_, i) => i * tokensAtOnce);
-    const parts = starts.map((start) => x.slice(0, start, Math.min(rows, start + tokensAtOnce)));
+    const count = Math.ceil(rows / tokensAtOnce);
+    const size = Math.ceil(rows / count);
+    const parts = Array.from({ length: count }, (_, i) => x.slice(0, i * size, Math.min(rows, (i + 1) * size)));
     return concat(
       parts.map((part) => checkpoint((t) => this.#feedForward(t))(part)),
       0,
