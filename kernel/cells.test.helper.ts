@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
 import { afterAll, beforeAll, expect } from "vitest";
 import { type ExecuteOptions, KernelClient } from "./client.ts";
-import type { Message } from "./wire.ts";
+import type { Message } from "./host/wire.ts";
 
 /** What a cell came to. */
 export interface CellOutcome {

@@ -7,9 +7,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Dealer, Subscriber } from "zeromq";
-import { address, type Channel, type Connection } from "./connection.ts";
-import { SendQueue } from "./sockets.ts";
-import { type Message, newHeader, Wire, WireError } from "./wire.ts";
+import { address, type Channel, type Connection } from "./host/connection.ts";
+import { SendQueue } from "./host/sockets.ts";
+import { type Message, newHeader, Wire, WireError } from "./host/wire.ts";
 
 /** How a kernel is started. */
 export interface StartOptions {

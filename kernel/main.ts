@@ -1,7 +1,7 @@
 /** `node main.js <connection file>`: a kernel. */
 import { rmSync } from "node:fs";
-import { readConnection } from "./connection.ts";
-import { Kernel } from "./kernel.ts";
+import { readConnection } from "./host/connection.ts";
+import { Kernel } from "./host/kernel.ts";
 
 const [, , file] = process.argv;
 

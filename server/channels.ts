@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import type { WebSocket } from "ws";
-import type { Message } from "../kernel/wire.ts";
+import type { Message } from "../kernel/host/wire.ts";
 import type { KernelManager, Listener } from "./kernels.ts";
 import { decodeFrame, encodeFrame, subprotocol } from "./wire.ts";
 

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { KernelClient } from "../kernel/client.ts";
-import type { Message } from "../kernel/wire.ts";
+import type { Message } from "../kernel/host/wire.ts";
 import { oneLine, UsageError } from "./errors.ts";
 
 /** A cell of a notebook file (nbformat 4). */

@@ -3,9 +3,9 @@ import { existsSync, statSync } from "node:fs";
 import { dirname, posix, resolve } from "node:path";
 import type { FastifyInstance } from "fastify";
 import { KernelClient } from "../kernel/client.ts";
+import type { Message } from "../kernel/host/wire.ts";
 import { logo } from "../kernel/logo.ts";
 import { kernelName, kernelSpec } from "../kernel/spec.ts";
-import type { Message } from "../kernel/wire.ts";
 import { HttpError } from "./errors.ts";
 
 /** Hears every message of a kernel, whatever kernel process is behind it at the time. */

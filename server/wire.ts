@@ -1,4 +1,4 @@
-import type { Message } from "../kernel/wire.ts";
+import type { Message } from "../kernel/host/wire.ts";
 
 /** Subprotocol in which JupyterLab speaks to kernels since Jupyter Server 2. */
 export const subprotocol = "v1.kernel.websocket.jupyter.org";

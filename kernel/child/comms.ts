@@ -2,7 +2,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { randomUUID } from "node:crypto";
 import type { Comm, CommMessage, Comms } from "../../src/display/notebook.ts";
-import type { CommPost } from "../protocol.ts";
+import type { CommPost } from "../host/protocol.ts";
 import { currentCellId } from "./cells.ts";
 import { tell } from "./pipes.ts";
 import { flushStreams } from "./streams.ts";

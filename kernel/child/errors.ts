@@ -1,7 +1,7 @@
 /** How an error looks under a cell. */
 import { inspect } from "node:util";
-import { excerpt, paint } from "../excerpt.ts";
-import type { ShownError } from "../protocol.ts";
+import type { ShownError } from "../host/protocol.ts";
+import { excerpt, paint } from "../language/excerpt.ts";
 import { Interrupted, isInterruption } from "./interrupt.ts";
 import { missingPackages } from "./modules.ts";
 import { plainMessage, sourceOf } from "./stacks.ts";

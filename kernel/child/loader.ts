@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import type { EmitOptions } from "../lower.ts";
-import type { ChildSettings } from "../protocol.ts";
+import type { ChildSettings } from "../host/protocol.ts";
+import type { EmitOptions } from "../transform/lower.ts";
 import { isTypeScript, withVersion } from "./files.ts";
 import { pathMapper } from "./paths.ts";
 import { transformFile } from "./typescript.ts";

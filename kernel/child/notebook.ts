@@ -1,6 +1,6 @@
 /** What libraries in cells see of the notebook. */
 import type { DisplayOptions, ExecutedCell, MimeBundle, Notebook } from "../../src/display/notebook.ts";
-import type { ChildSettings } from "../protocol.ts";
+import type { ChildSettings } from "../host/protocol.ts";
 import { currentCell, currentCellId } from "./cells.ts";
 import { comms } from "./comms.ts";
 import { transportable } from "./display.ts";

@@ -1,8 +1,8 @@
 /** The child's ends of the pipes to the host. */
 import { writeSync } from "node:fs";
 import { Socket } from "node:net";
-import { encodeFrame, frameReader } from "../frames.ts";
-import type { FromChild, ToChild } from "../protocol.ts";
+import { encodeFrame, frameReader } from "../host/frames.ts";
+import type { FromChild, ToChild } from "../host/protocol.ts";
 
 /** File descriptors the host opens for the child. Each carries one direction, for reasons of blocking. */
 export const toHostFd = 3;

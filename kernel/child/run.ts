@@ -1,7 +1,7 @@
 /** Running one cell after another. */
 import { Script } from "node:vm";
 import type { ExecutedCell, MimeBundle } from "../../src/display/notebook.ts";
-import type { ExecuteOrder, ExpressionResult, ShownError } from "../protocol.ts";
+import type { ExecuteOrder, ExpressionResult, ShownError } from "../host/protocol.ts";
 import { CellRun, ownership, setLatest } from "./cells.ts";
 import { doCommand } from "./commands.ts";
 import { bundleOf } from "./display.ts";

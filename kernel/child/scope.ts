@@ -1,5 +1,5 @@
 /** The object whose properties are the top-level names of all cells. */
-import type { Declaration } from "../protocol.ts";
+import type { Declaration } from "../host/protocol.ts";
 
 // What is no name of a cell is looked up here: a global, or an error like JavaScript's own. A proxy far up the chain
 // costs nothing for names that exist.

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { originalPositionFor, TraceMap } from "@jridgewell/trace-mapping";
-import type { CodeMaps } from "../protocol.ts";
+import type { CodeMaps } from "../host/protocol.ts";
 
 interface Place {
   line: number;

@@ -1,9 +1,9 @@
 /** TypeScript files that cells import become JavaScript, with loops that can be stopped. */
 import MagicString from "magic-string";
 import { type TransformResult, transformSync } from "oxc-transform";
-import { type EmitOptions, lower, needsLowering } from "../lower.ts";
-import { pollLoops } from "../rewrite.ts";
-import { type Node, parse } from "../syntax.ts";
+import { type EmitOptions, lower, needsLowering } from "../transform/lower.ts";
+import { pollLoops } from "../transform/rewrite.ts";
+import { type Node, parse } from "../transform/syntax.ts";
 
 /** A file as it runs, and the maps back to what was written. */
 export interface TransformedFile {

@@ -3,8 +3,8 @@ import { writeSync } from "node:fs";
 import type { Session } from "node:inspector";
 import { Socket } from "node:net";
 import { type MessagePort, workerData } from "node:worker_threads";
-import { encodeFrame, frameReader } from "../frames.ts";
-import type { FromWatcher, ToWatcher } from "../protocol.ts";
+import { encodeFrame, frameReader } from "../host/frames.ts";
+import type { FromWatcher, ToWatcher } from "../host/protocol.ts";
 
 const { shared, fd, outFd, sticky, port } = workerData as {
   shared: Int32Array;

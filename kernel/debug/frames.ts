@@ -1,6 +1,6 @@
 /** Where the child is stopped: its frames as they were written, and the variables of each. */
 import type { Debugger, Runtime } from "node:inspector";
-import { child, children, type Node, offsetOf, parse } from "../syntax.ts";
+import { child, children, type Node, offsetOf, parse } from "../transform/syntax.ts";
 import type { Inspector } from "./inspector.ts";
 import type { Place, Sources } from "./sources.ts";
 import { describe, isHidden, type References, scopeExpression, type Variable } from "./values.ts";

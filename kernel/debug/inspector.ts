@@ -1,5 +1,5 @@
 /** V8's inspector of the child, reached by the child's watching thread: it answers while the main thread is stopped. */
-import type { FromWatcher, ToWatcher } from "../protocol.ts";
+import type { FromWatcher, ToWatcher } from "../host/protocol.ts";
 
 /** A request that the inspector refused. */
 export class InspectorError extends Error {}

@@ -6,8 +6,8 @@
 import type { Debugger, Runtime } from "node:inspector";
 import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { EmitOptions } from "../lower.ts";
-import type { CodeMaps } from "../protocol.ts";
+import type { CodeMaps } from "../host/protocol.ts";
+import type { EmitOptions } from "../transform/lower.ts";
 import { type Frame, framesOf, isCaught, Variables } from "./frames.ts";
 import { Inspector, InspectorError } from "./inspector.ts";
 import { Sources } from "./sources.ts";

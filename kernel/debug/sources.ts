@@ -5,8 +5,8 @@ import { join, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { eachMapping, originalPositionFor, TraceMap } from "@jridgewell/trace-mapping";
 import { transformFile } from "../child/typescript.ts";
-import type { EmitOptions } from "../lower.ts";
-import type { CodeMaps } from "../protocol.ts";
+import type { CodeMaps } from "../host/protocol.ts";
+import type { EmitOptions } from "../transform/lower.ts";
 
 /** A place in what was written; both count from 1. */
 export interface Place {

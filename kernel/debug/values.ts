@@ -1,6 +1,6 @@
 /** Values of the child as the debugger shows them, and expressions as they are written in a cell. */
 import type { Runtime } from "node:inspector";
-import { child, children, flag, list, type Node, parse, text } from "../syntax.ts";
+import { child, children, flag, list, type Node, parse, text } from "../transform/syntax.ts";
 
 /** A variable, as the Debug Adapter Protocol has it. */
 export interface Variable {

@@ -1,5 +1,5 @@
 /** What a cell declares, as the type checker must know it: types too. */
-import { boundNames, child, children, flag, list, type Node, parse, text } from "./syntax.ts";
+import { boundNames, child, children, flag, list, type Node, parse, text } from "../transform/syntax.ts";
 
 /** A name at the top level of a cell. */
 export interface TypedDeclaration {

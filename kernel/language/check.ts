@@ -13,6 +13,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { position } from "../transform/syntax.ts";
+import { prepareCell } from "../transform/transform.ts";
 import { cleaned, completionKinds, type Definition, markdown, readDiagnostics } from "./answers.ts";
 import { compilerProgram } from "./compiler.ts";
 import { declarationOf, type TypedDeclaration, typedDeclarations } from "./declarations.ts";
@@ -21,8 +23,6 @@ import type { Diagnostic } from "./mistakes.ts";
 import { packageName } from "./packages.ts";
 import { compilerConfig, globalTypes } from "./project.ts";
 import { snippetOf } from "./snippets.ts";
-import { position } from "./syntax.ts";
-import { prepareCell } from "./transform.ts";
 
 /** What came of a check. */
 export interface CheckResult {

@@ -3,21 +3,21 @@
  * return, and can be killed and started again without the front-end losing its kernel.
  */
 import { receiveMessageOnPort } from "node:worker_threads";
-import { currentCell, currentCellId } from "./child/cells.ts";
-import { receiveComm } from "./child/comms.ts";
-import { bundleOf } from "./child/display.ts";
-import { showError } from "./child/errors.ts";
-import { answer, syncQuestions } from "./child/input.ts";
-import { isInterruption, resume, shared, startWatcher, stop } from "./child/interrupt.ts";
-import { modulesFor } from "./child/modules.ts";
-import { makeNotebook } from "./child/notebook.ts";
-import { listen, tell } from "./child/pipes.ts";
-import { execute, interrupt } from "./child/run.ts";
-import { constant, peek, scope } from "./child/scope.ts";
-import { display } from "./child/show.ts";
-import { installStackTraces } from "./child/stacks.ts";
-import { captureStreams, flushStreams } from "./child/streams.ts";
-import type { ChildSettings } from "./protocol.ts";
+import type { ChildSettings } from "../host/protocol.ts";
+import { currentCell, currentCellId } from "./cells.ts";
+import { receiveComm } from "./comms.ts";
+import { bundleOf } from "./display.ts";
+import { showError } from "./errors.ts";
+import { answer, syncQuestions } from "./input.ts";
+import { isInterruption, resume, shared, startWatcher, stop } from "./interrupt.ts";
+import { modulesFor } from "./modules.ts";
+import { makeNotebook } from "./notebook.ts";
+import { listen, tell } from "./pipes.ts";
+import { execute, interrupt } from "./run.ts";
+import { constant, peek, scope } from "./scope.ts";
+import { display } from "./show.ts";
+import { installStackTraces } from "./stacks.ts";
+import { captureStreams, flushStreams } from "./streams.ts";
 
 const settings = JSON.parse(process.argv[2] ?? "{}") as ChildSettings;
 process.argv.splice(1, 2, settings.notebookPath ?? "cell");

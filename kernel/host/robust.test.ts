@@ -3,7 +3,7 @@ import { runInThisContext } from "node:vm";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Dealer } from "zeromq";
-import { sharedKernel, TestKernel, until } from "./cells.test.helper.ts";
+import { sharedKernel, TestKernel, until } from "../cells.test.helper.ts";
 import { address } from "./connection.ts";
 
 const shared = sharedKernel();

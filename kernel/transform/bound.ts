@@ -1,5 +1,5 @@
 /** The names that a program declares. */
-import type { Declaration, DeclarationKind } from "./protocol.ts";
+import type { Declaration, DeclarationKind } from "../host/protocol.ts";
 import { boundNames, child, children, list, type Node, text } from "./syntax.ts";
 
 /** The top-level names of a program, each with the kind of its last declaration. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { alive, sharedKernel, until } from "./cells.test.helper.ts";
+import { alive, sharedKernel, until } from "../cells.test.helper.ts";
 import { askedAbout, readMagics } from "./magics.ts";
 
 const shared = sharedKernel({

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { sharedKernel, TestKernel, until } from "./cells.test.helper.ts";
+import { sharedKernel, TestKernel, until } from "../cells.test.helper.ts";
 
 const shared = sharedKernel({ "spin.ts": "export function spin(): never { for (;;) {} }\n" });
 

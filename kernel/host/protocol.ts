@@ -5,8 +5,8 @@
  * execution (`cell`), which is unique for one life of the host and goes up.
  */
 
-import type { MimeBundle } from "../src/display/notebook.ts";
-import type { EmitOptions } from "./lower.ts";
+import type { MimeBundle } from "../../src/display/notebook.ts";
+import type { EmitOptions } from "../transform/lower.ts";
 
 /** Where a position of the code that runs came from: two source maps, applied in order, then a shift of columns. */
 export interface CodeMaps {

@@ -1,9 +1,9 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { folderWith, sharedKernel } from "./cells.test.helper.ts";
+import { folderWith, sharedKernel } from "../cells.test.helper.ts";
+import { packageRoot } from "../host/kernel.ts";
 import { Checker } from "./check.ts";
-import { packageRoot } from "./kernel.ts";
 
 const shared = sharedKernel({
   "shapes.ts": "export interface Shape { sides: number }\nexport class Box { side = 1 }\n",

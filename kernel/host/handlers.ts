@@ -1,5 +1,5 @@
 /** What the kernel does about each type of message: one handler a type, and tables of them. */
-import { completeness, plainText } from "./complete.ts";
+import { completeness, plainText } from "../language/complete.ts";
 import type { Kernel } from "./kernel.ts";
 import { noSubshell } from "./lane.ts";
 import { usageOf } from "./usage.ts";

@@ -1,7 +1,7 @@
 import { utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { sharedKernel, TestKernel } from "./cells.test.helper.ts";
+import { sharedKernel, TestKernel } from "../cells.test.helper.ts";
 
 const shared = sharedKernel({
   "note.txt": "a text",

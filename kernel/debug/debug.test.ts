@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { TestKernel, until } from "./cells.test.helper.ts";
-import { murmur2 } from "./debug/sources.ts";
-import type { Variable } from "./debug/values.ts";
+import { TestKernel, until } from "../cells.test.helper.ts";
+import { murmur2 } from "./sources.ts";
+import type { Variable } from "./values.ts";
 
 interface Response {
   success: boolean;

@@ -1,20 +1,20 @@
 /** Executing cells, one after the other: check, run, show, reply. */
 
 import { stripVTControlCharacters } from "node:util";
-import type { Checker } from "./check.ts";
-import { cellFile } from "./child/stacks.ts";
+import { cellFile } from "../child/stacks.ts";
+import { DebugSession } from "../debug/session.ts";
+import type { Checker } from "../language/check.ts";
+import { plainText } from "../language/complete.ts";
+import { showDiagnostics, showSyntaxError } from "../language/mistakes.ts";
+import { installOffer } from "../language/packages.ts";
+import { askedAbout, type Magics, type Question, readMagics } from "../transform/magics.ts";
+import { CellSyntaxError } from "../transform/syntax.ts";
+import { type TransformedCell, transformCell } from "../transform/transform.ts";
 import { CommRelay, type PublishWith } from "./comms.ts";
-import { plainText } from "./complete.ts";
-import { DebugSession } from "./debug/session.ts";
 import { Lane, Lanes, noSubshell, type Outcome } from "./lane.ts";
-import { askedAbout, type Magics, type Question, readMagics } from "./magics.ts";
-import { showDiagnostics, showSyntaxError } from "./mistakes.ts";
 import { Outputs } from "./outputs.ts";
-import { installOffer } from "./packages.ts";
 import type { ChildSettings, Command, DeclarationKind, ExecuteOrder, FromChild, ShownError } from "./protocol.ts";
 import { Runtime } from "./runtime.ts";
-import { CellSyntaxError } from "./syntax.ts";
-import { type TransformedCell, transformCell } from "./transform.ts";
 import type { Header, RoutedMessage } from "./wire.ts";
 
 /** What an executor needs from the kernel around it. */

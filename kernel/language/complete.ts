@@ -1,9 +1,9 @@
 /** Small questions about a cell that need no types: is it complete, so that Enter runs it? */
 
+import { knownMagics } from "../transform/magics.ts";
+import { parse } from "../transform/syntax.ts";
+import { prepareCell } from "../transform/transform.ts";
 import type { Completions } from "./check.ts";
-import { knownMagics } from "./magics.ts";
-import { parse } from "./syntax.ts";
-import { prepareCell } from "./transform.ts";
 
 /** The answer to is_complete_request. */
 export type Completeness = { status: "complete" | "invalid" } | { status: "incomplete"; indent: string };

@@ -6,7 +6,7 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { compilerProgram } from "./compiler.ts";
+import { compilerProgram } from "../language/compiler.ts";
 import { child, children, list, type Node, parse, text } from "./syntax.ts";
 
 /** What a tsconfig.json says that changes what code becomes. */

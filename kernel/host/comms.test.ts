@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { describe, expect, test } from "vitest";
-import { sharedKernel, TestKernel, until } from "./cells.test.helper.ts";
+import { sharedKernel, TestKernel, until } from "../cells.test.helper.ts";
 import type { Message } from "./wire.ts";
 
 const shared = sharedKernel();

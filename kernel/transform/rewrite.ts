@@ -1,8 +1,8 @@
 /** Rewriting the JavaScript of a cell: top-level names, loops, awaits, imports, and the last expression. */
 import type MagicString from "magic-string";
+import type { Declaration, DeclarationKind } from "../host/protocol.ts";
 import { declarationOf, hoistedVars, isFunction, specifierName } from "./bound.ts";
 import { namesOfLoop } from "./locals.ts";
-import type { Declaration, DeclarationKind } from "./protocol.ts";
 import { boundNames, child, children, flag, list, type Node, text } from "./syntax.ts";
 
 // Names that the code of a cell is given. They are long so that no cell declares one of them by chance.

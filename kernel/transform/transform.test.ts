@@ -1,8 +1,8 @@
 import { Script } from "node:vm";
 import { beforeEach, describe, expect, test } from "vitest";
-import { resume, shared, slots, stop } from "./child/interrupt.ts";
-import { boundSince, constant, peek, prepareNames, scope } from "./child/scope.ts";
-import type { DeclarationKind } from "./protocol.ts";
+import { resume, shared, slots, stop } from "../child/interrupt.ts";
+import { boundSince, constant, peek, prepareNames, scope } from "../child/scope.ts";
+import type { DeclarationKind } from "../host/protocol.ts";
 import { CellSyntaxError } from "./syntax.ts";
 import { transformCell } from "./transform.ts";
 

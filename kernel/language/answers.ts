@@ -1,6 +1,7 @@
 /** What the language server answers, in the kernel's own terms. */
+
+import { offsetOf } from "../transform/syntax.ts";
 import type { Diagnostic } from "./mistakes.ts";
-import { offsetOf } from "./syntax.ts";
 
 /**
  * Complaints that a notebook is better without: a variable whose type is learnt by use (7005, 7034), and a package

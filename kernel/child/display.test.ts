@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { type CellOutcome, sharedKernel } from "./cells.test.helper.ts";
+import { type CellOutcome, sharedKernel } from "../cells.test.helper.ts";
 
 const shared = sharedKernel();
 

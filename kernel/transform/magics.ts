@@ -1,5 +1,5 @@
 /** Lines of a cell that speak to the kernel, such as `%npm install d3` and `%%time`. They stand in its first lines. */
-import type { Command } from "./protocol.ts";
+import type { Command } from "../host/protocol.ts";
 import { CellSyntaxError, offsetOf, parse } from "./syntax.ts";
 
 /** What the magics at the head of a cell ask for. */

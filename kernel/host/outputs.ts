@@ -1,5 +1,5 @@
 /** What cells show, on its way to the front-end: under the right cell, and many prints in one message. */
-import type { MimeBundle } from "../src/display/notebook.ts";
+import type { MimeBundle } from "../../src/display/notebook.ts";
 import type { FromChild, ShownError } from "./protocol.ts";
 import type { Header, Message } from "./wire.ts";
 

@@ -1,8 +1,9 @@
 /** Mistakes that are found before a cell runs, as they look under it. */
+
+import type { ShownError } from "../host/protocol.ts";
+import { type CellSyntaxError, position } from "../transform/syntax.ts";
 import { excerpt, paint } from "./excerpt.ts";
 import { isInstallable, packageName } from "./packages.ts";
-import type { ShownError } from "./protocol.ts";
-import { type CellSyntaxError, position } from "./syntax.ts";
 
 /** One finding of the type checker, its place in the cell counted from 0. */
 export interface Diagnostic {

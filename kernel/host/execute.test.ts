@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { alive, folderWith, sharedKernel, TestKernel, until } from "./cells.test.helper.ts";
+import { alive, folderWith, sharedKernel, TestKernel, until } from "../cells.test.helper.ts";
 
 const shared = sharedKernel({
   "util.ts": `import { deeper } from "./deeper.ts";
@@ -112,7 +112,7 @@ describe("values", () => {
   test("what libraries see of the notebook: its path, its cells, its output", async () => {
     const kernel = shared.current;
     await kernel.ok(
-      `type Notebook = import(${JSON.stringify(join(import.meta.dirname, "../../src/display/notebook.ts"))}).Notebook;
+      `type Notebook = import(${JSON.stringify(join(import.meta.dirname, "../../../src/display/notebook.ts"))}).Notebook;
        const notebook = (globalThis as unknown as Record<symbol, Notebook>)[Symbol.for("anneal.notebook")]!;
        notebook.path`,
       { cellId: "cell-7" },

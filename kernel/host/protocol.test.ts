@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { Dealer } from "zeromq";
-import { alive, folderWith, sharedKernel, TestKernel, until } from "./cells.test.helper.ts";
+import { alive, folderWith, sharedKernel, TestKernel, until } from "../cells.test.helper.ts";
 import { address } from "./connection.ts";
 
 const shared = sharedKernel();
@@ -159,7 +159,7 @@ describe("life and death", () => {
   });
 
   test("a kernel without a connection file says in one line what is wrong", async () => {
-    const main = fileURLToPath(new URL("./main.js", import.meta.url));
+    const main = fileURLToPath(new URL("../main.js", import.meta.url));
     for (const [args, line] of [
       [[], "usage: node main.js <connection file>"],
       [["/nonexistent.json"], "cannot read the connection file /nonexistent.json: ENOENT"],

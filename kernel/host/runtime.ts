@@ -32,7 +32,7 @@ export class Runtime {
     const flags = ["--experimental-import-meta-resolve", "--stack-trace-limit=50"];
     if (process.allowedNodeEnvironmentFlags.has("--disable-warning"))
       flags.push("--disable-warning=ExperimentalWarning");
-    const script = fileURLToPath(new URL("./child.js", import.meta.url));
+    const script = fileURLToPath(new URL("../child/main.js", import.meta.url));
     this.#process = spawn(process.execPath, [...flags, script, JSON.stringify(settings)], {
       stdio: ["ignore", "pipe", "pipe", "pipe", "pipe", "pipe", "pipe"],
       // A process group of its own: a Ctrl+C in the terminal of the server is not for the child, and what the user's

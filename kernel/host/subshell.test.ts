@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { sharedKernel, until } from "./cells.test.helper.ts";
+import { sharedKernel, until } from "../cells.test.helper.ts";
 import type { Message } from "./wire.ts";
 
 const shared = sharedKernel();

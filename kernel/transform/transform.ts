@@ -9,10 +9,10 @@
 import { originalPositionFor, TraceMap } from "@jridgewell/trace-mapping";
 import MagicString from "magic-string";
 import { type TransformResult, transformSync } from "oxc-transform";
+import type { CodeMaps, Declaration } from "../host/protocol.ts";
 import { boundAt } from "./bound.ts";
 import { mentionedInFunctions } from "./locals.ts";
 import { type EmitOptions, lower, needsLowering, takeUsing } from "./lower.ts";
-import type { CodeMaps, Declaration } from "./protocol.ts";
 import { rewrite } from "./rewrite.ts";
 import { CellSyntaxError, type Node, offsetOf, parse, position } from "./syntax.ts";
 
