@@ -16,7 +16,7 @@ const metrics = argument("metrics", 100);
 const stepMs = argument("step-ms", 20);
 
 const folder = mkdtempSync(join(tmpdir(), "anneal-bench-logging-"));
-const cli = fileURLToPath(new URL("../server/cli.js", import.meta.url));
+const cli = fileURLToPath(new URL("../server/cli/main.js", import.meta.url));
 const server = spawn(process.execPath, [cli, "tracker", "--port", "0", "--data", folder, "--no-browser"], {
   stdio: ["ignore", "pipe", "inherit"],
 });

@@ -11,7 +11,7 @@ import { median } from "./step.ts";
 
 const runsWanted = Number(/--runs=(\d+)/.exec(process.argv.join(" "))?.[1] ?? 10_000);
 const folder = mkdtempSync(join(tmpdir(), "anneal-bench-tracker-"));
-const cli = fileURLToPath(new URL("../server/cli.js", import.meta.url));
+const cli = fileURLToPath(new URL("../server/cli/main.js", import.meta.url));
 const wanted = /--store=(\S+)/.exec(process.argv.join(" "))?.[1];
 const database = wanted === "postgresql" ? await startPostgresql(findPostgresql() ?? "", { durable: true }) : undefined;
 const store = database?.address ?? wanted;

@@ -17,7 +17,7 @@ const targets = [
     sources: ["src", "kernel", "tracker", "server", "tests", "bench", "tsconfig.json"],
     skip: ["tracker/ui", "server/lab", "tests/reference"],
     command: ["node_modules/typescript/bin/tsc"],
-    made: "dist/server/cli.js",
+    made: "dist/server/cli/main.js",
   },
   {
     name: "JupyterLab",

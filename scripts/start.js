@@ -4,7 +4,7 @@ import { build, install, root } from "./prepare.js";
 
 install();
 build();
-const studio = spawn(process.execPath, [`${root}/dist/server/cli.js`, "start", ...process.argv.slice(2)], {
+const studio = spawn(process.execPath, [`${root}/dist/server/cli/main.js`, "start", ...process.argv.slice(2)], {
   stdio: "inherit",
 });
 // Ctrl-C reaches the studio by itself; this process stays until it has shut down.

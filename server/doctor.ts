@@ -4,7 +4,7 @@ import { cpus, freemem, totalmem } from "node:os";
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { findLodger } from "./house.ts";
+import { findRunningStudio } from "./running-studio.ts";
 
 const run = promisify(execFile);
 
@@ -114,7 +114,7 @@ async function lookAtData(dataDir: string): Promise<Diagnosis["data"]> {
   let nearest = folder;
   while (!existsSync(nearest)) nearest = dirname(nearest);
   const { bavail, bsize } = statfsSync(nearest);
-  const studio = await findLodger(folder);
+  const studio = await findRunningStudio(folder);
   return {
     folder,
     exists: nearest === folder,

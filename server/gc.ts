@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { collectGarbage, type GarbageReport, openTracker, type TrackerOptions } from "../tracker/index.ts";
 import { UsageError } from "./errors.ts";
-import { findLodger } from "./house.ts";
+import { findRunningStudio } from "./running-studio.ts";
 
 const units: Record<string, number> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
 
@@ -27,7 +27,7 @@ export async function gc(places: TrackerOptions, olderThan: string, dryRun: bool
   const data = resolve(places.dataDir);
   if (!places.store && !existsSync(join(data, "tracker.db")))
     throw new UsageError(`There is no tracker's data in ${data}.`);
-  const running = await findLodger(data);
+  const running = await findRunningStudio(data);
   if (running)
     throw new UsageError(`A studio runs on ${data} (${running.url}). Stop it first: nobody may write meanwhile.`);
   const tracker = await openTracker({ ...places, dataDir: data });

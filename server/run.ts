@@ -7,7 +7,7 @@ import { stripVTControlCharacters } from "node:util";
 import { TrackerClient } from "../src/track/client.ts";
 import { UsageError } from "./errors.ts";
 import { type Execution, type ExecutionListener, executeNotebook, readNotebook } from "./execute.ts";
-import { findLodger } from "./house.ts";
+import { findRunningStudio } from "./running-studio.ts";
 import { type StudioOptions, startStudio } from "./studio.ts";
 
 /** A run as the tracker's search gives it, as far as we read it. */
@@ -28,8 +28,8 @@ export async function withTracker<T>(
   work: (client: TrackerClient) => Promise<T>,
   places: Pick<StudioOptions, "store" | "artifacts"> = {},
 ): Promise<T> {
-  const lodger = await findLodger(dataDir);
-  if (lodger) return work(new TrackerClient({ uri: lodger.url, token: lodger.token }));
+  const running = await findRunningStudio(dataDir);
+  if (running) return work(new TrackerClient({ uri: running.url, token: running.token }));
   const here = { root: process.cwd(), dataDir, host: "127.0.0.1", port: 0, trackerOnly: true };
   const own = await startStudio({ ...here, ...places });
   try {

@@ -6,9 +6,9 @@ import { guard, loadToken, type OidcOptions, openTracker, trackerPlugin } from "
 import { channelRoutes } from "./channels.ts";
 import { contentsRoutes } from "./contents.ts";
 import { HttpError, UsageError } from "./errors.ts";
-import { findLodger, moveIn, reserve } from "./house.ts";
 import { KernelManager } from "./kernels.ts";
 import { labRoutes } from "./lab.ts";
+import { announceStudio, findRunningStudio, lockStart } from "./running-studio.ts";
 import { Notary } from "./trust.ts";
 import { subprotocol } from "./wire.ts";
 
@@ -51,7 +51,7 @@ export interface Studio {
 export async function startStudio(options: StudioOptions): Promise<Studio> {
   const data = resolve(options.dataDir);
   checkFolders(resolve(options.root), data);
-  const release = reserve(data);
+  const release = lockStart(data);
   try {
     return await start({ ...options, dataDir: data });
   } finally {
@@ -61,7 +61,7 @@ export async function startStudio(options: StudioOptions): Promise<Studio> {
 
 async function start({ root, dataDir: data, host, port, ...options }: StudioOptions): Promise<Studio> {
   const { trackerOnly = false, store, artifacts, auth = true, rateLimit, oidc } = options;
-  const other = await findLodger(data);
+  const other = await findRunningStudio(data);
   if (other) {
     const [what, page] = other.trackerOnly ? ["tracker", "tracker/"] : ["studio", "lab"];
     throw new UsageError(
@@ -134,7 +134,7 @@ async function start({ root, dataDir: data, host, port, ...options }: StudioOpti
   const address = app.server.address();
   const bound = typeof address === "object" && address ? address.port : port;
   const url = `http://${host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host}:${bound}`;
-  const moveOut = moveIn(data, { url, token, pid: process.pid, trackerOnly });
+  const moveOut = announceStudio(data, { url, token, pid: process.pid, trackerOnly });
   return {
     url,
     token,

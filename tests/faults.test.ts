@@ -214,7 +214,7 @@ describe("a training process that is killed", () => {
 
 describe("starting", () => {
   const start = (data: string, ...args: string[]) =>
-    new Command(join(root, "dist/server/cli.js"), ["start", "--no-browser", "--data", data, ...args]);
+    new Command(join(root, "dist/server/cli/main.js"), ["start", "--no-browser", "--data", data, ...args]);
 
   test("a second studio on a data folder says where the first is, in one line, and harms nothing", async () => {
     const data = scratch("second");
@@ -269,7 +269,7 @@ describe("starting", () => {
     const data = scratch("flags");
     mkdirSync(join(data, "folder"), { recursive: true });
     const said = async (...args: string[]) => {
-      const command = new Command(join(root, "dist/server/cli.js"), args);
+      const command = new Command(join(root, "dist/server/cli/main.js"), args);
       expect(await command.exited).toBe(2);
       expect(command.stderr.trim().split("\n")).toHaveLength(1);
       return command.stderr;

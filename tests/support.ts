@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { root } from "./reference.ts";
 
 /** The command line, as it ships. */
-export const cli = join(root, "dist/server/cli.js");
+export const cli = join(root, "dist/server/cli/main.js");
 
 /** A path for a folder of one test file, made by who writes into it first and deleted by {@link cleanUp}. */
 export function scratch(name: string): string {

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { dataFolder, History } from "./history.ts";
+import { History } from "./history.ts";
 
 let folder: string;
 let log: string[];
@@ -67,9 +67,4 @@ test("without a place for it there is no history, one line in the log, and no fa
   expect(log).toHaveLength(1);
   expect(log[0]).toContain("no history is kept");
   await history.close();
-});
-
-test("the data folder is the one that the environment names", () => {
-  expect(dataFolder({ ANNEAL_DATA: "/somewhere" })).toBe("/somewhere");
-  expect(dataFolder({ XDG_DATA_HOME: "/data" })).toBe("/data/anneal");
 });

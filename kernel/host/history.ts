@@ -1,16 +1,10 @@
-/** What was run, kept across restarts in a database under the user's data folder. */
+/** What was run, kept across restarts in a database in the data folder. */
 import { mkdirSync } from "node:fs";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import type Database from "libsql";
 
 /** One cell of the past: session, line, source, and its result as text where it had one. */
 export type HistoryEntry = [session: number, line: number, source: string, output: string | null];
-
-/** The folder for data of this user: `ANNEAL_DATA`, else `~/.local/share/anneal`. */
-export function dataFolder(env: NodeJS.ProcessEnv = process.env): string {
-  return env.ANNEAL_DATA || join(env.XDG_DATA_HOME || join(homedir(), ".local", "share"), "anneal");
-}
 
 interface Row {
   session: number;

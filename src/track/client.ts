@@ -1,8 +1,9 @@
 import { readFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { Experiments } from "./api/experiments.ts";
 import { LoggedModels, Models } from "./api/models.ts";
 import { Runs } from "./api/runs.ts";
+import { dataFolder } from "./folder.ts";
 import { uploadFile } from "./upload.ts";
 
 /** How long a tracker may take to answer, in milliseconds. */
@@ -36,21 +37,17 @@ export class TrackerError extends Error {
   }
 }
 
-/** The folder that holds everything Anneal keeps: ANNEAL_DATA, or `.anneal` in the working folder. */
-export function dataFolder(): string {
-  return resolve(process.env.ANNEAL_DATA ?? ".anneal");
-}
-
 /**
  * The tracker to report to: ANNEAL_TRACKER_URI or MLFLOW_TRACKING_URI with their tokens, else the studio that runs on
  * the data folder (which may have another port after a restart, so ask again after a failure).
+ * @param folder the data folder; {@link dataFolder} when left out
  */
-export async function findTracker(): Promise<TrackerAddress | undefined> {
+export async function findTracker(folder = dataFolder()): Promise<TrackerAddress | undefined> {
   const { ANNEAL_TRACKER_URI, ANNEAL_TOKEN, MLFLOW_TRACKING_URI, MLFLOW_TRACKING_TOKEN } = process.env;
   const clean = (uri: string) => uri.replace(/\/+$/, "");
   if (ANNEAL_TRACKER_URI) return { uri: clean(ANNEAL_TRACKER_URI), token: ANNEAL_TOKEN };
   if (MLFLOW_TRACKING_URI) return { uri: clean(MLFLOW_TRACKING_URI), token: MLFLOW_TRACKING_TOKEN };
-  const text = await readFile(join(dataFolder(), "studio.json"), "utf8").catch(() => undefined);
+  const text = await readFile(join(folder, "studio.json"), "utf8").catch(() => undefined);
   if (text === undefined) return undefined;
   const { url, token } = JSON.parse(text) as { url: string; token?: string };
   return { uri: clean(url), token };

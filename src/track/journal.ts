@@ -1,6 +1,7 @@
 import { closeSync, fsync, mkdirSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { dataFolder } from "./folder.ts";
 import {
   encodeKeys,
   encodeMetrics,
@@ -50,11 +51,14 @@ export class Journal {
   #warned = false;
   #flushing: Promise<void> | undefined;
   #unflushed = false;
+  readonly #data: string;
   readonly #timer: NodeJS.Timeout;
   #closed = false;
 
-  constructor(runId: string) {
+  /** @param data the data folder */
+  constructor(runId: string, data = dataFolder()) {
     this.runId = runId;
+    this.#data = data;
     this.#writeWaiting();
     this.#timer = setInterval(() => void this.flush(), flushInterval);
     this.#timer.unref();
@@ -165,8 +169,8 @@ export class Journal {
   /** This process's segment, made where there is none yet. */
   #open(): Segment {
     if (!this.#segment) {
-      mkdirSync(journalFolder(), { recursive: true });
-      this.#segment = Segment.claim(this.runId);
+      mkdirSync(journalFolder(this.#data), { recursive: true });
+      this.#segment = Segment.claim(this.runId, this.#data);
     }
     this.#file ??= openSync(this.#segment.path("jsonl"), "a");
     return this.#segment;
@@ -246,8 +250,8 @@ export class Journal {
   }
 
   /** Keep a record that the tracker refuses for good where a person finds it. */
-  static reject(runId: string, record: JournalRecord, reason: string): void {
-    const path = join(journalFolder(), `${runId}.rejected.jsonl`);
+  static reject(runId: string, record: JournalRecord, reason: string, data = dataFolder()): void {
+    const path = join(journalFolder(data), `${runId}.rejected.jsonl`);
     writeFileSync(path, `${JSON.stringify({ reason, record })}\n`, { flag: "a" });
   }
 
@@ -257,16 +261,16 @@ export class Journal {
   }
 
   /** Runs whose process is gone and left something to send. */
-  static orphans(): string[] {
-    sweep();
-    const segments = allSegments();
+  static orphans(data = dataFolder()): string[] {
+    sweep(data);
+    const segments = allSegments(data);
     const owned = new Set(segments.filter((segment) => segment.isOwned).map(({ runId }) => runId));
     return [...new Set(segments.map(({ runId }) => runId))].filter((runId) => !owned.has(runId));
   }
 
   /** Whether no living process writes to a run's journal. */
-  static isOrphan(runId: string): boolean {
-    const segments = segmentsOf(runId);
+  static isOrphan(runId: string, data = dataFolder()): boolean {
+    const segments = segmentsOf(runId, data);
     return segments.length > 0 && segments.every((segment) => !segment.isOwned);
   }
 }

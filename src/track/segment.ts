@@ -13,7 +13,7 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { dataFolder } from "./client.ts";
+import { dataFolder } from "./folder.ts";
 import { type JournalEntry, keysIn, parseLines, resolveEntry } from "./records.ts";
 
 /** Bytes read at a time, so that a journal of any size is read in pieces; a record that is longer makes it grow. */
@@ -22,8 +22,8 @@ const chunk = 2 ** 20;
 /** Names of the segments that this process writes. */
 const written = new Set<string>();
 
-/** Where journals lie. */
-export const journalFolder = () => join(dataFolder(), "journal");
+/** Where the journals of a data folder are. */
+export const journalFolder = (data: string) => join(data, "journal");
 
 /** The process that writes a segment: its number, and when it began, since numbers come again. */
 const processMark = (pid: number): string => `${pid} ${startOf(pid) ?? ""}`.trim();
@@ -58,27 +58,30 @@ function isAlive(owner: string): boolean {
  */
 export class Segment {
   readonly name: string;
+  /** The data folder. */
+  readonly #data: string;
   #mark = 0;
   /** Names of values by the place where they stand. */
   readonly #keys = new Map<number, readonly string[] | undefined>();
 
-  constructor(name: string) {
+  constructor(name: string, data = dataFolder()) {
     this.name = name;
+    this.#data = data;
   }
 
   /** A new segment of a run, after those that are there, which belongs to this process. */
-  static claim(runId: string): Segment {
-    const last = segmentsOf(runId).at(-1);
+  static claim(runId: string, data = dataFolder()): Segment {
+    const last = segmentsOf(runId, data).at(-1);
     // Never a name that was there before: a mark that somebody left for it would hide what is in the new one.
     const name = `${runId}.${last ? last.number + 1 : 1}-${randomUUID().slice(0, 8)}`;
     written.add(name);
-    const segment = new Segment(name);
+    const segment = new Segment(name, data);
     writeFileSync(segment.path("owner"), processMark(process.pid));
     return segment;
   }
 
   path(ending: "jsonl" | "owner" | "sent" | "files"): string {
-    return join(journalFolder(), `${this.name}.${ending}`);
+    return join(journalFolder(this.#data), `${this.name}.${ending}`);
   }
 
   /** Its place among a run's segments. Journals of before there were segments are the first. */
@@ -198,24 +201,27 @@ function readText(path: string): string | undefined {
 }
 
 /** All segments on disk, each run's in the order they were begun. */
-export function allSegments(): Segment[] {
-  if (!existsSync(journalFolder())) return [];
-  return readdirSync(journalFolder())
+export function allSegments(data = dataFolder()): Segment[] {
+  const folder = journalFolder(data);
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder)
     .filter((name) => name.endsWith(".jsonl") && !name.endsWith(".rejected.jsonl"))
-    .map((name) => new Segment(name.slice(0, -".jsonl".length)))
+    .map((name) => new Segment(name.slice(0, -".jsonl".length), data))
     .sort((a, b) => a.number - b.number);
 }
 
 /** A run's segments in the order they were begun. */
-export const segmentsOf = (runId: string): Segment[] => allSegments().filter((segment) => segment.runId === runId);
+export const segmentsOf = (runId: string, data = dataFolder()): Segment[] =>
+  allSegments(data).filter((segment) => segment.runId === runId);
 
 /** Delete what a process that was killed while it began or deleted a segment left behind. */
-export function sweep(): void {
-  if (!existsSync(journalFolder())) return;
-  const names = readdirSync(journalFolder());
+export function sweep(data = dataFolder()): void {
+  const folder = journalFolder(data);
+  if (!existsSync(folder)) return;
+  const names = readdirSync(folder);
   const stems = names.flatMap((name) => /^(.*)\.(owner|sent|files)$/.exec(name)?.[1] ?? []);
   for (const stem of new Set(stems)) {
-    const segment = new Segment(stem);
+    const segment = new Segment(stem, data);
     if (names.includes(`${stem}.jsonl`) || existsSync(segment.path("jsonl")) || segment.isOwned) continue;
     segment.remove();
   }

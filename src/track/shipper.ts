@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { findTracker, TrackerClient, TrackerError } from "./client.ts";
 import { batches, createRun, deliver, type RemoteRun } from "./deliver.ts";
+import { dataFolder } from "./folder.ts";
 import { Journal } from "./journal.ts";
 import { outputName } from "./output.ts";
 import type { JournalEntry, JournalRecord } from "./records.ts";
@@ -28,7 +29,8 @@ export interface RecordSource {
 }
 
 /** What processes that are gone left of a run. */
-export const leftBefore = (runId: string): Segment[] => segmentsOf(runId).filter((segment) => !segment.isOwned);
+export const leftBefore = (runId: string, data = dataFolder()): Segment[] =>
+  segmentsOf(runId, data).filter((segment) => !segment.isOwned);
 
 /**
  * Sends a journal's records to the tracker, in order and in batches, for as long as it takes: a tracker that is down
@@ -41,6 +43,7 @@ export class Shipper {
   readonly #earlier: Segment[];
   readonly #quiet: boolean;
   readonly #say: (text: string) => void;
+  readonly #data: string;
   #client: TrackerClient | undefined;
   #remote: RemoteRun | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -58,18 +61,20 @@ export class Shipper {
    * @param own what is written just now
    * @param earlier what was left before, see {@link leftBefore}; deleted when all has arrived
    * @param options.quiet says nothing when the tracker does not answer
+   * @param options.data the data folder
    */
   constructor(
     runId: string,
     own: RecordSource,
     earlier: readonly Segment[],
-    { quiet = false, say = (text: string): void => void process.stderr.write(text) } = {},
+    { quiet = false, say = (text: string): void => void process.stderr.write(text), data = dataFolder() } = {},
   ) {
     this.#runId = runId;
     this.#own = own;
     this.#earlier = [...earlier];
     this.#quiet = quiet;
     this.#say = say;
+    this.#data = data;
     this.#schedule();
   }
 
@@ -161,7 +166,7 @@ export class Shipper {
 
   async #connect(): Promise<{ client: TrackerClient; remote: RemoteRun }> {
     if (!this.#client) {
-      const address = await findTracker();
+      const address = await findTracker(this.#data);
       if (!address) throw new TrackerError("No tracker runs on this data folder.", "UNREACHABLE", true);
       this.#client = new TrackerClient(address);
     }
@@ -191,7 +196,7 @@ export class Shipper {
         for (const entry of entries) await this.#deliver(client, remote, [entry]);
         return;
       }
-      Journal.reject(this.#runId, entries[0].record, error.message);
+      Journal.reject(this.#runId, entries[0].record, error.message, this.#data);
       this.#say(`The tracker refused a record of this run, which is kept aside: ${error.message}\n`);
     }
   }
@@ -210,20 +215,21 @@ async function within(work: Promise<void>, ms: number): Promise<void> {
 /**
  * Send what processes that ended before their time left behind, and mark their runs as failed. What cannot be sent now
  * stays for the next time; a journal that cannot be read keeps no new run from starting.
+ * @param data the data folder; {@link dataFolder} when left out
  */
-export async function recoverJournals(): Promise<void> {
-  for (const runId of Journal.orphans()) {
+export async function recoverJournals(data = dataFolder()): Promise<void> {
+  for (const runId of Journal.orphans(data)) {
     // Somebody may have gone on with it while we were busy with the others. A journal that is damaged or refused must
     // not keep the others; a tracker that does not answer one answers none.
-    if (Journal.isOrphan(runId) && !(await recover(runId).catch(() => true))) return;
+    if (Journal.isOrphan(runId, data) && !(await recover(runId, data).catch(() => true))) return;
   }
 }
 
 /** Send one run's journal; false when the tracker does not answer. */
-async function recover(runId: string): Promise<boolean> {
-  const left = leftBefore(runId);
-  const journal = new Journal(runId);
-  const shipper = new Shipper(runId, journal, left, { quiet: true });
+async function recover(runId: string, data: string): Promise<boolean> {
+  const left = leftBefore(runId, data);
+  const journal = new Journal(runId, data);
+  const shipper = new Shipper(runId, journal, left, { quiet: true, data });
   try {
     if (isUnfinished(left)) {
       // What it printed before it died is what one wants to read.

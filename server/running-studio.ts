@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { UsageError } from "./errors.ts";
 
 /** What a running studio leaves in its data folder, so that others find it. */
-export interface Lodger {
+export interface RunningStudio {
   url: string;
   token: string;
   pid: number;
@@ -14,13 +14,13 @@ export interface Lodger {
 const fileOf = (dataDir: string) => join(dataDir, "studio.json");
 
 /** The studio that runs on a data folder, if one does and answers. */
-export async function findLodger(dataDir: string): Promise<Lodger | undefined> {
+export async function findRunningStudio(dataDir: string): Promise<RunningStudio | undefined> {
   if (!existsSync(fileOf(dataDir))) return undefined;
   try {
-    const lodger = JSON.parse(readFileSync(fileOf(dataDir), "utf8")) as Lodger;
-    process.kill(lodger.pid, 0);
-    const response = await fetch(`${lodger.url}/health`, { signal: AbortSignal.timeout(2000) });
-    return response.ok ? lodger : undefined;
+    const running = JSON.parse(readFileSync(fileOf(dataDir), "utf8")) as RunningStudio;
+    process.kill(running.pid, 0);
+    const response = await fetch(`${running.url}/health`, { signal: AbortSignal.timeout(2000) });
+    return response.ok ? running : undefined;
   } catch {
     return undefined; // Left by one that was killed: its process is gone, or another program's now.
   }
@@ -44,7 +44,7 @@ function isGone(file: string): boolean {
  * Keep others from starting on a data folder while we do; the function given back lets them again.
  * @throws UsageError when another start is under way
  */
-export function reserve(dataDir: string): () => void {
+export function lockStart(dataDir: string): () => void {
   const file = join(dataDir, "starting");
   const age = Date.now() - (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
   if (age > startPatience || isGone(file)) rmSync(file, { force: true });
@@ -77,12 +77,12 @@ function claim(file: string): void {
 }
 
 /** Make a studio known; the function given back takes that back. */
-export function moveIn(dataDir: string, lodger: Lodger): () => void {
+export function announceStudio(dataDir: string, running: RunningStudio): () => void {
   mkdirSync(dataDir, { recursive: true });
-  writeFileSync(fileOf(dataDir), JSON.stringify(lodger), { mode: 0o600 });
+  writeFileSync(fileOf(dataDir), JSON.stringify(running), { mode: 0o600 });
   return () => {
     // Only our own note: a studio that started after us has written another.
-    const current = existsSync(fileOf(dataDir)) && (JSON.parse(readFileSync(fileOf(dataDir), "utf8")) as Lodger);
-    if (current && current.pid === lodger.pid) rmSync(fileOf(dataDir), { force: true });
+    const current = existsSync(fileOf(dataDir)) && (JSON.parse(readFileSync(fileOf(dataDir), "utf8")) as RunningStudio);
+    if (current && current.pid === running.pid) rmSync(fileOf(dataDir), { force: true });
   };
 }

@@ -1,0 +1,17 @@
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { installKernelSpec } from "../../kernel/spec.ts";
+import { defineCommand } from "./command.ts";
+
+export const install = defineCommand({
+  name: "install",
+  help: `  anneal install                  make the kernel available in another Jupyter
+      --prefix <folder>
+`,
+  flags: { prefix: { type: "string" } },
+  async run({ values }) {
+    const folder = installKernelSpec(values.prefix ?? join(homedir(), ".local"));
+    process.stdout.write(`The kernel "TypeScript (Anneal)" is installed in ${folder}\n`);
+    return 0;
+  },
+});

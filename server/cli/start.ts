@@ -1,0 +1,32 @@
+import { spawn } from "node:child_process";
+import { dataFlag, defineCommand } from "./command.ts";
+import { serve } from "./serve.ts";
+
+export const start = defineCommand({
+  name: "start",
+  help: `  anneal start                    open the studio: JupyterLab, kernel and tracker
+      --port 8888  --host 127.0.0.1  --data .anneal  --root .  --no-browser
+`,
+  flags: {
+    port: { type: "string", default: "8888" },
+    host: { type: "string", default: "127.0.0.1" },
+    data: dataFlag,
+    root: { type: "string", default: "." },
+    browser: { type: "boolean", default: true },
+  },
+  run: ({ values: { port, host, data, root, browser } }) =>
+    serve({ root, dataDir: data, host, port }, (page) => {
+      if (browser) openBrowser(page);
+    }),
+});
+
+/** Open a page where there is a desktop to show it on. */
+function openBrowser(url: string): void {
+  const { platform, env } = process;
+  if (platform === "linux" && !env.DISPLAY && !env.WAYLAND_DISPLAY) return;
+  const [command, ...args] =
+    platform === "darwin" ? ["open", url] : platform === "win32" ? ["cmd", "/c", "start", "", url] : ["xdg-open", url];
+  const child = spawn(command, args, { stdio: "ignore", detached: true });
+  child.on("error", () => undefined); // The address is on the screen all the same.
+  child.unref();
+}

@@ -1,0 +1,67 @@
+import type { OidcOptions, Role } from "../../tracker/index.ts";
+import { UsageError } from "../errors.ts";
+import { dataFlag, defineCommand } from "./command.ts";
+import { artifactsFlag, placesOf, storeFlag } from "./places.ts";
+import { serve } from "./serve.ts";
+
+export const tracker = defineCommand({
+  name: "tracker",
+  help: `  anneal tracker                  the tracker alone
+      --port 5000  --host 127.0.0.1  --data .anneal
+      --store <file | postgresql://user:password@host/database>
+      --artifacts <folder | s3://bucket/prefix>
+      --no-auth                   let everyone in who reaches it
+      --rate-limit <requests a minute of one user's token>
+      --oidc-issuer <url>  --oidc-client-id <id>  --oidc-role viewer  --url <address that browsers see>
+                                  sign in by OpenID Connect; its secret is read from ANNEAL_OIDC_CLIENT_SECRET
+`,
+  flags: {
+    port: { type: "string", default: "5000" },
+    host: { type: "string", default: "127.0.0.1" },
+    data: dataFlag,
+    store: storeFlag,
+    artifacts: artifactsFlag,
+    auth: { type: "boolean", default: true },
+    "rate-limit": { type: "string" },
+    "oidc-issuer": { type: "string", default: process.env.ANNEAL_OIDC_ISSUER },
+    "oidc-client-id": { type: "string", default: process.env.ANNEAL_OIDC_CLIENT_ID },
+    "oidc-role": { type: "string", default: "viewer" },
+    url: { type: "string", default: process.env.ANNEAL_URL },
+    // No browser is opened; the flag is accepted so that it can be given to both commands.
+    browser: { type: "boolean", default: false },
+  },
+  async run({ values }) {
+    const { port, host, data, store, artifacts, auth, "rate-limit": rate, "oidc-issuer": issuer } = values;
+    const rateLimit = rate === undefined ? undefined : Number(rate);
+    if (rateLimit !== undefined && (!Number.isInteger(rateLimit) || rateLimit < 1)) {
+      throw new UsageError(`--rate-limit must be a number of requests a minute, not ${rate}.`);
+    }
+    const { "oidc-client-id": clientId, "oidc-role": role, url } = values;
+    return serve({
+      root: ".",
+      dataDir: data,
+      host,
+      port,
+      trackerOnly: true,
+      auth,
+      ...placesOf(store, artifacts),
+      ...(rateLimit === undefined ? {} : { rateLimit }),
+      ...(issuer ? { oidc: oidcOf({ issuer, clientId, role, url }) } : {}),
+    });
+  },
+});
+
+/** @throws UsageError when a part is missing, or the role is unknown */
+function oidcOf(given: { issuer: string; clientId?: string; role: string; url?: string }): OidcOptions {
+  const { issuer, clientId, role, url } = given;
+  const clientSecret = process.env.ANNEAL_OIDC_CLIENT_SECRET;
+  if (!clientId || !clientSecret) {
+    throw new UsageError(
+      "--oidc-issuer needs --oidc-client-id, and the client's secret in the environment as ANNEAL_OIDC_CLIENT_SECRET.",
+    );
+  }
+  if (!isRole(role)) throw new UsageError(`--oidc-role must be none, viewer, editor or admin, not ${role}.`);
+  return { issuer, role, clientId, clientSecret, ...(url ? { url } : {}) };
+}
+
+const isRole = (role: string): role is Role => ["none", "viewer", "editor", "admin"].includes(role);

@@ -1,0 +1,42 @@
+import { UsageError } from "../errors.ts";
+import { showTransfer, transferMlflow } from "../transfer.ts";
+import { dataFlag, defineCommand } from "./command.ts";
+import { placesOf, storeFlag } from "./places.ts";
+
+export const importRuns = defineCommand({
+  name: "import",
+  help: `  anneal import mlflow <uri>      copy what an MLflow server or its database holds into the tracker
+      --data .anneal  --store …  --artifacts <folder or s3:// of a database's mlflow-artifacts:/>
+`,
+  flags: { data: dataFlag, store: storeFlag, artifacts: { type: "string" } },
+  takes: 2,
+  run: ({ values, args }) => transfer("import", args, values),
+});
+
+export const exportRuns = defineCommand({
+  name: "export",
+  help: `  anneal export mlflow <uri>      copy what the tracker holds to an MLflow server
+      --data .anneal  --store …
+`,
+  flags: { data: dataFlag, store: storeFlag },
+  takes: 2,
+  run: ({ values, args }) => transfer("export", args, values),
+});
+
+/** @param values.artifacts where the files of the other's database are; the environment says where ours are */
+async function transfer(
+  direction: "import" | "export",
+  [from, uri]: readonly string[],
+  values: { data: string; store?: string | undefined; artifacts?: string | undefined },
+): Promise<number> {
+  if (from !== "mlflow" || !uri) throw new UsageError(`Of what? anneal ${direction} mlflow <uri>`);
+  const report = await transferMlflow({
+    direction,
+    uri,
+    dataDir: values.data,
+    places: placesOf(values.store, process.env.ANNEAL_ARTIFACTS),
+    ...(values.artifacts ? { artifactRoot: values.artifacts } : {}),
+  });
+  process.stdout.write(`${showTransfer(report)}\n`);
+  return report.problems.length === 0 ? 0 : 1;
+}
