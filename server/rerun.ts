@@ -2,10 +2,11 @@ import { randomUUID } from "node:crypto";
 import { mkdir, writeFile } from "node:fs/promises";
 import { cpus } from "node:os";
 import { basename, join, resolve } from "node:path";
+import type { Run } from "../src/track/api/types.ts";
 import { type TrackerClient, TrackerError } from "../src/track/client.ts";
 import { UsageError } from "./errors.ts";
 import { type ExecutionListener, executeNotebook, parseNotebook } from "./execute.ts";
-import { folderOf, runsOf, type TrackedRun, tagOf, withTracker } from "./run.ts";
+import { folderOf, runsOf, tagOf, withTracker } from "./run.ts";
 
 interface Point {
   step: number;
@@ -93,9 +94,9 @@ export async function rerun(
   });
 }
 
-async function findRun(client: TrackerClient, runId: string): Promise<TrackedRun> {
+async function findRun(client: TrackerClient, runId: string): Promise<Run> {
   try {
-    return (await client.call<{ run: TrackedRun }>("GET", "runs/get", { run_id: runId })).run;
+    return await client.runs.get(runId);
   } catch (error) {
     if (error instanceof TrackerError && error.code === "RESOURCE_DOES_NOT_EXIST") {
       throw new UsageError(
@@ -130,26 +131,15 @@ export function comparePoints(key: string, recorded: readonly Point[], rerun: re
 }
 
 async function metricKeys(client: TrackerClient, runId: string): Promise<string[]> {
-  const { run } = await client.call<{ run: { data: { metrics?: { key: string }[] } } }>("GET", "runs/get", {
-    run_id: runId,
-  });
-  return (run.data.metrics ?? []).map(({ key }) => key);
+  const { data } = await client.runs.get(runId);
+  return (data.metrics ?? []).map(({ key }) => key);
 }
 
 async function history(client: TrackerClient, runId: string, key: string): Promise<Point[]> {
   const points: (Point & { timestamp: number })[] = [];
-  let token: string | undefined;
-  do {
-    const query = { run_id: runId, metric_key: key, max_results: "25000", ...(token ? { page_token: token } : {}) };
-    const page = await client.call<{
-      metrics?: { step?: number | string; value: number | string; timestamp: number | string }[];
-      next_page_token?: string;
-    }>("GET", "metrics/get-history", query);
-    for (const { step = 0, value, timestamp } of page.metrics ?? []) {
-      points.push({ step: Number(step), value: Number(value), timestamp: Number(timestamp) });
-    }
-    token = page.next_page_token || undefined;
-  } while (token);
+  for await (const { step, value, timestamp } of client.runs.history(runId, key)) {
+    points.push({ step: Number(step), value: Number(value), timestamp: Number(timestamp) });
+  }
   points.sort((a, b) => a.step - b.step || a.timestamp - b.timestamp);
   // Steps that were done twice, since a training was killed and resumed, have the same value twice.
   return points.filter(({ step, value }, i) => {
@@ -158,7 +148,7 @@ async function history(client: TrackerClient, runId: string, key: string): Promi
   });
 }
 
-function compareEnvironments(recorded: TrackedRun, again: TrackedRun): EnvironmentDifference[] {
+function compareEnvironments(recorded: Run, again: Run): EnvironmentDifference[] {
   const aspects: Record<string, string> = {
     "anneal.node": "Node.js",
     "anneal.platform": "platform",

@@ -4,19 +4,15 @@ import { mkdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { stripVTControlCharacters } from "node:util";
+import type { Run } from "../src/track/api/types.ts";
 import { TrackerClient } from "../src/track/client.ts";
 import { UsageError } from "./errors.ts";
 import { type Execution, type ExecutionListener, executeNotebook, readNotebook } from "./execute.ts";
 import { findRunningStudio } from "./running-studio.ts";
 import { type StudioOptions, startStudio } from "./studio.ts";
 
-/** A run as the tracker's search gives it, as far as we read it. */
-export interface TrackedRun {
-  info: { run_id: string; run_name: string; experiment_id: string; status: string };
-  data: { tags?: { key: string; value: string }[]; params?: { key: string; value: string }[] };
-}
-
-export const tagOf = (run: TrackedRun, key: string): string | undefined =>
+/** The value of a run's tag. */
+export const tagOf = (run: Run, key: string): string | undefined =>
   run.data.tags?.find((tag) => tag.key === key)?.value;
 
 /**
@@ -40,17 +36,12 @@ export async function withTracker<T>(
 }
 
 /** The runs that one execution of a notebook made, in the order they were started. */
-export async function runsOf(client: TrackerClient, executionId: string): Promise<TrackedRun[]> {
-  const { experiments = [] } = await client.call<{ experiments?: { experiment_id: string }[] }>(
-    "POST",
-    "experiments/search",
-    { max_results: 10_000 },
-  );
-  const { runs = [] } = await client.call<{ runs?: TrackedRun[] }>("POST", "runs/search", {
-    experiment_ids: experiments.map(({ experiment_id }) => experiment_id),
-    filter: `tags.\`anneal.execution_id\` = '${executionId}'`,
-    max_results: 1000,
-  });
+export async function runsOf(client: TrackerClient, executionId: string): Promise<Run[]> {
+  const experiments: string[] = [];
+  for await (const { experiment_id } of client.experiments.search()) experiments.push(experiment_id);
+  const filter = `tags.\`anneal.execution_id\` = '${executionId}'`;
+  const runs: Run[] = [];
+  for await (const run of client.runs.search(experiments, { filter })) runs.push(run);
   return runs.sort((a, b) => Number(tagOf(a, "anneal.run_index")) - Number(tagOf(b, "anneal.run_index")));
 }
 
@@ -146,7 +137,7 @@ export async function runNotebook(
   });
 }
 
-async function storeText(client: TrackerClient, run: TrackedRun, text: string, path: string): Promise<void> {
+async function storeText(client: TrackerClient, run: Run, text: string, path: string): Promise<void> {
   const file = join(tmpdir(), `anneal-${randomUUID()}-${basename(path)}`);
   await writeFile(file, text);
   try {
@@ -157,7 +148,7 @@ async function storeText(client: TrackerClient, run: TrackedRun, text: string, p
 }
 
 /** The folder a run's notebook stood in, if it is still there. */
-export function folderOf(run: TrackedRun): string | undefined {
+export function folderOf(run: Run): string | undefined {
   const source = tagOf(run, "mlflow.source.name");
   return source && existsSync(dirname(source)) ? dirname(source) : undefined;
 }

@@ -278,6 +278,8 @@ describe("a process that logs", () => {
     const client = logging({ last: 3000, extras: 0, stay: true }, away(disk, tracker));
     const [, id] = await client.says(/^run (\w+)$/m);
     await client.says(/^step 200$/m);
+    const arrived = () => steps(tracker, id, "m0").catch(() => []);
+    await until("the first steps arrive", 30, async () => (await arrived()).length > 0);
     await tracker.command.kill("SIGKILL");
     fill(disk);
     await client.says(/^step 1000$/m);

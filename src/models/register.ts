@@ -40,18 +40,14 @@ export async function registerModel(
     process.stderr.write(`A rerun registers nothing: ${name} stays as run ${ANNEAL_RERUN_OF} registered it.\n`);
     return { name, version: "(rerun)", runId, url };
   }
-  await client.call("POST", "registered-models/create", { name }).catch((error) => {
+  await client.models.create(name).catch((error) => {
     if (!(error instanceof TrackerError && error.code === "RESOURCE_ALREADY_EXISTS")) throw error;
   });
-  const { run } = await client.call<{ run: { info: { artifact_uri: string } } }>("GET", "runs/get", { run_id: runId });
-  const { model_version } = await client.call<{ model_version: { version: string } }>("POST", "model-versions/create", {
-    name,
-    source: `${run.info.artifact_uri}/${merge ? "merged" : "model"}`,
-    run_id: runId,
-    description: options.description,
-    tags: Object.entries(options.tags ?? {}).map(([key, value]) => ({ key, value })),
-  });
-  return { name, version: model_version.version, runId, url };
+  const { info } = await client.runs.get(runId);
+  const source = `${info.artifact_uri}/${merge ? "merged" : "model"}`;
+  const { description, tags } = options;
+  const { version } = await client.models.createVersion(name, source, { runId, description, tags });
+  return { name, version, runId, url };
 }
 
 /** Write the model with its adapter folded in, tensor by tensor, and add it to the run's files. */

@@ -54,39 +54,34 @@ export async function deliver(client: TrackerClient, run: RemoteRun, batch: read
   const { record } = first;
   const points = record.kind === "metrics" ? record.points : [];
   for (let i = 0; i < points.length; i += mostPoints) {
-    const metrics = points.slice(i, i + mostPoints).map((point) => ({ ...point, value: wireNumber(point.value) }));
-    await client.call("POST", "runs/log-batch", { run_id: run.id, metrics });
+    await client.runs.log(run.id, { metrics: points.slice(i, i + mostPoints) });
   }
 }
 
 async function deliverRecord(client: TrackerClient, run: RemoteRun, record: JournalRecord): Promise<void> {
-  const run_id = run.id;
   switch (record.kind) {
     case "create":
     case "metrics":
       return;
     case "params": {
-      const params = pairs(record.params);
+      const params = Object.entries(record.params);
       for (let i = 0; i < params.length; i += mostParams) {
-        await client.call("POST", "runs/log-batch", { run_id, params: params.slice(i, i + mostParams) });
+        await client.runs.log(run.id, { params: Object.fromEntries(params.slice(i, i + mostParams)) });
       }
       return;
     }
     case "tags":
-      await client.call("POST", "runs/log-batch", { run_id, tags: pairs(record.tags) });
-      return;
+      return client.runs.log(run.id, { tags: record.tags });
     case "dataset": {
       const { name, digest, context, profile } = record.dataset;
       const source = { source_type: "local", source: JSON.stringify({ name }) };
       const dataset = { name, digest, ...source, profile: JSON.stringify(profile) };
-      const tags = [{ key: "mlflow.data.context", value: context }];
-      await client.call("POST", "runs/log-inputs", { run_id, datasets: [{ dataset, tags }] });
-      return;
+      return client.runs.logInput(run.id, dataset, context);
     }
     case "artifact":
       // Sent before, and then removed, when the acknowledgement was lost.
       if (!existsSync(record.file)) return;
-      await client.uploadArtifact(run.experimentId, run_id, record.path, record.file);
+      await client.uploadArtifact(run.experimentId, run.id, record.path, record.file);
       if (record.model) {
         const model = await findModel(client, run, record.model.id);
         if (model) await client.uploadArtifact(run.experimentId, `models/${model}`, record.model.path, record.file);
@@ -98,7 +93,7 @@ async function deliverRecord(client: TrackerClient, run: RemoteRun, record: Jour
     case "model-ready":
       return finishModel(client, run, record.model);
     case "status":
-      await client.call("POST", "runs/update", { run_id, status: record.status, end_time: record.endTime });
+      await client.runs.update(run.id, { status: record.status, endTime: record.endTime });
   }
 }
 
@@ -113,20 +108,20 @@ export async function createRun(
   const experimentId = await experimentNamed(client, record.experiment);
   const ours = await runTagged(client, experimentId, runId);
   if (ours) return ours;
-  const { run } = await client.call<{ run: { info: { run_id: string } } }>("POST", "runs/create", {
-    experiment_id: experimentId,
-    run_name: record.name,
-    start_time: record.startTime,
-    tags: pairs({ ...record.tags, "anneal.client_id": runId }),
+  const { name, startTime, tags } = record;
+  const made = await client.runs.create(experimentId, {
+    name,
+    startTime,
+    tags: { ...tags, "anneal.client_id": runId },
   });
-  return { id: run.info.run_id, experimentId, models: new Map() };
+  return { id: made.info.run_id, experimentId, models: new Map() };
 }
 
 /** A run whose id the tracker took from us. */
 async function runNamed(client: TrackerClient, id: string): Promise<RemoteRun | undefined> {
   try {
-    const { run } = await client.call<{ run: { info: { experiment_id: string } } }>("GET", "runs/get", { run_id: id });
-    return { id, experimentId: run.info.experiment_id, models: new Map() };
+    const { info } = await client.runs.get(id);
+    return { id, experimentId: info.experiment_id, models: new Map() };
   } catch (error) {
     if (error instanceof TrackerError && !error.temporary) return undefined;
     throw error;
@@ -135,35 +130,26 @@ async function runNamed(client: TrackerClient, id: string): Promise<RemoteRun | 
 
 /** A run that we created at a tracker which gives ids of its own, as MLflow's does; else each process would create another. */
 async function runTagged(client: TrackerClient, experiment: string, id: string): Promise<RemoteRun | undefined> {
-  const { runs = [] } = await client.call<{ runs?: { info: { run_id: string; experiment_id: string } }[] }>(
-    "POST",
-    "runs/search",
-    { experiment_ids: [experiment], filter: `tags.\`anneal.client_id\` = '${id}'`, max_results: 1 },
-  );
-  const [found] = runs;
-  return found && { id: found.info.run_id, experimentId: found.info.experiment_id, models: new Map() };
+  const filter = `tags.\`anneal.client_id\` = '${id}'`;
+  for await (const { info } of client.runs.search([experiment], { filter, limit: 1 })) {
+    return { id: info.run_id, experimentId: info.experiment_id, models: new Map() };
+  }
+  return undefined;
 }
 
 async function experimentNamed(client: TrackerClient, name: string): Promise<string> {
-  const find = () =>
-    client.call<{ experiment: { experiment_id: string } }>("GET", "experiments/get-by-name", { experiment_name: name });
   try {
-    return (await find()).experiment.experiment_id;
+    return (await client.experiments.getByName(name)).experiment_id;
   } catch (error) {
     if (!(error instanceof TrackerError) || error.code !== "RESOURCE_DOES_NOT_EXIST") throw error;
   }
   try {
-    return (await client.call<{ experiment_id: string }>("POST", "experiments/create", { name })).experiment_id;
+    return await client.experiments.create(name);
   } catch (error) {
     // Somebody else was faster.
     if (error instanceof TrackerError && error.code === "RESOURCE_ALREADY_EXISTS") {
-      return (await find()).experiment.experiment_id;
+      return (await client.experiments.getByName(name)).experiment_id;
     }
     throw error;
   }
 }
-
-const pairs = (map: Readonly<Record<string, string>>) => Object.entries(map).map(([key, value]) => ({ key, value }));
-
-/** JSON has neither NaN nor infinities; the protocol writes them as strings. */
-const wireNumber = (value: number) => (Number.isFinite(value) ? value : String(value));

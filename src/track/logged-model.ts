@@ -1,3 +1,4 @@
+import { pairs } from "./api/caller.ts";
 import { type TrackerClient, TrackerError } from "./client.ts";
 import type { RemoteRun } from "./deliver.ts";
 import type { LoggedModelRecord } from "./records.ts";
@@ -58,12 +59,8 @@ export async function findModel(client: TrackerClient, run: RemoteRun, model: st
 export async function finishModel(client: TrackerClient, run: RemoteRun, model: string): Promise<void> {
   const model_id = await findModel(client, run, model);
   if (model_id === undefined) return;
-  const { run: now } = await client.call<{ run: { data: { metrics?: { key: string; value: unknown }[] } } }>(
-    "GET",
-    "runs/get",
-    { run_id: run.id },
-  );
-  const metrics = (now.data.metrics ?? [])
+  const { data } = await client.runs.get(run.id);
+  const metrics = (data.metrics ?? [])
     .filter(({ key, value }) => !key.startsWith("system/") && Number.isFinite(value))
     .map((point) => ({ ...point, model_id }));
   for (let i = 0; i < metrics.length; i += mostPoints) {
@@ -84,5 +81,3 @@ async function ifKnown<T>(answer: Promise<T>): Promise<T | undefined> {
     throw error;
   }
 }
-
-const pairs = (map: Readonly<Record<string, string>>) => Object.entries(map).map(([key, value]) => ({ key, value }));

@@ -1,4 +1,5 @@
 import { crc32 } from "node:zlib";
+import type { RunInfo } from "./api/types.ts";
 
 /** One measured value. */
 export interface MetricPoint {
@@ -37,7 +38,7 @@ export type JournalRecord =
   | { kind: "artifact"; path: string; file: string; model?: { id: string; path: string } }
   | LoggedModelRecord
   | { kind: "model-ready"; model: string }
-  | { kind: "status"; status: string; endTime?: number };
+  | { kind: "status"; status: RunInfo["status"]; endTime?: number };
 
 /** A model that a run made; its files follow as artifacts with its id, and then a record that it is ready. */
 export interface LoggedModelRecord {

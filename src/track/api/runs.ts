@@ -33,8 +33,12 @@ export class Runs {
     this.#caller = caller;
   }
 
-  async create(experiment_id: string, { name, tags }: { name?: string; tags?: Texts } = {}): Promise<Run> {
-    const message = { experiment_id, run_name: name, start_time: Date.now(), tags: pairs(tags) };
+  /** @param options.startTime milliseconds since 1970; now when left out */
+  async create(
+    experiment_id: string,
+    { name, tags, startTime = Date.now() }: { name?: string; tags?: Texts; startTime?: number } = {},
+  ): Promise<Run> {
+    const message = { experiment_id, run_name: name, start_time: startTime, tags: pairs(tags) };
     return (await this.#caller.call<{ run: Run }>("POST", "runs/create", message)).run;
   }
 
@@ -43,10 +47,17 @@ export class Runs {
     return (await this.#caller.call<{ run: Run }>("GET", "runs/get", { run_id })).run;
   }
 
-  /** Change its state or name; a state that is an end ends it now. */
-  async update(run_id: string, { status, name }: { status?: RunInfo["status"]; name?: string }): Promise<RunInfo> {
+  /**
+   * Change its state or name.
+   * @param changes.endTime milliseconds since 1970; now when left out and the state is an end
+   */
+  async update(
+    run_id: string,
+    { status, name, endTime }: { status?: RunInfo["status"]; name?: string; endTime?: number },
+  ): Promise<RunInfo> {
     const ends = status === "FINISHED" || status === "FAILED" || status === "KILLED";
-    const message = { run_id, status, run_name: name, ...(ends ? { end_time: Date.now() } : {}) };
+    const end_time = endTime ?? (ends ? Date.now() : undefined);
+    const message = { run_id, status, run_name: name, ...(end_time === undefined ? {} : { end_time }) };
     return (await this.#caller.call<{ run_info: RunInfo }>("POST", "runs/update", message)).run_info;
   }
 
