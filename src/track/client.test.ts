@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { findTracker, TrackerClient, TrackerError } from "./client.ts";
+import { findTracker, TrackerClient } from "./client.ts";
+import { TrackerError } from "./error.ts";
 import { dataFolder } from "./folder.ts";
 
 let folder: string;

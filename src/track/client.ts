@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { Experiments } from "./api/experiments.ts";
 import { LoggedModels, Models } from "./api/models.ts";
 import { Runs } from "./api/runs.ts";
+import { TrackerError } from "./error.ts";
 import { dataFolder } from "./folder.ts";
 import { uploadFile } from "./upload.ts";
 
@@ -14,27 +15,6 @@ export interface TrackerAddress {
   /** Without a trailing slash; requests go to `<uri>/api/2.0/mlflow/...`. */
   uri: string;
   token?: string;
-}
-
-/** A tracker refused a request, or did not answer. */
-export class TrackerError extends Error {
-  override name = "TrackerError";
-  /** MLflow's error code, or "UNREACHABLE". */
-  readonly code: string;
-  /** Whether the same request may succeed later. */
-  readonly temporary: boolean;
-  /** How long the tracker asks to be left alone, in milliseconds. */
-  readonly retryAfter: number | undefined;
-  /** HTTP's status; undefined where nothing answered. */
-  readonly status: number | undefined;
-
-  constructor(message: string, code: string, temporary: boolean, status?: number, retryAfter?: number) {
-    super(message);
-    this.status = status;
-    this.code = code;
-    this.temporary = temporary;
-    this.retryAfter = retryAfter;
-  }
 }
 
 /**

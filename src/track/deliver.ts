@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
-import { type TrackerClient, TrackerError } from "./client.ts";
+import type { TrackerClient } from "./client.ts";
+import { TrackerError } from "./error.ts";
 import { createModel, findModel, finishModel } from "./logged-model.ts";
 import type { JournalEntry, JournalRecord } from "./records.ts";
 

@@ -3,7 +3,8 @@ export type { LoggedModels, Models } from "./api/models.ts";
 export type { RunBatch, RunPoint, Runs } from "./api/runs.ts";
 /** Shapes of what a tracker answers: `api.Experiment`, `api.RunInfo`, `api.ModelVersion` and so on. */
 export type * as api from "./api/types.ts";
-export { findTracker, type TrackerAddress, TrackerClient, TrackerError } from "./client.ts";
+export { findTracker, type TrackerAddress, TrackerClient } from "./client.ts";
+export { TrackerError } from "./error.ts";
 export { dataFolder } from "./folder.ts";
 export type { DatasetInput } from "./records.ts";
 export {

@@ -1,6 +1,7 @@
 import { pairs } from "./api/caller.ts";
-import { type TrackerClient, TrackerError } from "./client.ts";
+import type { TrackerClient } from "./client.ts";
 import type { RemoteRun } from "./deliver.ts";
+import { TrackerError } from "./error.ts";
 import type { LoggedModelRecord } from "./records.ts";
 
 /*

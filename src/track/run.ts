@@ -3,8 +3,8 @@ import { constants, copyFileSync, mkdirSync, readdirSync, statSync, writeFileSyn
 import { userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import { notebook } from "../display/notebook.ts";
-import { TrackerError } from "./client.ts";
 import { captureDiff, captureEnvironment, captureNotebook, findLockfile, sourceName } from "./environment.ts";
+import { TrackerError } from "./error.ts";
 import { Journal } from "./journal.ts";
 import { OutputLog, outputName } from "./output.ts";
 import type { DatasetInput, JournalRecord } from "./records.ts";

@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { findTracker, TrackerClient, TrackerError } from "./client.ts";
+import { findTracker, TrackerClient } from "./client.ts";
 import { batches, createRun, deliver, type RemoteRun } from "./deliver.ts";
+import { TrackerError } from "./error.ts";
 import { dataFolder } from "./folder.ts";
 import { Journal } from "./journal.ts";
 import { outputName } from "./output.ts";

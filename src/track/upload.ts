@@ -3,7 +3,8 @@ import { createReadStream } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { Readable } from "node:stream";
 import type { ReadableStream } from "node:stream/web";
-import { type TrackerClient, TrackerError } from "./client.ts";
+import type { TrackerClient } from "./client.ts";
+import { TrackerError } from "./error.ts";
 
 /** Below this a file is sent at once; from here on the tracker is asked whether it has it. Bytes. */
 const worthAsking = 1024 * 1024;

@@ -6,7 +6,7 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { invalid, missing, TrackerError } from "../errors.ts";
 import type { Expected } from "./artifacts.ts";
-import { isAbsent } from "./disk.ts";
+import { isAbsent } from "./disk-errors.ts";
 import { type Measure, measured } from "./measure.ts";
 import { ownPath } from "./paths.ts";
 import { checkParts, checkUploadId, type Part, type Uploads, uploadId } from "./uploads.ts";

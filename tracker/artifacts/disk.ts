@@ -7,15 +7,11 @@ import { invalid, missing } from "../errors.ts";
 import type { ArtifactIndex } from "../store/store.ts";
 import type { ArtifactRecord } from "../store/types.ts";
 import { type ArtifactInfo, type Artifacts, byName } from "./artifacts.ts";
+import { codeOf, isAbsent } from "./disk-errors.ts";
 import { diskUploads } from "./disk-uploads.ts";
 import { makeLock } from "./lock.ts";
 import { type Measure, measured } from "./measure.ts";
 import { ownPath } from "./paths.ts";
-
-export const code = (error: unknown): string | undefined =>
-  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
-
-export const isAbsent = (error: unknown): boolean => ["ENOENT", "ENOTDIR"].includes(code(error) ?? "");
 
 /** Smaller files take up no more room than a link to them would. */
 const WORTH_LINKING = 4096;
@@ -56,7 +52,7 @@ export function diskArtifacts(root: string, index: ArtifactIndex): Artifacts {
       if (await holds(record, file)) return true;
     } catch (error) {
       // No such file any more; or a file system that knows no links, or no more of them to one file.
-      if (!isAbsent(error) && !["EMLINK", "EPERM", "ENOTSUP", "EXDEV"].includes(code(error) ?? "")) throw error;
+      if (!isAbsent(error) && !["EMLINK", "EPERM", "ENOTSUP", "EXDEV"].includes(codeOf(error) ?? "")) throw error;
     }
     await rm(file, { force: true });
     return false;
@@ -69,7 +65,7 @@ export function diskArtifacts(root: string, index: ArtifactIndex): Artifacts {
       await mkdir(dirname(target), { recursive: true });
       await rename(temporary, target);
     } catch (error) {
-      if (["EISDIR", "ENOTEMPTY", "EEXIST", "ENOTDIR"].includes(code(error) ?? "")) {
+      if (["EISDIR", "ENOTEMPTY", "EEXIST", "ENOTDIR"].includes(codeOf(error) ?? "")) {
         throw invalid(`Cannot store the artifact '${path}': a folder has that name, or a file the name of its folder.`);
       }
       throw error;

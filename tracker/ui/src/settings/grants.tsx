@@ -4,8 +4,8 @@ import { useState } from "react";
 import { api } from "../api.ts";
 import { Failure, Section } from "../parts/bits.tsx";
 import { type Grant, type Role, settings, type User } from "./api.ts";
+import { ROLES } from "./roles.ts";
 import classes from "./settings.module.css";
-import { ROLES } from "./users.tsx";
 
 const roleLabel = (role: Role): string => ROLES.find(({ value }) => value === role)?.label ?? role;
 

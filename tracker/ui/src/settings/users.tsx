@@ -4,15 +4,9 @@ import { useState } from "react";
 import { Empty, Failure, Section, When } from "../parts/bits.tsx";
 import { type Role, settings, type User } from "./api.ts";
 import { Grants } from "./grants.tsx";
+import { ROLES } from "./roles.ts";
 import classes from "./settings.module.css";
 import { Tokens } from "./tokens.tsx";
-
-export const ROLES: { value: Role; label: string }[] = [
-  { value: "none", label: "Nothing" },
-  { value: "viewer", label: "Viewer: reads" },
-  { value: "editor", label: "Editor: logs and changes" },
-  { value: "admin", label: "Admin: says who may" },
-];
 
 /** Everyone who may use the tracker, what they may, and their tokens. */
 export function Users() {
