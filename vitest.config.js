@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { defineConfig } from "vitest/config";
 
 // Tests run as compiled, from dist: worker threads and child processes are then the very files that ship.
-const shared = { pool: "forks", testTimeout: 60_000, hookTimeout: 60_000 };
+const shared = { pool: "forks", testTimeout: 60_000, hookTimeout: 60_000, expect: { poll: { timeout: 20_000 } } };
 
 /** The tracker's tests once more, on a PostgreSQL server, where one is installed. */
 async function onPostgresql() {

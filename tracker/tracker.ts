@@ -1,6 +1,6 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { loadSigningKey } from "./api/signature.ts";
+import { loadSigningKey } from "./access/signature.ts";
 import type { Artifacts } from "./artifacts/artifacts.ts";
 import { openArtifacts } from "./artifacts/open.ts";
 import { Events, type Relay } from "./events.ts";

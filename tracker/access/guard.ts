@@ -4,12 +4,12 @@ import { userInfo } from "node:os";
 import cookies from "@fastify/cookie";
 import rateLimit from "@fastify/rate-limit";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { carriesSignature } from "../api/multipart.ts";
 import { TrackerError } from "../errors.ts";
 import type { AccessStore } from "../store/store.ts";
 import { loginPage } from "./login-page.ts";
 import { type Oidc, type OidcOptions, oidcRoutes, openOidc } from "./oidc.ts";
 import { Principal } from "./principal.ts";
+import { carriesSignature } from "./signature.ts";
 import { hashOf, same, shownToken } from "./tokens.ts";
 
 declare module "fastify" {

@@ -3,11 +3,12 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import { currentPrincipal } from "../access/principal.ts";
 import { hashOf, newToken } from "../access/tokens.ts";
 import { invalid, TrackerError } from "../errors.ts";
+import { Bool, bool, Int, int, limitOf, nameOf, oneOf, optional, Text } from "../message.ts";
 import type { AccessStore } from "../store/store.ts";
 import type { AuditEntry, Grant, GrantKind, Role, Scope, Token, User } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
+import { endpoint } from "./endpoint.ts";
 import { cut } from "./limits.ts";
-import { Bool, bool, endpoint, Int, int, limitOf, nameOf, oneOf, optional, Text } from "./message.ts";
 
 const ROLES = ["none", "viewer", "editor", "admin"] as const satisfies readonly Role[];
 const SCOPES = ["read", "write", "admin"] as const satisfies readonly Scope[];

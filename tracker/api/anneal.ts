@@ -3,14 +3,15 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import { gatherFacts, STATEMENTS, statementsOf } from "../cards/facts.ts";
 import { missingStatements, writeCard } from "../cards/markdown.ts";
 import { invalid } from "../errors.ts";
+import { Bool, bool, Int, int, limitOf, listOf, nameOf, oneOf, optional, Text } from "../message.ts";
 import { evaluateGates } from "../registry/gates.ts";
 import { promote } from "../registry/promote.ts";
 import { parseFilter, parseOrder, RUNS } from "../store/filter.ts";
 import type { Gate, GateResult, StageChange } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
+import { endpoint } from "./endpoint.ts";
 import { VIEWS, View } from "./experiments.ts";
 import { checkKey, cut } from "./limits.ts";
-import { Bool, bool, endpoint, Int, int, limitOf, listOf, nameOf, oneOf, optional, Text } from "./message.ts";
 import { stageOf, Version } from "./registry.ts";
 import * as shapes from "./shapes.ts";
 

@@ -6,9 +6,10 @@ import type { ArtifactInfo, Artifacts } from "../artifacts/artifacts.ts";
 import { join, locate } from "../artifacts/locate.ts";
 import { mediaType } from "../artifacts/paths.ts";
 import { invalid } from "../errors.ts";
+import { optional, parseMessage, Text } from "../message.ts";
 import type { Tracker } from "../tracker.ts";
 import { contentDigest, refuseEncoded } from "./digest.ts";
-import { endpoint, optional, parseMessage, Text } from "./message.ts";
+import { endpoint } from "./endpoint.ts";
 import { runIdOf } from "./runs.ts";
 
 const RUN = { run_id: optional(Text), run_uuid: optional(Text) };

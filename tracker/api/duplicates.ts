@@ -3,8 +3,9 @@ import type { FastifyInstance } from "fastify";
 import { currentPrincipal } from "../access/principal.ts";
 import { subjectOf } from "../access/protect.ts";
 import { join } from "../artifacts/locate.ts";
+import { Digest, Int, int, Text } from "../message.ts";
 import type { Tracker } from "../tracker.ts";
-import { Digest, endpoint, Int, int, Text } from "./message.ts";
+import { endpoint } from "./endpoint.ts";
 
 /**
  * Files that the tracker has already, under /api/anneal: a client that names one by its SHA-256 gets it under another path

@@ -2,8 +2,8 @@ import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import { currentPrincipal } from "../access/principal.ts";
 import { EventWindow, type TrackerEvent } from "../events.ts";
+import { optional, parseMessage, Text } from "../message.ts";
 import type { Tracker } from "../tracker.ts";
-import { optional, parseMessage, Text } from "./message.ts";
 
 /** Proxies close connections that are silent for a minute. */
 const HEARTBEAT_MS = 25_000;

@@ -1,11 +1,12 @@
 import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import { missing } from "../errors.ts";
+import { Int, limitOf, listOf, nameOf, offsetOf, oneOf, optional, pageToken, Text } from "../message.ts";
 import { EXPERIMENTS, parseFilter, parseOrder } from "../store/filter.ts";
 import type { ViewType } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
+import { endpoint } from "./endpoint.ts";
 import { checkKey, checkName, otherTag } from "./limits.ts";
-import { endpoint, Int, limitOf, listOf, nameOf, offsetOf, oneOf, optional, pageToken, Text } from "./message.ts";
 import * as shapes from "./shapes.ts";
 
 export const Tag = Type.Object({ key: Text, value: optional(Text) });

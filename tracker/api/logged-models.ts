@@ -2,25 +2,13 @@ import { randomUUID } from "node:crypto";
 import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import { invalid } from "../errors.ts";
+import { Bool, bool, Int, limitOf, listOf, nameOf, offsetOf, oneOf, optional, pageToken, Text } from "../message.ts";
 import { LOGGED_MODELS, parseFilter, parseOrder } from "../store/filter.ts";
 import type { LoggedModelStatus } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
+import { endpoint } from "./endpoint.ts";
 import { Tag } from "./experiments.ts";
 import { checkKey, checkName, otherTag, param } from "./limits.ts";
-import {
-  Bool,
-  bool,
-  endpoint,
-  Int,
-  limitOf,
-  listOf,
-  nameOf,
-  offsetOf,
-  oneOf,
-  optional,
-  pageToken,
-  Text,
-} from "./message.ts";
 import { randomRunName } from "./names.ts";
 import * as shapes from "./shapes.ts";
 

@@ -1,10 +1,11 @@
 import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import { invalid } from "../errors.ts";
+import { Int, int, limitOf, listOf, optional, Text } from "../message.ts";
 import type { HistoryMark } from "../store/store.ts";
 import type { RunMetric } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
-import { endpoint, Int, int, limitOf, listOf, optional, Text } from "./message.ts";
+import { endpoint } from "./endpoint.ts";
 import { runIdOf } from "./runs.ts";
 import * as shapes from "./shapes.ts";
 

@@ -1,34 +1,25 @@
 import { Readable } from "node:stream";
 import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
+import { isSigned, PARTS, sign } from "../access/signature.ts";
 import { join } from "../artifacts/locate.ts";
 import { MAX_PART_BYTES, MAX_PARTS } from "../artifacts/uploads.ts";
 import { invalid, missing, TrackerError } from "../errors.ts";
+import { Digest, Int, int, listOf, optional, Text } from "../message.ts";
 import type { Tracker } from "../tracker.ts";
 import { contentDigest, refuseEncoded } from "./digest.ts";
-import { Digest, endpoint, Int, int, listOf, optional, Text } from "./message.ts";
-import { isSigned, sign } from "./signature.ts";
+import { endpoint } from "./endpoint.ts";
 
 /*
  * Large files in parts: as MLflow's client sends them, and as ours does, which goes on with an upload that broke off.
  * A part's address carries a signature and shows nobody's token, because MLflow's client sends none with it.
  */
 
-const PARTS = "/api/anneal/artifacts/parts";
-
 /** How long a part's address is good: as long as an upload that nobody went on with is kept. Seconds. */
 const LIFETIME = 24 * 3600;
 
 /** Our client's parts: few enough requests, and small enough to send one again. Bytes. */
 const PART_BYTES = 16 * 1024 * 1024;
-
-/**
- * Whether a request comes with a signature in its address, which is checked where it is answered: such a one needs no
- * token. For the server that asks for tokens.
- * @param url path and query
- */
-export const carriesSignature = (method: string, url: string): boolean =>
-  method === "PUT" && url.startsWith(`${PARTS}/`);
 
 const signedText = (id: string, number: number, expires: number): string =>
   `PUT part ${number} of ${id} until ${expires}`;

@@ -1,13 +1,14 @@
 import { Type } from "@sinclair/typebox";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { invalid } from "../errors.ts";
+import { Bool, bool, Int, limitOf, listOf, offsetOf, optional, pageToken, Text } from "../message.ts";
 import { promote } from "../registry/promote.ts";
 import { MODEL_VERSIONS, parseFilter, parseOrder, REGISTERED_MODELS } from "../store/filter.ts";
 import type { RegisteredModel, Stage } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
+import { endpoint } from "./endpoint.ts";
 import { Tag } from "./experiments.ts";
 import { checkAlias, checkKey, checkModelName, cut, otherTag } from "./limits.ts";
-import { Bool, bool, endpoint, Int, limitOf, listOf, offsetOf, optional, pageToken, Text } from "./message.ts";
 import * as shapes from "./shapes.ts";
 
 const STAGES = ["None", "Staging", "Production", "Archived"] as const satisfies readonly Stage[];

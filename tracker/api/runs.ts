@@ -1,25 +1,13 @@
 import { type Static, Type } from "@sinclair/typebox";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { invalid } from "../errors.ts";
+import { Float, Int, int, limitOf, listOf, nameOf, offsetOf, oneOf, optional, pageToken, Text } from "../message.ts";
 import { parseFilter, parseOrder, RUNS } from "../store/filter.ts";
 import type { Metric, ModelMetric, Run, RunStatus } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
+import { endpoint } from "./endpoint.ts";
 import { Tag, VIEWS, View } from "./experiments.ts";
 import { checkKey, checkName, param, runTag } from "./limits.ts";
-import {
-  endpoint,
-  Float,
-  Int,
-  int,
-  limitOf,
-  listOf,
-  nameOf,
-  offsetOf,
-  oneOf,
-  optional,
-  pageToken,
-  Text,
-} from "./message.ts";
 import { randomRunName } from "./names.ts";
 import * as shapes from "./shapes.ts";
 

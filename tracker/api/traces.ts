@@ -3,14 +3,15 @@ import { type Static, Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import { locate } from "../artifacts/locate.ts";
 import { invalid, TrackerError } from "../errors.ts";
+import { Int, int, limitOf, listOf, nameOf, offsetOf, oneOf, optional, pageToken, Text } from "../message.ts";
 import { parseFilter, parseOrder, TRACES } from "../store/filter.ts";
 import type { NewTrace } from "../store/store.ts";
 import type { KeyValue, Span, Trace, TraceState } from "../store/types.ts";
 import { spansIn } from "../traces/file.ts";
 import { parseSpans } from "../traces/otlp.ts";
 import type { Tracker } from "../tracker.ts";
+import { endpoint } from "./endpoint.ts";
 import { checkKey, cut } from "./limits.ts";
-import { endpoint, Int, int, limitOf, listOf, nameOf, offsetOf, oneOf, optional, pageToken, Text } from "./message.ts";
 import * as shapes from "./shapes.ts";
 
 const STATES = ["OK", "ERROR", "IN_PROGRESS"] as const satisfies readonly TraceState[];

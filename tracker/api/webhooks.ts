@@ -2,11 +2,12 @@ import { randomUUID } from "node:crypto";
 import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import { invalid } from "../errors.ts";
+import { Int, limitOf, listOf, nameOf, offsetOf, oneOf, optional, pageToken, Text } from "../message.ts";
 import type { Webhook, WebhookEvent } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
 import { send } from "../webhooks/deliver.ts";
+import { endpoint } from "./endpoint.ts";
 import { checkName } from "./limits.ts";
-import { endpoint, Int, limitOf, listOf, nameOf, offsetOf, oneOf, optional, pageToken, Text } from "./message.ts";
 import * as shapes from "./shapes.ts";
 
 const STATUSES = ["ACTIVE", "DISABLED"] as const;

@@ -2,8 +2,8 @@ import { promisify } from "node:util";
 import { brotliDecompress, gunzip, inflate } from "node:zlib";
 import { type Static, Type } from "@sinclair/typebox";
 import protobuf from "protobufjs";
-import { parseMessage } from "../api/message.ts";
 import { invalid } from "../errors.ts";
+import { parseMessage } from "../message.ts";
 import type { Span } from "../store/types.ts";
 
 /*

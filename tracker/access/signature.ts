@@ -1,5 +1,5 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
-import { loadToken } from "../access/tokens.ts";
+import { loadToken } from "./tokens.ts";
 
 /**
  * The key that a data folder's tracker signs with. It comes from the folder's token: what is handed out stays good when the
@@ -17,3 +17,14 @@ export function isSigned(key: Buffer, text: string, signature: string): boolean 
   const [expected, given] = [Buffer.from(sign(key, text)), Buffer.from(signature)];
   return expected.length === given.length && timingSafeEqual(expected, given);
 }
+
+/** Where the parts of large files go. Their addresses are signed. */
+export const PARTS = "/api/anneal/artifacts/parts";
+
+/**
+ * Whether a request has a signature in its address. It is checked where the request is answered, so the request needs no
+ * token.
+ * @param url path and query
+ */
+export const carriesSignature = (method: string, url: string): boolean =>
+  method === "PUT" && url.startsWith(`${PARTS}/`);
