@@ -163,14 +163,14 @@ describe("a team at its tracker", () => {
       await tracker.ask("POST", "/api/anneal/users", { name, role });
     }
     await link(owner, "Settings").click();
-    await owner.getByText(`${userInfo().username}, who owns this tracker`).waitFor();
+    await owner.getByText(`${userInfo().username} (owner)`).waitFor();
     await owner.getByLabel("Name").fill("vera");
     await button(owner, "Add user").click();
     const dialog = owner.getByRole("dialog");
-    await dialog.getByLabel("What for").fill("laptop");
-    await dialog.getByRole("combobox", { name: "May" }).first().click();
-    await owner.getByRole("option", { name: "All that the user may" }).click();
-    await dialog.getByRole("button", { name: "Make a token" }).click();
+    await dialog.getByLabel("Name").fill("laptop");
+    await dialog.getByRole("combobox", { name: "Access" }).first().click();
+    await owner.getByRole("option", { name: "Full access of the user" }).click();
+    await dialog.getByRole("button", { name: "Create token" }).click();
     await dialog.getByText("Copy it now: it is not shown again.").waitFor();
     await dialog.getByRole("alert").getByRole("button").click();
     token = await owner.evaluate("navigator.clipboard.readText()");
@@ -186,7 +186,7 @@ describe("a team at its tracker", () => {
 
   test("a webhook is added and tried", async () => {
     await tab(owner, "Webhooks").click();
-    await owner.getByText("Nobody is told").waitFor();
+    await owner.getByText("No webhooks yet").waitFor();
     await owner.getByLabel("Name").fill("deploy");
     const { port } = receiver.address() as AddressInfo;
     await owner.getByLabel("Address").fill(`http://127.0.0.1:${port}/hook`);
@@ -194,7 +194,7 @@ describe("a team at its tracker", () => {
     await button(owner, "Add webhook").click();
     await owner
       .getByRole("row", { name: /deploy/ })
-      .getByRole("button", { name: "Try" })
+      .getByRole("button", { name: "Test" })
       .click();
     await owner.getByText(/^answered 200 in \d+ ms$/).waitFor();
     expect(deliveries).toHaveLength(1);
@@ -322,12 +322,12 @@ describe("a team at its tracker", () => {
     await owner.getByRole("row", { name: /vera POST registered-models\/create name=mine refused, 403/ }).waitFor();
     await owner.getByRole("row", { name: /vera POST model-versions\/promote name=assistant/ }).waitFor();
     await owner.getByRole("row", { name: /POST users name=vera role=viewer/ }).waitFor();
-    await owner.getByLabel("What").fill("name=summaries");
+    await owner.getByLabel("Target").fill("name=summaries");
     await owner.getByText("vera").first().waitFor({ state: "hidden" });
     await owner.getByRole("row", { name: /POST registered-models\/create name=summaries/ }).waitFor();
     const log = await owner.locator("main").textContent();
     expect(log).not.toContain(token);
-    await owner.getByLabel("What").fill("");
+    await owner.getByLabel("Target").fill("");
     await owner.getByText("vera").first().waitFor();
     expect(await owner.locator("main").textContent()).not.toContain("runs/table");
   });

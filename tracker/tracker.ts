@@ -10,7 +10,7 @@ import { openPostgresql } from "./store/sql/postgresql.ts";
 import { openSqlite } from "./store/sql/sqlite.ts";
 import type { Store } from "./store/store.ts";
 import { WebhookDelivery } from "./webhooks/deliver.ts";
-import { tellingRegistry } from "./webhooks/telling.ts";
+import { observedRegistry } from "./webhooks/observed-registry.ts";
 
 /** A tracker: what it keeps, and news of what changes. */
 export interface Tracker {
@@ -52,7 +52,7 @@ export async function openTracker({ dataDir, store: where, artifacts: files }: T
     },
   );
   const webhooks = new WebhookDelivery(kept.webhooks);
-  const store = { ...kept, registry: tellingRegistry(kept.registry, webhooks) };
+  const store = { ...kept, registry: observedRegistry(kept.registry, webhooks) };
   return {
     store,
     artifacts,

@@ -151,7 +151,7 @@ export const traceOperations: Readonly<Record<string, Operation>> = {
   "POST /traces/:trace_id/assessments": { summary: "Say what one thinks of a trace." },
   "GET /traces/:trace_id/assessments/:assessment_id": { summary: "What somebody said of a trace." },
   "PATCH /traces/:trace_id/assessments/:assessment_id": { summary: "Change what one said of a trace." },
-  "DELETE /traces/:trace_id/assessments/:assessment_id": { summary: "Take back what one said of a trace." },
+  "DELETE /traces/:trace_id/assessments/:assessment_id": { summary: "Delete an assessment of a trace." },
 };
 
 /** What MLflow's protocol lacks, below /api/anneal. */
@@ -176,7 +176,7 @@ export const annealOperations: Readonly<Record<string, Operation>> = {
   "PATCH /users/:name": { summary: "Change a user." },
   "DELETE /users/:name": { summary: "Remove a user." },
   "GET /tokens": { summary: "Tokens, without what they are made of." },
-  "POST /tokens": { summary: "Make a token; it is told this once." },
+  "POST /tokens": { summary: "Create a token. Its secret is shown only in this answer." },
   "DELETE /tokens/:id": { summary: "Take a token back." },
   "GET /grants": { summary: "Who may do what with an experiment or a model." },
   "PUT /grants": { summary: "Let a user do something with an experiment or a model." },

@@ -93,7 +93,7 @@ export class WebhookDelivery {
   }
 
   /** Never fails, and does not wait: what was done is done, whether somebody hears of it or not. */
-  tell(event: WebhookEvent, data: object): void {
+  notify(event: WebhookEvent, data: object): void {
     const work = this.#store
       .wanting(event)
       .then((found) => Promise.all(found.map((it) => this.#deliver(it.webhook, it.secret, event, data))))

@@ -131,13 +131,13 @@ test("hear of it again when they were busy, under the same id, and how it ended 
   const { webhooks } = t.tracker.store;
   const delivery = new WebhookDelivery(webhooks, [1, 1, 1]);
   statuses = [503, 500, 200];
-  delivery.tell("model_version_stage.set", { name: "m" });
+  delivery.notify("model_version_stage.set", { name: "m" });
   await expect.poll(async () => (await webhooks.get(id)).last?.ok).toBe(true);
   expect(received.length).toBe(3);
   expect(new Set(received.map(({ headers }) => headers["x-mlflow-delivery-id"])).size).toBe(1);
   // What the receiver will never take is not sent again.
   statuses = [404];
-  delivery.tell("model_version_stage.set", { name: "m" });
+  delivery.notify("model_version_stage.set", { name: "m" });
   await expect.poll(async () => (await webhooks.get(id)).last?.ok).toBe(false);
   await delivery.close();
   expect(received.length).toBe(4);

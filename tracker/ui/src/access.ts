@@ -28,7 +28,7 @@ export function useRefusal(
   if (!me || me.owner || !grants.data) return undefined;
   const cap = CAP[me.scope];
   if (RANK[cap] < RANK[needed]) {
-    return `The token that you came in with may only ${me.scope}; this needs one for more.`;
+    return `This token is limited to: ${me.scope}. The action needs a token with more access.`;
   }
   const granted = grants.data.filter((grant) => grant.kind === kind);
   const own = granted.find((grant) => grant.target === target)?.role;

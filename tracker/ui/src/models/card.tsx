@@ -84,7 +84,7 @@ export function ModelCard({ name, version }: { name: string; version: string }) 
           <Markdown text={markdown} />
         </div>
       </Section>
-      <Section title="Said by people">
+      <Section title="Written by people">
         <Text fz="sm" c="dimmed" mb="xs">
           {missing.length === 0
             ? "Nothing is missing from this card."

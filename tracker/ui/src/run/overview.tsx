@@ -265,7 +265,7 @@ export function Overview({ run }: { run: Run }) {
                     </PageLink>,
                   ],
               total === undefined
-                ? optional("Parameters trained", trainable)
+                ? optional("Trainable parameters", trainable)
                 : ["Parameters", trainable === undefined ? total : `${total}, trained ${trainable}`],
               optional("Tokens", number("anneal.total_tokens")),
             ]}
@@ -279,7 +279,7 @@ export function Overview({ run }: { run: Run }) {
             <Facts
               rows={[
                 optional("Device", device),
-                optional("Chosen because", tag("anneal.device.reason")),
+                optional("Reason for the device", tag("anneal.device.reason")),
                 optional("Node.js", tag("anneal.node")),
                 ...versions.map(([name, version]) => [name, version] as const),
                 seeds.length > 0 ? ["Seeds", seeds.map(([name, seed]) => `${name} ${seed}`).join(", ")] : null,

@@ -24,17 +24,17 @@ export function Activity() {
   });
   const entries = audit.data?.pages.flat() ?? [];
   return (
-    <Section title="Who changed what">
+    <Section title="Audit log">
       <Group gap="xs">
         <TextInput
-          label="Who"
+          label="User"
           placeholder="Everyone"
           value={who}
           onChange={(event) => setWho(event.currentTarget.value)}
         />
         <TextInput
-          label="What"
-          placeholder="A run's id, a model's name"
+          label="Target"
+          placeholder="Run id or model name"
           w={230}
           value={target}
           onChange={(event) => setTarget(event.currentTarget.value)}
@@ -42,16 +42,16 @@ export function Activity() {
       </Group>
       {audit.error && <Failure error={audit.error} />}
       {audit.isPending && <Loader size="sm" mt="sm" />}
-      {audit.data && entries.length === 0 && <Empty title="Nothing was changed, as far as this search goes" />}
+      {audit.data && entries.length === 0 && <Empty title="No changes match" />}
       {entries.length > 0 && (
         <div className={classes.scroll}>
           <Table mt="sm" className={classes.table}>
             <Table.Thead>
               <Table.Tr>
                 <Table.Th>When</Table.Th>
-                <Table.Th>Who</Table.Th>
-                <Table.Th>Did</Table.Th>
-                <Table.Th>What</Table.Th>
+                <Table.Th>User</Table.Th>
+                <Table.Th>Action</Table.Th>
+                <Table.Th>Target</Table.Th>
                 <Table.Th />
               </Table.Tr>
             </Table.Thead>

@@ -35,7 +35,7 @@ export function Grants({ user }: { user: User }) {
     kind === "model" ? id : (experimentList.find((it) => it.experiment_id === id)?.name ?? id);
   const failure = grants.error ?? set.error ?? remove.error;
   return (
-    <Section title="Single experiments and models">
+    <Section title="Access to single experiments and models">
       <Text fz="sm" c="dimmed" mb={8}>
         What {user.name} may with these, in place of their role for everything else:{" "}
         {roleLabel(user.role).toLowerCase()}.
@@ -63,7 +63,7 @@ export function Grants({ user }: { user: User }) {
           ]}
         />
         <Select
-          label="May"
+          label="Access"
           data={ROLES}
           value={role}
           onChange={(value) => setRole((value as Role | null) ?? "viewer")}
@@ -86,7 +86,7 @@ export function Grants({ user }: { user: User }) {
                 <Table.Td>{roleLabel(grant.role)}</Table.Td>
                 <Table.Td ta="right">
                   <Button size="compact-xs" variant="subtle" color="red" onClick={() => remove.mutate(grant)}>
-                    Take back
+                    Revoke
                   </Button>
                 </Table.Td>
               </Table.Tr>

@@ -30,7 +30,7 @@ export function SettingsPage() {
       <div className={shell.head}>
         <h1 className={shell.title}>Settings</h1>
         <Text fz="xs" c="dimmed">
-          {owner ? `${name}, who owns this tracker` : `${name}, ${role}`}
+          {owner ? `${name} (owner)` : `${name}, ${role}`}
         </Text>
       </div>
       <Tabs
@@ -52,12 +52,12 @@ export function SettingsPage() {
         <Tabs.Panel value="tokens">
           {owner ? (
             <Empty title="You open this tracker with the token of its data folder">
-              It is printed when the tracker starts, and opens everything. For a program, a machine or another person,
+              It is printed when the tracker starts, and has full access. For a program, a machine or another person,
               add a user and give them a token of their own.
             </Empty>
           ) : scope !== "admin" ? (
-            <Empty title="The token that you came in with is not for accounts">
-              It may only {scope}. Tokens are made with one that may do all that you may, or by an admin of the tracker.
+            <Empty title="This token cannot manage accounts">
+              It is limited to: {scope}. Create tokens with one that has your full access, or ask an admin.
             </Empty>
           ) : (
             <Tokens user={name} />

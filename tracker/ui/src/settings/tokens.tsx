@@ -7,8 +7,8 @@ import classes from "./settings.module.css";
 
 const SCOPES: { value: Scope; label: string }[] = [
   { value: "read", label: "Read only" },
-  { value: "write", label: "Read and log" },
-  { value: "admin", label: "All that the user may" },
+  { value: "write", label: "Read and write" },
+  { value: "admin", label: "Full access of the user" },
 ];
 const ENDS = [
   { value: "30", label: "In 30 days" },
@@ -45,7 +45,7 @@ export function Tokens({ user }: { user: string }) {
       >
         <Group gap="xs" align="end">
           <TextInput
-            label="What for"
+            label="Name"
             placeholder="laptop, CI, a dashboard"
             required
             maxLength={200}
@@ -53,21 +53,21 @@ export function Tokens({ user }: { user: string }) {
             onChange={(event) => setLabel(event.currentTarget.value)}
           />
           <Select
-            label="May"
+            label="Access"
             data={SCOPES}
             value={scope}
             onChange={(value) => setScope((value as Scope | null) ?? "write")}
             allowDeselect={false}
           />
           <Select
-            label="Ends"
+            label="Expires"
             data={ENDS}
             value={end}
             onChange={(value) => setEnd(value ?? "")}
             allowDeselect={false}
           />
           <Button type="submit" loading={add.isPending} disabled={label.trim() === ""}>
-            Make a token
+            Create token
           </Button>
         </Group>
       </form>
@@ -88,11 +88,11 @@ export function Tokens({ user }: { user: string }) {
           <Table mt="sm" className={classes.table}>
             <Table.Thead>
               <Table.Tr>
-                <Table.Th>What for</Table.Th>
-                <Table.Th>May</Table.Th>
-                <Table.Th>Made</Table.Th>
+                <Table.Th>Name</Table.Th>
+                <Table.Th>Access</Table.Th>
+                <Table.Th>Created</Table.Th>
                 <Table.Th>Last used</Table.Th>
-                <Table.Th>Ends</Table.Th>
+                <Table.Th>Expires</Table.Th>
                 <Table.Th />
               </Table.Tr>
             </Table.Thead>
@@ -100,7 +100,7 @@ export function Tokens({ user }: { user: string }) {
               {tokens.data.map((token) => (
                 <Table.Tr key={token.id}>
                   <Table.Td className={classes.name} title={token.label}>
-                    {token.session ? "Signed in by browser" : token.label}
+                    {token.session ? "Browser session" : token.label}
                   </Table.Td>
                   <Table.Td>{SCOPES.find(({ value }) => value === token.scope)?.label}</Table.Td>
                   <Table.Td>
@@ -126,7 +126,7 @@ export function Tokens({ user }: { user: string }) {
                       loading={remove.isPending && remove.variables === token.id}
                       onClick={() => remove.mutate(token.id)}
                     >
-                      Take back
+                      Revoke
                     </Button>
                   </Table.Td>
                 </Table.Tr>

@@ -48,7 +48,7 @@ export function Users() {
             onChange={(event) => setName(event.currentTarget.value)}
           />
           <Select
-            label="May"
+            label="Role"
             data={ROLES}
             value={role}
             onChange={(value) => setRole((value as Role | null) ?? "viewer")}
@@ -62,9 +62,10 @@ export function Users() {
       {failure && <Failure error={failure} />}
       {users.isPending && <Loader size="sm" mt="sm" />}
       {users.data?.length === 0 && (
-        <Empty title="Nobody but you yet">
-          A user has a role for everything, and may have another for single experiments and models. They come in with a
-          token that you make for them here, or sign in where the tracker was started with <code>--oidc-issuer</code>.
+        <Empty title="No other users yet">
+          A user has one role for the whole tracker, and can have another for single experiments and models. Users sign
+          in with a token that you create for them here, or by OpenID Connect if the tracker runs with{" "}
+          <code>--oidc-issuer</code>.
         </Empty>
       )}
       {users.data !== undefined && users.data.length > 0 && (
@@ -73,8 +74,8 @@ export function Users() {
             <Table.Thead>
               <Table.Tr>
                 <Table.Th>Name</Table.Th>
-                <Table.Th>May</Table.Th>
-                <Table.Th>Since</Table.Th>
+                <Table.Th>Role</Table.Th>
+                <Table.Th>Created</Table.Th>
                 <Table.Th />
               </Table.Tr>
             </Table.Thead>
@@ -97,7 +98,7 @@ export function Users() {
                   <Table.Td>
                     <Select
                       size="xs"
-                      aria-label={`What ${user.name} may`}
+                      aria-label={`Role of ${user.name}`}
                       data={ROLES}
                       value={user.role}
                       allowDeselect={false}
@@ -123,7 +124,7 @@ export function Users() {
         <UserDialog
           user={chosen}
           onClose={() => setOpen(undefined)}
-          onShut={(disabled) => change.mutate({ name: chosen.name, disabled })}
+          onDisable={(disabled) => change.mutate({ name: chosen.name, disabled })}
           onRemoved={() => {
             setOpen(undefined);
             void reread();
@@ -137,15 +138,15 @@ export function Users() {
 function UserDialog({
   user,
   onClose,
-  onShut,
+  onDisable,
   onRemoved,
 }: {
   user: User;
   onClose(): void;
-  onShut(disabled: boolean): void;
+  onDisable(disabled: boolean): void;
   onRemoved(): void;
 }) {
-  const [asked, setAsked] = useState(false);
+  const [confirming, setConfirming] = useState(false);
   const remove = useMutation({ mutationFn: () => settings.removeUser(user.name), onSuccess: onRemoved });
   return (
     <Modal opened onClose={onClose} size="xl" title={user.name}>
@@ -154,20 +155,20 @@ function UserDialog({
         <Grants user={user} />
         <Group justify="space-between">
           <Switch
-            label="Shut out"
-            description="Their tokens open nothing while this is on."
+            label="Disabled"
+            description="A disabled user's tokens are refused."
             checked={user.disabled}
-            onChange={(event) => onShut(event.currentTarget.checked)}
+            onChange={(event) => onDisable(event.currentTarget.checked)}
           />
-          {asked ? (
+          {confirming ? (
             <Group gap="xs">
-              <Text fz="sm">What they logged stays. Remove?</Text>
+              <Text fz="sm">Their runs are kept. Remove the user?</Text>
               <Button size="xs" color="red" loading={remove.isPending} onClick={() => remove.mutate()}>
                 Remove {user.name}
               </Button>
             </Group>
           ) : (
-            <Button size="xs" variant="subtle" color="red" onClick={() => setAsked(true)}>
+            <Button size="xs" variant="subtle" color="red" onClick={() => setConfirming(true)}>
               Remove user
             </Button>
           )}

@@ -62,13 +62,13 @@ export function Webhooks() {
           />
           <TextInput
             label="Secret"
-            placeholder="Signs what is sent"
+            placeholder="Signs each request"
             type="password"
             autoComplete="new-password"
             value={secret}
             onChange={(event) => setSecret(event.currentTarget.value)}
           />
-          <MultiSelect size="xs" label="Tell it when" data={EVENTS} value={events} onChange={setEvents} miw={280} />
+          <MultiSelect size="xs" label="Events" data={EVENTS} value={events} onChange={setEvents} miw={280} />
           <Button type="submit" loading={add.isPending} disabled={!name.trim() || !url || events.length === 0}>
             Add webhook
           </Button>
@@ -77,7 +77,7 @@ export function Webhooks() {
       {failure && <Failure error={failure} />}
       {webhooks.isPending && <Loader size="sm" mt="sm" />}
       {webhooks.data?.length === 0 && (
-        <Empty title="Nobody is told">
+        <Empty title="No webhooks yet">
           A webhook tells another program what happens in the registry: deploy what goes to Production, or write it into
           a chat.
         </Empty>
@@ -89,9 +89,9 @@ export function Webhooks() {
               <Table.Tr>
                 <Table.Th>Name</Table.Th>
                 <Table.Th>Address</Table.Th>
-                <Table.Th>When</Table.Th>
-                <Table.Th>Last told</Table.Th>
-                <Table.Th>On</Table.Th>
+                <Table.Th>Events</Table.Th>
+                <Table.Th>Last delivery</Table.Th>
+                <Table.Th>Active</Table.Th>
                 <Table.Th />
               </Table.Tr>
             </Table.Thead>
@@ -136,7 +136,7 @@ export function Webhooks() {
                     <Table.Td>
                       <Switch
                         size="xs"
-                        aria-label={`Tell ${webhook.name}`}
+                        aria-label={`${webhook.name} is active`}
                         checked={webhook.status === "ACTIVE"}
                         onChange={(event) => change.mutate({ id: webhook.id, active: event.currentTarget.checked })}
                       />
@@ -149,7 +149,7 @@ export function Webhooks() {
                           loading={attempt.isPending && attempt.variables === webhook.id}
                           onClick={() => attempt.mutate(webhook.id)}
                         >
-                          Try
+                          Test
                         </Button>
                         <Button
                           size="compact-xs"

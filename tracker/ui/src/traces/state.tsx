@@ -4,7 +4,7 @@ import type { TraceInfo } from "./api.ts";
 const STATES: Record<TraceInfo["state"], { word: string; color: string }> = {
   OK: { word: "OK", color: "teal" },
   ERROR: { word: "Failed", color: "red" },
-  IN_PROGRESS: { word: "Going on", color: "blue" },
+  IN_PROGRESS: { word: "In progress", color: "blue" },
   STATE_UNSPECIFIED: { word: "Unknown", color: "gray" },
 };
 

@@ -94,7 +94,7 @@ export function TracePage() {
             <Facts
               rows={[
                 ["Id", <Copyable key="id" text={info.trace_id} />],
-                ["Began", formatDate(Date.parse(info.request_time))],
+                ["Started", formatDate(Date.parse(info.request_time))],
                 run
                   ? [
                       "Run",

@@ -86,9 +86,9 @@ function TraceTable({ rows }: { rows: TraceInfo[] }) {
             <Table.Th>Name</Table.Th>
             <Table.Th>State</Table.Th>
             <Table.Th>When</Table.Th>
-            <Table.Th>Took</Table.Th>
-            <Table.Th>Asked</Table.Th>
-            <Table.Th>Answered</Table.Th>
+            <Table.Th>Duration</Table.Th>
+            <Table.Th>Request</Table.Th>
+            <Table.Th>Response</Table.Th>
             <Table.Th>Run</Table.Th>
           </Table.Tr>
         </Table.Thead>

@@ -5,49 +5,49 @@ import type { WebhookDelivery } from "./deliver.ts";
 const record = (tags: readonly KeyValue[]): Record<string, string> =>
   Object.fromEntries(tags.map(({ key, value }) => [key, value]));
 
-/** A registry that tells webhooks what changes in it, whoever changes it. Payloads are MLflow's. */
-export function tellingRegistry(registry: RegistryStore, webhooks: Pick<WebhookDelivery, "tell">): RegistryStore {
+/** A registry that notifies webhooks of every change. Payloads are as in MLflow. */
+export function observedRegistry(registry: RegistryStore, webhooks: Pick<WebhookDelivery, "notify">): RegistryStore {
   return {
     ...registry,
 
     async createModel(model) {
-      const made = await registry.createModel(model);
-      const { name, description } = made;
-      webhooks.tell("registered_model.created", { name, tags: record(made.tags), description });
-      return made;
+      const created = await registry.createModel(model);
+      const { name, description } = created;
+      webhooks.notify("registered_model.created", { name, tags: record(created.tags), description });
+      return created;
     },
 
     async createVersion(version) {
-      const made = await registry.createVersion(version);
-      webhooks.tell("model_version.created", {
-        name: made.name,
-        version: String(made.version),
-        source: made.source,
-        run_id: made.runId,
-        tags: record(made.tags),
-        description: made.description,
+      const created = await registry.createVersion(version);
+      webhooks.notify("model_version.created", {
+        name: created.name,
+        version: String(created.version),
+        source: created.source,
+        run_id: created.runId,
+        tags: record(created.tags),
+        description: created.description,
       });
-      return made;
+      return created;
     },
 
     async setVersionTag(name, version, tag) {
       await registry.setVersionTag(name, version, tag);
-      webhooks.tell("model_version_tag.set", { name, version: String(version), key: tag.key, value: tag.value });
+      webhooks.notify("model_version_tag.set", { name, version: String(version), key: tag.key, value: tag.value });
     },
 
     async deleteVersionTag(name, version, key) {
       await registry.deleteVersionTag(name, version, key);
-      webhooks.tell("model_version_tag.deleted", { name, version: String(version), key });
+      webhooks.notify("model_version_tag.deleted", { name, version: String(version), key });
     },
 
     async setAlias(name, { alias, version }) {
       await registry.setAlias(name, { alias, version });
-      webhooks.tell("model_version_alias.created", { name, alias, version: String(version) });
+      webhooks.notify("model_version_alias.created", { name, alias, version: String(version) });
     },
 
     async deleteAlias(name, alias) {
       await registry.deleteAlias(name, alias);
-      webhooks.tell("model_version_alias.deleted", { name, alias });
+      webhooks.notify("model_version_alias.deleted", { name, alias });
     },
 
     async transition(wanted) {
@@ -55,7 +55,7 @@ export function tellingRegistry(registry: RegistryStore, webhooks: Pick<WebhookD
       const moved = await registry.transition(wanted);
       if (moved && from !== moved.stage) {
         const { name, version, stage, source, runId } = moved;
-        webhooks.tell("model_version_stage.set", {
+        webhooks.notify("model_version_stage.set", {
           name,
           version: String(version),
           from,
