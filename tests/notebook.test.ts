@@ -298,48 +298,82 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
     }
   });
 
-  test(
+  // Another full training: `npm run test:all`. Below, the same with fewer steps.
+  test.runIf(process.env.ANNEAL_TEST_ALL === "1")(
     "anneal rerun does it again in another kernel and finds every point the same to the last bit",
-    async () => {
-      const again = new Command(cli, ["rerun", tuned.id, "--data", data]);
-      const exit = await again.exited;
-      expect(again.stdout + again.stderr.slice(-2000)).toMatch(
-        /Same: \d+ points of \d+ metrics, every one equal to the last bit/,
-      );
-      expect(exit).toBe(0);
-      const [, rerunId] = /\(run (\w+)\)/.exec(again.stdout) ?? [];
-      expect(rerunId).not.toBe(tuned.id);
-
-      // Not only the command's word: both histories, point by point.
-      const rerun = await tracker.run(rerunId);
-      expect(rerun.tags["anneal.session_id"]).not.toBe(tuned.tags["anneal.session_id"]);
-      expect(rerun.startTime).toBeGreaterThan(tuned.endTime ?? Number.POSITIVE_INFINITY);
-      const keys = Object.keys(tuned.metrics).filter(isResult).sort();
-      expect(Object.keys(rerun.metrics).filter(isResult).sort()).toEqual(keys);
-      expect(keys.length).toBeGreaterThan(12);
-      let points = 0;
-      for (const key of keys) {
-        const bits = async (id: string) => (await tracker.history(id, key)).map(({ step, value }) => [step, value]);
-        const recorded = await bits(tuned.id);
-        expect(await bits(rerunId)).toEqual(recorded);
-        points += recorded.length;
-      }
-      expect(again.stdout).toContain(`Same: ${points} points of ${keys.length} metrics`);
-      // Of the model itself, too.
-      const weights = async (id: string) => {
-        const response = await tracker.fetch(`/get-artifact?run_id=${id}&path=model/adapter_model.safetensors`);
-        return Buffer.from(await response.arrayBuffer());
-      };
-      expect((await weights(rerunId)).equals(await weights(tuned.id))).toBe(true);
-      const versions = await tracker.ask<{ model_versions: unknown[] }>(
-        "GET",
-        "/api/2.0/mlflow/model-versions/search?max_results=10",
-      );
-      expect(versions.model_versions).toHaveLength(1);
-    },
+    () => expectSameRerun(tracker, data, tuned.id),
     20 * minutes,
   );
 });
+
+/** Do a run again, and compare it with the recorded one: the report, every point of every metric, and the weights. */
+async function expectSameRerun(tracker: Server, data: string, runId: string): Promise<void> {
+  const recorded = await tracker.run(runId);
+  const again = new Command(cli, ["rerun", runId, "--data", data]);
+  const exit = await again.exited;
+  expect(again.stdout + again.stderr.slice(-2000)).toMatch(
+    /Same: \d+ points of \d+ metrics, every one equal to the last bit/,
+  );
+  expect(exit).toBe(0);
+  const [, rerunId] = /\(run (\w+)\)/.exec(again.stdout) ?? [];
+  expect(rerunId).not.toBe(runId);
+
+  // Not only the command's word: both histories, point by point.
+  const rerun = await tracker.run(rerunId);
+  expect(rerun.tags["anneal.session_id"]).not.toBe(recorded.tags["anneal.session_id"]);
+  expect(rerun.startTime).toBeGreaterThan(recorded.endTime ?? Number.POSITIVE_INFINITY);
+  const keys = Object.keys(recorded.metrics).filter(isResult).sort();
+  expect(Object.keys(rerun.metrics).filter(isResult).sort()).toEqual(keys);
+  expect(keys.length).toBeGreaterThan(12);
+  let points = 0;
+  for (const key of keys) {
+    const bits = async (id: string) => (await tracker.history(id, key)).map(({ step, value }) => [step, value]);
+    const before = await bits(runId);
+    expect(await bits(rerunId)).toEqual(before);
+    points += before.length;
+  }
+  expect(again.stdout).toContain(`Same: ${points} points of ${keys.length} metrics`);
+  // Of the model itself, too.
+  const weights = async (id: string) => {
+    const response = await tracker.fetch(`/get-artifact?run_id=${id}&path=model/adapter_model.safetensors`);
+    return Buffer.from(await response.arrayBuffer());
+  };
+  expect((await weights(rerunId)).equals(await weights(runId))).toBe(true);
+  // The rerun registered nothing.
+  const versions = await tracker.ask<{ model_versions: unknown[] }>(
+    "GET",
+    "/api/2.0/mlflow/model-versions/search?max_results=10",
+  );
+  expect(versions.model_versions).toHaveLength(1);
+}
+
+test(
+  "the same notebook with fewer rows and steps is done again by anneal rerun, the same to the last bit",
+  async () => {
+    const data = scratch("rerun");
+    mkdirSync(data, { recursive: true });
+    const path = join(data, "few-steps.ipynb");
+    const fewer: [string, string][] = [
+      [".take(2400)", ".take(300)"],
+      ["maxSteps: 260", "maxSteps: 8"],
+      ["warmupSteps: 20", "warmupSteps: 2"],
+      ["generate: 48, maxNewTokens: 40", "generate: 4, maxNewTokens: 8"],
+    ];
+    let text = readFileSync(notebook, "utf8");
+    for (const [full, few] of fewer) {
+      expect(text).toContain(full);
+      text = text.replaceAll(full, few);
+    }
+    writeFileSync(path, text);
+    const first = new Command(cli, ["run", path, "--data", data]);
+    expect(await first.exited, first.stderr.slice(-4000)).toBe(0);
+    const tracker = await Server.start("tracker", data);
+    const [, tuned] = await tracker.runs();
+    await expectSameRerun(tracker, data, tuned.id);
+    await tracker.stop();
+  },
+  10 * minutes,
+);
 
 describe("a notebook that does not come out the same", () => {
   const data = scratch("luck");
