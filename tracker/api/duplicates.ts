@@ -1,7 +1,7 @@
 import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import { currentPrincipal } from "../access/principal.ts";
-import { subjectOf } from "../access/protect.ts";
+import { subjectOf } from "../access/protect/checks.ts";
 import { join } from "../artifacts/locate.ts";
 import { Digest, Int, int, Text } from "../message.ts";
 import type { Tracker } from "../tracker.ts";

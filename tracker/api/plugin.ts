@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { actingAs } from "../access/principal.ts";
-import { protectArtifacts, protectStore } from "../access/protect.ts";
+import { protectArtifacts } from "../access/protect/artifacts.ts";
+import { protectStore } from "../access/protect/store.ts";
 import { TrackerError } from "../errors.ts";
 import { spanMessage } from "../traces/span-message.ts";
 import type { Tracker } from "../tracker.ts";
