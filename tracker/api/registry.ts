@@ -40,18 +40,35 @@ function checkSource(source: string): string {
   return source;
 }
 
-export function registryRoutes(
-  app: FastifyInstance,
-  tracker: Tracker,
-  actor: (request: FastifyRequest) => string,
-): void {
-  const { store, events } = tracker;
-  const { registry } = store;
-  const changed = (name: string, change: "created" | "updated" | "deleted", version?: number): void =>
-    events.publish({ type: "model", name, change, ...(version === undefined ? {} : { version }) });
+/** What the registry's routes share. */
+interface Context {
+  app: FastifyInstance;
+  tracker: Tracker;
+  /** The user's name in whose name a request is made. */
+  actor: (request: FastifyRequest) => string;
+  /** Announce a change to open pages. */
+  changed: (name: string, change: "created" | "updated" | "deleted", version?: number) => void;
+}
+
+export function registryRoutes(app: FastifyInstance, tracker: Tracker, actor: Context["actor"]): void {
+  const context: Context = {
+    app,
+    tracker,
+    actor,
+    changed: (name, change, version) =>
+      tracker.events.publish({ type: "model", name, change, ...(version === undefined ? {} : { version }) }),
+  };
+  modelRoutes(context);
+  aliasRoutes(context);
+  versionRoutes(context);
+}
+
+const description = (text: string | undefined): string | null => (text === undefined ? null : cut(text, 100_000));
+
+function modelRoutes({ app, tracker, actor, changed }: Context): void {
+  const { registry } = tracker.store;
   const full = async (model: RegisteredModel) =>
     shapes.registeredModel(model, await registry.latestVersions(model.name));
-  const description = (text: string | undefined): string | null => (text === undefined ? null : cut(text, 100_000));
 
   endpoint(
     app,
@@ -158,6 +175,10 @@ export function registryRoutes(
       );
     },
   );
+}
+
+function aliasRoutes({ app, tracker, changed }: Context): void {
+  const { registry } = tracker.store;
 
   endpoint(
     app,
@@ -192,6 +213,11 @@ export function registryRoutes(
       return undefined;
     },
   );
+}
+
+function versionRoutes({ app, tracker, actor, changed }: Context): void {
+  const { store } = tracker;
+  const { registry } = store;
 
   endpoint(
     app,
