@@ -53,8 +53,8 @@ export function channelRoutes(app: FastifyInstance, manager: KernelManager): voi
         request.log.warn(`A frame to kernel ${id} was dropped: it is no Jupyter message.`);
         return;
       }
-      kernel.client
-        .then((client) => client.send(received.channel as "shell", received.message))
+      kernel
+        .send(received.channel as "shell", received.message)
         // The page is told of a kernel that is gone by its state.
         .catch((error: Error) => request.log.warn(`A frame to kernel ${id} was dropped: ${error.message}`));
     });

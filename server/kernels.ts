@@ -3,15 +3,22 @@ import { existsSync, statSync } from "node:fs";
 import { dirname, posix, resolve } from "node:path";
 import type { FastifyInstance } from "fastify";
 import { KernelClient } from "../kernel/client.ts";
+import type { Channel } from "../kernel/host/connection.ts";
 import type { Message } from "../kernel/host/wire.ts";
 import { logo } from "../kernel/logo.ts";
 import { kernelName, kernelSpec } from "../kernel/spec.ts";
 import { HttpError } from "./errors.ts";
+import { OutstandingCells } from "./outstanding.ts";
 
 /** Hears every message of a kernel, whatever kernel process is behind it at the time. */
-export type Listener = (channel: string, message: Message) => void;
+export type Listener = (channel: Channel, message: Message) => void;
 
-/** One kernel as the studio knows it: its id stays when the process behind it is restarted. */
+/** How often in a row a process that ends by itself is replaced, as in Jupyter's own server. */
+const restartLimit = 5;
+/** A process that lived so long has started well: its end begins a new row. */
+const stableMs = 10_000;
+
+/** One kernel as the studio knows it: its id stays when the process behind it is replaced. */
 class Kernel {
   readonly id = randomUUID();
   /** Of the pages that are connected. */
@@ -20,39 +27,62 @@ class Kernel {
   readonly parked = new Set<Listener>();
   state = "starting";
   lastActivity = new Date();
-  #client: Promise<KernelClient>;
   readonly #start: () => Promise<KernelClient>;
+  readonly #outstanding = new OutstandingCells(this.id, (channel, message) => this.#tell(channel, message));
+  /** Processes whose end was asked for. */
+  readonly #stopped = new WeakSet<KernelClient>();
+  /** Of the process that stands, or of the next one while it starts. */
+  #client: Promise<KernelClient>;
+  #replacing: Promise<KernelClient> | undefined;
+  /** How many processes in a row have ended by themselves. */
+  #crashes = 0;
+  #isShutDown = false;
 
   constructor(start: () => Promise<KernelClient>) {
     this.#start = start;
-    this.#client = this.#open();
+    this.#client = this.#start().then((client) => this.#attach(client));
   }
 
-  get client(): Promise<KernelClient> {
+  /** Settles when the first process stands. */
+  get ready(): Promise<unknown> {
     return this.#client;
   }
 
-  /** Whoever asks while it restarts waits for that restart. */
-  restart(): Promise<void> {
-    this.#restarting ??= this.#restart().finally(() => {
-      this.#restarting = undefined;
-    });
-    return this.#restarting;
+  /**
+   * Sends a page's message; while a process starts, the message waits for it.
+   * @throws Error when no process stands
+   */
+  async send(channel: "shell" | "control" | "stdin", message: Message): Promise<void> {
+    const client = await this.#client;
+    this.#outstanding.sent(channel, message);
+    client.send(channel, message);
   }
 
-  #restarting: Promise<void> | undefined;
+  /** Interrupts what runs. A process that ends or starts runs nothing. */
+  async interrupt(): Promise<void> {
+    if (this.state === "dead") throw new HttpError(409, "The kernel is dead. Restart it.");
+    if (this.#replacing) return;
+    const client = await this.#client;
+    await Promise.race([client.interrupt().catch(() => undefined), client.exited]);
+  }
 
-  async #restart(): Promise<void> {
-    this.#announce("restarting");
-    // One that did not start again the last time is tried once more.
-    await this.#client.then((client) => client.shutdown()).catch(() => undefined);
-    this.#client = this.#open();
+  /**
+   * Replaces the process. Whoever asks while it is replaced waits for that. Pages are not told: "restarting" on iopub
+   * means to them that the kernel died.
+   * @throws HttpError when no process starts
+   */
+  async restart(): Promise<void> {
+    if (this.#isShutDown) throw new HttpError(404, `The kernel ${this.id} was shut down.`);
+    if (!this.#replacing) {
+      this.#crashes = 0;
+      this.#replace();
+    }
     await this.#client;
   }
 
   async shutdown(): Promise<void> {
-    await this.#restarting?.catch(() => undefined);
-    await this.#client.then((client) => client.shutdown()).catch(() => undefined);
+    this.#isShutDown = true;
+    await this.#client.then((client) => this.#stop(client)).catch(() => undefined);
     this.#announce("dead");
   }
 
@@ -66,39 +96,86 @@ class Kernel {
     };
   }
 
-  async #open(): Promise<KernelClient> {
-    this.state = "starting";
-    const client = await this.#start();
+  #replace(): void {
+    const old = this.#client;
+    this.state = "restarting";
+    const replacing = old
+      .then((client) => this.#stop(client))
+      .catch(() => undefined)
+      .then(() => this.#startAgain())
+      .finally(() => {
+        if (this.#replacing === replacing) this.#replacing = undefined;
+      });
+    this.#replacing = replacing;
+    this.#client = replacing;
+    replacing.catch((error: Error) => {
+      if (this.#isShutDown) return;
+      process.stderr.write(`${error.message}\n`);
+      this.#announce("dead");
+    });
+  }
+
+  async #stop(client: KernelClient): Promise<void> {
+    this.#stopped.add(client);
+    await client.shutdown();
+    this.#outstanding.end();
+  }
+
+  async #startAgain(): Promise<KernelClient> {
+    for (;;) {
+      if (this.#isShutDown) throw new HttpError(404, `The kernel ${this.id} was shut down.`);
+      try {
+        return this.#attach(await this.#start());
+      } catch (error) {
+        if (++this.#crashes > restartLimit)
+          throw new HttpError(500, `The kernel did not start again: ${(error as Error).message}`);
+      }
+    }
+  }
+
+  #attach(client: KernelClient): KernelClient {
+    const since = Date.now();
     this.state = "idle";
     client.onMessage((channel, message) => {
       this.lastActivity = new Date();
-      if (channel === "iopub" && message.header.msg_type === "status") {
+      this.#outstanding.heard(channel, message);
+      if (channel === "iopub" && message.header.msg_type === "status" && !this.#stopped.has(client)) {
         this.state = String(message.content.execution_state);
       }
-      for (const listener of [...this.listeners, ...this.parked]) listener(channel, message);
+      this.#tell(channel, message);
     });
-    void client.exited.then(() => {
-      // Stopped by us when another process has taken its place, or when nobody knows it any more.
-      const after = (current: KernelClient) => {
-        if (current === client && this.state !== "dead") this.#announce("dead");
-      };
-      this.#client.then(after, () => this.#announce("dead"));
+    void client.exited.then((how) => {
+      if (!this.#stopped.has(client) && !this.#isShutDown) this.#crashed(how, Date.now() - since);
     });
     return client;
   }
 
+  /** The process ended by itself: the pages are told, and another takes its place. */
+  #crashed(how: string, livedMs: number): void {
+    this.#crashes = livedMs < stableMs ? this.#crashes + 1 : 1;
+    const isLast = this.#crashes > restartLimit;
+    const next = isLast ? `It ended ${this.#crashes} times in a row: restart it` : "Another one is started";
+    const evalue = `the kernel's process ended (${how}). All variables are lost. ${next}.`;
+    this.#outstanding.end({
+      ename: "KernelDied",
+      evalue,
+      traceback: [`\x1b[1;31mKernelDied\x1b[0m: ${evalue}`],
+    });
+    if (isLast) this.#announce("dead");
+    else {
+      this.#announce("restarting");
+      this.#replace();
+      this.#client.then(() => this.#announce(this.state)).catch(() => undefined);
+    }
+  }
+
   #announce(state: string): void {
     this.state = state;
-    const header = {
-      msg_id: randomUUID(),
-      msg_type: "status",
-      session: this.id,
-      username: "studio",
-      date: new Date().toISOString(),
-      version: "5.4",
-    };
-    const message = { header, parent_header: {}, metadata: {}, content: { execution_state: state }, buffers: [] };
-    for (const listener of [...this.listeners, ...this.parked]) listener("iopub", message as Message);
+    this.#outstanding.say("iopub", "status", { execution_state: state });
+  }
+
+  #tell(channel: Channel, message: Message): void {
+    for (const listener of [...this.listeners, ...this.parked]) listener(channel, message);
   }
 }
 
@@ -175,7 +252,8 @@ export class KernelManager {
     }));
     app.get(`/kernelspecs/${kernelName}/logo-svg.svg`, (_, reply) => reply.type("image/svg+xml").send(logo));
 
-    app.get("/api/kernels", () => [...this.#kernels.values()].map((kernel) => kernel.model()));
+    // JupyterLab lets go of what is dead when it is listed no longer, and a restart then begins anew.
+    app.get("/api/kernels", () => [...this.#kernels.values()].filter(isAlive).map((kernel) => kernel.model()));
     app.post("/api/kernels", async (request, reply) => {
       const kernel = await this.#create((request.body as { path?: string } | null)?.path);
       return reply.code(201).send(kernel.model());
@@ -186,7 +264,7 @@ export class KernelManager {
       return reply.code(204).send();
     });
     app.post("/api/kernels/:id/interrupt", async (request, reply) => {
-      await (await kernelOf(request).client).interrupt();
+      await kernelOf(request).interrupt();
       return reply.code(204).send();
     });
     app.post("/api/kernels/:id/restart", async (request) => {
@@ -195,12 +273,15 @@ export class KernelManager {
       return kernel.model();
     });
 
-    app.get("/api/sessions", () => [...this.#sessions.values()].map(sessionModel));
+    app.get("/api/sessions", () =>
+      [...this.#sessions.values()].filter(({ kernel }) => isAlive(kernel)).map(sessionModel),
+    );
     app.post("/api/sessions", async (request, reply) => {
       const body = (request.body ?? {}) as SessionBody;
       if (typeof body.path !== "string") throw new HttpError(400, "A session needs the path of its notebook.");
       const known = [...this.#sessions.values()].find(({ path }) => path === body.path);
-      if (known) return reply.code(201).send(sessionModel(known));
+      if (known && isAlive(known.kernel)) return reply.code(201).send(sessionModel(known));
+      if (known) await this.#remove(known.kernel);
       const kernel = body.kernel?.id ? this.kernel(body.kernel.id) : await this.#create(notebookOf(body));
       const session: Session = {
         id: randomUUID(),
@@ -219,16 +300,16 @@ export class KernelManager {
       session.path = body.path ?? session.path;
       session.name = body.name ?? session.name;
       session.type = body.type ?? session.type;
+      const before = session.kernel;
       if (body.kernel?.id) session.kernel = this.kernel(body.kernel.id);
       else if (body.kernel?.name) session.kernel = await this.#create(session.path);
+      await this.#removeUnused(before);
       return sessionModel(session);
     });
     app.delete("/api/sessions/:id", async (request, reply) => {
       const session = this.#session(request);
       this.#sessions.delete(session.id);
-      if (![...this.#sessions.values()].some(({ kernel }) => kernel === session.kernel)) {
-        await this.#remove(session.kernel);
-      }
+      await this.#removeUnused(session.kernel);
       return reply.code(204).send();
     });
   }
@@ -247,12 +328,16 @@ export class KernelManager {
     const kernel = new Kernel(() => KernelClient.start({ cwd, env: this.#env, notebookPath }));
     this.#kernels.set(kernel.id, kernel);
     try {
-      await kernel.client;
+      await kernel.ready;
     } catch (error) {
       this.#kernels.delete(kernel.id);
       throw new HttpError(500, `The kernel did not start: ${(error as Error).message}`);
     }
     return kernel;
+  }
+
+  async #removeUnused(kernel: Kernel): Promise<void> {
+    if (![...this.#sessions.values()].some((session) => session.kernel === kernel)) await this.#remove(kernel);
   }
 
   async #remove(kernel: Kernel): Promise<void> {
@@ -261,6 +346,8 @@ export class KernelManager {
     await kernel.shutdown();
   }
 }
+
+const isAlive = ({ state }: Kernel): boolean => state !== "dead";
 
 function sessionModel({ id, path, name, type, kernel }: Session) {
   return { id, path, name, type, kernel: kernel.model(), notebook: { path, name } };

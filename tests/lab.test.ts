@@ -1,10 +1,10 @@
 // The kernel as a person meets it in JupyterLab, in a real browser.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import type { Browser, BrowserContext, Locator, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { openBrowser, picture, size, watchPage } from "./pages.ts";
-import { cleanUp, Server, scratch, until } from "./support.ts";
+import { Lab, type LabNotebook } from "./lab.ts";
+import { picture } from "./pages.ts";
+import { cleanUp, scratch, until } from "./support.ts";
 
 const folder = join(scratch("lab"), "work");
 const files: Record<string, string> = {
@@ -15,90 +15,25 @@ const files: Record<string, string> = {
   "made-here/i.d.ts": "export const made: number;",
 };
 
-let studio: Server;
-let browser: Browser;
-let context: BrowserContext;
-const complaints: string[] = [];
+let lab: Lab;
 
 beforeAll(async () => {
   for (const [path, text] of Object.entries(files)) {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
     writeFileSync(join(folder, path), text);
   }
-  studio = await Server.start("start", scratch("lab-data"), ["--root", folder]);
-  browser = await openBrowser();
-  context = await browser.newContext({ viewport: size });
-  context.setDefaultTimeout(20_000);
-  context.on("page", (page) => watchPage(page, complaints));
+  lab = await Lab.start(folder, scratch("lab-data"));
 });
 
 afterAll(async () => {
-  await browser.close();
+  await lab.close();
   await cleanUp();
 });
 
-/** A notebook in a page of its own. */
-class Notebook {
-  readonly page: Page;
-
-  private constructor(page: Page) {
-    this.page = page;
-  }
-
-  static async open(name: string, cells: readonly string[]): Promise<Notebook> {
-    const notebook = {
-      cells: cells.map((source, index) => ({
-        cell_type: "code",
-        id: `cell-${index}`,
-        metadata: {},
-        execution_count: null,
-        outputs: [],
-        source,
-      })),
-      metadata: { kernelspec: { name: "anneal", display_name: "TypeScript (Anneal)", language: "typescript" } },
-      nbformat: 4,
-      nbformat_minor: 5,
-    };
-    writeFileSync(join(folder, `${name}.ipynb`), JSON.stringify(notebook));
-    const page = await context.newPage();
-    await page.goto(`${studio.url}/lab/workspaces/${name}/tree/${name}.ipynb?token=${studio.token}`);
-    await page.locator(".jp-StatusBar-Widget", { hasText: "TypeScript (Anneal) | Idle" }).waitFor();
-    return new Notebook(page);
-  }
-
-  cell(index: number): Locator {
-    return this.page.locator(".jp-NotebookPanel:visible .jp-CodeCell").nth(index);
-  }
-
-  output(index: number): Locator {
-    return this.cell(index).locator(".jp-OutputArea-output").last();
-  }
-
-  async text(index: number): Promise<string> {
-    return (await this.cell(index).locator(".jp-OutputArea").first().textContent()) ?? "";
-  }
-
-  /** Runs a cell and waits until it is done. */
-  async run(index: number): Promise<void> {
-    await this.start(index);
-    await this.done(index);
-  }
-
-  async start(index: number): Promise<void> {
-    await this.cell(index).locator(".jp-InputArea-prompt").first().click();
-    await this.page.keyboard.press("Control+Enter");
-  }
-
-  async done(index: number): Promise<void> {
-    const prompt = () => this.cell(index).locator(".jp-InputArea-prompt").first().textContent();
-    await until(`cell ${index} is done`, 30, async () => /^\[\d+\]:$/.test((await prompt()) ?? ""));
-  }
-}
-
 describe("results", () => {
-  let notebook: Notebook;
+  let notebook: LabNotebook;
   beforeAll(async () => {
-    notebook = await Notebook.open("results", [
+    notebook = await lab.open("results", [
       '[{ layer: "attention", parameters: 4096, rank: 16 }, { layer: "mlp", parameters: 11008, rank: 8 }, { layer: "head", parameters: 512, rank: 32 }]',
       'const config = { model: { name: "phi", layers: [4, 8, 16], options: { bias: false, norm: "rms" } }, optimizer: { name: "adamw", betas: [0.9, 0.95], schedule: new Map([["warmup", 100], ["decay", 900]]) } };\nconfig',
       'import { made } from "made-here";\nmade + 0',
@@ -155,7 +90,7 @@ describe("results", () => {
 });
 
 test("what was run here is shown as it was when the notebook is opened again; what came from elsewhere is not", async () => {
-  const notebook = await Notebook.open("again", ["[{ a: 2 }, { a: 1 }]"]);
+  const notebook = await lab.open("again", ["[{ a: 2 }, { a: 1 }]"]);
   const { page } = notebook;
   await notebook.run(0);
   await page.keyboard.press("Control+s");
@@ -188,7 +123,7 @@ test("what was run here is shown as it was when the notebook is opened again; wh
 
 describe("widgets", () => {
   test("a slider is dragged, code sees it, and a progress bar follows", async () => {
-    const notebook = await Notebook.open("widgets", [
+    const notebook = await lab.open("widgets", [
       `import { FloatProgress, IntSlider, VBox } from "anneal/widgets";
 const slider = new IntSlider({ value: 10, max: 100, description: "layers" });
 const bar = new FloatProgress({ max: 100, value: 10, description: "share", style: "info" });
@@ -231,7 +166,7 @@ new VBox([slider, bar])`,
 
 describe("the debugger", () => {
   test("stops at a breakpoint of the gutter, shows variables, steps, and goes on", async () => {
-    const notebook = await Notebook.open("debugging", [
+    const notebook = await lab.open("debugging", [
       `interface Sample { text: string; weight: number }
 
 function total(samples: Sample[]): number {
@@ -280,5 +215,5 @@ result`,
 });
 
 test("no page has thrown, complained or met a failing server", () => {
-  expect(complaints).toEqual([]);
+  expect(lab.complaints).toEqual([]);
 });

@@ -38,6 +38,9 @@ async function main(): Promise<void> {
       extension: id.split(":")[0],
     })),
   });
+  // A kernel that is given up is listed no longer. Its session goes at once too, and a restart then begins a new one.
+  const { kernels, sessions } = serviceManager;
+  kernels.runningChanged.connect(() => void sessions.refreshRunning());
   await lab.start({ ignorePlugins: [], bubblingKeydown: true });
 }
 

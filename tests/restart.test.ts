@@ -1,0 +1,135 @@
+// Restarts and ends of kernels as a person sees them in JupyterLab, in a real browser.
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Lab, type LabNotebook } from "./lab.ts";
+import { cleanUp, scratch, until } from "./support.ts";
+
+let lab: Lab;
+
+beforeAll(async () => {
+  lab = await Lab.start(join(scratch("restart"), "work"), scratch("restart-data"));
+});
+
+afterAll(async () => {
+  await lab.close();
+  await cleanUp();
+});
+
+const dialogs = ({ page }: LabNotebook) => page.locator(".jp-Dialog");
+
+async function choose({ page }: LabNotebook, item: RegExp): Promise<void> {
+  await page.locator(".lm-MenuBar-item", { hasText: "Kernel" }).click();
+  await page.locator(".lm-Menu-item", { hasText: item }).click();
+}
+
+/** Restarts by the menu, and agrees. */
+async function restart(notebook: LabNotebook, item: RegExp): Promise<void> {
+  await choose(notebook, item);
+  await dialogs(notebook).locator("button", { hasText: "Restart" }).click();
+  await dialogs(notebook).waitFor({ state: "detached" });
+}
+
+const prompts = ({ page }: LabNotebook) =>
+  page.locator(".jp-NotebookPanel:visible .jp-CodeCell .jp-InputPrompt").allTextContents();
+
+describe("a person who restarts", () => {
+  let notebook: LabNotebook;
+  beforeAll(async () => {
+    notebook = await lab.open("restarts", [
+      "const started = process.pid;\nconsole.log(started)",
+      "console.log('after', started)",
+      "for (;;);",
+    ]);
+  });
+
+  test("reads of no death, and 'Restart and run all' runs all, ten times of ten", async () => {
+    await notebook.cell(2).locator(".jp-InputArea-prompt").first().click();
+    await notebook.page.keyboard.press("d");
+    await notebook.page.keyboard.press("d");
+    const pids: string[] = [];
+    for (let time = 1; time <= 10; time++) {
+      await restart(notebook, /^Restart Kernel and Run All Cells/);
+      const isNew = async () => {
+        const [, pid] = /^after (\d+)\n$/.exec(await notebook.text(1)) ?? [];
+        return pid !== undefined && !pids.includes(pid) && pid;
+      };
+      pids.push(await until(`all has run, time ${time}`, 20, isNew));
+      await notebook.done(1);
+      expect(await prompts(notebook)).toEqual(["[1]:", "[2]:"]);
+      expect(await dialogs(notebook).count()).toBe(0);
+    }
+  });
+
+  test("ends a cell that never ends, and the cells of another page that looks on", async () => {
+    const { page } = notebook;
+    await page.keyboard.press("Control+End");
+    const other = await lab.visit("restarts", "restarts-other");
+    await other.cell(1).locator(".cm-content").fill("for (;;);");
+    await other.start(1);
+    await until("it runs", 10, async () => (await prompts(other))[1] === "[*]:");
+    await restart(notebook, /^Restart Kernel…/);
+    await notebook.idle();
+    await until("the other page waits no longer", 10, async () => (await prompts(other))[1] !== "[*]:");
+    await other.cell(1).locator(".cm-content").fill("6 * 7");
+    await other.run(1);
+    expect(await other.text(1)).toMatch(/42$/);
+    await notebook.run(0);
+    expect(await dialogs(notebook).count()).toBe(0);
+    expect(await dialogs(other).count()).toBe(0);
+    await other.page.close();
+    await page.close();
+  });
+});
+
+describe("a kernel whose process is killed", () => {
+  test("is restarted by itself: the page and the cell say so, cells run again, and Restart works", async () => {
+    const notebook = await lab.open("killed", [
+      "process.kill(process.ppid, 'SIGKILL'); for (;;);",
+      "console.log('waits')",
+      "6 * 7",
+    ]);
+    await notebook.start(0);
+    await dialogs(notebook).locator(".jp-Dialog-body", { hasText: "It will restart automatically" }).waitFor();
+    await dialogs(notebook).locator("button").click();
+    await until("the cell says why", 10, async () =>
+      /KernelDied: the kernel's process ended \(signal SIGKILL\)/.test(await notebook.text(0)),
+    );
+    await notebook.idle();
+    expect((await prompts(notebook)).join()).not.toContain("*");
+    await notebook.run(2);
+    expect(await notebook.text(2)).toMatch(/42$/);
+    await restart(notebook, /^Restart Kernel…/);
+    await notebook.idle();
+    await notebook.run(2);
+    expect(await prompts(notebook)).toContain("[1]:");
+    await notebook.page.close();
+  });
+
+  test("again and again is given up; Restart and a reload begin anew", async () => {
+    const notebook = await lab.open("hopeless", ["process.kill(process.ppid, 'SIGKILL'); for (;;);", "6 * 7"]);
+    const { page } = notebook;
+    /** Kills it until nobody starts it any more. */
+    const wearOut = async () => {
+      for (let time = 1; time <= 6; time++) {
+        await notebook.start(0);
+        if (time < 6) {
+          await dialogs(notebook).locator("button").click();
+          await notebook.idle();
+        }
+      }
+      await until("it is given up", 10, async () => (await notebook.text(0)).includes("It ended 6 times in a row"));
+    };
+    await wearOut();
+    // There is nothing to lose: no question is asked.
+    await choose(notebook, /^Restart Kernel…/);
+    await notebook.idle();
+    await notebook.run(1);
+    expect(await notebook.text(1)).toMatch(/42$/);
+    await wearOut();
+    await page.reload();
+    await notebook.idle();
+    await notebook.run(1);
+    expect(await notebook.text(1)).toMatch(/42$/);
+    await page.close();
+  }, 120_000);
+});
