@@ -8,6 +8,7 @@ import type { Message } from "../kernel/host/wire.ts";
 import { logo } from "../kernel/logo.ts";
 import { kernelName, kernelSpec } from "../kernel/spec.ts";
 import { HttpError } from "./errors.ts";
+import { OutputLimit } from "./output-limit.ts";
 import { OutstandingCells } from "./outstanding.ts";
 
 /** Hears every message of a kernel, whatever kernel process is behind it at the time. */
@@ -28,7 +29,10 @@ class Kernel {
   state = "starting";
   lastActivity = new Date();
   readonly #start: () => Promise<KernelClient>;
-  readonly #outstanding = new OutstandingCells(this.id, (channel, message) => this.#tell(channel, message));
+  readonly #output = new OutputLimit((channel, message) => {
+    for (const listener of [...this.listeners, ...this.parked]) listener(channel, message);
+  });
+  readonly #outstanding = new OutstandingCells(this.id, (channel, message) => this.#output.take(channel, message));
   /** Processes whose end was asked for. */
   readonly #stopped = new WeakSet<KernelClient>();
   /** Of the process that stands, or of the next one while it starts. */
@@ -142,7 +146,7 @@ class Kernel {
       if (channel === "iopub" && message.header.msg_type === "status" && !this.#stopped.has(client)) {
         this.state = String(message.content.execution_state);
       }
-      this.#tell(channel, message);
+      this.#output.take(channel, message);
     });
     void client.exited.then((how) => {
       if (!this.#stopped.has(client) && !this.#isShutDown) this.#crashed(how, Date.now() - since);
@@ -172,10 +176,6 @@ class Kernel {
   #announce(state: string): void {
     this.state = state;
     this.#outstanding.say("iopub", "status", { execution_state: state });
-  }
-
-  #tell(channel: Channel, message: Message): void {
-    for (const listener of [...this.listeners, ...this.parked]) listener(channel, message);
   }
 }
 

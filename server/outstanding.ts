@@ -1,6 +1,5 @@
-import { randomUUID } from "node:crypto";
 import type { Channel } from "../kernel/host/connection.ts";
-import type { Message } from "../kernel/host/wire.ts";
+import { type Message, newHeader } from "../kernel/host/wire.ts";
 
 interface Cell {
   request: Message;
@@ -55,14 +54,7 @@ export class OutstandingCells {
 
   /** Tells the pages something in the kernel's name. */
   say(channel: Channel, msgType: string, content: Record<string, unknown>, parent?: Message): void {
-    const header = {
-      msg_id: randomUUID(),
-      msg_type: msgType,
-      session: this.#session,
-      username: "studio",
-      date: new Date().toISOString(),
-      version: "5.4",
-    };
+    const header = newHeader(msgType, this.#session, "studio");
     this.#publish(channel, { header, parent_header: parent?.header ?? {}, metadata: {}, content, buffers: [] });
   }
 }

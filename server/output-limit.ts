@@ -1,0 +1,196 @@
+import type { Channel } from "../kernel/host/connection.ts";
+import { type Message, newHeader } from "../kernel/host/wire.ts";
+
+/** What a cell may send at once, in characters; the page takes about 2 seconds to show it. */
+const burst = 1_000_000;
+/** What is added to that each second. */
+const perSecond = 10_000;
+/** What costs a page time beside characters: lines, messages, changes of an output, new outputs. */
+const costs = { line: 20, text: 64, change: 512, output: 2048 };
+/** The end of what was held back is shown: so many characters and displays. */
+const tailLength = 4000;
+const tailDisplays = 10;
+/** Cells whose allowance is remembered: timers print after their cell has ended. */
+const remembered = 200;
+
+interface Held {
+  /** What is shown when the cell ends or slows down. */
+  tail: Message[];
+  /** A clear_output that came before the tail. */
+  clear: Message | undefined;
+  /** The last state of displays that were updated, by id. */
+  updates: Map<string, Message>;
+  leftOut: { characters: number; displays: number };
+  /** What came since the last look. */
+  recently: number;
+  timer: NodeJS.Timeout;
+}
+
+interface Cell {
+  allowance: number;
+  at: number;
+  stream: unknown;
+  held: Held | undefined;
+}
+
+/**
+ * Keeps a cell that prints without end from filling pages: what it sends beyond an allowance is held back until it ends
+ * or slows down, and then only its end is shown, with a line that says how much was left out.
+ */
+export class OutputLimit {
+  readonly #forward: (channel: Channel, message: Message) => void;
+  readonly #cells = new Map<string, Cell>();
+
+  constructor(forward: (channel: Channel, message: Message) => void) {
+    this.#forward = forward;
+  }
+
+  take(channel: Channel, message: Message): void {
+    const { msg_type } = message.header;
+    const id = message.parent_header.msg_id;
+    if (channel === "iopub" && id !== undefined) {
+      if (["stream", "display_data", "update_display_data", "clear_output"].includes(msg_type)) {
+        this.#output(this.#cell(id), message);
+        return;
+      }
+      const ends = msg_type === "error" || msg_type === "execute_result" || message.content.execution_state === "idle";
+      const cell = ends ? this.#cells.get(id) : undefined;
+      if (cell) this.#release(cell);
+    }
+    this.#forward(channel, message);
+  }
+
+  #cell(id: string): Cell {
+    const known = this.#cells.get(id);
+    if (known) return known;
+    const cell: Cell = { allowance: burst, at: performance.now(), stream: undefined, held: undefined };
+    this.#cells.set(id, cell);
+    const [oldest, { held }] = this.#cells.entries().next().value ?? [id, cell];
+    if (this.#cells.size > remembered && !held) this.#cells.delete(oldest);
+    return cell;
+  }
+
+  #output(cell: Cell, message: Message): void {
+    if (cell.held) {
+      hold(cell.held, message);
+      return;
+    }
+    const now = performance.now();
+    cell.allowance = Math.min(burst, cell.allowance + ((now - cell.at) / 1000) * perSecond);
+    cell.at = now;
+    const text = textOf(message);
+    // A page draws a text anew with each message that adds to it.
+    const cost = costOf(message, cell.stream) + (text === "" ? 0 : (burst - cell.allowance) / 20);
+    cell.stream = message.content.name;
+    if (text.length + cost <= cell.allowance) {
+      cell.allowance -= text.length + cost;
+      this.#forward("iopub", message);
+      return;
+    }
+    // Of a text, so much is shown as is allowed.
+    const cut = cutAt(text, (cell.allowance * text.length) / (text.length + cost));
+    cell.allowance = 0;
+    if (cut > 0) this.#forward("iopub", withText(message, text.slice(0, cut)));
+    this.#say(message, "More output than a page can show; it is held back until it ends or slows down");
+    const timer = setInterval(() => this.#look(cell), 1000);
+    timer.unref();
+    const leftOut = { characters: 0, displays: 0 };
+    cell.held = { tail: [], clear: undefined, updates: new Map(), leftOut, recently: 0, timer };
+    hold(cell.held, cut > 0 ? withText(message, text.slice(cut)) : message);
+  }
+
+  #look(cell: Cell): void {
+    if (!cell.held) return;
+    if (cell.held.recently <= perSecond) this.#release(cell);
+    else cell.held.recently = 0;
+  }
+
+  #release(cell: Cell): void {
+    const { held } = cell;
+    if (!held) return;
+    cell.held = undefined;
+    clearInterval(held.timer);
+    if (held.clear) this.#forward("iopub", held.clear);
+    const { characters, displays } = held.leftOut;
+    const parts = [
+      ...(characters > 0 ? [`${count(characters)} characters`] : []),
+      ...(displays > 0 ? [`${count(displays)} displays`] : []),
+    ];
+    const [any] = held.tail;
+    if (any && parts.length > 0) this.#say(any, `${parts.join(" and ")} left out`);
+    for (const message of [...held.tail, ...held.updates.values()]) this.#forward("iopub", message);
+  }
+
+  /** A line of the studio's own, in a cell's output. */
+  #say({ header, parent_header }: Message, line: string): void {
+    this.#forward("iopub", {
+      header: newHeader("stream", header.session, "studio"),
+      parent_header,
+      metadata: {},
+      content: { name: "stderr", text: `\n[${line}.]\n` },
+      buffers: [],
+    });
+  }
+}
+
+function hold(held: Held, message: Message): void {
+  const { msg_type } = message.header;
+  const { tail, leftOut } = held;
+  const text = textOf(message);
+  held.recently += text.length + costOf(message, tail.at(-1)?.content.name);
+  if (msg_type === "update_display_data") {
+    const id = String((message.content.transient as { display_id?: unknown } | undefined)?.display_id);
+    held.updates.set(id, message);
+    return;
+  }
+  if (msg_type === "clear_output") {
+    held.clear = message;
+    tail.length = 0;
+    Object.assign(leftOut, { characters: 0, displays: 0 });
+    return;
+  }
+  const last = tail.at(-1);
+  if (last && msg_type === "stream" && last.content.name === message.content.name) {
+    tail[tail.length - 1] = withText(message, textOf(last) + text);
+  } else tail.push(message);
+  // What is too much goes from the front.
+  let surplus = tail.reduce((sum, each) => sum + textOf(each).length, 0) - tailLength;
+  while (surplus > 0 || tail.length > tailDisplays) {
+    const first = textOf(tail[0]);
+    if (tail[0].header.msg_type !== "stream") leftOut.displays++;
+    if (first.length > surplus && tail.length <= tailDisplays) {
+      const cut = cutAt(first, surplus);
+      tail[0] = withText(tail[0], first.slice(cut));
+      leftOut.characters += cut;
+      return;
+    }
+    tail.shift();
+    leftOut.characters += first.length;
+    surplus -= first.length;
+  }
+}
+
+const textOf = ({ header, content }: Message): string => (header.msg_type === "stream" ? String(content.text) : "");
+
+const withText = (message: Message, text: string): Message => ({ ...message, content: { ...message.content, text } });
+
+function costOf({ header, content }: Message, before: unknown): number {
+  if (header.msg_type === "stream") {
+    return (content.name === before ? costs.text : costs.output) + linesOf(String(content.text)) * costs.line;
+  }
+  return header.msg_type === "display_data" ? costs.output : costs.change;
+}
+
+/** The place in a text nearest to that length at which no character of two units is torn. */
+function cutAt(text: string, length: number): number {
+  const at = Math.min(text.length, Math.max(0, Math.floor(length)));
+  return /[\ud800-\udbff]/.test(text.charAt(at - 1)) ? at - 1 : at;
+}
+
+function linesOf(text: string): number {
+  let lines = 0;
+  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) lines++;
+  return lines;
+}
+
+const count = (value: number): string => value.toLocaleString("en");
