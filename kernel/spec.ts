@@ -1,5 +1,6 @@
 /** The kernelspec: how any Jupyter server finds and starts this kernel. */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { logo } from "./logo.ts";
@@ -26,6 +27,26 @@ export function kernelSpec(): KernelSpec {
     interrupt_mode: "message",
     env: {},
     metadata: { debugger: true },
+  };
+}
+
+/** The version of the TypeScript that checks cells. */
+export function typescriptVersion(): string {
+  const file = createRequire(import.meta.url).resolve("typescript/package.json");
+  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
+}
+
+/** The language of the cells, as the kernel tells it and notebooks keep it. */
+export function languageInfo(): Record<string, string> {
+  return {
+    name: "typescript",
+    version: typescriptVersion(),
+    // The one that JupyterLab's editor knows.
+    mimetype: "application/typescript",
+    file_extension: ".ts",
+    pygments_lexer: "typescript",
+    codemirror_mode: "typescript",
+    nbconvert_exporter: "script",
   };
 }
 

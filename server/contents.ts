@@ -5,6 +5,7 @@ import { basename, dirname, extname, join, relative, resolve, sep } from "node:p
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { HttpError } from "./errors.ts";
 import { parseNotebook } from "./execute.ts";
+import { notebookText, openedNotebook } from "./notebook-file.ts";
 import type { Notary } from "./trust.ts";
 
 /** A file, notebook or folder, as Jupyter's contents API describes it. */
@@ -76,8 +77,9 @@ export function contentsRoutes(app: FastifyInstance, root: string, notary: Notar
         const checkpoint = checkpointOf(root, path);
         if (checkpoint) return listCheckpoints(root, checkpoint.file);
         const model = await describe(root, path, content !== "0", type, format);
-        if (model.type === "notebook") notary.mark(model.content);
-        return model;
+        if (model.type !== "notebook" || model.content === null) return model;
+        notary.mark(model.content);
+        return { ...model, content: openedNotebook(model.content) };
       }),
     );
     app.post(
@@ -267,7 +269,7 @@ async function save(root: string, path: string, body: SaveBody): Promise<Content
     return describe(root, path, false);
   }
   await mkdir(dirname(target), { recursive: true });
-  const bytes = encode(body, path);
+  const bytes = body.type === "notebook" ? await encodeNotebook(body, path, target) : encode(body, path);
   if (body.chunk !== undefined && body.chunk !== 1) {
     await writeFile(target, bytes, { flag: "a" });
   } else if (body.chunk === 1) {
@@ -278,12 +280,19 @@ async function save(root: string, path: string, body: SaveBody): Promise<Content
   return describe(root, path, false);
 }
 
-function encode({ content, format, type }: SaveBody, path: string): Buffer {
-  if (content === undefined || content === null) {
-    // An empty file is sent as "": nothing at all is a mistake, and would wipe out what is there.
-    throw new HttpError(400, `There is no content to save as ${path}.`);
-  }
-  if (type === "notebook") return Buffer.from(`${JSON.stringify(content, null, 1)}\n`);
+async function encodeNotebook({ content }: SaveBody, path: string, target: string): Promise<Buffer> {
+  checkContent(content, path);
+  return Buffer.from(notebookText(content, await readFile(target, "utf8").catch(() => undefined)));
+}
+
+function checkContent(content: unknown, path: string): void {
+  if (content !== undefined && content !== null) return;
+  // An empty file is sent as "": nothing at all is a mistake, and would wipe out what is there.
+  throw new HttpError(400, `There is no content to save as ${path}.`);
+}
+
+function encode({ content, format }: SaveBody, path: string): Buffer {
+  checkContent(content, path);
   if (format === "base64") return Buffer.from(String(content), "base64");
   if (format === "json") return Buffer.from(JSON.stringify(content));
   if (typeof content !== "string") throw new HttpError(400, `The content of ${path} should be text.`);

@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { appendFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { dirname } from "node:path";
+import { normalNotebook } from "./notebook-file.ts";
 
 interface Cell {
   cell_type?: unknown;
@@ -33,7 +34,7 @@ export class Notary {
       (cell) => cell.cell_type !== "code" || cell.metadata?.trusted === true || isPlain(cell),
     );
     for (const { metadata } of cells) delete metadata?.trusted;
-    const digest = digestOf(cells);
+    const digest = digestOf(content);
     if (!isTrusted || this.#digests.has(digest)) return;
     this.#digests.add(digest);
     mkdirSync(dirname(this.#file), { recursive: true });
@@ -43,7 +44,7 @@ export class Notary {
   /** Marks the cells of a notebook that is opened. */
   mark(content: unknown): void {
     const cells = cellsOf(content);
-    const isKnown = this.#digests.has(digestOf(cells));
+    const isKnown = this.#digests.has(digestOf(content));
     for (const cell of cells) {
       if (cell.cell_type !== "code") continue;
       cell.metadata = { ...cell.metadata };
@@ -53,19 +54,20 @@ export class Notary {
   }
 }
 
-function cellsOf(content: unknown): Cell[] {
-  const { cells } = (content ?? {}) as { cells?: unknown };
-  return Array.isArray(cells) ? (cells as Cell[]) : [];
-}
-
-function digestOf(cells: readonly Cell[]): string {
-  const parts = cells.map(({ metadata, ...cell }) => {
+/** The page has texts whole, the file has them in lines: a digest is of lines. */
+function digestOf(content: unknown): string {
+  const parts = cellsOf(normalNotebook(content)).map(({ metadata, ...cell }) => {
     const { trusted: _, ...rest } = metadata ?? {};
     return { ...cell, metadata: rest };
   });
   return createHash("sha256")
     .update(JSON.stringify(sorted(parts)))
     .digest("hex");
+}
+
+function cellsOf(content: unknown): Cell[] {
+  const { cells } = (content ?? {}) as { cells?: unknown };
+  return Array.isArray(cells) ? (cells as Cell[]) : [];
 }
 
 /** The same value whatever the order of keys was. */

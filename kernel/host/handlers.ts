@@ -1,5 +1,6 @@
 /** What the kernel does about each type of message: one handler a type, and tables of them. */
 import { completeness, plainText } from "../language/complete.ts";
+import { languageInfo } from "../spec.ts";
 import type { Kernel } from "./kernel.ts";
 import { noSubshell } from "./lane.ts";
 import { usageOf } from "./usage.ts";
@@ -18,16 +19,7 @@ function kernelInfo(kernel: Kernel): Record<string, unknown> {
     protocol_version: protocolVersion,
     implementation: "anneal",
     implementation_version: kernel.version,
-    language_info: {
-      name: "typescript",
-      version: kernel.typescriptVersion,
-      // The one that JupyterLab's editor knows.
-      mimetype: "application/typescript",
-      file_extension: ".ts",
-      pygments_lexer: "typescript",
-      codemirror_mode: "typescript",
-      nbconvert_exporter: "script",
-    },
+    language_info: languageInfo(),
     banner: `Anneal ${kernel.version}: TypeScript ${kernel.typescriptVersion} on Node.js ${process.versions.node}`,
     debugger: true,
     help_links: [

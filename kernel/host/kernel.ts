@@ -1,13 +1,13 @@
 /** The host: sockets on one side, the child process and the checker on the other. */
 import { randomUUID } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { dataFolder } from "../../src/track/folder.ts";
 import { Checker, type Completions } from "../language/check.ts";
 import { folderOptions } from "../language/compiler.ts";
 import { completeMagic } from "../language/complete.ts";
+import { typescriptVersion } from "../spec.ts";
 import type { EmitOptions } from "../transform/lower.ts";
 import type { Channel, Connection } from "./connection.ts";
 import { Executor } from "./executor.ts";
@@ -45,7 +45,7 @@ export class Kernel {
     const { options, problem } = optionsOf(folder.folder);
     const settings = childSettings(root, this.#session, folder, options);
     this.version = packageVersion(join(root, "package.json"));
-    this.typescriptVersion = packageVersion(createRequire(import.meta.url).resolve("typescript/package.json"));
+    this.typescriptVersion = typescriptVersion();
     this.history = new History(dataFolder(), log);
     this.#checker = new Checker(settings.folder, root, options);
     this.executor = new Executor(settings, this.#checker, {
