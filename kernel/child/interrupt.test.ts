@@ -88,6 +88,22 @@ describe("an interrupted cell", () => {
     expect([(await first).status, (await second).status]).toEqual(["error", "aborted"]);
   });
 
+  test("is the one that was sent before, also where the interrupt overtakes it", async () => {
+    const { client } = shared.current;
+    const request = client.message("execute_request", { code: "for (;;);", silent: false });
+    await until(() => new Date().toISOString() > request.header.date);
+    await client.interrupt();
+    let reply: Record<string, unknown> | undefined;
+    const forget = client.onMessage((channel, { parent_header, content }) => {
+      if (channel === "shell" && parent_header.msg_id === request.header.msg_id) reply = content;
+    });
+    client.send("shell", request);
+    await until(() => reply !== undefined);
+    forget();
+    expect(reply?.ename).toBe("Interrupted");
+    await shared.current.ok("1");
+  });
+
   test("a thousand times in a row, at any moment, costs nothing", async () => {
     const kernel = shared.current;
     await kernel.ok("let rounds = 0; const precious = { safe: true };");

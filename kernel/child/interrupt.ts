@@ -5,8 +5,9 @@
  * that waits is given up by the main thread itself. The flag holds the number of the cell to stop (or -1 for code
  * that runs outside of any cell), so that one that was raised too late stops nobody else.
  */
+import { executionAsyncResource } from "node:async_hooks";
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
-import { ownership } from "./cells.ts";
+import { type CellRun, type Owner, ownership, runningCells } from "./cells.ts";
 import { fromWatcherFd, watcherFd } from "./pipes.ts";
 
 /** Slots of the memory that the main thread shares with the watching thread. */
@@ -21,6 +22,10 @@ export const slots = {
   answers: 3,
   /** The last cell that ended: what comes for it comes too late. */
   finished: 4,
+  /** Interrupted cells that may have code left, in timers and promises. Looked at by every function. */
+  stopped: 5,
+  /** Counts calls of functions that have a `finally`. */
+  calls: 6,
 } as const;
 
 /** Shared with the watching thread; see {@link slots}. */
@@ -29,9 +34,16 @@ export const shared = new Int32Array(new SharedArrayBuffer(4 * Object.keys(slots
 /** What a stopped cell ends with. */
 export class Interrupted extends Error {
   override readonly name = "Interrupted";
+  /** The code that it ends; a `catch` of that code does not catch it. */
+  readonly #owner: Owner | undefined;
 
-  constructor() {
+  constructor(owner?: Owner) {
     super("the cell was interrupted; its variables are kept");
+    this.#owner = owner;
+  }
+
+  ends(owner: Owner | undefined): boolean {
+    return this.#owner === owner;
   }
 }
 
@@ -55,7 +67,18 @@ export function stop(): void {
   }
   // A timer of an earlier cell may keep the thread from the cell that is to stop: then both do.
   if (!sticky && (cell < 0 || running !== 0)) lower(raised);
-  throw new Interrupted();
+  const target = runningCells.get(cell);
+  const owner = ownership.getStore();
+  // The main thread was told before: what still runs may be a `finally` block.
+  if (!sticky && target?.interrupted && owner && !mustEnd(owner)) {
+    lower(raised);
+    return;
+  }
+  if (target) {
+    markInterrupted(target);
+    if (sticky) target.cleanupEnd = 0;
+  }
+  throw new Interrupted(owner);
 }
 
 function lower(raised: number): void {
@@ -86,18 +109,109 @@ export function endCell(cell: number): void {
 
 const stickyBit = 2 ** 30;
 
-let anyDead = false;
+// While code of an interrupted cell may be called back, some timer or promise refers to the cell.
+const collected = new FinalizationRegistry(() => Atomics.sub(shared, slots.stopped, 1));
 
-/** Cells that were given up exist from now on: what resumes must be looked at. */
-export function markDead(): void {
-  anyDead = true;
+/** Ends a cell's code, but for its `finally` blocks. */
+export function markInterrupted(cell: CellRun): void {
+  if (!cell.interrupted) {
+    collected.register(cell, undefined);
+    Atomics.add(shared, slots.stopped, 1);
+  }
+  cell.interrupt(new Interrupted(cell.owner));
 }
 
-/** Called with the value of every `await` in a cell: code of a cell that was given up ends here. */
+function mustEnd({ cell, inCleanup }: Owner): boolean {
+  return cell.interrupted && !(inCleanup && performance.now() < cell.cleanupEnd);
+}
+
+/** Called with the value of every `await` in a cell: code of an interrupted cell ends here. */
 export function resume<T>(value: T): T {
   if (shared[slots.flag] !== 0) stop();
-  if (anyDead && ownership.getStore()?.dead) throw new Interrupted();
+  if (shared[slots.stopped] !== 0) {
+    const owner = ownership.getStore();
+    if (owner && mustEnd(owner)) throw new Interrupted(owner);
+  }
   return value;
+}
+
+/**
+ * Called by functions of cells as they begin, while there are interrupted cells.
+ * @param cell the one that the function was written in; 0 for a file
+ */
+export function enter(cell: number): void {
+  const owner = ownership.getStore();
+  // A later cell may have added a listener to something of the interrupted one.
+  if (!owner || cell > owner.cell.id || !mustEnd(owner)) return;
+  // Where an interval of the interrupted cell calls, it is over with the interval; anything else is not looked at.
+  clearInterval(executionAsyncResource() as NodeJS.Timeout);
+  throw new Interrupted(owner);
+}
+
+/** Called by every `catch` block as it begins. The error is left out where the block gives it no name. */
+export function caught(error?: unknown): void {
+  if (error instanceof Interrupted && error.ends(ownership.getStore())) throw error;
+  resume(undefined);
+}
+
+/**
+ * Called by every `finally` block as it begins: in an interrupted cell, the block and what it calls may run.
+ * @param counted the cell is not over until `leave` was called
+ * @returns what `leave` takes when the block ends
+ */
+export function cleanup(counted: boolean): Owner | undefined {
+  if (shared[slots.stopped] === 0) return undefined;
+  const owner = ownership.getStore();
+  if (!owner?.cell.interrupted) return undefined;
+  if (counted) owner.cell.cleanups++;
+  ownership.enterWith(owner.cell.cleanupOwner);
+  return owner;
+}
+
+export function leave(owner: Owner | undefined): void {
+  if (!owner) return;
+  owner.cell.cleanups--;
+  ownership.enterWith(owner);
+}
+
+/**
+ * Called with what an `await` waits for that stands in a `try` with a `finally`.
+ * @param call the number of the function's call
+ */
+export function wait<T>(value: T, call: number): T | Promise<Awaited<T>> {
+  if ((typeof value !== "object" && typeof value !== "function") || value === null) return value;
+  const owner = ownership.getStore();
+  return owner && !owner.cell.interrupted ? owner.cell.untilInterrupted(value, call) : value;
+}
+
+/** Called with what a `for await` iterates that stands in a `try` with a `finally`. */
+export function iterate<T>(iterable: AsyncIterable<T>, call: number): AsyncIterable<T> {
+  const owner = ownership.getStore();
+  const iterator = iterable?.[Symbol.asyncIterator]?.();
+  if (!owner || !iterator) return iterable;
+  const close = async (): Promise<IteratorResult<T>> => (await iterator.return?.()) ?? { done: true, value: undefined };
+  return {
+    [Symbol.asyncIterator]: () => ({
+      async next() {
+        try {
+          return await wait(iterator.next(), call);
+        } catch (error) {
+          // It ends when what it waits for has settled; nobody waits for that.
+          if (error instanceof Interrupted) close().catch(() => {});
+          throw error;
+        }
+      },
+      async return() {
+        const counted = owner.cell.interrupted ? 1 : 0;
+        owner.cell.cleanups += counted;
+        try {
+          return await close();
+        } finally {
+          owner.cell.cleanups -= counted;
+        }
+      },
+    }),
+  };
 }
 
 /**

@@ -9,7 +9,19 @@ import { receiveComm } from "./comms.ts";
 import { bundleOf } from "./display.ts";
 import { showError } from "./errors.ts";
 import { answer, syncQuestions } from "./input.ts";
-import { isInterruption, resume, shared, startWatcher, stop } from "./interrupt.ts";
+import {
+  caught,
+  cleanup,
+  enter,
+  isInterruption,
+  iterate,
+  leave,
+  resume,
+  shared,
+  startWatcher,
+  stop,
+  wait,
+} from "./interrupt.ts";
 import { modulesFor } from "./modules.ts";
 import { makeNotebook } from "./notebook.ts";
 import { listen, tell } from "./pipes.ts";
@@ -52,6 +64,13 @@ const hidden: Record<symbol, unknown> = {
     flag: shared,
     stop,
     resume,
+    enter,
+    caught,
+    cleanup,
+    leave,
+    wait,
+    iterate,
+    cell: currentCellId,
     import: modules.import,
     bind: modules.bind,
     meta: modules.meta,

@@ -2,19 +2,28 @@
 import { Script } from "node:vm";
 import type { ExecutedCell, MimeBundle } from "../../src/display/notebook.ts";
 import type { ExecuteOrder, ExpressionResult, ShownError } from "../host/protocol.ts";
-import { CellRun, ownership, setLatest } from "./cells.ts";
+import { CellRun, ownership, runningCells, setLatest } from "./cells.ts";
 import { doCommand } from "./commands.ts";
 import { bundleOf } from "./display.ts";
 import { showError } from "./errors.ts";
-import { beginCell, endCell, Interrupted, isRaisedFor, markDead, shared, slots } from "./interrupt.ts";
+import {
+  beginCell,
+  endCell,
+  Interrupted,
+  isInterruption,
+  isRaisedFor,
+  markInterrupted,
+  shared,
+  slots,
+} from "./interrupt.ts";
 import { executed } from "./notebook.ts";
 import { tell } from "./pipes.ts";
 import { boundSince, prepareNames } from "./scope.ts";
 import { cellFile, rememberCell } from "./stacks.ts";
 import { flushStreams, print } from "./streams.ts";
 
-/** The cells that run: one of the shell, and one of each subshell. */
-const current = new Map<number, { cell: CellRun; giveUp: (error: Error) => void }>();
+/** What ends the waiting for a cell, whatever its code does. */
+const giveUps = new Map<number, (error: Error) => void>();
 
 /**
  * Runs a cell and tells the host what came of it. Never throws.
@@ -34,39 +43,49 @@ export async function execute(order: ExecuteOrder, folder: string): Promise<void
   if (!order.aside) beginCell(order.cell);
   const expressions: Record<string, ExpressionResult> = {};
   let error: ShownError | undefined;
+  const givenUp = new Promise<never>((_resolve, reject) => giveUps.set(order.cell, reject));
+  givenUp.catch(() => {});
+  const orGivenUp = <T>(value: T) => Promise.race([value, givenUp]);
+  runningCells.set(order.cell, cell);
   try {
-    const givenUp = new Promise<never>((_resolve, reject) => {
-      current.set(order.cell, { cell, giveUp: reject });
+    await ownership.run(cell.owner, async () => {
+      for (const command of order.commands) await orGivenUp(doCommand(command, folder));
+      const clock = order.time ? startClock() : undefined;
+      try {
+        const value = await orGivenUp(run(order.code, cellFile(order.cell)));
+        if (clock) print("stdout", clock());
+        if (order.visible) await orGivenUp(showResult(cell, value));
+        await orGivenUp(Promise.all(cell.pending));
+      } catch (thrown) {
+        cell.failed = true;
+        // A library that was broken by a signal ends here.
+        if (isInterruption(thrown)) markInterrupted(cell);
+        throw thrown;
+      } finally {
+        await dispose(cell, givenUp);
+      }
+      // One turn of the event loop: a promise that was rejected and left alone is told before the cell ends.
+      await orGivenUp(new Promise((resolve) => setImmediate(resolve)));
+      for (const { name, code } of order.expressions) expressions[name] = await orGivenUp(evaluate(code));
     });
-    await Promise.race([
-      givenUp,
-      ownership.run(cell, async () => {
-        for (const command of order.commands) await doCommand(command, folder);
-        const clock = order.time ? startClock() : undefined;
-        try {
-          const value = await run(order.code, cellFile(order.cell));
-          if (clock) print("stdout", clock());
-          if (order.visible) await showResult(cell, value);
-          await Promise.all(cell.pending);
-        } catch (thrown) {
-          cell.failed = true;
-          throw thrown;
-        } finally {
-          await cell.dispose();
-        }
-        // One turn of the event loop: a promise that was rejected and left alone is told before the cell ends.
-        await new Promise((resolve) => setImmediate(resolve));
-        for (const { name, code } of order.expressions) expressions[name] = await evaluate(code);
-      }),
-    ]);
   } catch (thrown) {
     error = showError(isBrokenCommand(thrown, order.cell) ? new Interrupted() : thrown);
     entry.failed = true;
   }
-  current.delete(order.cell);
+  runningCells.delete(order.cell);
+  giveUps.delete(order.cell);
   if (!order.aside) endCell(order.cell);
   flushStreams();
   tell({ type: "done", cell: order.cell, error, bound: boundSince(before), expressions });
+}
+
+/** Disposes of what a cell declared with `using`; after an interrupt, in the time that is left to its `finally` blocks. */
+function dispose(cell: CellRun, givenUp: Promise<never>): Promise<void> {
+  if (!cell.interrupted) return Promise.race([cell.dispose(), givenUp]);
+  const timeout = new Promise<void>((resolve) => {
+    setTimeout(resolve, Math.max(0, cell.cleanupEnd - performance.now())).unref();
+  });
+  return ownership.run(cell.cleanupOwner, () => Promise.race([cell.dispose(), timeout]));
 }
 
 /** Returns a function that tells the time since, as IPython words it. */
@@ -118,20 +137,21 @@ async function evaluate(code: string): Promise<ExpressionResult> {
 
 /** Interrupts the running cell, if it is that one, from the main thread's own course: the cell waits for something. */
 export function interrupt(id: number): void {
-  const running = current.get(id);
-  if (!running) {
+  const cell = runningCells.get(id);
+  if (!cell) {
     // Nothing runs that could have seen the flag.
-    if (current.size === 0) shared[slots.flag] = 0;
+    if (runningCells.size === 0) shared[slots.flag] = 0;
     return;
   }
-  const reason = new Interrupted();
-  if (running.cell.asked) {
+  const reason = new Interrupted(cell.owner);
+  if (cell.asked) {
     shared[slots.flag] = 0;
-    running.cell.abort(reason);
+    cell.abort(reason);
     return;
   }
-  running.cell.dead = true;
-  markDead();
-  running.cell.abort(reason);
-  running.giveUp(reason);
+  // Who interrupts again does not want to wait for the `finally` blocks.
+  if (cell.signal.aborted) cell.cleanupEnd = 0;
+  markInterrupted(cell);
+  cell.abort(reason);
+  void cell.unwound?.then(() => giveUps.get(id)?.(reason));
 }

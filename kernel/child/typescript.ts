@@ -1,8 +1,8 @@
-/** TypeScript files that cells import become JavaScript, with loops that can be stopped. */
+/** TypeScript files that cells import become JavaScript, with checks so that they can be interrupted. */
 import MagicString from "magic-string";
 import { type TransformResult, transformSync } from "oxc-transform";
+import { guardModule } from "../transform/guards.ts";
 import { type EmitOptions, lower, needsLowering } from "../transform/lower.ts";
-import { pollLoops } from "../transform/rewrite.ts";
 import { type Node, parse } from "../transform/syntax.ts";
 
 /** A file as it runs, and the maps back to what was written. */
@@ -34,7 +34,7 @@ export function transformFile(source: string, path: string, emit: EmitOptions): 
     stripped = { code, map: JSON.parse(map) as TransformResult["map"], errors: [] };
   }
   const magic = new MagicString(stripped.code);
-  pollLoops(magic, parse(stripped.code, "js").program as unknown as Node);
+  guardModule(magic, parse(stripped.code, "js").program as unknown as Node);
   return {
     code: magic.toString(),
     maps: {

@@ -24,8 +24,8 @@ const finished = 4;
 const patienceMs = 3000;
 /** How long a cell may stay busy where its own loops do not see the flag, before its script is broken by signal. */
 const signalMs = 150;
-/** How long a stopped cell may go on before every one of its loops is stopped for good. */
-const ignoredMs = 1000;
+/** How long a stopped cell may go on before every one of its loops is stopped for good; as `cleanupMs` in cells.ts. */
+const ignoredMs = 2000;
 
 let inspecting: Promise<void> = Promise.resolve();
 let session: Promise<Session> | undefined;
@@ -96,6 +96,8 @@ function interrupt(cell: number): void {
   const over = () => cell !== 0 && Atomics.load(shared, finished) >= cell;
   const raise = () => {
     if (over()) return;
+    // Meant for what ran between the cells; by now one has begun.
+    if (cell === 0 && Atomics.load(shared, running) !== 0) return;
     Atomics.store(shared, flag, cell || -1);
     if (cell === 0) return;
     setTimeout(() => {

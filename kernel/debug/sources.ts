@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { eachMapping, originalPositionFor, TraceMap } from "@jridgewell/trace-mapping";
+import { eachMapping, LEAST_UPPER_BOUND, originalPositionFor, TraceMap } from "@jridgewell/trace-mapping";
 import { transformFile } from "../child/typescript.ts";
 import type { CodeMaps } from "../host/protocol.ts";
 import type { EmitOptions } from "../transform/lower.ts";
@@ -109,7 +109,7 @@ export class Sources {
     let at: { line: number | null; column: number | null } = { line: lineNumber + 1, column: columnNumber };
     for (const map of [code.rewrite, code.strip]) {
       if (at.line === null || at.column === null) return undefined;
-      at = originalPositionFor(map, { line: at.line, column: at.column });
+      at = nearest(map, at.line, at.column);
     }
     return at.line === null || at.column === null
       ? undefined
@@ -173,4 +173,10 @@ export function murmur2(text: string, seed: number): number {
   hash ^= hash >>> 13;
   hash = Math.imul(hash, m);
   return (hash ^ (hash >>> 15)) >>> 0;
+}
+
+// A check that the kernel added before the first statement of a line stands for that statement.
+function nearest(map: TraceMap, line: number, column: number) {
+  const before = originalPositionFor(map, { line, column });
+  return before.line === null ? originalPositionFor(map, { line, column, bias: LEAST_UPPER_BOUND }) : before;
 }

@@ -12,6 +12,7 @@ import { CellSyntaxError } from "../transform/syntax.ts";
 import { type TransformedCell, transformCell } from "../transform/transform.ts";
 import { CommRelay, type PublishWith } from "./comms.ts";
 import { Lane, Lanes, noSubshell, type Outcome } from "./lane.ts";
+import { type Options, readOptions } from "./options.ts";
 import { Outputs } from "./outputs.ts";
 import type { ChildSettings, Command, DeclarationKind, ExecuteOrder, FromChild, ShownError } from "./protocol.ts";
 import { Runtime } from "./runtime.ts";
@@ -29,17 +30,6 @@ export interface ExecutorLinks {
   /** What such a cell resulted in, as text. */
   rememberResult(line: number, text: string): void;
   log(line: string): void;
-}
-
-/** What an execute_request asks for. */
-interface Options {
-  code: string;
-  silent: boolean;
-  storeHistory: boolean;
-  allowStdin: boolean;
-  stopOnError: boolean;
-  expressions: Record<string, string>;
-  cellId: string | undefined;
 }
 
 /** After so long a cell that did not stop is ended by force. */
@@ -71,6 +61,7 @@ export class Executor {
   #check = true;
   /** Told under the first cell that somebody sees. */
   notice: string | undefined;
+  #lastInterrupt: Header | undefined;
   #pendingInput: { id: number; sync: boolean } | undefined;
 
   constructor(settings: ChildSettings, checker: Checker, links: ExecutorLinks) {
@@ -185,7 +176,7 @@ export class Executor {
     const count = visible && !options.storeHistory ? this.#count + 1 : this.#count;
     let cell = this.#begin(header, count);
     const label = visible ? `In[${count}]` : `Silent[${cell}]`;
-    lane.interrupted = false;
+    lane.interrupted = this.#isInterrupted(header);
     if (visible) this.outputs.publish("execute_input", { code: options.code, execution_count: count }, header);
     if (visible && options.storeHistory && options.code.trim() !== "") this.#links.remember(count, options.code);
 
@@ -195,6 +186,7 @@ export class Executor {
       return this.#askExit(request);
     const magics = this.#magics(options, label);
     if ("traceback" in magics) return this.#fail(lane, request, options, magics);
+    if (lane.interrupted) return this.#fail(lane, request, options, interruptedEarly);
     const startFailure = await this.#awaitRuntime();
     if (startFailure) return this.#fail(lane, request, options, startFailure);
     const order = (id: number, more: Partial<ExecuteOrder>): ExecuteOrder => ({
@@ -266,10 +258,12 @@ export class Executor {
 
   /** Has the child run something and waits for its end. */
   async #run(lane: Lane, request: RoutedMessage, order: ExecuteOrder): Promise<Outcome> {
+    if (order.code !== "") await this.debugger.beforeRun(cellFile(order.cell), order.source, order.maps);
+    // An interrupt that comes before the order would find nothing that runs.
+    if (lane.interrupted) return { error: interruptedEarly, bound: [], expressions: {} };
     const outcome = new Promise<Outcome>((finish) => {
       lane.running = { cell: order.cell, request, finish, asked: false, force: undefined };
     });
-    if (order.code !== "") await this.debugger.beforeRun(cellFile(order.cell), order.source, order.maps);
     this.#declaring = new Set(order.declared.map(({ name }) => name));
     this.#runtime.execute(order);
     const done = await outcome;
@@ -417,8 +411,18 @@ export class Executor {
     if (pending) this.#runtime.answer(pending.id, value, pending.sync);
   }
 
-  /** Interrupts what runs; without a cell, whatever timers of earlier cells keep the child busy. */
-  interrupt(): void {
+  /** Whether a request was sent before the last interrupt and has been overtaken by it: they come by two sockets. */
+  #isInterrupted({ session, date }: Header): boolean {
+    const last = this.#lastInterrupt;
+    return last !== undefined && last.session === session && date < last.date;
+  }
+
+  /**
+   * Interrupts what runs; without a cell, whatever timers of earlier cells keep the child busy.
+   * @param by the header of the request, where there is one
+   */
+  interrupt(by?: Header): void {
+    this.#lastInterrupt = by;
     // A thread that is stopped cannot be interrupted.
     if (this.debugger.isStopped) void this.debugger.release();
     const { main } = this.lanes;
@@ -479,22 +483,4 @@ const interruptedEarly: ShownError = {
 function kernelError(error: unknown): ShownError {
   const evalue = error instanceof Error ? error.message : String(error);
   return { ename: "KernelError", evalue, traceback: [`\x1b[1;31mKernelError\x1b[0m: ${evalue}`] };
-}
-
-function readOptions(request: RoutedMessage): Options {
-  const { content, metadata } = request.message;
-  const expressions: Record<string, string> = {};
-  if (typeof content.user_expressions === "object" && content.user_expressions !== null) {
-    for (const [name, code] of Object.entries(content.user_expressions)) expressions[name] = String(code);
-  }
-  const silent = content.silent === true;
-  return {
-    code: typeof content.code === "string" ? content.code : "",
-    silent,
-    storeHistory: !silent && content.store_history !== false,
-    allowStdin: content.allow_stdin !== false,
-    stopOnError: content.stop_on_error !== false,
-    expressions,
-    cellId: typeof metadata.cellId === "string" ? metadata.cellId : undefined,
-  };
 }

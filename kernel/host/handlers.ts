@@ -111,8 +111,10 @@ export const shellHandlers: Readonly<Record<string, Handler>> = {
 /** Handlers of the control channel. */
 export const controlHandlers: Readonly<Record<string, Handler>> = {
   kernel_info_request: kernelInfo,
-  interrupt_request(kernel) {
-    kernel.executor.interrupt();
+  async interrupt_request(kernel, { message }) {
+    // A cell that was sent before may be in the other socket still.
+    await new Promise((resolve) => setImmediate(resolve));
+    kernel.executor.interrupt(message.header);
     return { status: "ok" };
   },
   usage_request: usage,

@@ -73,7 +73,8 @@ const refused = new Set([
   "ReturnStatement",
 ]);
 
-function isMath(callee: Node | undefined): boolean {
+/** Whether a call is one of `Math`. */
+export function isMath(callee: Node | undefined): boolean {
   const object = callee?.type === "MemberExpression" && !flag(callee, "computed") ? child(callee, "object") : undefined;
   return object?.type === "Identifier" && text(object, "name") === "Math";
 }

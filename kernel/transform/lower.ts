@@ -32,7 +32,8 @@ export function needsLowering(source: string, options: EmitOptions): boolean {
   return found(parse(source, "ts").program as unknown as Node);
 }
 
-function isUsing(node: Node): boolean {
+/** Whether a statement is a `using` or `await using` declaration. */
+export function isUsing(node: Node): boolean {
   return node.type === "VariableDeclaration" && /using$/.test(text(node, "kind") ?? "");
 }
 

@@ -1,20 +1,19 @@
-/** Rewriting the JavaScript of a cell: top-level names, loops, awaits, imports, and the last expression. */
+/** Rewriting the JavaScript of a cell: top-level names, imports, and the last expression. */
 import type MagicString from "magic-string";
 import type { Declaration, DeclarationKind } from "../host/protocol.ts";
 import { declarationOf, hoistedVars, isFunction, specifierName } from "./bound.ts";
+import { enclose, guardNames, isLoop } from "./guards.ts";
 import { namesOfLoop } from "./locals.ts";
 import { boundNames, child, children, flag, list, type Node, text } from "./syntax.ts";
 
 // Names that the code of a cell is given. They are long so that no cell declares one of them by chance.
 const scope = "__anneal_scope";
 const runtime = "__anneal";
-const poll = "if(__anneal_flag[0]!==0)__anneal_stop();";
 const prologue =
   '(async function __anneal_cell(){"use strict";const __anneal=globalThis[Symbol.for("anneal.cell")],' +
-  "__anneal_scope=__anneal.scope,__anneal_flag=__anneal.flag,__anneal_stop=__anneal.stop,__anneal_resume=__anneal.resume;";
+  "__anneal_scope=__anneal.scope,__anneal_id=__anneal.cell(),__anneal_call=0,{" +
+  `${guardNames.map((name) => `${name}:__anneal_${name}`).join(",")}}=__anneal;`;
 const epilogue = "\n})()";
-
-const loops = new Set(["ForStatement", "ForInStatement", "ForOfStatement", "WhileStatement", "DoWhileStatement"]);
 
 /** Names of an inner scope, with what is outside of it; undefined outside of all is the cell's top level. */
 type Scope = { names: ReadonlySet<string>; outer: Scope } | undefined;
@@ -76,7 +75,8 @@ export function rewrite(
   }
 
   function replace(node: Node, by: string): void {
-    magic.overwrite(node.start, node.end, by);
+    // What guards put around the node stays.
+    magic.update(node.start, node.end, by);
   }
 
   function walkAll(nodes: readonly Node[], at: Scope): void {
@@ -84,7 +84,7 @@ export function rewrite(
   }
 
   function walk(node: Node, at: Scope): void {
-    if (loops.has(node.type)) {
+    if (isLoop(node)) {
       loop(node, at);
       return;
     }
@@ -135,12 +135,8 @@ export function rewrite(
       case "UpdateExpression":
         assignment(node, at);
         return;
-      case "AwaitExpression":
-        walkAll(children(node), at);
-        enclose(magic, node, "__anneal_resume(", ")");
-        return;
       case "ImportExpression":
-        magic.overwrite(node.start, node.start + "import".length, `${runtime}.import`);
+        magic.update(node.start, node.start + "import".length, `${runtime}.import`);
         walkAll(children(node), at);
         return;
       case "MetaProperty": {
@@ -190,7 +186,7 @@ export function rewrite(
       case "LabeledStatement": {
         const body = child(node, "body");
         // Nothing may come between a label and its loop.
-        if (body && loops.has(body.type)) loop(body, at, false);
+        if (body && isLoop(body)) loop(body, at, false);
         else walkField(node, "body", at);
         return;
       }
@@ -224,7 +220,6 @@ export function rewrite(
     functionScopes.add(inner);
     walkAll(list(node, "params"), inner);
     if (body) walk(body, inner);
-    pollEntry(magic, node);
   }
 
   function property(node: Node, at: Scope): void {
@@ -287,7 +282,6 @@ export function rewrite(
         topVariables(each, inner, node.type !== "ForStatement");
       } else walk(each, inner);
     }
-    pollLoop(magic, node, flag(node, "await") ? `__anneal_resume();${poll}` : poll);
   }
 
   // `const a = 1, { b } = o` becomes `(scope.a = 1, { b: scope.b } = o)`. In the head of for-in and for-of, only the
@@ -296,7 +290,7 @@ export function rewrite(
     const declarators = list(node, "declarations");
     const [first] = declarators;
     if (!first) return;
-    magic.overwrite(node.start, first.start, bare ? "" : "(");
+    magic.update(node.start, first.start, bare ? "" : "(");
     for (const each of declarators) {
       const id = child(each, "id");
       const init = child(each, "init");
@@ -417,58 +411,4 @@ function isAnonymousFunction(node: Node): boolean {
   if (node.type === "ParenthesizedExpression") return isAnonymousFunction(child(node, "expression") ?? node);
   if (node.type === "ArrowFunctionExpression") return true;
   return (node.type === "FunctionExpression" || node.type === "ClassExpression") && !child(node, "id");
-}
-
-/** Gives the loops of a module that cells import a look at the flag, and does nothing else to it. */
-export function pollLoops(magic: MagicString, program: Node): void {
-  let found = false;
-  const walk = (node: Node): void => {
-    children(node).forEach(walk);
-    if (loops.has(node.type)) {
-      found = true;
-      pollLoop(magic, node, poll);
-    } else if (isFunction(node) && pollEntry(magic, node)) found = true;
-  };
-  walk(program);
-  if (!found) return;
-  magic.prepend(
-    'const {flag:__anneal_flag,stop:__anneal_stop}=globalThis[Symbol.for("anneal.cell")]??{flag:[0],stop(){}};',
-  );
-}
-
-/**
- * Gives a function that calls for microtasks a look at the flag: one that calls for itself would never let go of the
- * thread. Others are left as fast as they are.
- */
-function pollEntry(magic: MagicString, node: Node): boolean {
-  const body = child(node, "body");
-  if (!body || !callsForMicrotasks(body)) return false;
-  if (body.type === "BlockStatement") magic.appendLeft(body.start + 1, poll);
-  else enclose(magic, body, "(__anneal_flag[0]!==0&&__anneal_stop(),", ")");
-  return true;
-}
-
-const schedulers = new Set(["then", "catch", "finally", "nextTick", "queueMicrotask"]);
-
-function callsForMicrotasks(node: Node): boolean {
-  const callee = node.type === "CallExpression" ? child(node, "callee") : undefined;
-  const called = callee?.type === "MemberExpression" ? child(callee, "property") : callee;
-  if (called?.type === "Identifier" && schedulers.has(text(called, "name") ?? "")) return true;
-  return children(node).some(callsForMicrotasks);
-}
-
-function pollLoop(magic: MagicString, node: Node, look: string): void {
-  const body = child(node, "body");
-  if (!body) return;
-  if (body.type === "BlockStatement") magic.appendLeft(body.start + 1, look);
-  else enclose(magic, body, `{${look}`, "}");
-}
-
-/**
- * Puts text around a node. What is inside of the node must have been rewritten before: then the inner text stays the
- * inner one where both meet at one place.
- */
-function enclose(magic: MagicString, node: Node, before: string, after: string): void {
-  magic.prependRight(node.start, before);
-  magic.appendLeft(node.end, after);
 }

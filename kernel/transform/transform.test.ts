@@ -1,10 +1,12 @@
 import { Script } from "node:vm";
 import { beforeEach, describe, expect, test } from "vitest";
-import { resume, shared, slots, stop } from "../child/interrupt.ts";
+import * as interrupts from "../child/interrupt.ts";
 import { boundSince, constant, peek, prepareNames, scope } from "../child/scope.ts";
 import type { DeclarationKind } from "../host/protocol.ts";
 import { CellSyntaxError } from "./syntax.ts";
 import { transformCell } from "./transform.ts";
+
+const { shared, slots } = interrupts;
 
 // The transformed code runs against the very scope that the child has; only imports need a whole kernel.
 const known = new Map<string, DeclarationKind>();
@@ -21,7 +23,7 @@ beforeEach(() => {
   for (const name of Object.keys(scope)) delete scope[name];
   shared.fill(0);
   Object.defineProperty(globalThis, Symbol.for("anneal.cell"), {
-    value: { scope, peek, constant, flag: shared, stop, resume },
+    value: { ...interrupts, scope, peek, constant, flag: interrupts.shared, cell: () => 0 },
     configurable: true,
   });
 });

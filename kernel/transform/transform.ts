@@ -3,14 +3,14 @@
  *
  * Types are stripped by oxc; then every top-level name becomes a property of one object that all cells share (the
  * scope), so that any cell can declare any name again as anything, and a function that was defined earlier sees the
- * newest value. Names of inner scopes are left alone. Loops get a look at a flag, so that they can be stopped from
- * outside; `await` gets one when it returns, so that a cell that was given up does not go on.
+ * newest value. Names of inner scopes are left alone. Guards are added so that a cell can be interrupted.
  */
 import { originalPositionFor, TraceMap } from "@jridgewell/trace-mapping";
 import MagicString from "magic-string";
 import { type TransformResult, transformSync } from "oxc-transform";
 import type { CodeMaps, Declaration } from "../host/protocol.ts";
 import { boundAt } from "./bound.ts";
+import { guardCell } from "./guards.ts";
 import { mentionedInFunctions } from "./locals.ts";
 import { type EmitOptions, lower, needsLowering, takeUsing } from "./lower.ts";
 import { rewrite } from "./rewrite.ts";
@@ -70,6 +70,7 @@ export function transformCell(
   const mentioned = new Set<string>();
   mentionedInFunctions(program, mentioned);
   const hidden = captured && new Set([...captured, ...mentioned]);
+  guardCell(magic, program);
   rewrite(magic, program, declared, known, using, hidden);
   return {
     code: magic.toString(),
