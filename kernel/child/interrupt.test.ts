@@ -86,6 +86,8 @@ describe("an interrupted cell", () => {
     await until(() => started);
     await kernel.client.interrupt();
     expect([(await first).status, (await second).status]).toEqual(["error", "aborted"]);
+    // Front-ends show the number of a reply at its cell, and this one did not run.
+    expect((await second).reply.content).toEqual({ status: "aborted" });
   });
 
   test("is the one that was sent before, also where the interrupt overtakes it", async () => {

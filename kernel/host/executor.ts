@@ -376,12 +376,8 @@ export class Executor {
     for (const request of lane.queue.splice(0)) {
       const { header } = request.message;
       this.outputs.publish("status", { execution_state: "busy" }, header);
-      this.#links.reply(request, {
-        status: "aborted",
-        execution_count: this.#count,
-        user_expressions: {},
-        payload: [],
-      });
+      // No execution_count: a front-end would number a cell that did not run.
+      this.#links.reply(request, { status: "aborted" });
       this.outputs.publish("status", { execution_state: "idle" }, header);
     }
   }
