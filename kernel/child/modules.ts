@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { ChildSettings } from "../host/protocol.ts";
 import { isInstallable, packageName } from "../language/packages.ts";
+import { namespaceOf } from "./commonjs.ts";
 import { isTypeScript, withVersion } from "./files.ts";
 import { pathMapper } from "./paths.ts";
 import { scope } from "./scope.ts";
@@ -40,6 +41,7 @@ export function modulesFor(settings: ChildSettings): Modules {
   const filename = settings.notebookPath ?? join(settings.folder, "cell.ts");
   const url = pathToFileURL(filename).href;
 
+  const require = createRequire(url);
   const mapped = pathMapper(settings.folder, settings.paths);
 
   function resolve(specifier: string): string {
@@ -65,10 +67,13 @@ export function modulesFor(settings: ChildSettings): Modules {
       await readyLoader(settings);
       resolved = withVersion(resolved);
     } else if (resolved.startsWith("file:") && new URL(resolved).pathname.endsWith(".json")) {
-      return import(withVersion(resolved), { with: { type: "json" } });
+      const found = await import(withVersion(resolved), { with: { type: "json" } });
+      return namespaceOf(found, found.default);
     }
     try {
-      return options ? await import(resolved, options) : await import(resolved);
+      const found = options ? await import(resolved, options) : await import(resolved);
+      const loaded = resolved.startsWith("file:") ? require.cache[fileURLToPath(resolved)] : undefined;
+      return loaded && loaded.exports === found.default ? namespaceOf(found, loaded.exports) : found;
     } catch (error) {
       if (isMissing(error) && resolved.startsWith("file:") && !exists(resolved)) {
         throw missing(specifier, settings.folder, error);
@@ -90,7 +95,7 @@ export function modulesFor(settings: ChildSettings): Modules {
       }
     },
     meta: { url, dirname: settings.folder, filename, resolve },
-    require: createRequire(url),
+    require,
   };
 }
 
