@@ -89,11 +89,10 @@ export function transportable(bundle: MimeBundle): MimeBundle {
   return out;
 }
 
-/** A value as text, with colours. */
+/** A value as text. It is kept in the notebook's file, where the colours of a terminal are only noise. */
 export function textOf(value: unknown, all = false): string {
   const { text, entries } = all ? full : usual;
   return inspect(value, {
-    colors: true,
     depth: all ? 20 : 4,
     maxArrayLength: all ? entries : 100,
     maxStringLength: text,
