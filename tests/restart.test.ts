@@ -60,6 +60,22 @@ describe("a person who restarts", () => {
     }
   });
 
+  test("sees a widget again that has the same id as before", async () => {
+    const widgets = await lab.open("widgets", [
+      'import { IntSlider } from "anneal/widgets";\nconst slider = new IntSlider({ value: 3 });\nslider',
+      "slider.value = 55; undefined",
+    ]);
+    for (const item of [undefined, /^Restart Kernel…/]) {
+      if (item) await restart(widgets, item);
+      await widgets.idle();
+      await widgets.run(0);
+      await widgets.output(0).locator(".widget-readout", { hasText: /^3$/ }).waitFor();
+      await widgets.run(1);
+      await widgets.output(0).locator(".widget-readout", { hasText: /^55$/ }).waitFor();
+    }
+    await widgets.page.close();
+  });
+
   test("ends a cell that never ends, and the cells of another page that looks on", async () => {
     const { page } = notebook;
     await page.keyboard.press("Control+End");

@@ -1,5 +1,7 @@
 /** The cells of this process: which one runs, and which one a piece of code belongs to. */
 import { AsyncLocalStorage } from "node:async_hooks";
+import { createHash } from "node:crypto";
+import { basename } from "node:path";
 
 /** What running code belongs to: a cell, and whether it is a `finally` block that runs after an interrupt. */
 export interface Owner {
@@ -130,4 +132,27 @@ export function currentCell(): CellRun | undefined {
 /** The id of {@link currentCell}, 0 before any cell. */
 export function currentCellId(): number {
   return currentCell()?.id ?? 0;
+}
+
+let notebookName = "";
+const made = new Map<number, number>();
+
+/** Ids are of this notebook: a page may show several. */
+export function nameNotebook(path: string | undefined): void {
+  notebookName = path === undefined ? "" : basename(path);
+}
+
+/**
+ * An id of something that is shown, 32 hexadecimal digits. It is no random one, so that a notebook that is run again from
+ * its beginning is saved as it was.
+ * @param content tells apart what has the same place in two lives of the kernel
+ */
+export function newId(content = ""): string {
+  const cell = currentCellId();
+  const count = (made.get(cell) ?? 0) + 1;
+  made.set(cell, count);
+  return createHash("sha256")
+    .update(JSON.stringify([notebookName, cell, count, content]))
+    .digest("hex")
+    .slice(0, 32);
 }

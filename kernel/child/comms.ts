@@ -1,9 +1,8 @@
 /** Comms, as the code of cells has them. */
 import { AsyncLocalStorage } from "node:async_hooks";
-import { randomUUID } from "node:crypto";
 import type { Comm, CommMessage, Comms } from "../../src/display/notebook.ts";
 import type { CommPost } from "../host/protocol.ts";
-import { currentCellId } from "./cells.ts";
+import { currentCellId, newId } from "./cells.ts";
 import { tell } from "./pipes.ts";
 import { flushStreams } from "./streams.ts";
 
@@ -78,7 +77,7 @@ function post(
 /** What cells open and answer. */
 export const comms: Comms = {
   open(target, data = {}, more = {}) {
-    const comm = new Channel(more.id ?? randomUUID(), target);
+    const comm = new Channel(more.id ?? newId(), target);
     post("open", comm, data, more);
     return comm;
   },

@@ -1,7 +1,7 @@
 /** What libraries in cells see of the notebook. */
 import type { DisplayOptions, ExecutedCell, MimeBundle, Notebook } from "../../src/display/notebook.ts";
 import type { ChildSettings } from "../host/protocol.ts";
-import { currentCell, currentCellId } from "./cells.ts";
+import { currentCell, currentCellId, nameNotebook, newId } from "./cells.ts";
 import { comms } from "./comms.ts";
 import { transportable } from "./display.ts";
 import { input } from "./input.ts";
@@ -28,8 +28,10 @@ export function showBundle(data: MimeBundle, options: DisplayOptions = {}): void
 
 /** The notebook as `src/display` knows it. */
 export function makeNotebook(settings: ChildSettings): Notebook {
+  nameNotebook(settings.notebookPath);
   return {
     display: showBundle,
+    newId,
     clearOutput(wait = false) {
       flushStreams();
       tell({ type: "clear", cell: currentCellId(), wait });

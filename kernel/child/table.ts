@@ -3,8 +3,8 @@
  * rank in each column, the head's hidden radio buttons say which rank orders the rows. Where styles are taken away,
  * as in a notebook that is not trusted, it is a plain table.
  */
-import { randomUUID } from "node:crypto";
 import { types } from "node:util";
+import { newId } from "./cells.ts";
 import { escapeHtml, type Limits, oneLine, seeAll, writesItself } from "./html.ts";
 
 const columnsShown = 30;
@@ -18,14 +18,14 @@ export function tableOf(value: unknown, limits: Limits): string | undefined {
   const rows = value.slice(0, limits.rows);
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   if (columns.length === 0 || columns.length > columnsShown) return undefined;
-  const id = `anneal-${randomUUID().slice(0, 8)}`;
   const cells = rows.map((row) => columns.map((name) => read(row, name)));
   const ranks = columns.map((_, column) => ranksOf(cells.map((row) => row[column])));
-  const head = columns.map((name) => `<th>${headOf(id, name)}</th>`).join("");
   const body = cells.map((row, index) => {
     const order = ranks.map((rank, column) => `--c${column}:${rank[index]}`).join(";");
     return `<tr style="${order}"><th>${index}</th>${row.map(cellOf).join("")}</tr>`;
   });
+  const id = `anneal-${newId(JSON.stringify([columns, body])).slice(0, 8)}`;
+  const head = columns.map((name) => `<th>${headOf(id, name)}</th>`).join("");
   const more = value.length > rows.length ? `<p>${rows.length} of ${value.length} rows; ${escapeHtml(seeAll)}</p>` : "";
   return (
     `<style>${styleOf(id, columns.length)}</style><div id="${id}" class="anneal-table">` +

@@ -64,6 +64,8 @@ export interface Comms {
 export interface Notebook {
   display(data: MimeBundle, options?: DisplayOptions): void;
   clearOutput(wait?: boolean): void;
+  /** An id of something that is shown: unique here, and the same when the notebook is run again from its beginning. */
+  newId?(): string;
   /** Ask the person at the notebook for a line of text. */
   input(prompt: string, options?: { password?: boolean }): Promise<string>;
   /**

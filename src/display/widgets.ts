@@ -19,7 +19,7 @@ const live = new Map<string, Model>();
 
 /** One model: the state that code and front-end share. */
 class Model {
-  readonly id = randomUUID().replaceAll("-", "");
+  readonly id = notebook()?.newId?.() ?? randomUUID().replaceAll("-", "");
   readonly state: State;
   readonly #comm: Comm | undefined;
 
