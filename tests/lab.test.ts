@@ -214,6 +214,34 @@ result`,
   }, 60_000);
 });
 
+test("the Runs panel is open after a reload where it was open before, and shows runs; closed where it was closed", async () => {
+  const { page } = await lab.open("panel", ["1"]);
+  const panel = page.locator("#anneal-runs");
+  const tab = page.locator("li[data-id='anneal-runs']");
+  const stored = (collapsed: boolean) =>
+    page.waitForResponse((response) => {
+      if (response.request().method() !== "PUT" || !response.url().includes("/lab/api/workspaces/")) return false;
+      const { left } = JSON.parse(response.request().postData() ?? "{}").data["layout-restorer:data"];
+      return left.collapsed === collapsed && (collapsed || left.current === "anneal-runs");
+    });
+  const open = stored(false);
+  await tab.click();
+  await panel.getByText("Runs of panel.ipynb").waitFor();
+  await open;
+  await page.reload();
+  await panel.getByText("Runs of panel.ipynb").waitFor();
+  await panel.getByText("No runs yet").waitFor();
+  expect(await tab.getAttribute("aria-selected")).toBe("true");
+  const closed = stored(true);
+  await tab.click();
+  await panel.waitFor({ state: "hidden" });
+  await closed;
+  await page.reload();
+  await page.locator(".jp-NotebookPanel").waitFor();
+  expect(await panel.isVisible()).toBe(false);
+  await page.close();
+});
+
 test("no page has thrown, complained or met a failing server", () => {
   expect(lab.complaints).toEqual([]);
 });

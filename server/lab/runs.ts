@@ -1,4 +1,4 @@
-import type { JupyterFrontEnd, JupyterFrontEndPlugin } from "@jupyterlab/application";
+import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from "@jupyterlab/application";
 import { PageConfig } from "@jupyterlab/coreutils";
 import { INotebookTracker } from "@jupyterlab/notebook";
 import { ServerConnection } from "@jupyterlab/services";
@@ -123,12 +123,14 @@ const plugin: JupyterFrontEndPlugin<void> = {
   description: "The runs of the open notebook, live, at the side.",
   autoStart: true,
   requires: [INotebookTracker],
-  activate: (app: JupyterFrontEnd, notebooks: INotebookTracker) => {
+  optional: [ILayoutRestorer],
+  activate: (app: JupyterFrontEnd, notebooks: INotebookTracker, restorer: ILayoutRestorer | null) => {
     const panel = new RunsPanel(PageConfig.getBaseUrl());
     notebooks.currentChanged.connect((_, current) => {
       panel.notebook = current?.context.path;
     });
     app.shell.add(panel, "left", { rank: 300 });
+    restorer?.add(panel, panel.id);
   },
 };
 
