@@ -1,7 +1,9 @@
 /** How a value looks under a cell. */
-import { inspect, types } from "node:util";
+import { type InspectOptions, inspect, types } from "node:util";
+import { Script } from "node:vm";
 import type { MimeBundle } from "../../src/display/notebook.ts";
 import { full, usual } from "./html.ts";
+import { isInterruption } from "./interrupt.ts";
 import { tableOf } from "./table.ts";
 import { isExpandable, treeOf } from "./tree.ts";
 
@@ -17,28 +19,92 @@ const displaySymbol = Symbol.for("Jupyter.display");
  */
 export function bundleOf(value: unknown, all = false): MimeBundle | undefined | Promise<MimeBundle> {
   if (value === undefined) return undefined;
-  const own = ownBundle(value);
-  if (own !== undefined) return own instanceof Promise ? own.then(ready) : ready(own);
+  try {
+    const own = bounded(() => ownBundle(value));
+    if (own instanceof Promise)
+      return inTime(own)
+        .then(ready)
+        .catch((error: unknown) => withoutOwn(value, all, error));
+    if (own !== undefined) return ready(own);
+  } catch (error) {
+    return withoutOwn(value, all, error);
+  }
   const limits = all ? full : usual;
   const text = textOf(value, all);
   const bundle: MimeBundle = { "text/plain": text };
+  if (types.isProxy(value)) return bundle;
   try {
-    const drawn = drawnBundle(value);
-    if (drawn) return { ...drawn, ...bundle };
-    // The stack of an error is what it has to say; lines of text keep their breaks.
-    const nested = text.includes("\n") && isExpandable(value) && !types.isNativeError(value);
-    const html = tableOf(value, limits) ?? (nested ? treeOf(value, limits) : undefined);
-    if (html !== undefined) bundle["text/html"] = html;
-  } catch {
+    bounded(() => {
+      const drawn = drawnBundle(value);
+      if (drawn) {
+        Object.assign(bundle, transportable(drawn));
+        return;
+      }
+      // The stack of an error is what it has to say; lines of text keep their breaks.
+      const nested = text.includes("\n") && isExpandable(value) && !types.isNativeError(value);
+      const html = tableOf(value, limits) ?? (nested ? treeOf(value, limits) : undefined);
+      if (html !== undefined) bundle["text/html"] = html;
+    });
+  } catch (error) {
+    if (isInterruption(error)) throw error;
     // A value whose traps or getters throw is shown as text.
   }
   return bundle;
 }
 
+/** How long a value may take to show itself. */
+const showMs = 5000;
+
+const looking: { look?: () => unknown } = {};
+const lookKey = "anneal.look";
+Object.defineProperty(globalThis, Symbol.for(lookKey), { value: () => looking.look?.() });
+const lookScript = new Script(`globalThis[Symbol.for("${lookKey}")]()`, { filename: import.meta.url });
+
+/**
+ * Calls a function that runs code of a value, such as its getters.
+ * @throws what it throws, or Error when it does not return in time
+ */
+export function bounded<T>(look: () => T): T {
+  const outer = looking.look;
+  looking.look = look;
+  try {
+    return lookScript.runInThisContext({ timeout: showMs, breakOnSigint: true }) as T;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException | null)?.code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") throw error;
+    throw new Error(`it did not return within ${showMs / 1000} s`);
+  } finally {
+    looking.look = outer as () => unknown;
+  }
+}
+
+function inTime(own: Promise<unknown>): Promise<unknown> {
+  const late = new Promise((_resolve, reject) => {
+    setTimeout(() => reject(new Error(`it did not settle within ${showMs / 1000} s`)), showMs).unref();
+  });
+  return Promise.race([own, late]);
+}
+
+/** The text of a value that fails to show itself, with the reason. */
+function withoutOwn(value: unknown, all: boolean, error: unknown): MimeBundle {
+  if (isInterruption(error)) throw error;
+  const why = error instanceof Error ? error.message : inspect(error, { customInspect: false });
+  return { "text/plain": `${textOf(value, all)}\n[Symbol.for("Jupyter.display")]() failed: ${why}` };
+}
+
 function ownBundle(value: unknown): unknown {
   if ((typeof value !== "object" || value === null) && typeof value !== "function") return undefined;
+  if (types.isProxy(value) && answersAll(value)) return undefined;
   const method = (value as Record<symbol, unknown>)[displaySymbol];
   return typeof method === "function" ? method.call(value) : undefined;
+}
+
+/** Whether a Proxy gives a value for a key that nobody can have set, or throws: then its answers mean nothing. */
+function answersAll(value: object): boolean {
+  try {
+    return (value as Record<symbol, unknown>)[Symbol("no such key")] !== undefined;
+  } catch {
+    return true;
+  }
 }
 
 /** What other libraries' values draw, as Deno's kernel knows them: Vega-Lite, elements of a document, canvases. */
@@ -62,8 +128,8 @@ function drawnBundle(value: unknown): MimeBundle | undefined {
 }
 
 function ready(bundle: unknown): MimeBundle {
-  if (typeof bundle !== "object" || bundle === null) {
-    throw new TypeError(`[Symbol.for("Jupyter.display")]() returned ${inspect(bundle)}, expected a MIME bundle`);
+  if (typeof bundle !== "object" || bundle === null || Array.isArray(bundle)) {
+    throw new TypeError(`it returned ${inspect(bundle)}, expected a MIME bundle`);
   }
   return transportable(bundle as MimeBundle);
 }
@@ -89,13 +155,36 @@ export function transportable(bundle: MimeBundle): MimeBundle {
   return out;
 }
 
-/** A value as text. It is kept in the notebook's file, where the colours of a terminal are only noise. */
+/**
+ * A value as text; what it writes itself only where that is a text and comes in time. No colours: the text is kept in the
+ * notebook's file.
+ */
 export function textOf(value: unknown, all = false): string {
   const { text, entries } = all ? full : usual;
-  return inspect(value, {
+  const options = {
     depth: all ? 20 : 4,
     maxArrayLength: all ? entries : 100,
     maxStringLength: text,
     breakLength: 100,
-  });
+  };
+  const isSimple = (typeof value !== "object" && typeof value !== "function") || value === null;
+  if (isSimple) return inspect(value, options);
+  let written: string;
+  try {
+    written = bounded(() => inspect(value, options));
+  } catch (error) {
+    if (isInterruption(error)) throw error;
+    written = withoutCustom(value, options);
+  }
+  const most = Math.max(text, 1_000_000);
+  return written.length > most ? `${written.slice(0, most)}… ${written.length - most} more characters` : written;
+}
+
+function withoutCustom(value: unknown, options: InspectOptions): string {
+  try {
+    return bounded(() => inspect(value, { ...options, customInspect: false }));
+  } catch (error) {
+    if (isInterruption(error)) throw error;
+    return `[${typeof value} that cannot be shown]`;
+  }
 }

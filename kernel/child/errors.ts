@@ -1,7 +1,8 @@
 /** How an error looks under a cell. */
-import { inspect } from "node:util";
+import { stripVTControlCharacters } from "node:util";
 import type { ShownError } from "../host/protocol.ts";
 import { excerpt, paint } from "../language/excerpt.ts";
+import { bounded, textOf } from "./display.ts";
 import { Interrupted, isInterruption } from "./interrupt.ts";
 import { missingPackages } from "./modules.ts";
 import { plainMessage, sourceOf } from "./stacks.ts";
@@ -17,7 +18,7 @@ export function showError(thrown: unknown): ShownError {
     return { ename: told.name, evalue: told.message, traceback: errorLines(told, told.name, told.message, new Set()) };
   }
   if (!isError(thrown)) {
-    const evalue = safely(() => inspect(thrown), "a value that cannot be shown");
+    const evalue = stripVTControlCharacters(textOf(thrown));
     return { ename: "Uncaught", evalue, traceback: [`${paint.error("Uncaught")} ${evalue}`] };
   }
   const ename = safely(() => String(thrown.name || thrown.constructor.name), "Error");
@@ -32,7 +33,7 @@ export function showError(thrown: unknown): ShownError {
 }
 
 function isError(value: unknown): value is Error {
-  return value instanceof Error || Object.prototype.toString.call(value) === "[object Error]";
+  return safely(() => value instanceof Error || Object.prototype.toString.call(value) === "[object Error]", false);
 }
 
 function errorLines(error: Error, ename: string, evalue: string, seen: Set<unknown>): string[] {
@@ -100,7 +101,7 @@ function libraryOf(frame: string): string | undefined {
 // Getters and proxies of user code may throw; telling an error must not.
 function safely<T>(look: () => T, otherwise: T): T {
   try {
-    return look();
+    return bounded(look);
   } catch {
     return otherwise;
   }

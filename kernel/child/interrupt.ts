@@ -6,6 +6,7 @@
  * that runs outside of any cell), so that one that was raised too late stops nobody else.
  */
 import { executionAsyncResource } from "node:async_hooks";
+import { types } from "node:util";
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { type CellRun, type Owner, ownership, runningCells } from "./cells.ts";
 import { fromWatcherFd, watcherFd } from "./pipes.ts";
@@ -49,8 +50,10 @@ export class Interrupted extends Error {
 
 /** Whether an error says that somebody interrupted the cell. */
 export function isInterruption(error: unknown): boolean {
+  if (!types.isNativeError(error)) return false;
   if (error instanceof Interrupted) return true;
-  return error instanceof Error && (error as NodeJS.ErrnoException).code === "ERR_SCRIPT_EXECUTION_INTERRUPTED";
+  const code = Object.getOwnPropertyDescriptor(error, "code");
+  return code?.value === "ERR_SCRIPT_EXECUTION_INTERRUPTED";
 }
 
 /** Called by a loop that found the flag raised. */

@@ -25,7 +25,7 @@ import {
 import { modulesFor } from "./modules.ts";
 import { makeNotebook } from "./notebook.ts";
 import { listen, tell } from "./pipes.ts";
-import { execute, interrupt } from "./run.ts";
+import { CellResult, execute, interrupt } from "./run.ts";
 import { constant, peek, scope } from "./scope.ts";
 import { display } from "./show.ts";
 import { installStackTraces } from "./stacks.ts";
@@ -71,6 +71,7 @@ const hidden: Record<symbol, unknown> = {
     wait,
     iterate,
     cell: currentCellId,
+    result: (value: unknown) => new CellResult(value),
     import: modules.import,
     bind: modules.bind,
     meta: modules.meta,

@@ -1,4 +1,5 @@
 /** Running one cell after another. */
+import { types } from "node:util";
 import { Script } from "node:vm";
 import type { ExecutedCell, MimeBundle } from "../../src/display/notebook.ts";
 import type { ExecuteOrder, ExpressionResult, ShownError } from "../host/protocol.ts";
@@ -52,9 +53,9 @@ export async function execute(order: ExecuteOrder, folder: string): Promise<void
       for (const command of order.commands) await orGivenUp(doCommand(command, folder));
       const clock = order.time ? startClock() : undefined;
       try {
-        const value = await orGivenUp(run(order.code, cellFile(order.cell)));
+        const result = await orGivenUp(run(order.code, cellFile(order.cell)));
         if (clock) print("stdout", clock());
-        if (order.visible) await orGivenUp(showResult(cell, value));
+        if (order.visible) await orGivenUp(showResult(cell, result));
         await orGivenUp(Promise.all(cell.pending));
       } catch (thrown) {
         cell.failed = true;
@@ -110,8 +111,8 @@ function duration(ms: number): string {
 
 /** Whether a command that the cell waited for got the signal that was meant for the cell, and was faster. */
 function isBrokenCommand(thrown: unknown, cell: number): boolean {
-  const { signal } = (thrown ?? {}) as { signal?: unknown };
-  return signal === "SIGINT" && isRaisedFor(cell);
+  if (!types.isNativeError(thrown)) return false;
+  return Object.getOwnPropertyDescriptor(thrown, "signal")?.value === "SIGINT" && isRaisedFor(cell);
 }
 
 // A script that is interrupted by signal ends at once where it is synchronous, libraries included.
@@ -119,8 +120,35 @@ function run(code: string, filename: string): unknown {
   return new Script(code, { filename }).runInThisContext({ breakOnSigint: true });
 }
 
-async function showResult(cell: CellRun, value: unknown): Promise<void> {
-  const data = await bundleOf(value);
+/** Holds the value of a cell's last expression: a promise resolved with the value itself would wait for it. */
+export class CellResult {
+  readonly #value: unknown;
+
+  constructor(value: unknown) {
+    this.#value = value;
+  }
+
+  /** The forms of the value, or of what it is a promise of, where that is known soon. */
+  async bundle(): Promise<MimeBundle | undefined> {
+    const value = this.#value;
+    if (!types.isPromise(value)) return bundleOf(value);
+    const isPending = Symbol("pending");
+    const soon = new Promise((resolve) => setTimeout(resolve, promiseMs, isPending));
+    // The value of a promise is no thenable, so it can be handed on.
+    const settled = await Promise.race([value, soon]);
+    if (settled !== isPending) return bundleOf(settled);
+    // It is told when it rejects, as of any promise that nobody waits for.
+    void value.then();
+    // Not by `inspect`: it would show what Node.js itself keeps with the promise.
+    return { "text/plain": "Promise { <pending> }" };
+  }
+}
+
+/** How long a cell waits for a promise that is its result before it shows it as pending. */
+const promiseMs = 200;
+
+async function showResult(cell: CellRun, result: unknown): Promise<void> {
+  const data = result instanceof CellResult ? await result.bundle() : undefined;
   if (!data) return;
   flushStreams();
   tell({ type: "result", cell: cell.id, data, metadata: {} });
@@ -128,8 +156,9 @@ async function showResult(cell: CellRun, value: unknown): Promise<void> {
 
 async function evaluate(code: string): Promise<ExpressionResult> {
   try {
-    const data: MimeBundle = (await bundleOf(await run(code, "user_expression"))) ?? { "text/plain": "undefined" };
-    return { status: "ok", data, metadata: {} };
+    const result = await run(code, "user_expression");
+    const data = result instanceof CellResult ? await result.bundle() : undefined;
+    return { status: "ok", data: data ?? { "text/plain": "undefined" }, metadata: {} };
   } catch (thrown) {
     return { status: "error", ...showError(thrown) };
   }

@@ -344,13 +344,14 @@ export function rewrite(
       case "ExpressionStatement": {
         walk(node, undefined);
         const expression = child(node, "expression");
-        if (isLast && expression) enclose(magic, expression, "return (", ")");
+        if (isLast && expression) enclose(magic, expression, `return ${runtime}.result(`, ")");
         return;
       }
       default:
         walk(node, undefined);
         // `export default` of an expression.
-        if (statement.type === "ExportDefaultDeclaration" && isLast) enclose(magic, node, "return (", ")");
+        if (statement.type === "ExportDefaultDeclaration" && isLast)
+          enclose(magic, node, `return ${runtime}.result(`, ")");
     }
   }
 

@@ -23,7 +23,15 @@ beforeEach(() => {
   for (const name of Object.keys(scope)) delete scope[name];
   shared.fill(0);
   Object.defineProperty(globalThis, Symbol.for("anneal.cell"), {
-    value: { ...interrupts, scope, peek, constant, flag: interrupts.shared, cell: () => 0 },
+    value: {
+      ...interrupts,
+      scope,
+      peek,
+      constant,
+      flag: interrupts.shared,
+      cell: () => 0,
+      result: (value: unknown) => value,
+    },
     configurable: true,
   });
 });

@@ -1,0 +1,103 @@
+import { stripVTControlCharacters } from "node:util";
+import { describe, expect, test } from "vitest";
+import { sharedKernel } from "../cells.test.helper.ts";
+
+const shared = sharedKernel();
+
+describe("a result that misbehaves when it is looked at is shown all the same:", () => {
+  const custom = '[Symbol.for("nodejs.util.inspect.custom")]';
+  const display = '[Symbol.for("Jupyter.display")]';
+  test.each([
+    ["an unsettled promise", "new Promise(() => {})", "Promise { <pending> }"],
+    ["a settled promise", "Promise.resolve(3)", "3"],
+    ["a promise of a promise", "(async () => Promise.resolve([4]))()", "[ 4 ]"],
+    ["a Proxy that answers every key", "new Proxy({ a: 1 }, { get: () => () => new Promise(() => {}) })", "{ a: 1 }"],
+    [
+      "a Proxy of a function that answers itself",
+      "const p = new Proxy(function () {}, { get: () => p, apply: () => p }); p",
+      "[Function (anonymous)]",
+    ],
+    ["a Proxy that throws", "new Proxy({}, new Proxy({}, { get() { throw new Error('trap') } }))", "{}"],
+    ["a revoked Proxy", "const r = Proxy.revocable({}, {}); r.revoke(); r.proxy", "<Revoked Proxy>"],
+    ["a thenable", "({ then() {} })", "{ then: [Function: then] }"],
+    ["a then that throws", "({ get then() { throw new Error('then') } })", "{ then: [Getter] }"],
+    ["inspect.custom that throws", `({ a: 1, ${custom}() { throw new Error('no') } })`, /^{ a: 1, \[Symbol/],
+    ["Jupyter.display that throws", `({ ${display}() { throw new Error('no') } })`, /\]\(\) failed: no$/],
+    ["Jupyter.display that rejects", `({ async ${display}() { throw new Error('no') } })`, /\]\(\) failed: no$/],
+    [
+      "Jupyter.display of nonsense",
+      `({ ${display}() { return 5 } })`,
+      /failed: it returned 5, expected a MIME bundle$/,
+    ],
+    [
+      "Jupyter.display of circles",
+      `({ ${display}() { const a: any = {}; a.a = a; return { "application/json": a } } })`,
+      /failed: cannot show "application\/json"/,
+    ],
+    ["a getter for Jupyter.display that throws", `({ get ${display}() { throw new Error('no') } })`, /failed: no$/],
+    [
+      "getters that throw",
+      "({ get outerHTML() { throw 1 }, get toSpec() { throw 2 } })",
+      "{ outerHTML: [Getter], toSpec: [Getter] }",
+    ],
+    ["a circle", "const c: any = {}; c.c = c; c", "<ref *1> { c: [Circular *1] }"],
+    [
+      "toJSON, toString and toPrimitive that throw",
+      "({ toJSON() { throw 1 }, toString() { throw 1 }, [Symbol.toPrimitive]() { throw 1 } })",
+      /toJSON: \[Function: toJSON\]/,
+    ],
+    ["a null prototype", "Object.create(null)", "[Object: null prototype] {}"],
+  ])("%s", async (_what, code, expected) => {
+    const { result } = await shared.current.ok(`%check off\n${code}`);
+    if (typeof expected === "string") expect(result).toBe(expected);
+    else expect(result).toMatch(expected);
+  });
+
+  test("texts without end are cut", async () => {
+    const { result } = await shared.current.ok(`"x".repeat(1e8)`);
+    expect(result?.length).toBeLessThan(20_000);
+    const own = await shared.current.ok(`({ ${custom}() { return "y".repeat(1e7) } })`);
+    expect(own.result?.length).toBeLessThan(1_100_000);
+  });
+
+  test("what never returns is given up", async () => {
+    const code = `%check off\n({ a: 1, get ${display}() { const end = Date.now() + 60_000; while (Date.now() < end); } })`;
+    expect((await shared.current.ok(code)).result).toContain("did not return within 5 s");
+    expect(
+      (await shared.current.ok(`%check off\n({ ${display}() { return new Promise(() => {}) } })`)).result,
+    ).toContain("did not settle within 5 s");
+  }, 30_000);
+});
+
+test("display shows what misbehaves too", async () => {
+  const { messages } = await shared.current.ok(
+    "%check off\ndisplay(new Proxy({}, { get() { throw new Error('trap') } })); 1",
+  );
+  const [shown] = messages.filter(({ header }) => header.msg_type === "display_data");
+  expect(
+    stripVTControlCharacters(String((shown?.content.data as Record<string, string> | undefined)?.["text/plain"])),
+  ).toBe("{}");
+});
+
+test.each([
+  "throw new Proxy({}, { get() { throw new Error('trap') } })",
+  "const q = Proxy.revocable({}, {}); q.revoke(); throw q.proxy",
+  "throw Object.assign(new Error('x'), { get message() { throw 1 } })",
+  "throw { get name() { throw 1 }, toString() { throw 2 } }",
+])("what is thrown is told: %s", async (code) => {
+  const { status, reply } = await shared.current.run(`%check off\n${code}`);
+  expect([status, typeof reply.content.ename]).toEqual(["error", "string"]);
+  await shared.current.ok("1");
+});
+
+test("a pending result that is rejected later is told", async () => {
+  const kernel = shared.current;
+  let told = "";
+  const forget = kernel.client.onMessage((_channel, { header, content }) => {
+    if (header.msg_type === "error") told = String(content.evalue);
+  });
+  await kernel.ok("new Promise((_, reject) => setTimeout(() => reject(new Error('too late')), 300))");
+  await kernel.ok("await new Promise((done) => setTimeout(done, 300))");
+  forget();
+  expect(told).toBe("too late");
+});
