@@ -36,7 +36,8 @@ test.each(cells.map(([name, , begin], index) => ({ name, begin, index })))(
   async ({ index, begin }) => {
     const { page } = notebook;
     await notebook.start(index);
-    await page.waitForTimeout(4000); // So long a person looks on.
+    await until("it prints", 20, async () => (await notebook.text(index)) !== "");
+    await page.waitForTimeout(3000); // So long a person looks on.
     const asked = Date.now();
     await page.locator("[data-command='notebook:interrupt-kernel'], jp-button[title*='Interrupt']").first().click();
     await notebook.done(index);
