@@ -8,7 +8,7 @@ import { tableOf } from "./table.ts";
 import { isExpandable, treeOf } from "./tree.ts";
 
 /** The method by which a value says how to show it, as Deno has it. */
-const displaySymbol = Symbol.for("Jupyter.display");
+export const displaySymbol: unique symbol = Symbol.for("Jupyter.display") as never;
 
 /**
  * The forms of a value: its own, when it says so, else text, with a table beside it for an array of records and a tree

@@ -6,6 +6,7 @@ import { receiveMessageOnPort } from "node:worker_threads";
 import type { ChildSettings } from "../host/protocol.ts";
 import { currentCell, currentCellId } from "./cells.ts";
 import { receiveComm } from "./comms.ts";
+import { deno } from "./deno.ts";
 import { bundleOf } from "./display.ts";
 import { showError } from "./errors.ts";
 import { answer, syncQuestions } from "./input.ts";
@@ -30,6 +31,7 @@ import { constant, peek, scope } from "./scope.ts";
 import { display } from "./show.ts";
 import { installStackTraces } from "./stacks.ts";
 import { captureStreams, flushStreams } from "./streams.ts";
+import { serveThreads } from "./threads.ts";
 
 const settings = JSON.parse(process.argv[2] ?? "{}") as ChildSettings;
 process.argv.splice(1, 2, settings.notebookPath ?? "cell");
@@ -47,7 +49,11 @@ const globals: Record<string, unknown> = { display, ...questions };
 for (const [name, value] of Object.entries(globals)) {
   Object.defineProperty(globalThis, name, { value, writable: true, configurable: true, enumerable: false });
 }
+serveThreads();
+
 const named: Record<string, unknown> = {
+  // A name of cells only: libraries take a global of this name for the whole of Deno.
+  Deno: deno,
   require: modules.require,
   __dirname: modules.meta.dirname,
   __filename: modules.meta.filename,

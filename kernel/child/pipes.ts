@@ -10,11 +10,23 @@ export const fromHostFd = 4;
 export const watcherFd = 5;
 export const fromWatcherFd = 6;
 
+let send: (message: FromChild) => void = write;
+
+/** Has {@link tell} hand its messages to a function: in a thread that does not own the pipe. */
+export function sendBy(other: (message: FromChild) => void): void {
+  send = other;
+}
+
+/** Tells the host something. */
+export function tell(message: FromChild): void {
+  send(message);
+}
+
 /**
- * Tells the host something, at once: the pipe blocks, so what a busy loop prints is out before the loop goes on, and
+ * Writes at once: the pipe blocks, so what a busy loop prints is out before the loop goes on, and
  * one that prints faster than anyone reads has to wait.
  */
-export function tell(message: FromChild): void {
+function write(message: FromChild): void {
   const frame = encodeFrame(message);
   let written = 0;
   while (written < frame.length) {

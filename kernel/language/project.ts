@@ -25,6 +25,29 @@ const textFiles = [
 export const globalTypes = `
 ${textFiles.map((extension) => `declare module "*.${extension}" { const text: string; export default text }`).join("\n")}
 
+/** Deno's display API, and nothing else of Deno. */
+declare const Deno: {
+  readonly jupyter: {
+    /** The key of the method by which a value shows itself. */
+    readonly $display: unique symbol;
+    /** Shows a value as a cell's result is shown. */
+    display(value: unknown, options?: { raw?: boolean; update?: boolean; display_id?: string }): Promise<void>;
+    /** The MIME bundle that a value is shown as. */
+    format(value: unknown): Promise<Record<string, unknown>>;
+    html(strings: TemplateStringsArray, ...values: unknown[]): object;
+    md(strings: TemplateStringsArray, ...values: unknown[]): object;
+    svg(strings: TemplateStringsArray, ...values: unknown[]): object;
+    /** A picture (PNG, JPEG, GIF): its bytes, or the path of its file. */
+    image(picture: string | URL | Uint8Array): object;
+    /** Sends a message of Jupyter's protocol: display_data, update_display_data, clear_output, comm_*. */
+    broadcast(
+      type: string,
+      content: Record<string, unknown>,
+      options?: { metadata?: Record<string, unknown>; buffers?: Uint8Array[] },
+    ): Promise<void>;
+  };
+};
+
 /** Shows values under the cell, as a cell's result is shown, and data of one kind each. */
 declare const display: {
   /** Shows a value as a cell's result is shown. */
