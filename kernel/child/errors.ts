@@ -1,5 +1,5 @@
 /** How an error looks under a cell. */
-import { stripVTControlCharacters } from "node:util";
+import { inspect, stripVTControlCharacters, types } from "node:util";
 import type { ShownError } from "../host/protocol.ts";
 import { excerpt, paint } from "../language/excerpt.ts";
 import { bounded, textOf } from "./display.ts";
@@ -46,18 +46,60 @@ function errorLines(error: Error, ename: string, evalue: string, seen: Set<unkno
   if (cellFrame && source !== undefined) {
     lines.push("", ...excerpt(source, Number(cellFrame[2]) - 1, Number(cellFrame[3]) - 1, 1));
   }
-  const inner = safely(() => [error.cause, ...(error instanceof AggregateError ? error.errors.slice(0, 5) : [])], []);
-  for (const each of inner) {
-    if (!isError(each) || seen.has(each)) continue;
-    const [first = "", ...rest] = errorLines(
-      each,
-      safely(() => each.name, "Error"),
-      safely(() => plainMessage(each.message), ""),
-      seen,
-    );
-    lines.push(`${paint.dim(each === error.cause ? "caused by" : "among them")} ${first}`, ...rest);
+  lines.push(...ownProperties(error));
+  const isAggregate = safely(() => Array.isArray((error as AggregateError).errors), false);
+  const errors: unknown[] = isAggregate ? safely(() => (error as AggregateError).errors, []) : [];
+  const hasCause = safely(() => error.cause !== undefined, false);
+  const inner = safely(
+    () => [
+      ...(hasCause ? [{ role: "caused by", thrown: error.cause }] : []),
+      ...errors.slice(0, innerShown).map((thrown) => ({ role: "among them", thrown })),
+    ],
+    [],
+  );
+  for (const { role, thrown } of inner) {
+    if (seen.has(thrown)) continue;
+    const [first = "", ...rest] = isError(thrown)
+      ? errorLines(
+          thrown,
+          safely(() => String(thrown.name), "Error"),
+          safely(() => plainMessage(String(thrown.message)), ""),
+          seen,
+        )
+      : [shortText(thrown)];
+    lines.push(`${paint.dim(role)} ${first}`, ...rest);
   }
+  if (errors.length > innerShown) lines.push(paint.dim(`… and ${errors.length - innerShown} more`));
   return lines;
+}
+
+/** So many of the errors that an AggregateError gathers are shown. */
+const innerShown = 5;
+const propertiesShown = 20;
+const propertyLength = 1000;
+/** Shown by other lines than those of the properties. */
+const shownElsewhere = new Set(["name", "message", "stack", "cause", "errors"]);
+
+/** What was set on an error, such as `code` and `status`; getters are not run. */
+function ownProperties(error: Error): string[] {
+  const found = safely(() => {
+    if (types.isProxy(error)) return [];
+    const own = Object.entries(Object.getOwnPropertyDescriptors(error));
+    return own.filter(([name, { enumerable }]) => enumerable && !shownElsewhere.has(name));
+  }, []);
+  const lines = found
+    .slice(0, propertiesShown)
+    .map(([name, { get, value }]) => `    ${paint.dim(`${name}:`)} ${get ? "[Getter]" : shortText(value)}`);
+  if (found.length > propertiesShown) lines.push(paint.dim(`    … ${found.length - propertiesShown} more properties`));
+  return lines;
+}
+
+function shortText(value: unknown): string {
+  const text = safely(
+    () => inspect(value, { depth: 1, maxArrayLength: 10, maxStringLength: propertyLength, breakLength: 100 }),
+    "a value that cannot be shown",
+  ).replaceAll("\n", "\n    ");
+  return text.length > propertyLength ? `${text.slice(0, propertyLength)}…` : text;
 }
 
 function framesOf(error: Error): string[] {

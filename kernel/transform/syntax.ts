@@ -67,8 +67,8 @@ export function boundNames(pattern: Node): string[] {
 }
 
 /** Parses a cell or its JavaScript as a module. */
-export function parse(source: string, lang: "ts" | "js"): ParseResult {
-  return parseSync(lang === "ts" ? "cell.ts" : "cell.js", source, { lang, sourceType: "module" });
+export function parse(source: string, lang: "ts" | "tsx" | "js"): ParseResult {
+  return parseSync(`cell.${lang}`, source, { lang, sourceType: "module" });
 }
 
 /** A mistake in how a cell is written, with its place. */

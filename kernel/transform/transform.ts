@@ -14,7 +14,7 @@ import { guardCell } from "./guards.ts";
 import { mentionedInFunctions } from "./locals.ts";
 import { type EmitOptions, lower, needsLowering, takeUsing } from "./lower.ts";
 import { rewrite } from "./rewrite.ts";
-import { CellSyntaxError, type Node, offsetOf, parse, position } from "./syntax.ts";
+import { CellSyntaxError, children, type Node, offsetOf, parse, position } from "./syntax.ts";
 
 /** A cell as it will run. */
 export interface TransformedCell {
@@ -53,6 +53,7 @@ export function transformCell(
       typescript: { onlyRemoveTypeImports: true },
     },
   );
+  if (stripped.errors.length > 0) throwAtJsx(prepared, shift);
   throwFirst(stripped.errors, (offset) => offset - shift);
   if (needsLowering(prepared, emit)) {
     const { code, map } = lower(prepared, emit);
@@ -102,6 +103,28 @@ interface ParserError {
   message: string;
   helpMessage: string | null;
   labels: { start: number; end: number }[];
+}
+
+/** Says what to do where a cell is well-formed but for JSX. */
+function throwAtJsx(source: string, shift: number): void {
+  const { program, errors } = parse(source, "tsx");
+  const jsx = errors.length === 0 ? firstJsx(program as unknown as Node) : undefined;
+  if (!jsx) return;
+  throw new CellSyntaxError(
+    "a cell cannot contain JSX",
+    Math.max(0, jsx.start - shift),
+    jsx.end - jsx.start,
+    "Put the component in a .tsx file beside the notebook and import it, or show HTML: display.html(`<b>text</b>`).",
+  );
+}
+
+function firstJsx(node: Node): Node | undefined {
+  if (node.type === "JSXElement" || node.type === "JSXFragment") return node;
+  for (const each of children(node)) {
+    const found = firstJsx(each);
+    if (found) return found;
+  }
+  return undefined;
 }
 
 function throwFirst(errors: readonly ParserError[], original: (offset: number) => number): void {
