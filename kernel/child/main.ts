@@ -30,6 +30,7 @@ import { CellResult, execute, interrupt } from "./run.ts";
 import { constant, peek, scope } from "./scope.ts";
 import { display } from "./show.ts";
 import { installStackTraces } from "./stacks.ts";
+import { captureStdin } from "./stdin.ts";
 import { captureStreams, flushStreams } from "./streams.ts";
 import { serveThreads } from "./threads.ts";
 
@@ -39,6 +40,7 @@ process.execArgv.splice(0);
 
 installStackTraces();
 captureStreams();
+captureStdin();
 
 const { port, worker } = startWatcher();
 // The answers lie in the port until somebody who holds the thread looks.
