@@ -8,6 +8,7 @@ import type { Run } from "../src/track/api/types.ts";
 import { TrackerClient } from "../src/track/client.ts";
 import { UsageError } from "./errors.ts";
 import { type Execution, type ExecutionListener, executeNotebook, readNotebook } from "./execute.ts";
+import { notebookText } from "./notebook-file.ts";
 import { findRunningStudio } from "./running-studio.ts";
 import { type StudioOptions, startStudio } from "./studio.ts";
 
@@ -125,7 +126,7 @@ export async function runNotebook(
       ...(options.listener ? { listener: options.listener } : {}),
       ...(options.signal ? { signal: options.signal } : {}),
     });
-    const text = `${JSON.stringify(execution.notebook, null, 1)}\n`;
+    const text = notebookText(execution.notebook);
     await writeFile(output, text);
     const runs = await runsOf(client, executionId);
     for (const run of runs) await storeText(client, run, text, "notebook.executed.ipynb");

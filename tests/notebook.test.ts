@@ -263,7 +263,7 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
     expect(new Set(charts[1].data.values.map(({ series }) => series))).toEqual(
       new Set(["train loss", "validation loss"]),
     );
-    const html = outputs.map(({ data }) => String(data?.["text/html"] ?? ""));
+    const html = outputs.map(({ data }) => [data?.["text/html"] ?? ""].flat().join(""));
     for (const measure of ["loss", "perplexity", "token accuracy", "ROUGE-L"]) {
       const row = html
         .flatMap((text) => text.match(/<tr>.*?<\/tr>/gs) ?? [])
@@ -410,7 +410,7 @@ describe("a notebook that does not come out the same", () => {
     expect(await command.exited).toBe(1);
     expect(command.stderr).toContain("Cell 2 stopped with RangeError: on purpose");
     const [first, second, third] = read(join(data, "books/luck.executed.ipynb")).cells;
-    expect(first.outputs).toMatchObject([{ output_type: "stream", text: "kept\n" }]);
+    expect(first.outputs).toMatchObject([{ output_type: "stream", text: ["kept\n"] }]);
     expect(second.outputs).toMatchObject([{ output_type: "error", ename: "RangeError" }]);
     expect(third).toMatchObject({ outputs: [], execution_count: null });
   });

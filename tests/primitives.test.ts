@@ -66,7 +66,12 @@ describe("anneal run notebooks/02-primitives.ipynb", () => {
     const { cells } = JSON.parse(readFileSync(output, "utf8")) as { cells: Cell[] };
     const outputs = cells.flatMap((cell) => cell.outputs ?? []);
     expect(outputs.filter(({ output_type }) => output_type === "error")).toEqual([]);
-    const all = (type: string) => outputs.flatMap(({ data: bundle }) => bundle?.[type] ?? []);
+    // Texts are lists of lines, as nbformat writes them.
+    const all = (type: string) =>
+      outputs.flatMap(({ data: bundle }) => {
+        const found = bundle?.[type];
+        return found === undefined ? [] : [Array.isArray(found) ? found.join("") : found];
+      });
     expect(all("application/vnd.vegalite.v5+json").length).toBeGreaterThanOrEqual(4);
     expect(all("text/html").filter((html) => String(html).includes("histogram of the values"))).toHaveLength(3);
     const table = all("text/plain").map(String);
