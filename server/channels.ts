@@ -90,21 +90,21 @@ function keepAlive(socket: WebSocket): void {
 }
 
 type Kernel = ReturnType<KernelManager["kernel"]>;
-type Parcel = Parameters<Listener>;
+type ParkedMessage = Parameters<Listener>;
 
 /** What kernels say to pages whose connection broke, until they are back. */
 class Parked {
-  readonly #bySession = new Map<string, { kernel: Kernel; stop: () => void; parcels: Parcel[] }>();
+  readonly #bySession = new Map<string, { kernel: Kernel; stop: () => void; messages: ParkedMessage[] }>();
 
   park(kernel: Kernel, session: string): void {
     this.take(kernel, session);
-    const parcels: Parcel[] = [];
+    const messages: ParkedMessage[] = [];
     let size = 0;
     const listener: Listener = (channel, message) => {
       size += JSON.stringify(message.content).length;
       // A page that stays away does not fill our memory.
       if (size > highWater) this.take(kernel, session);
-      else parcels.push([channel, message]);
+      else messages.push([channel, message]);
     };
     kernel.parked.add(listener);
     const timer = setTimeout(() => this.take(kernel, session), parkedMs);
@@ -113,16 +113,16 @@ class Parked {
       clearTimeout(timer);
       kernel.parked.delete(listener);
     };
-    this.#bySession.set(session, { kernel, stop, parcels });
+    this.#bySession.set(session, { kernel, stop, messages });
   }
 
   /** What was kept for a page, which is then kept no longer. */
-  take(kernel: Kernel, session: string | undefined): Parcel[] {
+  take(kernel: Kernel, session: string | undefined): ParkedMessage[] {
     const found = session === undefined ? undefined : this.#bySession.get(session);
     if (!found || found.kernel !== kernel || session === undefined) return [];
     found.stop();
     this.#bySession.delete(session);
-    return found.parcels;
+    return found.messages;
   }
 }
 
