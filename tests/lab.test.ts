@@ -199,14 +199,14 @@ result`,
     await variables.getByText("sum", { exact: true }).waitFor();
     const value = async (name: string) =>
       (await variables.locator("jp-tree-item", { hasText: name }).first().textContent()) ?? "";
-    await until("the sum is 0", 5, async () => /0$/.test(await value("sum")));
+    await until("the sum is 0", 20, async () => /0$/.test(await value("sum")));
     expect(await value("weight")).toMatch(/2$/);
     await picture(page, "kernel-debugger", 620);
     // Over the line, and round the loop to the breakpoint again.
     await panel.locator("[data-command='debugger:next']").click();
-    await until("the sum is 2", 5, async () => /2$/.test(await value("sum")));
+    await until("the sum is 2", 20, async () => /2$/.test(await value("sum")));
     await panel.locator("[data-command='debugger:continue']").click();
-    await until("the weight is 5", 5, async () => /5$/.test(await value("weight")));
+    await until("the weight is 5", 20, async () => /5$/.test(await value("weight")));
     await panel.locator("[data-command='debugger:continue']").click();
     await notebook.done(0);
     expect(await notebook.text(0)).toMatch(/7$/);
