@@ -18,7 +18,7 @@ class AnnealTests(jupyter_kernel_test.KernelTests):
     code_hello_world = "console.log('hello, world')"
     code_stderr = "console.error('oops')"
     code_generate_error = "throw new Error('on purpose')"
-    code_execute_result = [{"code": "6 * 7", "result": "\\x1b[33m42\\x1b[39m"}]
+    code_execute_result = [{"code": "6 * 7", "result": "42"}]
     code_display_data = [{"code": "display.png(new Uint8Array([137, 80, 78, 71]))", "mime": "image/png"}]
     code_page_something = "?console"
     code_inspect_sample = "process"
