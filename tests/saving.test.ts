@@ -27,7 +27,8 @@ async function save({ page }: LabNotebook): Promise<void> {
   const saved = page.waitForResponse(
     (response) => response.request().method() === "PUT" && response.url().includes("/api/contents/"),
   );
-  await page.keyboard.press("Control+s");
+  // The button, not the keys: those go to whatever has the focus.
+  await page.locator(".jp-NotebookPanel:visible .jp-Toolbar-item[data-jp-item-name='save'] jp-button").click();
   await (await saved).finished();
 }
 
