@@ -39,6 +39,21 @@ export const seenExperiments = (ids: readonly string[]): string[] => {
   return ids.filter((experiment) => principal.may("viewer", { experiment }));
 };
 
+/**
+ * Wraps functions whose first argument says what is used, so that each call is checked first.
+ *
+ * @example
+ * const viewer = checking((id: string) => needRun("viewer", id));
+ * const get = viewer(store.runs.get);
+ */
+export const checking =
+  <T>(check: (target: T) => void | Promise<void>) =>
+  <A extends unknown[], R>(work: (target: T, ...rest: A) => Promise<R>) =>
+  async (target: T, ...rest: A): Promise<R> => {
+    await check(target);
+    return work(target, ...rest);
+  };
+
 /** Checks of the one who makes the request, by the experiment that a thing belongs to. */
 export interface Checks {
   needRun(role: Role, id: string): Promise<void>;

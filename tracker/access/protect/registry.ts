@@ -1,14 +1,9 @@
 import type { RegistryStore, Store } from "../../store/store.ts";
-import type { Role } from "../../store/types.ts";
-import { type Checks, narrowed, need } from "./checks.ts";
+import { type Checks, checking, narrowed, need } from "./checks.ts";
 
-/** A function of the registry whose first argument names the model that it is about. */
-const of =
-  <A extends unknown[], R>(role: Role, work: (name: string, ...rest: A) => Promise<R>) =>
-  async (name: string, ...rest: A): Promise<R> => {
-    need(role, { model: name });
-    return work(name, ...rest);
-  };
+const viewer = checking((model: string) => need("viewer", { model }));
+const editor = checking((model: string) => need("editor", { model }));
+const admin = checking((model: string) => need("admin", { model }));
 
 export function protectRegistry(store: Store, { needRun, needModel, needSource, own }: Checks): RegistryStore {
   const { registry: all } = store;
@@ -19,17 +14,17 @@ export function protectRegistry(store: Store, { needRun, needModel, needSource, 
       await own("model", created.name);
       return created;
     },
-    getModel: of("viewer", all.getModel),
+    getModel: viewer(all.getModel),
     searchModels: async (search) => all.searchModels(narrowed(search, "model", "name")),
-    renameModel: of("admin", async (name, newName) => {
+    renameModel: admin(async (name, newName) => {
       need("editor", "tracker");
       return all.renameModel(name, newName);
     }),
-    describeModel: of("editor", all.describeModel),
-    deleteModel: of("admin", all.deleteModel),
-    setModelTag: of("editor", all.setModelTag),
-    deleteModelTag: of("editor", all.deleteModelTag),
-    latestVersions: of("viewer", all.latestVersions),
+    describeModel: editor(all.describeModel),
+    deleteModel: admin(all.deleteModel),
+    setModelTag: editor(all.setModelTag),
+    deleteModelTag: editor(all.deleteModelTag),
+    latestVersions: viewer(all.latestVersions),
     async createVersion(version) {
       need("editor", { model: version.name });
       if (version.runId !== null) await needRun("viewer", version.runId);
@@ -38,24 +33,24 @@ export function protectRegistry(store: Store, { needRun, needModel, needSource, 
       await needSource(version.source);
       return all.createVersion(version);
     },
-    getVersion: of("viewer", all.getVersion),
+    getVersion: viewer(all.getVersion),
     searchVersions: async (search) => all.searchVersions(narrowed(search, "model", "name")),
-    describeVersion: of("editor", all.describeVersion),
-    deleteVersion: of("editor", all.deleteVersion),
-    setVersionTag: of("editor", all.setVersionTag),
-    deleteVersionTag: of("editor", all.deleteVersionTag),
+    describeVersion: editor(all.describeVersion),
+    deleteVersion: editor(all.deleteVersion),
+    setVersionTag: editor(all.setVersionTag),
+    deleteVersionTag: editor(all.deleteVersionTag),
     async transition(transition) {
       need("editor", { model: transition.name });
       return all.transition(transition);
     },
-    setAlias: of("editor", all.setAlias),
-    deleteAlias: of("editor", all.deleteAlias),
-    getByAlias: of("viewer", all.getByAlias),
-    gates: of("viewer", all.gates),
+    setAlias: editor(all.setAlias),
+    deleteAlias: editor(all.deleteAlias),
+    getByAlias: viewer(all.getByAlias),
+    gates: viewer(all.gates),
     // Gates that whoever is to pass them can open are none.
-    setGates: of("admin", all.setGates),
-    history: of("viewer", all.history),
-    statements: of("viewer", all.statements),
-    setStatements: of("editor", all.setStatements),
+    setGates: admin(all.setGates),
+    history: viewer(all.history),
+    statements: viewer(all.statements),
+    setStatements: editor(all.setStatements),
   };
 }

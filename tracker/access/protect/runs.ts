@@ -1,68 +1,37 @@
 import type { MetricStore, RunStore, Store } from "../../store/store.ts";
-import { type Checks, need, seenExperiments } from "./checks.ts";
+import { type Checks, checking, need, seenExperiments } from "./checks.ts";
 
-export function protectRuns(store: Store, { needRun, needRuns, needModel }: Checks): RunStore {
+export function protectRuns({ runs: all }: Store, { needRun, needRuns, needModel }: Checks): RunStore {
+  const viewer = checking((id: string) => needRun("viewer", id));
+  const editor = checking((id: string) => needRun("editor", id));
   return {
     async create(run) {
       need("editor", { experiment: run.experimentId });
-      return store.runs.create(run);
+      return all.create(run);
     },
-    async get(id) {
-      await needRun("viewer", id);
-      return store.runs.get(id);
-    },
-    async getData(id) {
-      await needRun("viewer", id);
-      return store.runs.getData(id);
-    },
-    search: async (search) => store.runs.search({ ...search, experimentIds: seenExperiments(search.experimentIds) }),
-    table: async (search) => store.runs.table({ ...search, experimentIds: seenExperiments(search.experimentIds) }),
-    async update(id, change) {
-      await needRun("editor", id);
-      return store.runs.update(id, change);
-    },
-    async setLifecycle(id, lifecycle) {
-      await needRun("editor", id);
-      return store.runs.setLifecycle(id, lifecycle);
-    },
-    async log(id, batch) {
-      await needRun("editor", id);
+    get: viewer(all.get),
+    getData: viewer(all.getData),
+    search: async (search) => all.search({ ...search, experimentIds: seenExperiments(search.experimentIds) }),
+    table: async (search) => all.table({ ...search, experimentIds: seenExperiments(search.experimentIds) }),
+    update: editor(all.update),
+    setLifecycle: editor(all.setLifecycle),
+    log: editor(async (id, batch) => {
       for (const { modelId } of batch.metrics) if (modelId !== undefined) await needModel("editor", modelId);
-      return store.runs.log(id, batch);
-    },
-    async deleteTag(id, key) {
-      await needRun("editor", id);
-      return store.runs.deleteTag(id, key);
-    },
-    async logInputs(id, inputs) {
-      await needRun("editor", id);
-      return store.runs.logInputs(id, inputs);
-    },
-    async logOutputs(id, models) {
-      await needRun("editor", id);
-      return store.runs.logOutputs(id, models);
-    },
-    async inputs(ids) {
-      await needRuns("viewer", ids);
-      return store.runs.inputs(ids);
-    },
-    datasets: async (experimentIds) => store.runs.datasets(seenExperiments(experimentIds)),
+      return all.log(id, batch);
+    }),
+    deleteTag: editor(all.deleteTag),
+    logInputs: editor(all.logInputs),
+    logOutputs: editor(all.logOutputs),
+    inputs: checking((ids: string[]) => needRuns("viewer", ids))(all.inputs),
+    datasets: async (experimentIds) => all.datasets(seenExperiments(experimentIds)),
   };
 }
 
-export function protectMetrics(store: Store, { needRun, needRuns }: Checks): MetricStore {
+export function protectMetrics({ metrics: all }: Store, { needRun, needRuns }: Checks): MetricStore {
+  const viewer = checking((ids: string[]) => needRuns("viewer", ids));
   return {
-    async history(runId, key, page) {
-      await needRun("viewer", runId);
-      return store.metrics.history(runId, key, page);
-    },
-    async bulk(runIds, key, limit) {
-      await needRuns("viewer", runIds);
-      return store.metrics.bulk(runIds, key, limit);
-    },
-    async sample(runIds, key, range) {
-      await needRuns("viewer", runIds);
-      return store.metrics.sample(runIds, key, range);
-    },
+    history: checking((id: string) => needRun("viewer", id))(all.history),
+    bulk: viewer(all.bulk),
+    sample: viewer(all.sample),
   };
 }

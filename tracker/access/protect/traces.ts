@@ -1,62 +1,45 @@
 import type { Store, TraceStore } from "../../store/store.ts";
 import type { Role } from "../../store/types.ts";
 import { currentPrincipal } from "../principal.ts";
-import { type Checks, need, seenExperiments } from "./checks.ts";
+import { type Checks, checking, need, seenExperiments } from "./checks.ts";
 
-export function protectTraces(store: Store, { needRun }: Checks): TraceStore {
+export function protectTraces({ traces: all }: Store, { needRun }: Checks): TraceStore {
   // Not remembered, as a run's is: a trace can be deleted at any time, and its id come again elsewhere.
   const needTrace = async (role: Role, id: string): Promise<void> => {
-    if (!currentPrincipal().mayAll(role)) need(role, { experiment: (await store.traces.get(id)).experimentId });
+    if (!currentPrincipal().mayAll(role)) need(role, { experiment: (await all.get(id)).experimentId });
   };
+  /** Of traces that are written: one that exists already may belong to another experiment. */
+  const needIfThere = async (ids: Iterable<string>): Promise<void> => {
+    if (currentPrincipal().mayAll("editor")) return;
+    for (const id of ids) {
+      const known = await all.get(id).catch(() => undefined);
+      if (known) need("editor", { experiment: known.experimentId });
+    }
+  };
+  const viewer = checking((id: string) => needTrace("viewer", id));
+  const editor = checking((id: string) => needTrace("editor", id));
   return {
     async put(trace) {
       need("editor", { experiment: trace.experimentId });
-      // One that is there already may be another's.
-      if (!currentPrincipal().mayAll("editor")) {
-        const known = await store.traces.get(trace.id).catch(() => undefined);
-        if (known) need("editor", { experiment: known.experimentId });
-      }
-      return store.traces.put(trace);
+      await needIfThere([trace.id]);
+      return all.put(trace);
     },
     async logSpans(experimentId, spans) {
       need("editor", { experiment: experimentId });
-      if (!currentPrincipal().mayAll("editor")) {
-        for (const id of new Set(spans.map(({ traceId }) => traceId))) {
-          const known = await store.traces.get(id).catch(() => undefined);
-          if (known) need("editor", { experiment: known.experimentId });
-        }
-      }
-      return store.traces.logSpans(experimentId, spans);
+      await needIfThere(new Set(spans.map(({ traceId }) => traceId)));
+      return all.logSpans(experimentId, spans);
     },
-    async get(id) {
-      await needTrace("viewer", id);
-      return store.traces.get(id);
-    },
-    async spans(id) {
-      await needTrace("viewer", id);
-      return store.traces.spans(id);
-    },
-    search: async (search) => store.traces.search({ ...search, experimentIds: seenExperiments(search.experimentIds) }),
-    async setTag(id, tag) {
-      await needTrace("editor", id);
-      await store.traces.setTag(id, tag);
-    },
-    async deleteTag(id, key) {
-      await needTrace("editor", id);
-      await store.traces.deleteTag(id, key);
-    },
-    async assess(id, assessmentId, assessment) {
-      await needTrace("editor", id);
-      await store.traces.assess(id, assessmentId, assessment);
-    },
+    get: viewer(all.get),
+    spans: viewer(all.spans),
+    search: async (search) => all.search({ ...search, experimentIds: seenExperiments(search.experimentIds) }),
+    setTag: editor(all.setTag),
+    deleteTag: editor(all.deleteTag),
+    assess: editor(all.assess),
     async linkToRun(ids, runId) {
       await needRun("editor", runId);
       for (const id of ids) await needTrace("editor", id);
-      await store.traces.linkToRun(ids, runId);
+      await all.linkToRun(ids, runId);
     },
-    async remove(experimentId, which) {
-      need("editor", { experiment: experimentId });
-      return store.traces.remove(experimentId, which);
-    },
+    remove: checking((experiment: string) => need("editor", { experiment }))(all.remove),
   };
 }
