@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Dealer, Subscriber } from "zeromq";
 import { address, type Channel, type Connection } from "./host/connection.ts";
-import { SendQueue } from "./host/sockets.ts";
+import { SendQueue, untilClosed } from "./host/sockets.ts";
 import { type Message, newHeader, Wire, WireError } from "./host/wire.ts";
 
 /** How a kernel is started. */
@@ -174,14 +174,7 @@ export class KernelClient {
   }
 
   async #receive(channel: Channel, socket: Dealer | Subscriber): Promise<void> {
-    for (;;) {
-      let frames: Buffer[];
-      try {
-        frames = await socket.receive();
-      } catch (error) {
-        if (socket.closed) return;
-        throw error;
-      }
+    for await (const frames of untilClosed(socket)) {
       try {
         const { message } = this.#wire.decode(frames);
         this.#take(channel, message);

@@ -78,7 +78,7 @@ export async function rerun(
     const runs = await runsOf(client, executionId);
     const index = tagOf(recorded, "anneal.run_index");
     const again = runs.find((run) => tagOf(run, "anneal.run_index") === index);
-    const metrics = again ? await compareMetrics(client, runId, again.info.run_id) : [];
+    const metrics = again ? await compareMetrics(client, recorded, again) : [];
     const complete = again !== undefined && execution.error === undefined;
     const report: RerunReport = {
       runId,
@@ -108,11 +108,12 @@ async function findRun(client: TrackerClient, runId: string): Promise<Run> {
   }
 }
 
-async function compareMetrics(client: TrackerClient, recorded: string, again: string): Promise<MetricComparison[]> {
-  const keys = new Set([...(await metricKeys(client, recorded)), ...(await metricKeys(client, again))]);
+async function compareMetrics(client: TrackerClient, recorded: Run, again: Run): Promise<MetricComparison[]> {
+  const keys = new Set([recorded, again].flatMap(({ data }) => (data.metrics ?? []).map(({ key }) => key)));
   const result: MetricComparison[] = [];
   for (const key of [...keys].filter((name) => !isMeasurement(name)).sort()) {
-    result.push(comparePoints(key, await history(client, recorded, key), await history(client, again, key)));
+    const points = ({ info }: Run) => history(client, info.run_id, key);
+    result.push(comparePoints(key, await points(recorded), await points(again)));
   }
   return result;
 }
@@ -129,11 +130,6 @@ export function comparePoints(key: string, recorded: readonly Point[], rerun: re
     result.largest = Math.max(result.largest, Math.abs(b.value - a.value) / Math.max(Math.abs(a.value), 1e-12));
   }
   return result;
-}
-
-async function metricKeys(client: TrackerClient, runId: string): Promise<string[]> {
-  const { data } = await client.runs.get(runId);
-  return (data.metrics ?? []).map(({ key }) => key);
 }
 
 async function history(client: TrackerClient, runId: string, key: string): Promise<Point[]> {

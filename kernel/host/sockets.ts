@@ -113,7 +113,8 @@ export class Sockets {
   }
 }
 
-async function* untilClosed(socket: {
+/** What a socket receives, until it is closed. */
+export async function* untilClosed(socket: {
   receive(): Promise<Buffer[]>;
   closed: boolean;
 }): AsyncGenerator<Buffer[], void, void> {

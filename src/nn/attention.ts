@@ -68,21 +68,20 @@ export function attention(query: Tensor, key: Tensor, value: Tensor, options: At
     return { queries: [start, end], keys: causal ? keys : [0, length] };
   });
   const scale = scaleOf(query, options);
-  const compute = ({ queries, keys }: Block, [q, k, v]: readonly Tensor[], segments: Tensor) =>
-    grouped(q, k, v, mask({ ...options, segments }, queries, keys), scale);
+  const maskOf = ({ queries, keys }: Block, segments: Tensor) => mask({ ...options, segments }, queries, keys);
   const apply = customGradient({
     // The last block, which has most keys, comes first: what it leaves is large enough for the others.
     forward: (q, k, v, segments) =>
       joined(
         blocks
           .toReversed()
-          .map((block) => compute(block, slices(block, [q, k, v]), segments))
+          .map((block) => grouped(slices(block, [q, k, v]), maskOf(block, segments), scale))
           .reverse(),
       ),
-    backward: (g, _, q, k, v, segments) => {
-      const maskOf = ({ queries, keys }: Block) => mask({ ...options, segments }, queries, keys);
-      return [...blockGradients(blocks, g, [q, k, v], { maskOf, scale }), undefined];
-    },
+    backward: (g, _, q, k, v, segments) => [
+      ...blockGradients(blocks, g, [q, k, v], { maskOf: (block) => maskOf(block, segments), scale }),
+      undefined,
+    ],
   });
   return apply(query, key, value, options.segments);
 }
@@ -240,7 +239,7 @@ function weightsOf(query: Tensor, key: Tensor, shown: Tensor, scale: number): Te
 }
 
 /** What the queries of one block read. */
-function grouped(query: Tensor, key: Tensor, value: Tensor, shown: Tensor, scale: number): Tensor {
+function grouped([query, key, value]: readonly Tensor[], shown: Tensor, scale: number): Tensor {
   const [batch, heads, rows] = query.shape;
   const [, groups, columns] = key.shape;
   const weights = weightsOf(query, key, shown, scale).reshape([batch, groups, (heads / groups) * rows, columns]);

@@ -100,7 +100,7 @@ export function checkpoint(fn: (...inputs: Tensor[]) => Tensor): (...inputs: Ten
     const pullback: Pullback = (cotangent, _, inputs, needsInputGrad) => {
       const again = new Map<Tensor, Tensor>();
       // Nothing is recomputed before its cotangent is there, or all of it would be held at once again.
-      const entrances = inputs.map((t) => (waits(t) ? afterOperator([t, cotangent], {}) : t));
+      const entrances = inputs.map((t) => (waits(t) ? after(t, cotangent) : t));
       outside.forEach((t, i) => {
         again.set(t, entrances[i]);
       });

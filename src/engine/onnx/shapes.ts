@@ -39,22 +39,20 @@ export function hideShapes(
       return [name as string, graph.node("Reshape", [name as string, hide(shape)])];
     }),
   );
-  const sizes = new Map(initializers.flatMap((t) => (t.name ? [[t.name, sizesIn(t)] as const] : [])));
+  const byName = new Map(initializers.map((t) => [t.name, t]));
   const added = new Set(constants.values());
   for (const node of nodes) {
     const { input, opType } = node;
     if (!input || added.has(node.name ?? "")) continue;
     node.input = input.map((name) => constants.get(name) ?? name);
-    const shape = (opType === "Reshape" || opType === "Expand") && sizes.get(input[1]);
-    if (shape && product(shape) >= smallest) node.input[1] = hide(input[1]);
+    const shape = opType === "Reshape" || opType === "Expand" ? byName.get(input[1]) : undefined;
+    if (shape && product(sizesIn(shape)) >= smallest) node.input[1] = hide(input[1]);
   }
 }
 
-/** What an initializer of integers holds. */
-function sizesIn({ rawData }: proto.onnx.ITensorProto): number[] {
-  if (!rawData || rawData.byteLength % 8 !== 0) return [];
-  return Array.from(new BigInt64Array(rawData.slice().buffer), Number);
-}
+/** The sizes that a shape, an initializer of int64, holds. */
+const sizesIn = ({ rawData }: proto.onnx.ITensorProto): number[] =>
+  Array.from(new BigInt64Array((rawData ?? new Uint8Array()).slice().buffer), Number);
 
 const product = (sizes: readonly (number | { toNumber(): number })[]) =>
   sizes.reduce<number>((n, d) => n * Number(d), 1);
