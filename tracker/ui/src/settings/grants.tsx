@@ -37,8 +37,7 @@ export function Grants({ user }: { user: User }) {
   return (
     <Section title="Access to single experiments and models">
       <Text fz="sm" c="dimmed" mb={8}>
-        What {user.name} may with these, in place of their role for everything else:{" "}
-        {roleLabel(user.role).toLowerCase()}.
+        A role granted here replaces the user&apos;s role for the whole tracker, which is {user.role}.
       </Text>
       <Group gap="xs" align="end">
         <Select
@@ -64,6 +63,7 @@ export function Grants({ user }: { user: User }) {
         />
         <Select
           label="Access"
+          w={240}
           data={ROLES}
           value={role}
           onChange={(value) => setRole((value as Role | null) ?? "viewer")}

@@ -78,8 +78,8 @@ export function Webhooks() {
       {webhooks.isPending && <Loader size="sm" mt="sm" />}
       {webhooks.data?.length === 0 && (
         <Empty title="No webhooks yet">
-          A webhook tells another program what happens in the registry: deploy what goes to Production, or write it into
-          a chat.
+          A webhook notifies another program of changes in the registry, for example to deploy a version that goes to
+          Production, or to post to a chat.
         </Empty>
       )}
       {webhooks.data !== undefined && webhooks.data.length > 0 && (
