@@ -1,7 +1,7 @@
 /** `node main.js <connection file>`: a kernel. */
 import { rmSync } from "node:fs";
 import { readConnection } from "./host/connection.ts";
-import { Kernel } from "./host/kernel.ts";
+import { launch } from "./host/launch.ts";
 
 const [, , file] = process.argv;
 
@@ -12,7 +12,10 @@ if (made !== undefined) process.on("exit", () => rmSync(made, { recursive: true,
 
 async function main(): Promise<void> {
   if (file === undefined) throw new Error("usage: node main.js <connection file>");
-  const kernel = await Kernel.start(readConnection(file));
+  const connection = readConnection(file);
+  const launched = launch();
+  const { Kernel } = await import("./host/kernel.ts");
+  const kernel = await Kernel.start(connection, launched);
   process.on("SIGINT", () => kernel.executor.interrupt());
   process.on("SIGTERM", () => void kernel.close());
   // Whoever started the kernel is gone without a word: nobody will ever end it.

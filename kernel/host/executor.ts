@@ -64,7 +64,8 @@ export class Executor {
   #lastInterrupt: Header | undefined;
   #pendingInput: { id: number; sync: boolean } | undefined;
 
-  constructor(settings: ChildSettings, checker: Checker, links: ExecutorLinks) {
+  /** @param runtime the first child process, just started */
+  constructor(settings: ChildSettings, runtime: Runtime, checker: Checker, links: ExecutorLinks) {
     this.#settings = settings;
     this.#checker = checker;
     this.#links = links;
@@ -82,7 +83,8 @@ export class Executor {
       isDeclared: (name) => this.#names.has(name) || this.#declaring.has(name),
       declare: (name) => this.#declare(name),
     });
-    this.#runtime = this.#start();
+    this.#runtime = runtime;
+    this.#listen(runtime);
   }
 
   /** The request that is worked on, else the last one. */
@@ -97,7 +99,13 @@ export class Executor {
   }
 
   #start(): Runtime {
-    const runtime: Runtime = new Runtime(this.#settings, {
+    const runtime = new Runtime(this.#settings);
+    this.#listen(runtime);
+    return runtime;
+  }
+
+  #listen(runtime: Runtime): void {
+    runtime.listen({
       message: (message) => {
         if (runtime === this.#runtime) this.#take(message);
       },
@@ -109,7 +117,6 @@ export class Executor {
         if (runtime === this.#runtime) this.#lost(how);
       },
     });
-    return runtime;
   }
 
   /** The child's process id. */

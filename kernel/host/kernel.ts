@@ -1,32 +1,17 @@
 /** The host: sockets on one side, the child process and the checker on the other. */
-import { randomUUID } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { dataFolder } from "../../src/track/folder.ts";
 import { Checker, type Completions } from "../language/check.ts";
-import { folderOptions } from "../language/compiler.ts";
 import { completeMagic } from "../language/complete.ts";
 import { typescriptVersion } from "../spec.ts";
-import type { EmitOptions } from "../transform/lower.ts";
 import type { Channel, Connection } from "./connection.ts";
 import { Executor } from "./executor.ts";
 import { controlHandlers, type Handler, shellHandlers, stdinHandlers } from "./handlers.ts";
 import { History } from "./history.ts";
-import type { ChildSettings } from "./protocol.ts";
+import type { Launched } from "./launch.ts";
 import { Sockets } from "./sockets.ts";
 import { type Message, newHeader, type RoutedMessage } from "./wire.ts";
-
-/** The root of the package that this file belongs to. */
-export function packageRoot(): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, "package.json"))) {
-    const above = dirname(folder);
-    if (above === folder) throw new Error(`no package.json above ${fileURLToPath(import.meta.url)}`);
-    folder = above;
-  }
-  return folder;
-}
 
 /** One kernel, from its start to its shutdown. */
 export class Kernel {
@@ -34,21 +19,20 @@ export class Kernel {
   readonly history: History;
   readonly version: string;
   readonly typescriptVersion: string;
-  readonly #session = randomUUID();
+  readonly #session: string;
   readonly #checker: Checker;
+  readonly #compiler: Launched["session"];
   #sockets: Sockets | undefined;
   #closing = false;
 
-  private constructor() {
-    const root = packageRoot();
-    const folder = notebookFolder();
-    const { options, problem } = optionsOf(folder.folder);
-    const settings = childSettings(root, this.#session, folder, options);
-    this.version = packageVersion(join(root, "package.json"));
+  private constructor({ settings, runtime, session, problem }: Launched) {
+    this.#session = settings.sessionId;
+    this.#compiler = session;
+    this.version = packageVersion(join(settings.packageRoot, "package.json"));
     this.typescriptVersion = typescriptVersion();
     this.history = new History(dataFolder(), log);
-    this.#checker = new Checker(settings.folder, root, options);
-    this.executor = new Executor(settings, this.#checker, {
+    this.#checker = new Checker(session);
+    this.executor = new Executor(settings, runtime, this.#checker, {
       publish: (msgType, content, parent, more) => this.publish(msgType, content, parent, more),
       reply: (request, content) => this.#reply("shell", request, content),
       requestInput: (request, prompt, password) => {
@@ -62,9 +46,9 @@ export class Kernel {
     this.executor.notice = problem;
   }
 
-  /** Starts a kernel that listens where the connection says. */
-  static async start(connection: Connection): Promise<Kernel> {
-    const kernel = new Kernel();
+  /** Starts a kernel that listens where the connection says, around processes that were started already. */
+  static async start(connection: Connection, launched: Launched): Promise<Kernel> {
+    const kernel = new Kernel(launched);
     kernel.#sockets = await Sockets.open(connection, {
       message: (channel, request) => void kernel.#handle(channel, request),
       subscribed: (topic) => {
@@ -73,8 +57,6 @@ export class Kernel {
       },
       dropped: (channel, why) => log(`dropped a message on ${channel}: ${why}`),
     });
-    // In the background, so that the first cell need not wait for it.
-    kernel.#checker.start().catch(() => {});
     kernel.publish("status", { execution_state: "starting" }, {});
     return kernel;
   }
@@ -134,7 +116,7 @@ export class Kernel {
 
   /** The process id of the language server, while it runs. */
   get checkerPid(): number | undefined {
-    return this.#checker.pid;
+    return this.#compiler.pid;
   }
 
   /** What could stand at an offset; names alone, where the checker cannot be asked. */
@@ -179,7 +161,7 @@ export class Kernel {
     if (this.#closing) return;
     this.#closing = true;
     this.executor.close();
-    this.#checker.close();
+    this.#compiler.close();
     await this.history.close();
     await this.#sockets?.close();
     process.exit(0);
@@ -189,34 +171,6 @@ export class Kernel {
 function handlerFor(channel: "shell" | "control" | "stdin", msgType: string): Handler | undefined {
   const table = { shell: shellHandlers, control: controlHandlers, stdin: stdinHandlers }[channel];
   return Object.hasOwn(table, msgType) ? table[msgType] : undefined;
-}
-
-/** Where cells run from: the notebook's folder, when the server told it, else where the kernel was started. */
-function notebookFolder(): Pick<ChildSettings, "folder" | "notebookPath"> {
-  const told = process.env.JPY_SESSION_NAME;
-  const path = told ? resolve(told) : undefined;
-  const known = path !== undefined && existsSync(dirname(path)) && basename(path).includes(".");
-  return known ? { folder: dirname(path), notebookPath: path } : { folder: process.cwd(), notebookPath: undefined };
-}
-
-/** The compiler options of the tsconfig.json beside the notebook. */
-function optionsOf(folder: string): { options: Record<string, unknown>; problem?: string } {
-  try {
-    return { options: folderOptions(folder) ?? {} };
-  } catch (error) {
-    return { options: {}, problem: error instanceof Error ? error.message : String(error) };
-  }
-}
-
-function childSettings(
-  packageRoot: string,
-  sessionId: string,
-  where: Pick<ChildSettings, "folder" | "notebookPath">,
-  options: Record<string, unknown>,
-): ChildSettings {
-  const { experimentalDecorators, emitDecoratorMetadata, useDefineForClassFields } = options as EmitOptions;
-  const emit = { experimentalDecorators, emitDecoratorMetadata, useDefineForClassFields };
-  return { ...where, sessionId, packageRoot, emit, paths: (options.paths ?? {}) as Record<string, string[]> };
 }
 
 function packageVersion(file: string): string {

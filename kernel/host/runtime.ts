@@ -20,15 +20,18 @@ export interface RuntimeEvents {
 /** One life of the child process. */
 export class Runtime {
   readonly #process: ChildProcess;
+  readonly #output: Readable;
+  readonly #inspector: Readable;
   readonly #main: Writable;
   readonly #watcher: Writable;
   #killed = false;
+  #resolveReady: () => void = () => {};
   /** Whether it came so far as to run cells. */
   wasReady = false;
   /** Settles when the child can run cells; rejects when it ends before. */
   readonly ready: Promise<void>;
 
-  constructor(settings: ChildSettings, events: RuntimeEvents) {
+  constructor(settings: ChildSettings) {
     const flags = ["--experimental-import-meta-resolve", "--stack-trace-limit=50"];
     if (process.allowedNodeEnvironmentFlags.has("--disable-warning"))
       flags.push("--disable-warning=ExperimentalWarning");
@@ -41,24 +44,14 @@ export class Runtime {
       windowsHide: true,
     });
     const [, , , output, main, watcher, inspector] = this.#process.stdio as (Readable | Writable | null)[];
+    this.#output = output as Readable;
+    this.#inspector = inspector as Readable;
     this.#main = main as Writable;
     this.#watcher = watcher as Writable;
     // A write to a child that just ended is no error of the host: its exit is told on its own.
     for (const stream of [this.#main, this.#watcher]) stream.on("error", () => {});
-    (inspector as Readable).on(
-      "data",
-      frameReader<FromWatcher>((message) => events.inspected(message)),
-    );
     this.ready = new Promise((resolve, reject) => {
-      (output as Readable).on(
-        "data",
-        frameReader<FromChild>((message) => {
-          if (message.type === "ready") {
-            this.wasReady = true;
-            resolve();
-          } else events.message(message);
-        }),
-      );
+      this.#resolveReady = resolve;
       this.#process.once("error", (error) =>
         reject(new Error(`the process for user code did not start: ${error.message}`)),
       );
@@ -67,19 +60,36 @@ export class Runtime {
       );
     });
     this.ready.catch(() => {});
-    this.#read("stdout", events);
-    this.#read("stderr", events);
-    // After "close" all that it wrote has arrived; "exit" could come before.
-    this.#process.once("close", (code, signal) => {
-      if (!this.#killed) events.exit(describeExit(code, signal));
-    });
     // A grandchild may hold the pipes open long after the child is gone.
     this.#process.once("exit", () => {
       const { stdout, stderr } = this.#process;
       for (const stream of [this.#main, this.#watcher]) stream.destroy();
       setTimeout(() => {
-        for (const stream of [stdout, stderr, output as Readable, inspector as Readable]) stream?.destroy();
+        for (const stream of [stdout, stderr, this.#output, this.#inspector]) stream?.destroy();
       }, 200).unref();
+    });
+  }
+
+  /** Takes what the child says from now on; what it said before is not lost. It is ready only after this call. */
+  listen(events: RuntimeEvents): void {
+    this.#inspector.on(
+      "data",
+      frameReader<FromWatcher>((message) => events.inspected(message)),
+    );
+    this.#output.on(
+      "data",
+      frameReader<FromChild>((message) => {
+        if (message.type === "ready") {
+          this.wasReady = true;
+          this.#resolveReady();
+        } else events.message(message);
+      }),
+    );
+    this.#read("stdout", events);
+    this.#read("stderr", events);
+    // After "close" all that it wrote has arrived; "exit" could come before.
+    this.#process.once("close", (code, signal) => {
+      if (!this.#killed) events.exit(describeExit(code, signal));
     });
   }
 

@@ -1,6 +1,7 @@
 /** What the language server answers, in the kernel's own terms. */
 
 import { offsetOf } from "../transform/syntax.ts";
+import { withoutModules } from "./cells.ts";
 import type { Diagnostic } from "./mistakes.ts";
 
 /**
@@ -33,8 +34,7 @@ export function readDiagnostics(report: unknown, shift: number, source: string):
 
 /** Text without the names of the modules that cells are to the checker. */
 export function cleaned(text: string): string {
-  return text
-    .replace(/import\("[^"]*__anneal_[^"]*"\)\./g, "")
+  return withoutModules(text)
     .replace(/\(alias\) /g, "")
     .trim();
 }

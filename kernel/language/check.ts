@@ -1,27 +1,23 @@
 /**
  * Type checking of cells by TypeScript 7's language server.
  *
- * Every cell that ran is a module of its own, held by the server alone (no file is written), in the notebook's folder
- * so that its imports resolve as the notebook's do. It imports the names it uses from the modules of the cells that
- * declared them last, as of then; one more module, the scope, gathers the newest declaration of every name. The cell
- * to check is one document that always imports the same modules: then the server need not build its program anew, and
- * a check takes about 2 ms.
+ * A cell gets the names it uses from the documents of the cells that declared them last, as of then (see cells.ts). The
+ * cell to check is one document that always imports the same: then the server need not build its program anew, and a
+ * check takes about 2 ms.
  *
  * A cell that failed half-way stays with those of its names that got a value, and with its types: they have no value
  * that could be missing.
  */
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { fileURLToPath } from "node:url";
 import { position } from "../transform/syntax.ts";
 import { prepareCell } from "../transform/transform.ts";
 import { cleaned, completionKinds, type Definition, markdown, readDiagnostics } from "./answers.ts";
-import { compilerProgram } from "./compiler.ts";
-import { declarationOf, type TypedDeclaration, typedDeclarations } from "./declarations.ts";
-import { LanguageServer } from "./lsp.ts";
+import { type CellModule, type Declared, hasImports } from "./cells.ts";
+import { declarationOf, typedDeclarations } from "./declarations.ts";
 import type { Diagnostic } from "./mistakes.ts";
 import { packageName } from "./packages.ts";
-import { compilerConfig, globalTypes } from "./project.ts";
+import { type CompilerSession, files } from "./session.ts";
 import { snippetOf } from "./snippets.ts";
 
 /** What came of a check. */
@@ -56,148 +52,35 @@ export interface Completions {
   end: number;
 }
 
-/** A module that stands for a cell that ran. */
-interface CellModule {
-  file: string;
-  declarations: readonly TypedDeclaration[];
-  /** Modules that it imports names from. */
-  needs: ReadonlySet<CellModule>;
-}
-
-interface Owner {
-  module: CellModule;
-  form: TypedDeclaration["form"];
-}
-
-const files = {
-  config: "tsconfig.json",
-  env: "__anneal_env.d.ts",
-  scope: "__anneal_scope.ts",
-  cell: "__anneal_cell.ts",
-  draft: "__anneal_draft.ts",
-} as const;
-
-const crashesForgiven = 2;
 /** Cells that were found right, and are not looked at again. */
 const cleanKept = 300;
 
 /** The types of one notebook's cells. */
 export class Checker {
-  readonly #folder: string;
-  readonly #packageRoot: string;
-  readonly #options: Record<string, unknown>;
-  #server: LanguageServer | undefined;
-  #ready: Promise<void> | undefined;
-  #crashes = 0;
+  readonly #session: CompilerSession;
   #warned: string | undefined;
-  readonly #versions = new Map<string, number>();
-  readonly #texts = new Map<string, string>();
-  #owners = new Map<string, Owner>();
-  #undo: { cell: number; module: CellModule; owners: Map<string, Owner> } | undefined;
+  #owners = new Map<string, Declared>();
+  #undo: { module: CellModule; owners: Map<string, Declared> } | undefined;
 
-  /**
-   * @param folder the notebook's
-   * @param packageRoot where `anneal` and `@types/node` are found when they are not installed nearer
-   * @param options what the folder's tsconfig.json says
-   */
-  constructor(folder: string, packageRoot: string, options: Record<string, unknown> = {}) {
-    this.#folder = folder;
-    this.#packageRoot = packageRoot;
-    this.#options = options;
-  }
-
-  /** Starts the server, if it does not run. Its failure is told by the next check. */
-  start(): Promise<void> {
-    if (this.#server?.failure !== undefined && this.#crashes < crashesForgiven) {
-      this.#crashes++;
-      this.#ready = undefined;
-    }
-    this.#ready ??= this.#launch();
-    this.#ready.catch(() => {});
-    return this.#ready;
-  }
-
-  async #launch(): Promise<void> {
-    this.#server = new LanguageServer([...compilerProgram(), "--lsp", "--stdio"], this.#folder);
-    await this.#server.request("initialize", {
-      processId: process.pid,
-      rootUri: pathToFileURL(this.#folder).href,
-      capabilities: {
-        textDocument: {
-          diagnostic: {},
-          hover: { contentFormat: ["markdown"] },
-          definition: { linkSupport: true },
-          signatureHelp: { signatureInformation: { documentationFormat: ["markdown"] } },
-          completion: { completionItem: { snippetSupport: false, documentationFormat: ["markdown"] } },
-        },
-      },
-      initializationOptions: {
-        disablePushDiagnostics: true,
-        // Otherwise every change of a cell sets off an index of all that is installed: 20 to 100 ms in a big project.
-        userPreferences: { includeCompletionsForModuleExports: false, suggest: { autoImports: false } },
-      },
-    });
-    this.#server.notify("initialized", {});
-    this.#versions.clear();
-    if (this.#texts.size === 0) {
-      this.#texts.set(
-        files.config,
-        compilerConfig(this.#folder, this.#packageRoot, this.#options, Object.values(files)),
-      );
-      this.#texts.set(files.env, globalTypes);
-      this.#texts.set(files.scope, "export {};\n");
-      this.#texts.set(files.cell, frame(new Map(), ""));
-      this.#texts.set(files.draft, frame(new Map(), ""));
-    }
-    for (const [file, text] of this.#texts) this.#write(file, text);
-    await this.#server.request("textDocument/diagnostic", this.#document(files.cell));
-  }
-
-  #uri(file: string): string {
-    return pathToFileURL(join(this.#folder, file)).href;
-  }
-
-  #document(file: string): { textDocument: { uri: string } } {
-    return { textDocument: { uri: this.#uri(file) } };
-  }
-
-  #write(file: string, text: string): void {
-    this.#texts.set(file, text);
-    const version = (this.#versions.get(file) ?? 0) + 1;
-    this.#versions.set(file, version);
-    if (version === 1) {
-      const languageId = file.endsWith(".json") ? "json" : "typescript";
-      this.#server?.notify("textDocument/didOpen", {
-        textDocument: { uri: this.#uri(file), languageId, version, text },
-      });
-    } else {
-      this.#server?.notify("textDocument/didChange", {
-        textDocument: { uri: this.#uri(file), version },
-        contentChanges: [{ text }],
-      });
-    }
-  }
-
-  #remove(file: string): void {
-    this.#texts.delete(file);
-    if (this.#versions.delete(file)) this.#server?.notify("textDocument/didClose", this.#document(file));
+  constructor(session: CompilerSession) {
+    this.#session = session;
   }
 
   /** Checks a cell against all cells before. Never throws: without a server, there is nothing to complain of. */
   async check(source: string): Promise<CheckResult> {
     try {
-      await this.start();
+      await this.#session.start();
       const { source: prepared, shift } = prepareCell(source);
       const used = this.#used(prepared);
-      const document = frame(used, prepared);
+      const document = this.#session.modules.text(used, prepared);
       // A cell that runs again on the same declarations is as right as it was; what it imports may have changed.
-      const key = [document, ...[...used.values()].map(({ module }) => module.file)].join("\n");
+      const key = [document, ...[...used.values()].map(({ module }) => module.cell)].join("\n");
       if (this.#clean.has(key)) return { diagnostics: [] };
-      this.#write(files.cell, document);
+      this.#session.write(files.cell, document);
       this.#tellFiles(prepared);
-      const report = await this.#server?.request("textDocument/diagnostic", this.#document(files.cell));
+      const report = await this.#session.diagnostics(files.cell);
       const diagnostics = readDiagnostics(report, shift, source);
-      if (diagnostics.length === 0 && !/\b(import|require)\b/.test(prepared)) this.#remember(key);
+      if (diagnostics.length === 0 && !hasImports(prepared)) this.#remember(key);
       return { diagnostics };
     } catch (error) {
       const cause = error instanceof Error ? error.message : String(error);
@@ -217,16 +100,16 @@ export class Checker {
 
   // The server is told of files that it may have seen otherwise before: packages just installed, files just edited.
   #tellFiles(source: string): void {
-    const changes: { uri: string; type: number }[] = [];
+    const changes: { path: string; type: 1 | 2 }[] = [];
     for (const [, specifier = ""] of source.matchAll(/(?:from|import|import\()\s*["']([^"'\n]+)["']/g)) {
       if (specifier.startsWith(".")) {
-        changes.push({ uri: pathToFileURL(join(this.#folder, specifier)).href, type: 2 });
+        changes.push({ path: specifier, type: 2 });
       } else if (!specifier.startsWith("node:") && !this.#seenPackages.has(specifier)) {
         this.#seenPackages.add(specifier);
-        changes.push({ uri: this.#uri(`node_modules/${packageName(specifier)}/package.json`), type: 1 });
+        changes.push({ path: `node_modules/${packageName(specifier)}/package.json`, type: 1 });
       }
     }
-    if (changes.length > 0) this.#server?.notify("workspace/didChangeWatchedFiles", { changes });
+    this.#session.filesChanged(changes);
   }
 
   readonly #seenPackages = new Set<string>();
@@ -235,15 +118,13 @@ export class Checker {
   packagesChanged(): void {
     this.#seenPackages.clear();
     this.#clean.clear();
-    this.#server?.notify("workspace/didChangeWatchedFiles", {
-      changes: [{ uri: this.#uri("node_modules"), type: 2 }],
-    });
+    this.#session.filesChanged([{ path: "node_modules", type: 2 }]);
   }
 
   /** Names of earlier cells that a cell uses and does not declare itself. */
-  #used(source: string, all = false): Map<string, Owner> {
+  #used(source: string, all = false): Map<string, Declared> {
     const own = new Set(typedDeclarations(source).map(({ name }) => name));
-    const used = new Map<string, Owner>();
+    const used = new Map<string, Declared>();
     const candidates = all ? this.#owners.keys() : new Set(source.match(/[\p{L}_$][\p{L}\p{N}_$]*/gu));
     for (const name of candidates) {
       const owner = this.#owners.get(name);
@@ -258,71 +139,32 @@ export class Checker {
     const declarations = typedDeclarations(prepared);
     if (declarations.length === 0) return;
     const used = this.#used(prepared);
-    const module: CellModule = {
-      file: `__anneal_${cell}.ts`,
-      declarations,
-      needs: new Set([...used.values()].map((owner) => owner.module)),
-    };
-    this.#undo = { cell, module, owners: new Map(this.#owners) };
+    const live = new Set([...this.#owners.values(), ...used.values()].map(({ module }) => module));
+    for (const module of live) for (const needed of module.needs) live.add(needed);
+    const module = this.#session.modules.add(cell, prepared, declarations, used, live);
+    this.#undo = { module, owners: new Map(this.#owners) };
     for (const { name, form } of declarations) this.#owners.set(name, { module, form });
-    const imports = [...used].map(([name, owner]) =>
-      owner.form === "import"
-        ? `import { ${name} } from "./${owner.module.file}";`
-        : `declare ${owner.form} ${name}: typeof import("./${owner.module.file}").${name};`,
-    );
-    const exported = declarations.filter((each) => !each.exported).map(({ name }) => name);
-    // The scope first: the server must know why the new module belongs to its project when it meets it.
-    this.#writeScope();
-    this.#write(module.file, `${imports.join("")}\n${prepared}\nexport { ${exported.join(", ")} };\n`);
-    this.#warm();
+    // Builds the program now, while the cell runs, instead of when the next cell waits for it.
+    this.#session.diagnostics(files.cell).catch(() => {});
   }
 
   /** The cell that was committed last failed: of its values, only `bound` are there. */
   retract(cell: number, bound: ReadonlySet<string>): void {
     const undo = this.#undo;
-    if (undo?.cell !== cell) return;
-    const source = this.#texts.get(undo.module.file) ?? "";
+    if (undo?.module.cell !== cell) return;
     for (const { name } of undo.module.declarations) {
-      if (bound.has(name) || isTypeOnly(source, name)) continue;
+      if (bound.has(name) || isTypeOnly(undo.module.source, name)) continue;
       const before = undo.owners.get(name);
       if (before) this.#owners.set(name, before);
       else this.#owners.delete(name);
     }
     this.#undo = undefined;
-    this.#writeScope();
-    this.#warm();
-  }
-
-  #writeScope(): void {
-    const byModule = new Map<CellModule, string[]>();
-    for (const [name, { module }] of this.#owners) {
-      const names = byModule.get(module);
-      if (names) names.push(name);
-      else byModule.set(module, [name]);
-    }
-    const lines = [...byModule].map(([module, names]) => `export { ${names.join(", ")} } from "./${module.file}";`);
-    this.#write(files.scope, `${lines.join("\n")}\nexport {};\n`);
-    this.#forgetUnused(new Set(byModule.keys()));
-  }
-
-  // Builds the program now, while the cell runs, instead of when the next cell waits for it.
-  #warm(): void {
-    this.#server?.request("textDocument/diagnostic", this.#document(files.cell)).catch(() => {});
-  }
-
-  #forgetUnused(live: Set<CellModule>): void {
-    if (this.#undo) for (const { module } of this.#undo.owners.values()) live.add(module);
-    for (const module of live) for (const needed of module.needs) live.add(needed);
-    const keep = new Set<string>([...Object.values(files), ...[...live].map(({ file }) => file)]);
-    for (const file of [...this.#texts.keys()]) if (!keep.has(file)) this.#remove(file);
   }
 
   /** All variables are lost, and so are their types. */
   reset(): void {
     this.#owners = new Map();
     this.#undo = undefined;
-    if (this.#server) this.#writeScope();
-    this.#warm();
   }
 
   /** What could stand at an offset of a cell that is being written. */
@@ -359,7 +201,7 @@ export class Checker {
     const snippets = await Promise.all(
       found.map(async ({ text, type, entry }) => {
         if (type !== "method" && type !== "property") return [];
-        const resolved = (await this.#server?.request("completionItem/resolve", entry)) as { detail?: string } | null;
+        const resolved = (await this.#session.resolve("completionItem/resolve", entry)) as { detail?: string } | null;
         const snippet = snippetOf(text, resolved?.detail ?? "", place ?? "object");
         return snippet === undefined ? [] : [{ text: snippet, type: "snippet" }];
       }),
@@ -397,7 +239,7 @@ export class Checker {
     const name = before + (/^[\p{L}\p{N}_$]*/u.exec(source.slice(offset))?.[0] ?? "");
     const owner = this.#owners.get(name);
     if (owner) {
-      const text = declarationOf(this.#texts.get(owner.module.file) ?? "", name);
+      const text = declarationOf(owner.module.source, name);
       return text === undefined ? undefined : `\`\`\`typescript\n${text}\n\`\`\``;
     }
     const found = (await this.#ask("textDocument/definition", source, offset)) as Definition | Definition[] | null;
@@ -411,37 +253,12 @@ export class Checker {
   }
 
   async #ask(method: string, source: string, offset: number, more: object = {}): Promise<unknown> {
-    await this.start();
+    await this.#session.start();
     const used = this.#used(source, true);
-    this.#write(files.draft, frame(used, source));
+    this.#session.write(files.draft, this.#session.modules.text(used, source));
     const { line, column } = position(source, offset);
-    return this.#server?.request(method, {
-      ...this.#document(files.draft),
-      position: { line: line + 1, character: column },
-      ...more,
-    });
+    return this.#session.request(method, files.draft, { position: { line: line + 1, character: column }, ...more });
   }
-
-  /** The server's process id, while it runs. */
-  get pid(): number | undefined {
-    return this.#server?.pid;
-  }
-
-  /** Ends the server. */
-  close(): void {
-    this.#server?.kill();
-  }
-}
-
-/** A cell as a document: one line that brings the names of other cells, then the cell. */
-function frame(used: ReadonlyMap<string, Owner>, source: string): string {
-  const imported = [...used].filter(([, { form }]) => form === "import").map(([name]) => name);
-  const variables = [...used]
-    .filter(([, { form }]) => form !== "import")
-    .map(([name, { form }]) => `declare ${form} ${name}: typeof __anneal_scope.${name};`);
-  const from = `from "./${files.scope}"`;
-  const head = `import * as __anneal_scope ${from};import { ${imported.join(", ")} } ${from};`;
-  return `${head}${variables.join("")}\n${source}\nexport {};\n`;
 }
 
 function isTypeOnly(source: string, name: string): boolean {

@@ -2,8 +2,9 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { folderWith, sharedKernel } from "../cells.test.helper.ts";
-import { packageRoot } from "../host/kernel.ts";
+import { packageRoot } from "../host/launch.ts";
 import { Checker } from "./check.ts";
+import { CompilerSession } from "./session.ts";
 
 const shared = sharedKernel({
   "shapes.ts": "export interface Shape { sides: number }\nexport class Box { side = 1 }\n",
@@ -221,9 +222,10 @@ describe("inspection", () => {
 
 test("without a compiler cells are not checked, and that is said once", async () => {
   // A folder that is gone is where no process can start.
-  const checker = new Checker("/nonexistent/folder", packageRoot());
+  const session = new CompilerSession("/nonexistent/folder", packageRoot());
+  const checker = new Checker(session);
   const first = await checker.check("const a: number = 'x'");
   expect(first.diagnostics).toEqual([]);
   expect(first.warning).toMatch(/^Types are not checked: .*Cells run all the same\.$/);
-  checker.close();
+  session.close();
 });

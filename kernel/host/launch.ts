@@ -1,0 +1,72 @@
+/** Starts the processes beside the kernel's own: the one that runs cells, and the compiler. */
+import { randomUUID } from "node:crypto";
+import { existsSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { folderOptions } from "../language/compiler.ts";
+import { CompilerSession } from "../language/session.ts";
+import type { EmitOptions } from "../transform/lower.ts";
+import type { ChildSettings } from "./protocol.ts";
+import { Runtime } from "./runtime.ts";
+
+/** Processes that were started, and what they were started with. */
+export interface Launched {
+  settings: ChildSettings;
+  runtime: Runtime;
+  session: CompilerSession;
+  /** Why the folder's tsconfig.json is left out. */
+  problem: string | undefined;
+}
+
+/**
+ * Starts both processes. Called before the rest of the kernel is loaded: they load at the same time, and the first cell
+ * waits for them.
+ */
+export function launch(): Launched {
+  const { folder, notebookPath } = notebookFolder();
+  const { options, problem } = optionsOf(folder);
+  const { experimentalDecorators, emitDecoratorMetadata, useDefineForClassFields } = options as EmitOptions;
+  const settings: ChildSettings = {
+    folder,
+    notebookPath,
+    sessionId: randomUUID(),
+    packageRoot: packageRoot(),
+    emit: { experimentalDecorators, emitDecoratorMetadata, useDefineForClassFields },
+    paths: (options.paths ?? {}) as Record<string, string[]>,
+  };
+  const runtime = new Runtime(settings);
+  const session = new CompilerSession(folder, settings.packageRoot, options);
+  // A failure is reported by the first check.
+  session.start().catch(() => {});
+  return { settings, runtime, session, problem };
+}
+
+/** The root of the package that this file belongs to. */
+export function packageRoot(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, "package.json"))) {
+    const above = dirname(folder);
+    if (above === folder) throw new Error(`no package.json above ${fileURLToPath(import.meta.url)}`);
+    folder = above;
+  }
+  return folder;
+}
+
+/** Where cells run: in the notebook's folder if the server named the notebook, else where the kernel was started. */
+function notebookFolder(): Pick<ChildSettings, "folder" | "notebookPath"> {
+  const name = process.env.JPY_SESSION_NAME;
+  const path = name ? resolve(name) : undefined;
+  const isNotebook = path !== undefined && existsSync(dirname(path)) && basename(path).includes(".");
+  return isNotebook
+    ? { folder: dirname(path), notebookPath: path }
+    : { folder: process.cwd(), notebookPath: undefined };
+}
+
+/** The compiler options of the tsconfig.json beside the notebook. */
+function optionsOf(folder: string): { options: Record<string, unknown>; problem: string | undefined } {
+  try {
+    return { options: folderOptions(folder) ?? {}, problem: undefined };
+  } catch (error) {
+    return { options: {}, problem: error instanceof Error ? error.message : String(error) };
+  }
+}
