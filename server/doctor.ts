@@ -80,7 +80,11 @@ export async function diagnose(dataDir: string, seconds = 2): Promise<Diagnosis>
     anneal: (JSON.parse(readFileSync(manifest, "utf8")) as { version: string }).version,
     node: { version: process.version, path: process.execPath, platform: `${process.platform}-${process.arch}` },
     ...(found ? { onnxruntime: found.runtime.version } : {}),
-    processor: { model: cpus()[0]?.model.trim() ?? "unknown", cores: cpus().length, instructions: readInstructions() },
+    processor: {
+      model: cpus()[0]?.model.trim() ?? "unknown",
+      cores: cpus().length,
+      instructions: await findInstructions(),
+    },
     memory: { total: totalmem(), free: freemem() },
     gpus: found?.gpus ?? [],
     ...(found ? { devices: found.devices, auto: found.auto } : {}),
@@ -98,14 +102,11 @@ async function lookAtDevices(seconds: number): Promise<Probe> {
   return JSON.parse(stdout) as Probe;
 }
 
-function readInstructions(): string[] {
-  try {
-    const line = /^(?:flags|Features)\s*:(.*)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? "";
-    const flags = new Set(line.trim().split(/\s+/));
-    return [...instructionSets, ...armInstructionSets].filter((name) => flags.has(name));
-  } catch {
-    return []; // Only Linux tells.
-  }
+/** Which of the instruction sets named above the processor has. */
+async function findInstructions(): Promise<string[]> {
+  const { cpuFlags } = await import("systeminformation");
+  const flags = new Set((await cpuFlags()).toLowerCase().split(/\s+/));
+  return [...instructionSets, ...armInstructionSets].filter((name) => flags.has(name));
 }
 
 async function lookAtData(dataDir: string): Promise<Diagnosis["data"]> {

@@ -32,8 +32,17 @@ export const processorName = (): string => cpus()[0]?.model.trim() || process.ar
 export async function findGpus(): Promise<Gpu[]> {
   const nvidia = await askNvidia();
   if (nvidia.length > 0) return nvidia;
+  // Not systeminformation on Linux: it knows only the cards that lspci lists, which slim containers lack.
   if (process.platform === "linux") return findLinuxGpus();
-  return process.platform === "darwin" ? askMac() : askWindows();
+  const { graphics } = await import("systeminformation");
+  const { controllers } = await graphics();
+  return controllers
+    .filter(({ model }) => model !== "" && !/Basic|Remote|Virtual/i.test(model))
+    .map(({ model, driverVersion, vram }) => ({
+      name: model,
+      ...(driverVersion ? { driver: driverVersion } : {}),
+      ...(vram ? { memory: vram * 2 ** 20 } : {}),
+    }));
 }
 
 async function output(command: string, args: readonly string[]): Promise<string | undefined> {
@@ -74,23 +83,6 @@ function findLinuxGpus(): Gpu[] {
       return []; // A virtual card describes itself in other ways, and computes nothing.
     }
   });
-}
-
-async function askMac(): Promise<Gpu[]> {
-  const text = await output("system_profiler", ["SPDisplaysDataType", "-json"]);
-  if (text === undefined) return [];
-  const { SPDisplaysDataType: cards = [] } = JSON.parse(text) as { SPDisplaysDataType?: { sppci_model?: string }[] };
-  return cards.map(({ sppci_model }) => ({ name: sppci_model ?? "GPU", driver: "Metal" }));
-}
-
-async function askWindows(): Promise<Gpu[]> {
-  const script = "Get-CimInstance Win32_VideoController | Select-Object Name,DriverVersion | ConvertTo-Json -Compress";
-  const text = await output("powershell", ["-NoProfile", "-Command", script]);
-  if (!text?.trim()) return [];
-  const cards = [JSON.parse(text)].flat() as { Name: string; DriverVersion: string }[];
-  return cards
-    .filter(({ Name }) => !/Basic|Remote|Virtual/i.test(Name))
-    .map(({ Name, DriverVersion }) => ({ name: Name, driver: DriverVersion }));
 }
 
 /** What there is of Vulkan; undefined where WebGPU does not go through it. */
