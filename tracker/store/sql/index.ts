@@ -6,9 +6,9 @@ import { experimentStore } from "./experiments.ts";
 import { garbageStore } from "./garbage.ts";
 import { loggedModelStore } from "./logged-models.ts";
 import { metricStore } from "./metrics.ts";
+import { migrate } from "./migrate.ts";
 import { registryStore } from "./registry.ts";
 import { runStore } from "./runs.ts";
-import { migrate } from "./schema.ts";
 import { traceStore } from "./traces.ts";
 import { webhookStore } from "./webhooks.ts";
 
