@@ -4,6 +4,7 @@ import { userInfo } from "node:os";
 import { join } from "node:path";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { expectLearned, expectMeasured } from "./fine-tune.ts";
 import { openBrowser, picture, size, watchPage } from "./pages.ts";
 import { root } from "./reference.ts";
 import { cleanUp, Server, scratch, until } from "./support.ts";
@@ -162,6 +163,17 @@ describe("a person opens the studio", () => {
     },
     20 * minutes,
   );
+
+  test("and the tracker holds two runs that learned, within the memory of a laptop", async () => {
+    const [base, tuned] = await studio.runs();
+    expectMeasured(base, tuned);
+    await expectLearned(studio, base, tuned);
+    for (const { id } of [base, tuned]) {
+      const peak = Math.max(...(await studio.history(id, "system/memory_mb")).map(({ value }) => value));
+      expect(peak).toBeGreaterThan(100);
+      expect(peak).toBeLessThan(3072);
+    }
+  });
 
   test("and saves it with its outputs", async () => {
     await lab.keyboard.press("Control+s");

@@ -1,8 +1,10 @@
 // The example notebook from end to end, as the command line runs it: what the tracker holds afterwards, and that doing
-// it again gives the same numbers.
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+// it again gives the same numbers. With fewer rows and steps here, whole in `npm run test:all`; tests/browser.test.ts runs
+// it whole in the studio.
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { expectLearned, expectMeasured } from "./fine-tune.ts";
 import { root } from "./reference.ts";
 import { Command, cleanUp, cli, type RunRecord, Server, scratch } from "./support.ts";
 
@@ -22,11 +24,37 @@ interface Notebook {
 }
 
 const minutes = 60_000;
-const notebook = join(root, "notebooks/01-fine-tune.ipynb");
+const whole = process.env.ANNEAL_TEST_ALL === "1";
+const original = join(root, "notebooks/01-fine-tune.ipynb");
 const range = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
 const code = ({ cells }: Notebook) => cells.filter(({ cell_type }) => cell_type === "code");
 const sources = (book: Notebook) => code(book).map(({ source }) => [source].flat().join(""));
 const read = (path: string) => JSON.parse(readFileSync(path, "utf8")) as Notebook;
+
+/** What the short form of the notebook has less of. */
+const fewer: [string, string][] = [
+  [".take(2400)", ".take(300)"],
+  ["maxSteps: 260", "maxSteps: 16"],
+  ["warmupSteps: 20", "warmupSteps: 2"],
+  ["generate: 48, maxNewTokens: 40", "generate: 5, maxNewTokens: 8"],
+];
+const [rows, steps, warmup] = whole ? [2400, 260, 20] : [300, 16, 2];
+
+/** The notebook to run: the example itself, or a short form of it in a folder. */
+function notebookIn(folder: string): string {
+  if (whole) return original;
+  let text = readFileSync(original, "utf8");
+  for (const [full, few] of fewer) {
+    expect(text).toContain(full);
+    text = text.replaceAll(full, few);
+  }
+  mkdirSync(folder, { recursive: true });
+  // A run keeps the lockfile that it finds from its notebook upwards.
+  cpSync(join(root, "package-lock.json"), join(folder, "package-lock.json"));
+  const path = join(folder, "01-fine-tune.ipynb");
+  writeFileSync(path, text);
+  return path;
+}
 
 /** Metrics of time and load differ between any two executions. */
 const isResult = (key: string) => !key.startsWith("system/");
@@ -35,6 +63,7 @@ afterAll(cleanUp);
 
 describe("anneal run notebooks/01-fine-tune.ipynb", () => {
   const data = scratch("notebook");
+  const notebook = notebookIn(join(data, "books"));
   const output = join(data, "executed.ipynb");
   let seconds: number;
   let command: Command;
@@ -114,9 +143,9 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
       ...defaults,
       method: "full",
       learning_rate: "0.003",
-      total_steps: "260",
+      total_steps: String(steps),
       per_device_train_batch_size: "8",
-      warmup_steps: "20",
+      warmup_steps: String(warmup),
     });
     expect(base.params.lora_r).toBeUndefined();
     expect(tuned.params).toMatchObject({
@@ -149,9 +178,6 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
         expect(history.map(({ step }) => step)).toEqual(steps);
         expect(history.every(({ value }) => Number.isFinite(value) && value >= 0)).toBe(true);
       }
-      const losses = (await tracker.history(run.id, "train/loss")).map(({ value }) => value);
-      const mean = (part: number[]) => part.reduce((sum, value) => sum + value, 0) / part.length;
-      expect(mean(losses.slice(-20))).toBeLessThan(0.9 * mean(losses.slice(0, 20)));
     }
   });
 
@@ -163,7 +189,7 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
       ...range(total).filter((s) => s % every === 0 && s < total),
       total,
     ]);
-    expect(history.at(-1)?.value).toBeLessThan(history[0].value);
+    expect(history.at(-1)?.value).toBeLessThanOrEqual(history[0].value);
     expect(tuned.metrics["eval/perplexity"]).toBeCloseTo(Math.exp(tuned.metrics["eval/loss"]), 6);
     for (const run of [base, tuned]) {
       expect((await tracker.history(run.id, "system/cpu_percent")).length).toBeGreaterThan(3);
@@ -176,15 +202,15 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
     expect(text).toMatchObject({ name: "typescript-lib-text", profile: { rows: Number(base.params.train_rows) } });
     const parts = new Map(tuned.datasets.map((part) => [part.context, part]));
     expect([...parts.keys()].sort()).toEqual(["eval", "test", "train"]);
-    let rows = 0;
+    let counted = 0;
     for (const { name, digest, profile } of parts.values()) {
       expect(name).toMatch(/^typescript-lib-docs\//);
       expect(digest).toMatch(/^[0-9a-f]{36}$/);
       expect(String(profile.sha256).startsWith(digest)).toBe(true);
-      rows += Number(profile.rows);
+      counted += Number(profile.rows);
     }
-    expect(rows).toBe(2400);
-    expect(Number(parts.get("train")?.profile.rows)).toBeGreaterThan(1000);
+    expect(counted).toBe(rows);
+    expect(Number(parts.get("train")?.profile.rows)).toBeGreaterThan(0.5 * rows);
   });
 
   test("keeps checkpoints, models, environment, lockfile and cells as artifacts", async () => {
@@ -236,16 +262,13 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
     expect(kept.at(-1)).toContain("compare(before, after)");
   });
 
-  test("makes the model clearly better on questions it was not trained on", () => {
-    const { metrics } = tuned;
-    expect(metrics["after/test_loss"]).toBeLessThan(0.85 * metrics["before/test_loss"]);
-    expect(metrics["after/test_perplexity"]).toBeLessThan(0.5 * metrics["before/test_perplexity"]);
-    expect(metrics["after/test_token_accuracy"]).toBeGreaterThan(1.2 * metrics["before/test_token_accuracy"]);
-    expect(metrics["after/test_rougeL"]).toBeGreaterThan(1.2 * metrics["before/test_rougeL"]);
-    expect(metrics["test/perplexity"]).toBe(metrics["after/test_perplexity"]);
-    expect(base.metrics["test/loss"]).toBe(metrics["before/test_loss"]);
-    expect(metrics["after/test_perplexity"]).toBeCloseTo(Math.exp(metrics["after/test_loss"]), 9);
+  test("measures the model before and after, on questions it was not trained on", async () => {
+    await expectMeasured(base, tuned);
   });
+
+  test.runIf(whole)("learns, and makes the model clearly better on those questions", () =>
+    expectLearned(tracker, base, tuned),
+  );
 
   test("writes the notebook with its charts, tables and answers", () => {
     const executed = read(output);
@@ -268,7 +291,7 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
       const row = html
         .flatMap((text) => text.match(/<tr>.*?<\/tr>/gs) ?? [])
         .find((line) => line.includes(`>${measure}<`));
-      expect(row).toContain("better");
+      expect(row).toMatch(whole ? /better/ : /better|worse|same/);
     }
     const answers = html.find((text) => text.includes(">question</th>"));
     expect(answers?.split("<tbody>")[1]?.match(/<tr\b/g)).toHaveLength(5);
@@ -298,8 +321,7 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
     }
   });
 
-  // Another full training: `npm run test:all`. Below, the same with fewer steps.
-  test.runIf(process.env.ANNEAL_TEST_ALL === "1")(
+  test(
     "anneal rerun does it again in another kernel and finds every point the same to the last bit",
     () => expectSameRerun(tracker, data, tuned.id),
     20 * minutes,
@@ -346,34 +368,6 @@ async function expectSameRerun(tracker: Server, data: string, runId: string): Pr
   );
   expect(versions.model_versions).toHaveLength(1);
 }
-
-test(
-  "the same notebook with fewer rows and steps is done again by anneal rerun, the same to the last bit",
-  async () => {
-    const data = scratch("rerun");
-    mkdirSync(data, { recursive: true });
-    const path = join(data, "few-steps.ipynb");
-    const fewer: [string, string][] = [
-      [".take(2400)", ".take(300)"],
-      ["maxSteps: 260", "maxSteps: 8"],
-      ["warmupSteps: 20", "warmupSteps: 2"],
-      ["generate: 48, maxNewTokens: 40", "generate: 4, maxNewTokens: 8"],
-    ];
-    let text = readFileSync(notebook, "utf8");
-    for (const [full, few] of fewer) {
-      expect(text).toContain(full);
-      text = text.replaceAll(full, few);
-    }
-    writeFileSync(path, text);
-    const first = new Command(cli, ["run", path, "--data", data]);
-    expect(await first.exited, first.stderr.slice(-4000)).toBe(0);
-    const tracker = await Server.start("tracker", data);
-    const [, tuned] = await tracker.runs();
-    await expectSameRerun(tracker, data, tuned.id);
-    await tracker.stop();
-  },
-  10 * minutes,
-);
 
 describe("a notebook that does not come out the same", () => {
   const data = scratch("luck");
