@@ -27,6 +27,9 @@ const signalMs = 150;
 /** How long a stopped cell may go on before every one of its loops is stopped for good; as `cleanupMs` in cells.ts. */
 const ignoredMs = 2000;
 
+/** How often this thread looks for answers of the main thread's inspector, once there is a debugger. */
+const answerMs = 20;
+
 let inspecting: Promise<void> = Promise.resolve();
 let session: Promise<Session> | undefined;
 
@@ -35,6 +38,8 @@ async function openSession(): Promise<Session> {
   const { Session } = await import("node:inspector");
   const opened = new Session();
   opened.connectToMainThread();
+  // Node.js 26 does not always wake this thread for the main thread's answers.
+  setInterval(() => {}, answerMs);
   opened.on("inspectorNotification", (event) => {
     const { method, params = {} } = event as unknown as { method: string; params?: Record<string, unknown> };
     if (method !== "Debugger.scriptParsed") tell({ type: "event", method, params });
