@@ -1,31 +1,10 @@
-import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox";
+import type { Static, TObject, TSchema } from "@sinclair/typebox";
 import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
 import { invalid } from "./errors.ts";
 
 /*
- * How a request becomes a checked message. The schemas allow what protobuf's JSON allows: 64-bit integers as strings, NaN
- * and infinities by name, fields that are null as if left out.
+ * How a request becomes a checked message, and how its fields are read.
  */
-
-export const Text = Type.String();
-export const Int = Type.Union([Type.Integer(), Type.String({ pattern: "^[+-]?\\d+$" })], { title: "an integer" });
-export const Float = Type.Union(
-  [Type.Number(), Type.String({ pattern: "^(NaN|[+-]?Infinity|[+-]?(\\d+\\.?\\d*|\\.\\d+)([eE][+-]?\\d+)?)$" })],
-  { title: "a number, or one of the strings NaN, Infinity and -Infinity" },
-);
-export const Bool = Type.Union([Type.Boolean(), Type.Literal("true"), Type.Literal("false")], {
-  title: "true or false",
-});
-export const Digest = Type.String({ pattern: "^[0-9a-f]{64}$", title: "a SHA-256 in hex" });
-export const optional = Type.Optional;
-export const listOf = Type.Array;
-/** One of some names; for requests of old clients also their number in the protocol, counted from `first`. */
-export const oneOf = <const Names extends readonly string[]>(names: Names, first = 1) =>
-  Type.Unsafe<Names[number] | number>(
-    Type.Union([...names.map((name) => Type.Literal(name)), ...names.map((_, index) => Type.Literal(index + first))], {
-      title: `one of ${names.join(", ")}`,
-    }),
-  );
 
 /** The name of an enumerated value that may have come as its number. */
 export function nameOf<const Names extends readonly string[]>(

@@ -5,8 +5,17 @@ import type { Grant, GrantKind, Role, Scope } from "../store/types.ts";
 const RANK: Readonly<Record<Role, number>> = { none: 0, viewer: 1, editor: 2, admin: 3 };
 const CAP: Readonly<Record<Scope, Role>> = { read: "viewer", write: "editor", admin: "admin" };
 
-/** What somebody is asked about: one experiment, one model, or what is no part of either. */
-export type Subject = { experiment: string } | { model: string } | "tracker";
+/**
+ * What a role is for: one experiment, one model, or the tracker as a whole; the user's own account; or whichever
+ * experiment or model the user has the highest role for.
+ */
+export type Subject =
+  | { experiment: string }
+  | { model: string }
+  | "tracker"
+  | "account"
+  | "any experiment"
+  | "any model";
 
 /** Whoever makes a request: who they are, and what they may do. */
 export class Principal {
@@ -36,12 +45,20 @@ export class Principal {
     this.#grants = new Map((who.grants ?? []).map(({ kind, target, role }) => [`${kind} ${target}`, role]));
   }
 
-  /** The role that this one has for something. */
+  /** The user's role for something, as far as the token's scope allows it. */
   roleFor(subject: Subject): Role {
-    const own = subject === "tracker" ? undefined : this.#grants.get(keyOf(subject));
-    const role = own ?? this.role;
+    const role = this.#roleOfUser(subject);
     const cap = CAP[this.scope];
     return RANK[role] < RANK[cap] ? role : cap;
+  }
+
+  #roleOfUser(subject: Subject): Role {
+    if (subject === "tracker") return this.role;
+    if (subject === "account") return "admin";
+    if (typeof subject === "object") return this.#grants.get(keyOf(subject)) ?? this.role;
+    const kind = subject === "any model" ? "model " : "experiment ";
+    const granted = [...this.#grants].flatMap(([key, role]) => (key.startsWith(kind) ? [role] : []));
+    return granted.reduce((highest, role) => (RANK[role] > RANK[highest] ? role : highest), this.role);
   }
 
   may(needed: Role, subject: Subject): boolean {
@@ -66,24 +83,31 @@ export class Principal {
     return { all, but };
   }
 
-  /** @throws PERMISSION_DENIED where this one may not */
+  /** Why the user may not do what needs a role for something; undefined where they may. */
+  refusal(needed: Role, subject: Subject): string | undefined {
+    if (this.may(needed, subject)) return undefined;
+    const remedy =
+      RANK[CAP[this.scope]] < RANK[needed]
+        ? `This token's scope is ${this.scope}: use one with more access.`
+        : "An admin of the tracker can grant it.";
+    return `${this.name} is ${this.roleFor(subject)} for ${nameOf(subject)}, which needs ${needed}. ${remedy}`;
+  }
+
+  /** @throws PERMISSION_DENIED with {@link refusal} */
   need(needed: Role, subject: Subject): void {
-    if (this.may(needed, subject)) return;
-    const what =
-      subject === "tracker"
-        ? "this"
-        : "experiment" in subject
-          ? `the experiment ${subject.experiment}`
-          : `the model ${subject.model}`;
-    const limited = RANK[CAP[this.scope]] < RANK[needed] ? ` This token's scope is ${this.scope}.` : "";
-    throw new TrackerError(
-      "PERMISSION_DENIED",
-      `${this.name} is ${this.roleFor(subject)} for ${what}, which needs ${needed}.${limited} An admin of the tracker can grant it.`,
-    );
+    const refusal = this.refusal(needed, subject);
+    if (refusal !== undefined) throw new TrackerError("PERMISSION_DENIED", refusal);
   }
 }
 
-const keyOf = (subject: Exclude<Subject, "tracker">): string =>
+function nameOf(subject: Subject): string {
+  if (subject === "tracker") return "this";
+  if (subject === "account") return "the account";
+  if (typeof subject === "string") return subject;
+  return "experiment" in subject ? `the experiment ${subject.experiment}` : `the model ${subject.model}`;
+}
+
+const keyOf = (subject: Exclude<Subject, string>): string =>
   "experiment" in subject ? `experiment ${subject.experiment}` : `model ${subject.model}`;
 
 const current = new AsyncLocalStorage<Principal>();

@@ -1,18 +1,20 @@
-import { Type } from "@sinclair/typebox";
-import type { FastifyInstance, FastifyRequest } from "fastify";
-import { gatherFacts, STATEMENTS, statementsOf } from "../cards/facts.ts";
+import type { FastifyInstance } from "fastify";
+import { currentPrincipal } from "../access/principal.ts";
+import { type CardFacts, gatherFacts, STATEMENTS, statementsOf } from "../cards/facts.ts";
 import { missingStatements, writeCard } from "../cards/markdown.ts";
 import { invalid } from "../errors.ts";
-import { Bool, bool, Int, int, limitOf, listOf, nameOf, oneOf, optional, Text } from "../message.ts";
+import { bool, int, limitOf, nameOf } from "../message.ts";
 import { evaluateGates } from "../registry/gates.ts";
 import { promote } from "../registry/promote.ts";
 import { parseFilter, parseOrder, RUNS } from "../store/filter.ts";
 import type { Gate, GateResult, StageChange } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
-import { endpoint } from "./endpoint.ts";
-import { VIEWS, View } from "./experiments.ts";
+import * as endpoints from "./endpoints/anneal.ts";
+import type * as schemas from "./endpoints/anneal-schemas.ts";
+import { OPERATORS, VIEWS } from "./endpoints/fields.ts";
 import { checkKey, cut } from "./limits.ts";
-import { stageOf, Version } from "./registry.ts";
+import { stageOf } from "./registry.ts";
+import { route } from "./route.ts";
 import * as shapes from "./shapes.ts";
 
 /*
@@ -20,23 +22,14 @@ import * as shapes from "./shapes.ts";
  * and the tables that the pages show.
  */
 
-const ByName = { name: Text };
-const OPERATORS = ["<", "<=", ">", ">="] as const;
-const GateMessage = Type.Object({
-  metric: Text,
-  op: oneOf(OPERATORS),
-  bound: optional(Type.Number()),
-  versus: optional(Type.Literal("production")),
-});
-
-const gateShape = (it: Gate) => ({
+const gateShape = (it: Gate): schemas.Gate => ({
   metric: it.metric,
   op: it.op,
   ...(it.bound === undefined ? {} : { bound: it.bound }),
   ...(it.versus === undefined ? {} : { versus: it.versus }),
 });
 
-export const gateResult = (it: GateResult) => ({
+export const gateResult = (it: GateResult): schemas.GateResult => ({
   ...gateShape(it),
   value: it.value === null ? null : shapes.number(it.value),
   against: it.against === null ? null : shapes.number(it.against),
@@ -46,83 +39,62 @@ export const gateResult = (it: GateResult) => ({
 
 const stageChange = (it: StageChange) => ({ ...it, gates: it.gates.map(gateResult) });
 
-function gateRoutes(app: FastifyInstance, tracker: Tracker, actor: (request: FastifyRequest) => string): void {
+function gateRoutes(app: FastifyInstance, tracker: Tracker): void {
   const { store, events } = tracker;
   const { registry } = store;
 
-  endpoint(app, "GET", "/registered-models/:name/gates", Type.Object(ByName), async ({ name }) => ({
+  route(app, endpoints.getGates, async ({ name }) => ({
     gates: (await registry.gates(name)).map(gateShape),
   }));
 
-  endpoint(
-    app,
-    "PUT",
-    "/registered-models/:name/gates",
-    Type.Object({ ...ByName, gates: Type.Array(GateMessage, { maxItems: 100 }) }),
-    async ({ name, gates }) => {
-      const checked = gates.map(({ metric, op, bound, versus }, index): Gate => {
-        if ((bound === undefined) === (versus === undefined)) {
-          throw invalid(`gates[${index}] needs either a bound (a number) or versus: "production", and not both.`);
-        }
-        return {
-          metric: checkKey(metric, "metric"),
-          op: nameOf(OPERATORS, op),
-          ...(bound === undefined ? {} : { bound }),
-          ...(versus === undefined ? {} : { versus }),
-        };
-      });
-      await registry.setGates(name, checked);
-      events.publish({ type: "model", name, change: "updated" });
-      return { gates: checked.map(gateShape) };
-    },
-  );
+  route(app, endpoints.setGates, async ({ name, gates }) => {
+    const checked = gates.map(({ metric, op, bound, versus }, index): Gate => {
+      if ((bound === undefined) === (versus === undefined)) {
+        throw invalid(`gates[${index}] needs either a bound (a number) or versus: "production", and not both.`);
+      }
+      return {
+        metric: checkKey(metric, "metric"),
+        op: nameOf(OPERATORS, op),
+        ...(bound === undefined ? {} : { bound }),
+        ...(versus === undefined ? {} : { versus }),
+      };
+    });
+    await registry.setGates(name, checked);
+    events.publish({ type: "model", name, change: "updated" });
+    return { gates: checked.map(gateShape) };
+  });
 
-  endpoint(app, "GET", "/registered-models/:name/history", Type.Object(ByName), async ({ name }) => ({
+  route(app, endpoints.getStageHistory, async ({ name }) => ({
     history: (await registry.history(name)).map(stageChange),
   }));
 
-  const One = { ...ByName, version: Version };
-  endpoint(app, "GET", "/model-versions/:name/:version/gates", Type.Object(One), async ({ name, version }) => {
+  route(app, endpoints.evaluateGates, async ({ name, version }) => {
     const verdict = await evaluateGates(store, await registry.getVersion(name, Number(version)));
     return { passed: verdict.passed, gates: verdict.results.map(gateResult), production_version: verdict.production };
   });
 
-  endpoint(
-    app,
-    "POST",
-    "/model-versions/promote",
-    Type.Object({
-      ...One,
-      stage: Text,
-      comment: optional(Text),
-      archiveExisting: optional(Bool),
-      archive_existing: optional(Bool),
-    }),
-    async (message, request) => {
-      const stage = stageOf(message.stage);
-      const archive = message.archiveExisting ?? message.archive_existing ?? stage === "Production";
-      const { version, gates } = await promote(tracker, {
-        name: message.name,
-        version: Number(message.version),
-        stage,
-        comment: message.comment?.trim() ? cut(message.comment.trim(), 5000) : null,
-        archiveExisting: bool(archive),
-        who: actor(request),
-      });
-      return { model_version: shapes.modelVersion(version), gates: gates.map(gateResult) };
-    },
-  );
+  route(app, endpoints.promoteVersion, async (message) => {
+    const stage = stageOf(message.stage);
+    const archive = message.archiveExisting ?? message.archive_existing ?? stage === "Production";
+    const { version, gates } = await promote(tracker, {
+      name: message.name,
+      version: Number(message.version),
+      stage,
+      comment: message.comment?.trim() ? cut(message.comment.trim(), 5000) : null,
+      archiveExisting: bool(archive),
+      who: currentPrincipal().name,
+    });
+    return { model_version: shapes.modelVersion(version), gates: gates.map(gateResult) };
+  });
 }
 
-function cardRoutes(app: FastifyInstance, tracker: Tracker, actor: (request: FastifyRequest) => string): void {
+function cardRoutes(app: FastifyInstance, tracker: Tracker): void {
   const { store, events } = tracker;
-  const One = { ...ByName, version: Version };
-  const path = "/model-versions/:name/:version/card";
+  const factsOf = async (name: string, version: number): Promise<CardFacts> =>
+    gatherFacts(store, await store.registry.getVersion(name, version));
 
-  const card = async (name: string, number: number) => {
-    const version = await store.registry.getVersion(name, number);
-    const statements = statementsOf(await store.registry.statements(name, number));
-    const facts = await gatherFacts(store, version);
+  const cardOf = async (facts: CardFacts): Promise<schemas.Card> => {
+    const statements = statementsOf(await store.registry.statements(facts.name, facts.version));
     const finite = (it: { metric: string; value: number }) => ({ ...it, value: shapes.number(it.value) });
     const either = (value: number | null) => (value === null ? null : shapes.number(value));
     return {
@@ -138,79 +110,52 @@ function cardRoutes(app: FastifyInstance, tracker: Tracker, actor: (request: Fas
     };
   };
 
-  endpoint(app, "GET", path, Type.Object(One), async ({ name, version }) => card(name, Number(version)));
+  route(app, endpoints.getCard, async ({ name, version }) => cardOf(await factsOf(name, Number(version))));
 
-  endpoint(
-    app,
-    "PUT",
-    path,
-    Type.Object({
-      ...One,
-      intended_use: optional(Text),
-      out_of_scope_use: optional(Text),
-      limitations: optional(Text),
-      ethical_considerations: optional(Text),
-      license: optional(Text),
-      contact: optional(Text),
-    }),
-    async (message, request) => {
-      const who = actor(request);
-      const given = STATEMENTS.flatMap((field) => {
-        const value = message[field];
-        return value === undefined ? [] : [{ field, value: cut(value.trim(), 20_000), who, at: Date.now() }];
-      });
-      if (given.length === 0) throw invalid(`Nothing to store: give at least one of ${STATEMENTS.join(", ")}.`);
-      const version = Number(message.version);
-      await store.registry.setStatements(message.name, version, given);
-      events.publish({ type: "model", name: message.name, version, change: "updated" });
-      return card(message.name, version);
-    },
-  );
+  route(app, endpoints.updateCard, async (message) => {
+    const who = currentPrincipal().name;
+    const given = STATEMENTS.flatMap((field) => {
+      const value = message[field];
+      return value === undefined ? [] : [{ field, value: cut(value.trim(), 20_000), who, at: Date.now() }];
+    });
+    if (given.length === 0) throw invalid(`Nothing to store: give at least one of ${STATEMENTS.join(", ")}.`);
+    const { name } = message;
+    const version = Number(message.version);
+    // Whoever may not read the card must be refused before anything is written.
+    const facts = await factsOf(name, version);
+    await store.registry.setStatements(name, version, given);
+    events.publish({ type: "model", name, version, change: "updated" });
+    return cardOf(facts);
+  });
 }
 
 function tableRoutes(app: FastifyInstance, { store }: Tracker): void {
-  endpoint(
-    app,
-    "POST",
-    "/runs/table",
-    Type.Object({
-      experiment_ids: listOf(Text),
-      filter: optional(Text),
-      run_view_type: optional(View),
-      order_by: optional(listOf(Text)),
-      offset: optional(Int),
-      limit: optional(Int),
-      metrics: optional(listOf(Text)),
-      params: optional(listOf(Text)),
-      tags: optional(listOf(Text)),
-    }),
-    async (message) => {
-      const offset = int(message.offset ?? 0, "offset");
-      if (offset < 0) throw invalid(`Invalid value ${offset} for parameter 'offset': expected 0 or more.`);
-      const { rows, total } = await store.runs.table({
-        experimentIds: message.experiment_ids,
-        view: nameOf(VIEWS, message.run_view_type ?? "ACTIVE_ONLY"),
-        filter: parseFilter(message.filter, RUNS),
-        order: parseOrder(message.order_by, RUNS),
-        offset,
-        limit: limitOf(message.limit, 100, 1000),
-        metrics: message.metrics ?? [],
-        params: message.params ?? [],
-        tags: message.tags ?? [],
-      });
-      const models = await modelsOf(rows.map(({ run }) => run.id));
-      return {
-        total,
-        rows: rows.map(({ run, metrics, params, tags }) => ({
-          ...shapes.runInfo(run),
-          metrics: Object.fromEntries(Object.entries(metrics).map(([key, value]) => [key, shapes.number(value)])),
-          params,
-          tags,
-          models: models.get(run.id) ?? [],
-        })),
-      };
-    },
-  );
+  route(app, endpoints.getRunTable, async (message) => {
+    const offset = int(message.offset ?? 0, "offset");
+    if (offset < 0) throw invalid(`Invalid value ${offset} for parameter 'offset': expected 0 or more.`);
+    const { rows, total } = await store.runs.table({
+      experimentIds: message.experiment_ids,
+      view: nameOf(VIEWS, message.run_view_type ?? "ACTIVE_ONLY"),
+      filter: parseFilter(message.filter, RUNS),
+      order: parseOrder(message.order_by, RUNS),
+      offset,
+      limit: limitOf(message.limit, 100, 1000),
+      metrics: message.metrics ?? [],
+      params: message.params ?? [],
+      tags: message.tags ?? [],
+    });
+    const models = await modelsOf(rows.map(({ run }) => run.id));
+    return {
+      total,
+      rows: rows.map(({ run, metrics, params, tags }) => ({
+        ...shapes.runInfo(run),
+        metrics: Object.fromEntries(Object.entries(metrics).map(([key, value]) => [key, shapes.number(value)])),
+        params,
+        tags,
+        models: models.get(run.id) ?? [],
+      })),
+    };
+  });
 
   /** Model versions by the run that they came from. */
   const modelsOf = async (
@@ -233,7 +178,7 @@ function tableRoutes(app: FastifyInstance, { store }: Tracker): void {
     return found;
   };
 
-  endpoint(app, "GET", "/experiments", Type.Object({}), async () => {
+  route(app, endpoints.countExperiments, async () => {
     const counts = await store.experiments.runCounts();
     const { items } = await store.experiments.search({
       view: "ACTIVE_ONLY",
@@ -245,17 +190,11 @@ function tableRoutes(app: FastifyInstance, { store }: Tracker): void {
     return { experiments: items.map((it) => ({ ...shapes.experiment(it), runs: counts.get(it.id) ?? 0 })) };
   });
 
-  endpoint(
-    app,
-    "GET",
-    "/experiments/keys",
-    Type.Object({ experiment_ids: optional(listOf(Text)) }),
-    async ({ experiment_ids }) => store.experiments.keys(experiment_ids ?? []),
-  );
+  route(app, endpoints.getKeys, async ({ experiment_ids }) => store.experiments.keys(experiment_ids ?? []));
 }
 
-export function annealRoutes(app: FastifyInstance, tracker: Tracker, actor: (request: FastifyRequest) => string): void {
-  gateRoutes(app, tracker, actor);
-  cardRoutes(app, tracker, actor);
+export function annealRoutes(app: FastifyInstance, tracker: Tracker): void {
+  gateRoutes(app, tracker);
+  cardRoutes(app, tracker);
   tableRoutes(app, tracker);
 }

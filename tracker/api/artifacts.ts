@@ -1,18 +1,16 @@
 import { Readable } from "node:stream";
-import { Type } from "@sinclair/typebox";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { actingAs, Principal } from "../access/principal.ts";
 import type { ArtifactInfo, Artifacts } from "../artifacts/artifacts.ts";
 import { join, locate } from "../artifacts/locate.ts";
 import { mediaType } from "../artifacts/paths.ts";
 import { invalid } from "../errors.ts";
-import { optional, parseMessage, Text } from "../message.ts";
 import type { Tracker } from "../tracker.ts";
 import { contentDigest, refuseEncoded } from "./digest.ts";
-import { endpoint } from "./endpoint.ts";
+import * as endpoints from "./endpoints/artifacts.ts";
+import type { FileInfo } from "./endpoints/schemas.ts";
+import { route } from "./route.ts";
 import { runIdOf } from "./runs.ts";
-
-const RUN = { run_id: optional(Text), run_uuid: optional(Text) };
 
 /** Bytes asked for by a Range header: one range, as a download that goes on asks for. */
 function rangeOf(request: FastifyRequest, size: number): { start: number; end: number } | "none" | "impossible" {
@@ -54,7 +52,7 @@ async function sendArtifact(
 }
 
 /** Entries of the store as MLflow lists them; empty lists are left out. */
-function filesFrom(folder: string, entries: readonly ArtifactInfo[]): { files?: object[] } {
+function filesFrom(folder: string, entries: readonly ArtifactInfo[]): { files?: FileInfo[] } {
   const from = folder === "" ? 0 : folder.length + 1;
   const files = entries.map(({ path, isDir, size }) => ({
     path: path.slice(from),
@@ -89,80 +87,55 @@ export function artifactRoutes(app: FastifyInstance, tracker: Tracker): void {
     return { root_uri, ...filesFrom(root, await artifacts.list(join(root, path))) };
   };
 
-  endpoint(
-    app,
-    "GET",
-    "/artifacts/list",
-    Type.Object({ ...RUN, path: optional(Text), page_token: optional(Text) }),
-    async (message) => {
-      const { artifactUri } = await store.runs.get(runIdOf(message));
-      return listing(artifactUri, message.path);
-    },
-  );
+  route(app, endpoints.listArtifacts, async (message) => {
+    const { artifactUri } = await store.runs.get(runIdOf(message));
+    return listing(artifactUri, message.path);
+  });
 
-  const OfModel = { model_id: Text };
-  endpoint(
-    app,
-    "GET",
-    "/logged-models/:model_id/artifacts/directories",
-    Type.Object({ ...OfModel, artifact_directory_path: optional(Text) }),
-    async (message) => {
-      const { artifactUri } = await store.loggedModels.get(message.model_id);
-      return listing(artifactUri, message.artifact_directory_path);
-    },
-  );
+  route(app, endpoints.listModelFiles, async (message) => {
+    const { artifactUri } = await store.loggedModels.get(message.model_id);
+    return listing(artifactUri, message.artifact_directory_path);
+  });
 
-  endpoint(
-    app,
-    "GET",
-    "/logged-models/:model_id/artifacts/files",
-    Type.Object({ ...OfModel, artifact_file_path: Text }),
-    async (message, request, reply) => {
-      const { artifactUri } = await store.loggedModels.get(message.model_id);
-      return sendArtifact(tracker, join(await locate(store, artifactUri), message.artifact_file_path), request, reply);
-    },
-  );
+  route(app, endpoints.getModelFile, async (message, request, reply) => {
+    const { artifactUri } = await store.loggedModels.get(message.model_id);
+    return sendArtifact(tracker, join(await locate(store, artifactUri), message.artifact_file_path), request, reply);
+  });
 }
 
-/**
- * `POST /upload-artifact?run_uuid=…&path=…`, by which MLflow's own pages store small files of a run: the body is the file.
- * To be registered where bodies are not parsed.
- */
+/** How MLflow's own pages store small files of a run. To be registered where bodies are not parsed. */
 export function uploadArtifactRoute(app: FastifyInstance, { store, artifacts }: Tracker): void {
-  const Query = Type.Object({ run_uuid: Text, path: Text });
-  app.post("/upload-artifact", { bodyLimit: Number.MAX_SAFE_INTEGER }, async (request) => {
-    const { run_uuid, path } = parseMessage(Query, request.query);
-    const run = await store.runs.get(run_uuid);
-    await receive(artifacts, join(await locate(store, run.artifactUri), path), request);
-    return {};
-  });
+  route(
+    app,
+    endpoints.uploadRunFile,
+    async ({ run_uuid, path }, request) => {
+      const run = await store.runs.get(run_uuid);
+      await receive(artifacts, join(await locate(store, run.artifactUri), path), request);
+      return {};
+    },
+    { bodyLimit: Number.MAX_SAFE_INTEGER },
+  );
 }
 
 /** /get-artifact and its kin, which answer with a file's bytes. */
 export function downloadRoutes(app: FastifyInstance, tracker: Tracker): void {
   const { store } = tracker;
 
-  endpoint(app, "GET", "/get-artifact", Type.Object({ ...RUN, path: Text }), async (message, request, reply) => {
+  route(app, endpoints.getRunFile, async (message, request, reply) => {
     const run = await store.runs.get(runIdOf(message));
     return sendArtifact(tracker, join(await locate(store, run.artifactUri), message.path), request, reply);
   });
 
-  endpoint(
-    app,
-    "GET",
-    "/model-versions/get-artifact",
-    Type.Object({ name: Text, version: Text, path: Text }),
-    async ({ name, version, path }, request, reply) => {
-      if (!/^\d{1,9}$/.test(version)) throw invalid(`Invalid value '${version}' for parameter 'version'.`);
-      // Whoever may read the model may read its files, wherever they lie: who registered them could.
-      await store.registry.getVersion(name, Number(version));
-      const reader = new Principal({ name: request.principal?.name ?? "", role: "viewer" });
-      return actingAs(reader, async () => {
-        const root = await locate(store, `models:/${name}/${version}`);
-        return sendArtifact(tracker, join(root, path), request, reply);
-      });
-    },
-  );
+  route(app, endpoints.getVersionFile, async ({ name, version, path }, request, reply) => {
+    if (!/^\d{1,9}$/.test(version)) throw invalid(`Invalid value '${version}' for parameter 'version'.`);
+    // Whoever may read the model may read its files, wherever they lie: who registered them could.
+    await store.registry.getVersion(name, Number(version));
+    const reader = new Principal({ name: request.principal?.name ?? "", role: "viewer" });
+    return actingAs(reader, async () => {
+      const root = await locate(store, `models:/${name}/${version}`);
+      return sendArtifact(tracker, join(root, path), request, reply);
+    });
+  });
 }
 
 /**
@@ -173,28 +146,33 @@ export function artifactProxy(app: FastifyInstance, tracker: Tracker): void {
   const { artifacts } = tracker;
 
   // Here, unlike in artifacts/list, paths are relative to the folder asked for.
-  const list = async (path: string): Promise<object> => filesFrom(path, await artifacts.list(path));
-  const pathOf = (request: FastifyRequest): string => {
-    const path = (request.params as { "*": string })["*"];
+  route(app, endpoints.listByPath, async (message) => {
+    const path = join("", message.path ?? "");
+    return filesFrom(path, await artifacts.list(path));
+  });
+
+  const pathOf = ({ "*": path }: { "*": string }): string => {
     if (path === "") throw invalid("The request names no artifact.");
     return join("", path);
   };
 
-  app.get("/artifacts", async (request) => {
-    const { path = "" } = request.query as { path?: string };
-    return list(join("", path));
-  });
+  route(app, endpoints.getByPath, async (message, request, reply) =>
+    sendArtifact(tracker, pathOf(message), request, reply),
+  );
 
-  app.get("/artifacts/*", async (request, reply) => sendArtifact(tracker, pathOf(request), request, reply));
+  route(
+    app,
+    endpoints.putByPath,
+    async (message, request, reply) => {
+      const { sha256 } = await receive(artifacts, pathOf(message), request);
+      reply.header("etag", `"${sha256}"`);
+      return {};
+    },
+    { bodyLimit: Number.MAX_SAFE_INTEGER },
+  );
 
-  app.put("/artifacts/*", { bodyLimit: Number.MAX_SAFE_INTEGER }, async (request, reply) => {
-    const { sha256 } = await receive(artifacts, pathOf(request), request);
-    reply.header("etag", `"${sha256}"`);
-    return {};
-  });
-
-  app.delete("/artifacts/*", async (request) => {
-    await artifacts.remove(pathOf(request));
+  route(app, endpoints.deleteByPath, async (message) => {
+    await artifacts.remove(pathOf(message));
     return {};
   });
 }

@@ -1,11 +1,11 @@
-import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import { currentPrincipal } from "../access/principal.ts";
 import { subjectOf } from "../access/protect/checks.ts";
 import { join } from "../artifacts/locate.ts";
-import { Digest, Int, int, Text } from "../message.ts";
+import { int } from "../message.ts";
 import type { Tracker } from "../tracker.ts";
-import { endpoint } from "./endpoint.ts";
+import * as endpoints from "./endpoints/artifacts.ts";
+import { route } from "./route.ts";
 
 /**
  * Files that the tracker has already, under /api/anneal: a client that names one by its SHA-256 gets it under another path
@@ -13,20 +13,14 @@ import { endpoint } from "./endpoint.ts";
  * lockfiles. So only files count that this client may read: of others it does not even learn that they are there.
  */
 export function duplicateRoutes(app: FastifyInstance, { artifacts, store }: Tracker): void {
-  endpoint(
-    app,
-    "POST",
-    "/artifacts/copies",
-    Type.Object({ path: Text, size: Int, sha256: Digest }),
-    async (message) => {
-      const path = join("", message.path);
-      const principal = currentPrincipal();
-      principal.need("editor", subjectOf(path));
-      for (const twin of await store.artifacts.withDigest(message.sha256, int(message.size, "size"))) {
-        if (!principal.may("viewer", subjectOf(twin.path))) continue;
-        if (await artifacts.copy(twin, path)) return { copied: true };
-      }
-      return { copied: false };
-    },
-  );
+  route(app, endpoints.copyArtifact, async (message) => {
+    const path = join("", message.path);
+    const principal = currentPrincipal();
+    principal.need("editor", subjectOf(path));
+    for (const twin of await store.artifacts.withDigest(message.sha256, int(message.size, "size"))) {
+      if (!principal.may("viewer", subjectOf(twin.path))) continue;
+      if (await artifacts.copy(twin, path)) return { copied: true };
+    }
+    return { copied: false };
+  });
 }

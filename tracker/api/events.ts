@@ -1,9 +1,9 @@
-import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import { currentPrincipal } from "../access/principal.ts";
 import { EventWindow, type TrackerEvent } from "../events.ts";
-import { optional, parseMessage, Text } from "../message.ts";
 import type { Tracker } from "../tracker.ts";
+import { getEvents } from "./endpoints/server.ts";
+import { route } from "./route.ts";
 
 /** Proxies close connections that are silent for a minute. */
 const HEARTBEAT_MS = 25_000;
@@ -28,8 +28,7 @@ export function eventRoutes(app: FastifyInstance, { events }: Tracker): void {
     for (const end of open) end();
   });
 
-  app.get("/events", (request, reply) => {
-    const wanted = parseMessage(Type.Object({ run_id: optional(Text), experiment_id: optional(Text) }), request.query);
+  route(app, getEvents, async (wanted, _request, reply) => {
     const principal = currentPrincipal();
     reply.hijack();
     const { raw } = reply;
@@ -78,5 +77,6 @@ export function eventRoutes(app: FastifyInstance, { events }: Tracker): void {
     open.add(end);
     raw.on("close", end);
     raw.on("error", end);
+    return reply;
   });
 }

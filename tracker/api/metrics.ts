@@ -1,11 +1,11 @@
-import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import { invalid } from "../errors.ts";
-import { Int, int, limitOf, listOf, optional, Text } from "../message.ts";
+import { int, limitOf } from "../message.ts";
 import type { HistoryMark } from "../store/store.ts";
 import type { RunMetric } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
-import { endpoint } from "./endpoint.ts";
+import * as endpoints from "./endpoints/runs.ts";
+import { JsonText, route } from "./route.ts";
 import { runIdOf } from "./runs.ts";
 import * as shapes from "./shapes.ts";
 
@@ -39,67 +39,37 @@ export function metricRoutes(app: FastifyInstance, { store }: Tracker): void {
     return ids;
   };
 
-  endpoint(
-    app,
-    "GET",
-    "/metrics/get-history",
-    Type.Object({
-      run_id: optional(Text),
-      run_uuid: optional(Text),
-      metric_key: Text,
-      max_results: optional(Int),
-      page_token: optional(Text),
-    }),
-    async (message, _request, reply) => {
-      const run = await store.runs.get(runIdOf(message));
-      const after = markOf(message.page_token);
-      const { next, json } = await store.metrics.history(run.id, message.metric_key, {
-        ...(after ? { after } : {}),
-        limit: limitOf(message.max_results, 25_000, 25_000),
-      });
-      const token = next ? `,"next_page_token":"${tokenOf(next)}"` : "";
-      return reply.type("application/json").send(json === "" ? "{}" : `{"metrics":[${json}]${token}}`);
-    },
-  );
+  route(app, endpoints.getMetricHistory, async (message) => {
+    const run = await store.runs.get(runIdOf(message));
+    const after = markOf(message.page_token);
+    const { next, json } = await store.metrics.history(run.id, message.metric_key, {
+      ...(after ? { after } : {}),
+      limit: limitOf(message.max_results, 25_000, 25_000),
+    });
+    const token = next ? `,"next_page_token":"${tokenOf(next)}"` : "";
+    return new JsonText(json === "" ? "{}" : `{"metrics":[${json}]${token}}`);
+  });
 
-  endpoint(
-    app,
-    "GET",
-    "/metrics/get-history-bulk",
-    Type.Object({ run_id: optional(listOf(Text)), metric_key: Text, max_results: optional(Int) }),
-    async (message) => {
-      const limit = limitOf(message.max_results, 25_000, 25_000);
-      const metrics = await store.metrics.bulk(checkRuns(message.run_id ?? []), message.metric_key, limit);
-      return { metrics: metrics.map(ofRun) };
-    },
-  );
+  route(app, endpoints.getMetricHistoryBulk, async (message) => {
+    const limit = limitOf(message.max_results, 25_000, 25_000);
+    const metrics = await store.metrics.bulk(checkRuns(message.run_id ?? []), message.metric_key, limit);
+    return { metrics: metrics.map(ofRun) };
+  });
 
-  endpoint(
-    app,
-    "GET",
-    "/metrics/get-history-bulk-interval",
-    Type.Object({
-      run_ids: optional(listOf(Text)),
-      metric_key: Text,
-      start_step: optional(Int),
-      end_step: optional(Int),
-      max_results: optional(Int),
-    }),
-    async (message) => {
-      const start = message.start_step === undefined ? undefined : int(message.start_step, "start_step");
-      const end = message.end_step === undefined ? undefined : int(message.end_step, "end_step");
-      if ((start === undefined) !== (end === undefined)) {
-        throw invalid("start_step and end_step must be given both, or neither.");
-      }
-      if (start !== undefined && end !== undefined && start > end) {
-        throw invalid(`end_step (${end}) must not be below start_step (${start}).`);
-      }
-      const metrics = await store.metrics.sample(checkRuns(message.run_ids ?? []), message.metric_key, {
-        ...(start === undefined ? {} : { start }),
-        ...(end === undefined ? {} : { end }),
-        count: limitOf(message.max_results, 320, 2500),
-      });
-      return { metrics: metrics.map(ofRun) };
-    },
-  );
+  route(app, endpoints.getMetricSample, async (message) => {
+    const start = message.start_step === undefined ? undefined : int(message.start_step, "start_step");
+    const end = message.end_step === undefined ? undefined : int(message.end_step, "end_step");
+    if ((start === undefined) !== (end === undefined)) {
+      throw invalid("start_step and end_step must be given both, or neither.");
+    }
+    if (start !== undefined && end !== undefined && start > end) {
+      throw invalid(`end_step (${end}) must not be below start_step (${start}).`);
+    }
+    const metrics = await store.metrics.sample(checkRuns(message.run_ids ?? []), message.metric_key, {
+      ...(start === undefined ? {} : { start }),
+      ...(end === undefined ? {} : { end }),
+      count: limitOf(message.max_results, 320, 2500),
+    });
+    return { metrics: metrics.map(ofRun) };
+  });
 }

@@ -1,14 +1,15 @@
 import { Readable } from "node:stream";
-import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
+import { need, subjectOf } from "../access/protect/checks.ts";
 import { isSigned, PARTS, sign } from "../access/signature.ts";
 import { join } from "../artifacts/locate.ts";
 import { MAX_PART_BYTES, MAX_PARTS } from "../artifacts/uploads.ts";
 import { invalid, missing, TrackerError } from "../errors.ts";
-import { Digest, Int, int, listOf, optional, Text } from "../message.ts";
+import { int } from "../message.ts";
 import type { Tracker } from "../tracker.ts";
 import { contentDigest, refuseEncoded } from "./digest.ts";
-import { endpoint } from "./endpoint.ts";
+import * as endpoints from "./endpoints/artifacts.ts";
+import { route } from "./route.ts";
 
 /*
  * Large files in parts: as MLflow's client sends them, and as ours does, which goes on with an upload that broke off.
@@ -32,32 +33,35 @@ function partAddress(key: Buffer, id: string, number: number): string {
 
 /** Takes parts. To be registered where bodies are not parsed. */
 export function partRoutes(app: FastifyInstance, { artifacts, signingKey }: Tracker): void {
-  app.put("/artifacts/parts/:id/:number", { bodyLimit: Number.MAX_SAFE_INTEGER }, async (request, reply) => {
-    const params = request.params as { id: string; number: string };
-    const { expires = "", signature = "" } = request.query as Record<string, unknown>;
-    const number = Number(params.number);
-    if (!isSigned(signingKey, signedText(params.id, number, Number(expires)), String(signature))) {
-      throw new TrackerError("PERMISSION_DENIED", "The address of this part is not one that the tracker gave out.");
-    }
-    if (Number(expires) * 1000 < Date.now()) {
-      throw new TrackerError("PERMISSION_DENIED", "The address of this part has expired. Ask for the upload anew.");
-    }
-    refuseEncoded(request);
-    const length = request.headers["content-length"];
-    if (length === undefined) throw invalid("A part needs a Content-Length.");
-    const size = Number(length);
-    if (size > MAX_PART_BYTES) throw invalid(`A part of ${size} bytes is too large: at most ${MAX_PART_BYTES}.`);
-    const content = request.body instanceof Readable ? request.body : Readable.from([]);
-    const sha256 = contentDigest(request);
-    const part = await artifacts.uploads.putPart(params.id, number, content, { size, ...(sha256 ? { sha256 } : {}) });
-    reply.header("etag", `"${part.etag}"`);
-    return {};
-  });
+  route(
+    app,
+    endpoints.putPart,
+    async (message, request, reply) => {
+      const { id, expires = "", signature = "" } = message;
+      const number = Number(message.number);
+      if (!isSigned(signingKey, signedText(id, number, Number(expires)), signature)) {
+        throw new TrackerError("PERMISSION_DENIED", "The address of this part is not one that the tracker gave out.");
+      }
+      if (Number(expires) * 1000 < Date.now()) {
+        throw new TrackerError("PERMISSION_DENIED", "The address of this part has expired. Ask for the upload anew.");
+      }
+      refuseEncoded(request);
+      const length = request.headers["content-length"];
+      if (length === undefined) throw invalid("A part needs a Content-Length.");
+      const size = Number(length);
+      if (size > MAX_PART_BYTES) throw invalid(`A part of ${size} bytes is too large: at most ${MAX_PART_BYTES}.`);
+      const content = request.body instanceof Readable ? request.body : Readable.from([]);
+      const sha256 = contentDigest(request);
+      const part = await artifacts.uploads.putPart(id, number, content, { size, ...(sha256 ? { sha256 } : {}) });
+      reply.header("etag", `"${part.etag}"`);
+      return {};
+    },
+    { bodyLimit: Number.MAX_SAFE_INTEGER },
+  );
 }
 
 /** MLflow's calls, for /api/2.0/mlflow-artifacts: the address names the folder, and `path` the file on the client's side. */
 export function multipartRoutes(app: FastifyInstance, { artifacts: { uploads }, signingKey }: Tracker): void {
-  const At = { "*": optional(Text), path: Text };
   const target = (message: { "*"?: string; path: string }): string => {
     const name = message.path.split(/[/\\]/).at(-1) ?? "";
     if (name === "") throw invalid(`The path '${message.path.slice(0, 200)}' names no file.`);
@@ -72,72 +76,51 @@ export function multipartRoutes(app: FastifyInstance, { artifacts: { uploads }, 
     return message.upload_id;
   };
 
-  for (const end of ["", "/*"]) {
-    endpoint(
-      app,
-      "POST",
-      `/mpu/create${end}`,
-      Type.Object({ ...At, num_parts: optional(Int) }),
-      async (message, request) => {
-        const count = int(message.num_parts ?? 1, "num_parts");
-        if (count < 1 || count > MAX_PARTS) {
-          throw invalid(`Invalid value ${count} for parameter 'num_parts': expected 1 to ${MAX_PARTS}.`);
-        }
-        const upload_id = await uploads.begin(target(message));
-        const credentials = Array.from({ length: count }, (_, index) => ({
-          // As the client called us; a proxy that is trusted tells how that was.
-          url: `${request.protocol}://${request.host}${partAddress(signingKey, upload_id, index + 1)}`,
-          part_number: index + 1,
-          headers: {},
-        }));
-        return { upload_id, credentials };
-      },
-    );
+  route(app, endpoints.createMultipart, async (message, request) => {
+    const count = int(message.num_parts ?? 1, "num_parts");
+    if (count < 1 || count > MAX_PARTS) {
+      throw invalid(`Invalid value ${count} for parameter 'num_parts': expected 1 to ${MAX_PARTS}.`);
+    }
+    const upload_id = await uploads.begin(target(message));
+    const credentials = Array.from({ length: count }, (_, index) => ({
+      // As the client called us; a proxy that is trusted tells how that was.
+      url: `${request.protocol}://${request.host}${partAddress(signingKey, upload_id, index + 1)}`,
+      part_number: index + 1,
+      headers: {},
+    }));
+    return { upload_id, credentials };
+  });
 
-    endpoint(
-      app,
-      "POST",
-      `/mpu/complete${end}`,
-      Type.Object({ ...At, upload_id: Text, parts: listOf(Type.Object({ part_number: Int, etag: optional(Text) })) }),
-      async (message) => {
-        const parts = message.parts.map(({ part_number, etag = "" }) => ({
-          number: int(part_number, "part_number"),
-          etag: etag.replace(/^"(.*)"$/, "$1"),
-        }));
-        await uploads.complete(await uploadOf(message), parts);
-        return undefined;
-      },
-    );
+  route(app, endpoints.completeMultipart, async (message) => {
+    const parts = message.parts.map(({ part_number, etag = "" }) => ({
+      number: int(part_number, "part_number"),
+      etag: etag.replace(/^"(.*)"$/, "$1"),
+    }));
+    await uploads.complete(await uploadOf(message), parts);
+    return {};
+  });
 
-    endpoint(app, "POST", `/mpu/abort${end}`, Type.Object({ ...At, upload_id: Text }), async (message) => {
-      await uploads.abort(await uploadOf(message));
-      return undefined;
-    });
-  }
-}
-
-/** What MLflow's newer clients ask before they send a file in parts. For /api/3.0/mlflow. */
-export function serverInfoRoute(app: FastifyInstance): void {
-  endpoint(app, "GET", "/server-info", Type.Object({}), async () => ({
-    multipart_uploads_enabled: true,
-    multipart_downloads_enabled: false,
-  }));
+  route(app, endpoints.abortMultipart, async (message) => {
+    await uploads.abort(await uploadOf(message));
+    return {};
+  });
 }
 
 /** Our client's calls, under /api/anneal. */
 export function uploadRoutes(app: FastifyInstance, { artifacts, store, signingKey }: Tracker): void {
   const { uploads } = artifacts;
-  const File = { path: Text, size: Int, sha256: Digest };
 
   /** Opens an upload or finds the one that broke off: the same file to the same path. */
-  endpoint(app, "POST", "/artifacts/uploads", Type.Object(File), async (message) => {
+  route(app, endpoints.beginUpload, async (message) => {
     const path = join("", message.path);
     const size = int(message.size, "size");
     if (size < 1 || size > MAX_PARTS * MAX_PART_BYTES) throw invalid(`Invalid value ${size} for parameter 'size'.`);
+    // That a file is there is told only to whoever may write it.
+    need("editor", subjectOf(path));
     const there = await store.artifacts.find(path);
     // Completed already, and the answer was lost.
     if (there?.sha256 === message.sha256 && (await artifacts.get(path).catch(() => undefined))?.size === size) {
-      return { stored: true };
+      return { stored: true as const };
     }
     const part_size = Math.max(PART_BYTES, Math.ceil(size / MAX_PARTS / PART_BYTES) * PART_BYTES);
     const upload_id = await uploads.begin(path, `${message.sha256} ${size} ${part_size}`);
@@ -150,28 +133,17 @@ export function uploadRoutes(app: FastifyInstance, { artifacts, store, signingKe
         ? { part_number: number, etag: part.etag }
         : { part_number: number, url: partAddress(signingKey, upload_id, number) };
     });
-    return { stored: false, upload_id, part_size, parts };
+    return { stored: false as const, upload_id, part_size, parts };
   });
 
-  endpoint(
-    app,
-    "POST",
-    "/artifacts/uploads/:upload_id/complete",
-    Type.Object({
-      upload_id: Text,
-      size: Int,
-      sha256: Digest,
-      parts: listOf(Type.Object({ part_number: Int, etag: Text })),
-    }),
-    async (message) => {
-      const parts = message.parts.map(({ part_number, etag }) => ({ number: int(part_number, "part_number"), etag }));
-      await uploads.complete(message.upload_id, parts, { size: int(message.size, "size"), sha256: message.sha256 });
-      return undefined;
-    },
-  );
+  route(app, endpoints.completeUpload, async (message) => {
+    const parts = message.parts.map(({ part_number, etag }) => ({ number: int(part_number, "part_number"), etag }));
+    await uploads.complete(message.upload_id, parts, { size: int(message.size, "size"), sha256: message.sha256 });
+    return {};
+  });
 
-  endpoint(app, "DELETE", "/artifacts/uploads/:upload_id", Type.Object({ upload_id: Text }), async ({ upload_id }) => {
+  route(app, endpoints.abortUpload, async ({ upload_id }) => {
     await uploads.abort(upload_id);
-    return undefined;
+    return {};
   });
 }

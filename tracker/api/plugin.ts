@@ -1,10 +1,8 @@
-import { readFileSync } from "node:fs";
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { actingAs } from "../access/principal.ts";
 import { protectArtifacts } from "../access/protect/artifacts.ts";
 import { protectStore } from "../access/protect/store.ts";
 import { TrackerError } from "../errors.ts";
-import { spanMessage } from "../traces/span-message.ts";
 import type { Tracker } from "../tracker.ts";
 import { accessRoutes, recordChanges } from "./access.ts";
 import { annealRoutes, gateResult } from "./anneal.ts";
@@ -14,12 +12,12 @@ import { eventRoutes } from "./events.ts";
 import { experimentRoutes } from "./experiments.ts";
 import { loggedModelRoutes } from "./logged-models.ts";
 import { metricRoutes } from "./metrics.ts";
-import { multipartRoutes, partRoutes, serverInfoRoute, uploadRoutes } from "./multipart.ts";
-import { collectEndpoints, openApiRoute } from "./openapi.ts";
+import { multipartRoutes, partRoutes, uploadRoutes } from "./multipart.ts";
 import { pageRoutes } from "./pages.ts";
 import { registryRoutes } from "./registry.ts";
 import { runRoutes } from "./runs.ts";
-import { otlpRoutes, plainSpan, traceLinkRoute, traceRoutes } from "./traces.ts";
+import { rootRoutes, serverInfoRoute } from "./server.ts";
+import { otlpRoutes, pageSpanRoutes, spanRoutes, traceLinkRoute, traceRoutes } from "./traces.ts";
 import { webhookRoutes } from "./webhooks.ts";
 
 export interface TrackerPluginOptions {
@@ -90,19 +88,6 @@ function streamScope(app: FastifyInstance): void {
   app.setErrorHandler(answerError);
 }
 
-const VERSION: string = (() => {
-  // The nearest package.json above is the package's, from the sources and from dist alike.
-  for (const up of ["../../package.json", "../../../package.json"]) {
-    try {
-      const { name, version } = JSON.parse(readFileSync(new URL(up, import.meta.url), "utf8"));
-      if (name === "anneal" && typeof version === "string") return version;
-    } catch {
-      // Not there: the next.
-    }
-  }
-  return "0.0.0";
-})();
-
 /**
  * The tracker as a fastify plugin: MLflow's REST protocol, the extensions under /api/anneal, and the pages under
  * /tracker. Each request is done in the name of its `principal`, which {@link guard} finds out, and one without is refused.
@@ -113,26 +98,22 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
     store: protectStore(options.tracker.store),
     artifacts: protectArtifacts(options.tracker.artifacts),
   };
-  const actor = (request: FastifyRequest): string => request.principal?.name ?? "nobody";
   app.addHook("preHandler", (request, _reply, done) => {
     if (request.principal) actingAs(request.principal, done);
     else done();
   });
   recordChanges(app, options.tracker.store.access);
-  const endpoints = collectEndpoints(app);
 
-  app.get("/health", async (_request, reply) => reply.type("text/plain").send("OK"));
-  openApiRoute(app, endpoints, VERSION);
-  app.get("/version", async (_request, reply) => reply.type("text/plain").send(VERSION));
+  rootRoutes(app);
 
   for (const prefix of ["/api/2.0/mlflow", "/ajax-api/2.0/mlflow"]) {
     await app.register(
       async (scope) => {
         jsonScope(scope);
         experimentRoutes(scope, tracker);
-        runRoutes(scope, tracker, actor);
+        runRoutes(scope, tracker);
         metricRoutes(scope, tracker);
-        registryRoutes(scope, tracker, actor);
+        registryRoutes(scope, tracker);
         loggedModelRoutes(scope, tracker);
         webhookRoutes(scope, tracker);
         traceLinkRoute(scope, tracker);
@@ -142,15 +123,15 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
       { prefix, bodyLimit: BODY_LIMIT },
     );
   }
-  for (const [prefix, span] of [
-    ["/api/3.0/mlflow", spanMessage],
-    // Pages show attributes by their names, which the protocol writes as a list.
-    ["/ajax-api/3.0/mlflow", plainSpan],
+  for (const [prefix, traceSpanRoutes] of [
+    ["/api/3.0/mlflow", spanRoutes],
+    ["/ajax-api/3.0/mlflow", pageSpanRoutes],
   ] as const) {
     await app.register(
       async (scope) => {
         jsonScope(scope);
-        traceRoutes(scope, tracker, span);
+        traceSpanRoutes(scope, tracker);
+        traceRoutes(scope, tracker);
         serverInfoRoute(scope);
       },
       { prefix, bodyLimit: BODY_LIMIT },
@@ -197,7 +178,7 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
       jsonScope(scope);
       uploadRoutes(scope, tracker);
       duplicateRoutes(scope, tracker);
-      annealRoutes(scope, tracker, actor);
+      annealRoutes(scope, tracker);
       accessRoutes(scope, tracker);
       eventRoutes(scope, tracker);
     },

@@ -1,30 +1,18 @@
-import { type Static, Type } from "@sinclair/typebox";
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { FastifyInstance } from "fastify";
+import { currentPrincipal } from "../access/principal.ts";
 import { invalid } from "../errors.ts";
-import { Float, Int, int, limitOf, listOf, nameOf, offsetOf, oneOf, optional, pageToken, Text } from "../message.ts";
+import { int, limitOf, nameOf, offsetOf, pageToken } from "../message.ts";
 import { parseFilter, parseOrder, RUNS } from "../store/filter.ts";
-import type { Metric, ModelMetric, Run, RunStatus } from "../store/types.ts";
+import type { Metric, ModelMetric, Run } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
-import { endpoint } from "./endpoint.ts";
-import { Tag, VIEWS, View } from "./experiments.ts";
+import type { RequestOf } from "./endpoints/endpoint.ts";
+import { searchDatasets } from "./endpoints/experiments.ts";
+import { RUN_STATUSES, VIEWS } from "./endpoints/fields.ts";
+import * as endpoints from "./endpoints/runs.ts";
 import { checkKey, checkName, param, runTag } from "./limits.ts";
 import { randomRunName } from "./names.ts";
+import { route } from "./route.ts";
 import * as shapes from "./shapes.ts";
-
-const STATUSES = ["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"] as const satisfies readonly RunStatus[];
-
-const RUN = { run_id: optional(Text), run_uuid: optional(Text) };
-const POINT = {
-  key: Text,
-  value: Float,
-  timestamp: Int,
-  step: optional(Int),
-  model_id: optional(Text),
-  dataset_name: optional(Text),
-  dataset_digest: optional(Text),
-};
-const Point = Type.Object(POINT);
-const Param = Type.Object({ key: Text, value: optional(Text) });
 
 /** Requests of a batch, as MLflow bounds them. */
 const MAX_BATCH = { metrics: 1000, params: 100, tags: 100, total: 1000, bytes: 1_048_576 };
@@ -46,7 +34,9 @@ function listIn(text: string | undefined): unknown[] {
   }
 }
 
-function toPoint(it: Static<typeof Point>): Metric & Partial<ModelMetric> {
+function toPoint(
+  it: Omit<RequestOf<typeof endpoints.logMetric>, "run_id" | "run_uuid">,
+): Metric & Partial<ModelMetric> {
   const point = {
     key: checkKey(it.key, "metric"),
     value: Number(it.value),
@@ -62,139 +52,94 @@ function toPoint(it: Static<typeof Point>): Metric & Partial<ModelMetric> {
   };
 }
 
-export function runRoutes(app: FastifyInstance, tracker: Tracker, actor: (request: FastifyRequest) => string): void {
+export function runRoutes(app: FastifyInstance, tracker: Tracker): void {
   const { store, events } = tracker;
   const changed = (run: Run, change: "created" | "updated" | "deleted"): void =>
     events.publish({ type: "run", experimentId: run.experimentId, runId: run.id, change });
   const measured = (run: Run, keys: Iterable<string>): void =>
     events.publish({ type: "metrics", experimentId: run.experimentId, runId: run.id, keys: [...new Set(keys)] });
 
-  endpoint(
-    app,
-    "POST",
-    "/runs/create",
-    Type.Object({
-      experiment_id: optional(Text),
-      user_id: optional(Text),
-      run_name: optional(Text),
-      start_time: optional(Int),
-      tags: optional(listOf(Tag)),
-    }),
-    async (message, request) => {
-      const tags = (message.tags ?? []).map(runTag);
-      const tagged = (key: string): string | undefined => tags.find((tag) => tag.key === key)?.value || undefined;
-      const nameTag = tagged("mlflow.runName");
-      if (message.run_name && nameTag && message.run_name !== nameTag) {
-        throw invalid(
-          `Both 'run_name' argument ('${message.run_name}') and 'mlflow.runName' tag ('${nameTag}') are specified, but with different values.`,
-        );
-      }
-      const clientId = tagged("anneal.client_id");
-      const { data, created } = await store.runs.create({
-        experimentId: message.experiment_id || "0",
-        name: message.run_name || nameTag || randomRunName(),
-        userId: message.user_id || tagged("mlflow.user") || actor(request),
-        startTime: message.start_time === undefined ? Date.now() : int(message.start_time, "start_time"),
-        tags,
-        ...(clientId === undefined ? {} : { clientId }),
-      });
-      if (created) changed(data.run, "created");
-      return { run: shapes.run(data) };
-    },
-  );
+  route(app, endpoints.createRun, async (message) => {
+    const tags = (message.tags ?? []).map(runTag);
+    const tagged = (key: string): string | undefined => tags.find((tag) => tag.key === key)?.value || undefined;
+    const nameTag = tagged("mlflow.runName");
+    if (message.run_name && nameTag && message.run_name !== nameTag) {
+      throw invalid(
+        `Both 'run_name' argument ('${message.run_name}') and 'mlflow.runName' tag ('${nameTag}') are specified, but with different values.`,
+      );
+    }
+    const clientId = tagged("anneal.client_id");
+    const { data, created } = await store.runs.create({
+      experimentId: message.experiment_id || "0",
+      name: message.run_name || nameTag || randomRunName(),
+      userId: message.user_id || tagged("mlflow.user") || currentPrincipal().name,
+      startTime: message.start_time === undefined ? Date.now() : int(message.start_time, "start_time"),
+      tags,
+      ...(clientId === undefined ? {} : { clientId }),
+    });
+    if (created) changed(data.run, "created");
+    return { run: shapes.run(data) };
+  });
 
-  endpoint(app, "GET", "/runs/get", Type.Object(RUN), async (message) => {
+  route(app, endpoints.getRun, async (message) => {
     const id = runIdOf(message);
     const data = await store.runs.getData(id);
     return { run: shapes.run(data, (await store.runs.inputs([id])).get(id)) };
   });
 
-  endpoint(
-    app,
-    "POST",
-    "/runs/update",
-    Type.Object({ ...RUN, status: optional(oneOf(STATUSES)), end_time: optional(Int), run_name: optional(Text) }),
-    async (message) => {
-      const run = await store.runs.update(runIdOf(message), {
-        ...(message.status === undefined ? {} : { status: nameOf(STATUSES, message.status) }),
-        ...(message.end_time === undefined ? {} : { endTime: int(message.end_time, "end_time") }),
-        ...(message.run_name ? { name: checkName(message.run_name, "run", 8000) } : {}),
-      });
-      changed(run, "updated");
-      return { run_info: shapes.runInfo(run) };
-    },
-  );
-
-  for (const [path, lifecycle] of [
-    ["/runs/delete", "deleted"],
-    ["/runs/restore", "active"],
-  ] as const) {
-    endpoint(app, "POST", path, Type.Object(RUN), async (message) => {
-      const run = await store.runs.setLifecycle(runIdOf(message), lifecycle);
-      changed(run, lifecycle === "deleted" ? "deleted" : "created");
-      return undefined;
+  route(app, endpoints.updateRun, async (message) => {
+    const run = await store.runs.update(runIdOf(message), {
+      ...(message.status === undefined ? {} : { status: nameOf(RUN_STATUSES, message.status) }),
+      ...(message.end_time === undefined ? {} : { endTime: int(message.end_time, "end_time") }),
+      ...(message.run_name ? { name: checkName(message.run_name, "run", 8000) } : {}),
     });
-  }
-
-  endpoint(
-    app,
-    "POST",
-    "/runs/search",
-    Type.Object({
-      experiment_ids: optional(listOf(Text)),
-      filter: optional(Text),
-      run_view_type: optional(View),
-      max_results: optional(Int),
-      order_by: optional(listOf(Text)),
-      page_token: optional(Text),
-    }),
-    async (message) => {
-      const offset = offsetOf(message.page_token);
-      const limit = limitOf(message.max_results, 1000, 50_000);
-      const { items, more } = await store.runs.search({
-        experimentIds: message.experiment_ids ?? [],
-        view: nameOf(VIEWS, message.run_view_type ?? "ACTIVE_ONLY"),
-        filter: parseFilter(message.filter, RUNS),
-        order: parseOrder(message.order_by, RUNS),
-        offset,
-        limit,
-      });
-      const inputs = await store.runs.inputs(items.map(({ run }) => run.id));
-      return shapes.page(
-        "runs",
-        items.map((data) => shapes.run(data, inputs.get(data.run.id))),
-        more ? pageToken(offset + limit) : undefined,
-      );
-    },
-  );
-
-  endpoint(app, "POST", "/runs/log-metric", Type.Object({ ...RUN, ...POINT }), async (message) => {
-    const point = toPoint(message);
-    measured(await store.runs.log(runIdOf(message), { metrics: [point], params: [], tags: [] }), [point.key]);
-    return undefined;
+    changed(run, "updated");
+    return { run_info: shapes.runInfo(run) };
   });
 
-  endpoint(
-    app,
-    "POST",
-    "/runs/log-parameter",
-    Type.Object({ ...RUN, key: Text, value: optional(Text) }),
-    async (it) => {
-      changed(await store.runs.log(runIdOf(it), { metrics: [], params: [param(it)], tags: [] }), "updated");
-      return undefined;
-    },
-  );
+  route(app, endpoints.deleteRun, async (message) => {
+    changed(await store.runs.setLifecycle(runIdOf(message), "deleted"), "deleted");
+    return {};
+  });
 
-  endpoint(
+  route(app, endpoints.restoreRun, async (message) => {
+    changed(await store.runs.setLifecycle(runIdOf(message), "active"), "created");
+    return {};
+  });
+
+  route(app, endpoints.searchRuns, async (message) => {
+    const offset = offsetOf(message.page_token);
+    const limit = limitOf(message.max_results, 1000, 50_000);
+    const { items, more } = await store.runs.search({
+      experimentIds: message.experiment_ids ?? [],
+      view: nameOf(VIEWS, message.run_view_type ?? "ACTIVE_ONLY"),
+      filter: parseFilter(message.filter, RUNS),
+      order: parseOrder(message.order_by, RUNS),
+      offset,
+      limit,
+    });
+    const inputs = await store.runs.inputs(items.map(({ run }) => run.id));
+    return shapes.page(
+      "runs",
+      items.map((data) => shapes.run(data, inputs.get(data.run.id))),
+      more ? pageToken(offset + limit) : undefined,
+    );
+  });
+
+  route(app, endpoints.logMetric, async (message) => {
+    const point = toPoint(message);
+    measured(await store.runs.log(runIdOf(message), { metrics: [point], params: [], tags: [] }), [point.key]);
+    return {};
+  });
+
+  route(app, endpoints.logParameter, async (it) => {
+    changed(await store.runs.log(runIdOf(it), { metrics: [], params: [param(it)], tags: [] }), "updated");
+    return {};
+  });
+
+  route(
     app,
-    "POST",
-    "/runs/log-batch",
-    Type.Object({
-      ...RUN,
-      metrics: optional(listOf(Point)),
-      params: optional(listOf(Param)),
-      tags: optional(listOf(Tag)),
-    }),
+    endpoints.logBatch,
     async (message) => {
       const { metrics = [], params = [], tags = [] } = message;
       const refuse = (name: string, count: number, limit: number): void => {
@@ -216,74 +161,50 @@ export function runRoutes(app: FastifyInstance, tracker: Tracker, actor: (reques
           run,
           metrics.map(({ key }) => key),
         );
-      return undefined;
+      return {};
     },
     { bodyLimit: MAX_BATCH.bytes },
   );
 
-  endpoint(app, "POST", "/runs/set-tag", Type.Object({ ...RUN, key: Text, value: optional(Text) }), async (message) => {
+  route(app, endpoints.setRunTag, async (message) => {
     changed(await store.runs.log(runIdOf(message), { metrics: [], params: [], tags: [runTag(message)] }), "updated");
-    return undefined;
+    return {};
   });
 
-  endpoint(app, "POST", "/runs/delete-tag", Type.Object({ ...RUN, key: Text }), async (message) => {
+  route(app, endpoints.deleteRunTag, async (message) => {
     changed(await store.runs.deleteTag(runIdOf(message), checkKey(message.key, "tag")), "updated");
-    return undefined;
+    return {};
   });
 
-  const Dataset = Type.Object({
-    name: Text,
-    digest: Text,
-    source_type: optional(Text),
-    source: optional(Text),
-    schema: optional(Text),
-    profile: optional(Text),
+  route(app, endpoints.logInputs, async (message) => {
+    const run = await store.runs.logInputs(runIdOf(message), {
+      datasets: (message.datasets ?? []).map(({ dataset, tags }) => ({
+        tags: (tags ?? []).map(({ key, value }) => ({ key: checkName(key, "input tag", 255), value: value ?? "" })),
+        dataset: {
+          name: checkName(dataset.name, "dataset", 500),
+          digest: checkName(dataset.digest, "dataset digest", 36),
+          sourceType: dataset.source_type ?? "",
+          source: dataset.source ?? "",
+          schema: dataset.schema ?? null,
+          profile: dataset.profile ?? null,
+        },
+      })),
+      models: (message.models ?? []).map(({ model_id }) => ({ modelId: model_id })),
+    });
+    changed(run, "updated");
+    return {};
   });
-  endpoint(
-    app,
-    "POST",
-    "/runs/log-inputs",
-    Type.Object({
-      ...RUN,
-      datasets: optional(listOf(Type.Object({ tags: optional(listOf(Tag)), dataset: Dataset }))),
-      models: optional(listOf(Type.Object({ model_id: Text }))),
-    }),
-    async (message) => {
-      const run = await store.runs.logInputs(runIdOf(message), {
-        datasets: (message.datasets ?? []).map(({ dataset, tags }) => ({
-          tags: (tags ?? []).map(({ key, value }) => ({ key: checkName(key, "input tag", 255), value: value ?? "" })),
-          dataset: {
-            name: checkName(dataset.name, "dataset", 500),
-            digest: checkName(dataset.digest, "dataset digest", 36),
-            sourceType: dataset.source_type ?? "",
-            source: dataset.source ?? "",
-            schema: dataset.schema ?? null,
-            profile: dataset.profile ?? null,
-          },
-        })),
-        models: (message.models ?? []).map(({ model_id }) => ({ modelId: model_id })),
-      });
-      changed(run, "updated");
-      return undefined;
-    },
-  );
 
-  endpoint(
-    app,
-    "POST",
-    "/runs/outputs",
-    Type.Object({ ...RUN, models: optional(listOf(Type.Object({ model_id: Text, step: optional(Int) }))) }),
-    async (message) => {
-      const run = await store.runs.logOutputs(
-        runIdOf(message),
-        (message.models ?? []).map(({ model_id, step }) => ({ modelId: model_id, step: int(step ?? 0, "step") })),
-      );
-      changed(run, "updated");
-      return undefined;
-    },
-  );
+  route(app, endpoints.logOutputs, async (message) => {
+    const run = await store.runs.logOutputs(
+      runIdOf(message),
+      (message.models ?? []).map(({ model_id, step }) => ({ modelId: model_id, step: int(step ?? 0, "step") })),
+    );
+    changed(run, "updated");
+    return {};
+  });
 
-  endpoint(app, "POST", "/runs/log-model", Type.Object({ ...RUN, model_json: Text }), async (message) => {
+  route(app, endpoints.logModel, async (message) => {
     // Clients before MLflow 3 describe a logged model in a tag that holds the list of all.
     const id = runIdOf(message);
     let model: unknown;
@@ -299,21 +220,15 @@ export function runRoutes(app: FastifyInstance, tracker: Tracker, actor: (reques
     while (models.length > 1 && JSON.stringify(models).length > 8000) models.shift();
     const value = JSON.stringify(models);
     changed(await store.runs.log(id, { metrics: [], params: [], tags: [{ key, value }] }), "updated");
-    return undefined;
+    return {};
   });
 
-  endpoint(
-    app,
-    ["GET", "POST"],
-    "/experiments/search-datasets",
-    Type.Object({ experiment_ids: optional(listOf(Text)) }),
-    async ({ experiment_ids }) => ({
-      dataset_summaries: (await store.runs.datasets(experiment_ids ?? [])).map((it) => ({
-        experiment_id: it.experimentId,
-        name: it.name,
-        digest: it.digest,
-        context: it.context,
-      })),
-    }),
-  );
+  route(app, searchDatasets, async ({ experiment_ids }) => ({
+    dataset_summaries: (await store.runs.datasets(experiment_ids ?? [])).map((it) => ({
+      experiment_id: it.experimentId,
+      name: it.name,
+      digest: it.digest,
+      context: it.context,
+    })),
+  }));
 }

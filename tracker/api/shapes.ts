@@ -12,6 +12,7 @@ import type {
   Run,
   RunData,
 } from "../store/types.ts";
+import type * as schemas from "./endpoints/schemas.ts";
 
 /*
  * The tracker's things as MLflow's protocol writes them. As there, a list that is empty and a field
@@ -19,22 +20,25 @@ import type {
  */
 
 /** JSON has no NaN or infinity; the protocol writes them as strings. */
-export const number = (value: number): number | string => (Number.isFinite(value) ? value : String(value));
+export const number = (value: number): schemas.MetricValue =>
+  Number.isFinite(value) ? value : Number.isNaN(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity";
 
-const list = <T>(name: string, items: readonly T[]): Record<string, readonly T[]> =>
-  items.length > 0 ? { [name]: items } : {};
+const list = <const Name extends string, T>(name: Name, items: readonly T[]) =>
+  (items.length > 0 ? { [name]: items } : {}) as { [K in Name]?: T[] };
 
-const set = (fields: Record<string, unknown>): Record<string, unknown> =>
-  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null && value !== undefined));
+const set = <T extends object>(fields: T) =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null && value !== undefined)) as {
+    [K in keyof T]?: NonNullable<T[K]>;
+  };
 
 const pair = ({ key, value }: KeyValue) => ({ key, value });
 
-export const page = <T>(name: string, items: readonly T[], next: string | undefined) => ({
+export const page = <const Name extends string, T>(name: Name, items: readonly T[], next: string | undefined) => ({
   ...list(name, items),
   ...(next === undefined ? {} : { next_page_token: next }),
 });
 
-export const experiment = (it: Experiment) => ({
+export const experiment = (it: Experiment): schemas.Experiment => ({
   experiment_id: it.id,
   name: it.name,
   artifact_location: it.artifactLocation,
@@ -44,7 +48,7 @@ export const experiment = (it: Experiment) => ({
   ...list("tags", it.tags.map(pair)),
 });
 
-export const runInfo = (it: Run) => ({
+export const runInfo = (it: Run): schemas.RunInfo => ({
   run_uuid: it.id,
   run_id: it.id,
   run_name: it.name,
@@ -57,7 +61,7 @@ export const runInfo = (it: Run) => ({
   lifecycle_stage: it.lifecycle,
 });
 
-export const metric = (it: Metric) => ({
+export const metric = (it: Metric): schemas.Metric => ({
   key: it.key,
   value: number(it.value),
   timestamp: it.timestamp,
@@ -76,7 +80,7 @@ export interface RunInputs {
   outputs: ModelOutput[];
 }
 
-export function run(it: RunData, inputs?: RunInputs) {
+export function run(it: RunData, inputs?: RunInputs): schemas.Run {
   return {
     info: runInfo(it.run),
     data: {
@@ -102,7 +106,7 @@ export function run(it: RunData, inputs?: RunInputs) {
   };
 }
 
-const datasetInput = ({ dataset, tags }: DatasetInput) => ({
+const datasetInput = ({ dataset, tags }: DatasetInput): schemas.DatasetInput => ({
   ...list("tags", tags.map(pair)),
   dataset: {
     name: dataset.name,
@@ -119,7 +123,7 @@ const LOGGED_MODEL_STATUS = {
   UPLOAD_FAILED: "LOGGED_MODEL_UPLOAD_FAILED",
 } as const;
 
-export const loggedModel = (it: LoggedModel) => ({
+export const loggedModel = (it: LoggedModel): schemas.LoggedModel => ({
   info: {
     model_id: it.id,
     experiment_id: it.experimentId,
@@ -137,7 +141,7 @@ export const loggedModel = (it: LoggedModel) => ({
   },
 });
 
-export const modelVersion = (it: ModelVersion) => ({
+export const modelVersion = (it: ModelVersion): schemas.ModelVersion => ({
   name: it.name,
   version: String(it.version),
   creation_timestamp: it.createdAt,
@@ -156,7 +160,7 @@ export const modelVersion = (it: ModelVersion) => ({
   ...list("aliases", it.aliases),
 });
 
-export const registeredModel = (it: RegisteredModel, latest: ModelVersion[]) => ({
+export const registeredModel = (it: RegisteredModel, latest: ModelVersion[]): schemas.RegisteredModel => ({
   name: it.name,
   creation_timestamp: it.createdAt,
   last_updated_timestamp: it.updatedAt,

@@ -1,44 +1,30 @@
 import { randomUUID } from "node:crypto";
-import { type Static, Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import { locate } from "../artifacts/locate.ts";
 import { invalid, TrackerError } from "../errors.ts";
-import { Int, int, limitOf, listOf, nameOf, offsetOf, oneOf, optional, pageToken, Text } from "../message.ts";
+import { int, limitOf, nameOf, offsetOf, pageToken } from "../message.ts";
 import { parseFilter, parseOrder, TRACES } from "../store/filter.ts";
 import type { NewTrace } from "../store/store.ts";
-import type { KeyValue, Span, Trace, TraceState } from "../store/types.ts";
+import type { KeyValue, Span, Trace } from "../store/types.ts";
 import { spansIn } from "../traces/file.ts";
 import { parseSpans } from "../traces/otlp.ts";
+import { spanMessage } from "../traces/span-message.ts";
 import type { Tracker } from "../tracker.ts";
-import { endpoint } from "./endpoint.ts";
+import type { RequestOf } from "./endpoints/endpoint.ts";
+import { TRACE_STATES } from "./endpoints/fields.ts";
+import { linkTraces } from "./endpoints/runs.ts";
+import type * as schemas from "./endpoints/schemas.ts";
+import * as endpoints from "./endpoints/traces.ts";
 import { checkKey, cut } from "./limits.ts";
+import { route } from "./route.ts";
 import * as shapes from "./shapes.ts";
 
-const STATES = ["OK", "ERROR", "IN_PROGRESS"] as const satisfies readonly TraceState[];
 /** Characters of a tag's or a piece of metadata's value, as MLflow cuts them. */
 const LONGEST = 8000;
 /** Traces that are told with their spans at once; MLflow's client asks for ten. */
 const MAX_BATCH = 100;
 
-const Location = Type.Object({
-  type: optional(Type.Unknown()),
-  mlflow_experiment: optional(Type.Object({ experiment_id: Text })),
-});
-const Pairs = optional(Type.Record(Text, Text));
-const TraceInfo = Type.Object({
-  trace_id: Text,
-  client_request_id: optional(Text),
-  trace_location: Location,
-  request: optional(Text),
-  response: optional(Text),
-  request_preview: optional(Text),
-  response_preview: optional(Text),
-  request_time: optional(Type.Union([Text, Type.Number()])),
-  execution_duration: optional(Type.Union([Text, Type.Number()])),
-  state: optional(Type.Union([oneOf(STATES), Type.Literal("STATE_UNSPECIFIED")])),
-  trace_metadata: Pairs,
-  tags: Pairs,
-});
+type NewTraceInfo = RequestOf<typeof endpoints.createTrace>["trace"]["trace_info"];
 
 const pairsOf = (record: Record<string, string> = {}): KeyValue[] =>
   Object.entries(record).map(([key, value]) => ({ key: checkKey(key, "tag"), value: cut(value, LONGEST) }));
@@ -69,13 +55,13 @@ function durationOf(duration: string | number | undefined): number | null {
   return milliseconds;
 }
 
-function experimentOf(location: Static<typeof Location> | undefined): string {
+function experimentOf(location: NewTraceInfo["trace_location"] | undefined): string {
   const id = location?.mlflow_experiment?.experiment_id;
   if (id === undefined) throw invalid("Missing value for required parameter 'trace_location.mlflow_experiment'.");
   return id;
 }
 
-function toTrace(it: Static<typeof TraceInfo>): NewTrace {
+function toTrace(it: NewTraceInfo): NewTrace {
   if (!/^[\w.:-]{1,100}$/.test(it.trace_id)) throw invalid(`Invalid trace id '${cut(it.trace_id, 80)}'.`);
   return {
     id: it.trace_id,
@@ -83,7 +69,8 @@ function toTrace(it: Static<typeof TraceInfo>): NewTrace {
     clientRequestId: it.client_request_id ?? null,
     requestTime: timeOf(it.request_time),
     duration: durationOf(it.execution_duration),
-    state: it.state === undefined || it.state === "STATE_UNSPECIFIED" ? "STATE_UNSPECIFIED" : nameOf(STATES, it.state),
+    state:
+      it.state === undefined || it.state === "STATE_UNSPECIFIED" ? "STATE_UNSPECIFIED" : nameOf(TRACE_STATES, it.state),
     requestPreview: it.request_preview ?? it.request ?? null,
     responsePreview: it.response_preview ?? it.response ?? null,
     metadata: pairsOf(it.trace_metadata),
@@ -91,7 +78,7 @@ function toTrace(it: Static<typeof TraceInfo>): NewTrace {
   };
 }
 
-const info = (it: Trace) => ({
+const info = (it: Trace): schemas.TraceInfo => ({
   trace_id: it.id,
   ...(it.clientRequestId === null ? {} : { client_request_id: it.clientRequestId }),
   trace_location: { type: "MLFLOW_EXPERIMENT", mlflow_experiment: { experiment_id: it.experimentId } },
@@ -102,11 +89,11 @@ const info = (it: Trace) => ({
   ...(it.responsePreview === null ? {} : { response_preview: it.responsePreview }),
   trace_metadata: recordOf(it.metadata),
   tags: recordOf(it.tags),
-  ...(it.assessments.length > 0 ? { assessments: it.assessments } : {}),
+  ...(it.assessments.length > 0 ? { assessments: it.assessments as schemas.Assessment[] } : {}),
 });
 
 /** A span with its ids and attributes by name, as pages show them. */
-export const plainSpan = (it: Span): object => ({
+const plainSpan = (it: Span): schemas.PageSpan => ({
   trace_id: it.traceId,
   span_id: it.spanId,
   ...(it.parentId === null ? {} : { parent_span_id: it.parentId }),
@@ -125,48 +112,14 @@ export const plainSpan = (it: Span): object => ({
 
 /** `POST /traces/link-to-run`, the one of them that is below /api/2.0/mlflow. */
 export function traceLinkRoute(app: FastifyInstance, { store }: Tracker): void {
-  endpoint(
-    app,
-    "POST",
-    "/traces/link-to-run",
-    Type.Object({ trace_ids: listOf(Text), run_id: Text }),
-    async ({ trace_ids, run_id }) => {
-      await store.traces.linkToRun(trace_ids, (await store.runs.get(run_id)).id);
-      return undefined;
-    },
-  );
+  route(app, linkTraces, async ({ trace_ids, run_id }) => {
+    await store.traces.linkToRun(trace_ids, (await store.runs.get(run_id)).id);
+    return {};
+  });
 }
 
-/**
- * MLflow's traces, version 3; below /api/3.0/mlflow and its mirror.
- * @param span writes a span
- */
-export function traceRoutes(app: FastifyInstance, tracker: Tracker, span: (it: Span) => object): void {
-  const { store, artifacts, events } = tracker;
-  const changed = ({ experimentId }: Trace): void =>
-    events.publish({ type: "experiment", experimentId, change: "updated" });
-
-  endpoint(
-    app,
-    "POST",
-    "/traces",
-    Type.Object({ trace: Type.Object({ trace_info: TraceInfo }) }),
-    async ({ trace: { trace_info } }) => {
-      const trace = await store.traces.put(toTrace(trace_info));
-      changed(trace);
-      return { trace: { trace_info: info(trace) } };
-    },
-  );
-
-  /** Removes the files that a client put beside a trace, if it did. */
-  const forget = async (place: string): Promise<void> => {
-    try {
-      await artifacts.remove(await locate(store, place));
-    } catch (error) {
-      if (!(error instanceof TrackerError) || error.code === "INTERNAL_ERROR") throw error;
-    }
-  };
-
+/** Reads traces whole, with each span in the form of one API. */
+function readerOf<S>({ store, artifacts }: Tracker, span: (it: Span) => S) {
   /** The spans here, else those in the file that a client put beside the trace. */
   const spansOf = async (trace: Trace): Promise<Span[]> => {
     const kept = await store.traces.spans(trace.id);
@@ -181,117 +134,118 @@ export function traceRoutes(app: FastifyInstance, tracker: Tracker, span: (it: S
   };
 
   const whole = async (trace: Trace) => ({ trace_info: info(trace), spans: (await spansOf(trace)).map(span) });
+  return {
+    one: async ({ trace_id }: { trace_id: string }) => ({ trace: await whole(await store.traces.get(trace_id)) }),
 
-  endpoint(app, "GET", "/traces/get", Type.Object({ trace_id: Text }), async ({ trace_id }) => ({
-    trace: await whole(await store.traces.get(trace_id)),
-  }));
+    async several({ trace_ids = [] }: { trace_ids?: string[] }) {
+      if (trace_ids.length > MAX_BATCH) {
+        throw invalid(`${trace_ids.length} traces were asked for; at most ${MAX_BATCH} at once.`);
+      }
+      const traces: Awaited<ReturnType<typeof whole>>[] = [];
+      for (const id of trace_ids) {
+        // One that was deleted since the search is left out.
+        const trace = await store.traces.get(id).catch(unlessMissing);
+        if (trace) traces.push(await whole(trace));
+      }
+      return { traces };
+    },
+  };
+}
 
-  endpoint(app, "GET", "/traces/batchGet", Type.Object({ trace_ids: optional(listOf(Text)) }), async (message) => {
-    const ids = message.trace_ids ?? [];
-    if (ids.length > MAX_BATCH) throw invalid(`${ids.length} traces were asked for; at most ${MAX_BATCH} at once.`);
-    const traces: object[] = [];
-    for (const id of ids) {
-      // One that was deleted since the search is left out.
-      const trace = await store.traces.get(id).catch(unlessMissing);
-      if (trace) traces.push(await whole(trace));
-    }
-    return { traces };
+/** Traces with their spans, below /api/3.0/mlflow. */
+export function spanRoutes(app: FastifyInstance, tracker: Tracker): void {
+  const read = readerOf(tracker, spanMessage);
+
+  route(app, endpoints.getTrace, read.one);
+  route(app, endpoints.getTraces, read.several);
+}
+
+/** The same below /ajax-api/3.0/mlflow: pages show attributes by their names, which the protocol writes as a list. */
+export function pageSpanRoutes(app: FastifyInstance, tracker: Tracker): void {
+  const read = readerOf(tracker, plainSpan);
+
+  route(app, endpoints.getTraceForPages, read.one);
+  route(app, endpoints.getTracesForPages, read.several);
+}
+
+/** MLflow's traces, version 3; below /api/3.0/mlflow and its mirror. */
+export function traceRoutes(app: FastifyInstance, tracker: Tracker): void {
+  const { store, artifacts, events } = tracker;
+  const changed = ({ experimentId }: Trace): void =>
+    events.publish({ type: "experiment", experimentId, change: "updated" });
+
+  route(app, endpoints.createTrace, async ({ trace: { trace_info } }) => {
+    const trace = await store.traces.put(toTrace(trace_info));
+    changed(trace);
+    return { trace: { trace_info: info(trace) } };
   });
 
-  endpoint(app, "GET", "/traces/:trace_id", Type.Object({ trace_id: Text }), async ({ trace_id }) => ({
+  /** Removes the files that a client put beside a trace, if it did. */
+  const forget = async (place: string): Promise<void> => {
+    try {
+      await artifacts.remove(await locate(store, place));
+    } catch (error) {
+      if (!(error instanceof TrackerError) || error.code === "INTERNAL_ERROR") throw error;
+    }
+  };
+
+  route(app, endpoints.getTraceInfo, async ({ trace_id }) => ({
     trace: { trace_info: info(await store.traces.get(trace_id)) },
   }));
 
-  endpoint(
-    app,
-    "POST",
-    "/traces/search",
-    Type.Object({
-      locations: optional(listOf(Location)),
-      experiment_ids: optional(listOf(Text)),
-      filter: optional(Text),
-      max_results: optional(Int),
-      order_by: optional(listOf(Text)),
-      page_token: optional(Text),
-    }),
-    async (message) => {
-      const offset = offsetOf(message.page_token);
-      const limit = limitOf(message.max_results, 100, 500);
-      const { items, more } = await store.traces.search({
-        experimentIds: message.experiment_ids ?? (message.locations ?? []).map(experimentOf),
-        filter: parseFilter(message.filter, TRACES),
-        order: parseOrder(message.order_by, TRACES),
-        offset,
-        limit,
-      });
-      return shapes.page("traces", items.map(info), more ? pageToken(offset + limit) : undefined);
-    },
-  );
+  route(app, endpoints.searchTraces, async (message) => {
+    const offset = offsetOf(message.page_token);
+    const limit = limitOf(message.max_results, 100, 500);
+    const { items, more } = await store.traces.search({
+      experimentIds: message.experiment_ids ?? (message.locations ?? []).map(experimentOf),
+      filter: parseFilter(message.filter, TRACES),
+      order: parseOrder(message.order_by, TRACES),
+      offset,
+      limit,
+    });
+    return shapes.page("traces", items.map(info), more ? pageToken(offset + limit) : undefined);
+  });
 
-  endpoint(
-    app,
-    "POST",
-    "/traces/delete-traces",
-    Type.Object({
-      experiment_id: Text,
-      max_timestamp_millis: optional(Int),
-      max_traces: optional(Int),
-      request_ids: optional(listOf(Text)),
-      trace_ids: optional(listOf(Text)),
-    }),
-    async (message) => {
-      const ids = [...(message.request_ids ?? []), ...(message.trace_ids ?? [])];
-      if (ids.length > 0 === (message.max_timestamp_millis !== undefined)) {
-        throw invalid("Either trace_ids or max_timestamp_millis has to be given, and not both.");
-      }
-      const until = message.max_timestamp_millis;
-      const { artifactLocation } = await store.experiments.get(message.experiment_id);
-      const gone = await store.traces.remove(
-        message.experiment_id,
-        until === undefined
-          ? { ids }
-          : {
-              until: int(until, "max_timestamp_millis"),
-              limit: message.max_traces === undefined ? 1_000_000 : int(message.max_traces, "max_traces"),
-            },
-      );
-      for (const id of gone) await forget(`${artifactLocation.replace(/\/+$/, "")}/traces/${id}`);
-      return { traces_deleted: gone.length };
-    },
-  );
+  route(app, endpoints.deleteTraces, async (message) => {
+    const ids = [...(message.request_ids ?? []), ...(message.trace_ids ?? [])];
+    if (ids.length > 0 === (message.max_timestamp_millis !== undefined)) {
+      throw invalid("Either trace_ids or max_timestamp_millis has to be given, and not both.");
+    }
+    const until = message.max_timestamp_millis;
+    const { artifactLocation } = await store.experiments.get(message.experiment_id);
+    const gone = await store.traces.remove(
+      message.experiment_id,
+      until === undefined
+        ? { ids }
+        : {
+            until: int(until, "max_timestamp_millis"),
+            limit: message.max_traces === undefined ? 1_000_000 : int(message.max_traces, "max_traces"),
+          },
+    );
+    for (const id of gone) await forget(`${artifactLocation.replace(/\/+$/, "")}/traces/${id}`);
+    return { traces_deleted: gone.length };
+  });
 
-  endpoint(
-    app,
-    "PATCH",
-    "/traces/:trace_id/tags",
-    Type.Object({ trace_id: Text, key: Text, value: optional(Text) }),
-    async ({ trace_id, key, value = "" }) => {
-      await store.traces.setTag(trace_id, { key: checkKey(key, "tag"), value: cut(value, LONGEST) });
-      return undefined;
-    },
-  );
+  route(app, endpoints.setTraceTag, async ({ trace_id, key, value = "" }) => {
+    await store.traces.setTag(trace_id, { key: checkKey(key, "tag"), value: cut(value, LONGEST) });
+    return {};
+  });
 
-  endpoint(
-    app,
-    "DELETE",
-    "/traces/:trace_id/tags",
-    Type.Object({ trace_id: Text, key: Text }),
-    async ({ trace_id, key }) => {
-      await store.traces.deleteTag(trace_id, key);
-      return undefined;
-    },
-  );
+  route(app, endpoints.deleteTraceTag, async ({ trace_id, key }) => {
+    await store.traces.deleteTag(trace_id, key);
+    return {};
+  });
 
   assessmentRoutes(app, tracker);
 }
 
 /** What people and judges say of a trace. */
 function assessmentRoutes(app: FastifyInstance, { store }: Tracker): void {
-  const Assessment = Type.Object({ assessment_name: optional(Text) }, { additionalProperties: true });
-  const found = async (trace_id: string, assessment_id: string): Promise<Record<string, unknown>> => {
+  const found = async (trace_id: string, assessment_id: string): Promise<schemas.Assessment> => {
     const trace = await store.traces.get(trace_id);
     const assessment = trace.assessments.find((it) => it.assessment_id === assessment_id);
-    if (assessment) return assessment;
+    // Its fields were checked when it was stored.
+    if (assessment) return assessment as schemas.Assessment;
     throw new TrackerError(
       "RESOURCE_DOES_NOT_EXIST",
       `Assessment with ID '${assessment_id}' not found for trace '${trace_id}'.`,
@@ -299,53 +253,30 @@ function assessmentRoutes(app: FastifyInstance, { store }: Tracker): void {
   };
   const now = (): string => new Date().toISOString();
 
-  endpoint(
-    app,
-    "POST",
-    "/traces/:trace_id/assessments",
-    Type.Object({ trace_id: Text, assessment: Assessment }),
-    async ({ trace_id, assessment }) => {
-      if (!assessment.assessment_name) throw invalid("Missing value for required parameter 'assessment_name'.");
-      const assessment_id = `a-${randomUUID().replaceAll("-", "")}`;
-      const time = now();
-      const made = { create_time: time, last_update_time: time, ...assessment, assessment_id, trace_id };
-      await store.traces.assess(trace_id, assessment_id, made);
-      return { assessment: made };
-    },
-  );
+  route(app, endpoints.createAssessment, async ({ trace_id, assessment }) => {
+    if (!assessment.assessment_name) throw invalid("Missing value for required parameter 'assessment_name'.");
+    const assessment_id = `a-${randomUUID().replaceAll("-", "")}`;
+    const time = now();
+    const made = { create_time: time, last_update_time: time, ...assessment, assessment_id, trace_id };
+    await store.traces.assess(trace_id, assessment_id, made);
+    return { assessment: made };
+  });
 
-  const ids = { trace_id: Text, assessment_id: Text };
-  endpoint(
-    app,
-    "GET",
-    "/traces/:trace_id/assessments/:assessment_id",
-    Type.Object(ids),
-    async ({ trace_id, assessment_id }) => ({ assessment: await found(trace_id, assessment_id) }),
-  );
+  route(app, endpoints.getAssessment, async ({ trace_id, assessment_id }) => ({
+    assessment: await found(trace_id, assessment_id),
+  }));
 
-  endpoint(
-    app,
-    "PATCH",
-    "/traces/:trace_id/assessments/:assessment_id",
-    Type.Object({ ...ids, assessment: Assessment }),
-    async ({ trace_id, assessment_id, assessment }) => {
-      const known = await found(trace_id, assessment_id);
-      const next = { ...known, ...assessment, assessment_id, trace_id, last_update_time: now() };
-      await store.traces.assess(trace_id, assessment_id, next);
-      return { assessment: next };
-    },
-  );
+  route(app, endpoints.updateAssessment, async ({ trace_id, assessment_id, assessment }) => {
+    const known = await found(trace_id, assessment_id);
+    const next = { ...known, ...assessment, assessment_id, trace_id, last_update_time: now() };
+    await store.traces.assess(trace_id, assessment_id, next);
+    return { assessment: next };
+  });
 
-  endpoint(
-    app,
-    "DELETE",
-    "/traces/:trace_id/assessments/:assessment_id",
-    Type.Object(ids),
-    async ({ trace_id, assessment_id }) => {
-      await store.traces.assess(trace_id, assessment_id, undefined);
-      return undefined;
-    },
-  );
+  route(app, endpoints.deleteAssessment, async ({ trace_id, assessment_id }) => {
+    await store.traces.assess(trace_id, assessment_id, undefined);
+    return {};
+  });
 }
 
 /** Bytes of one OpenTelemetry request. */
@@ -359,17 +290,22 @@ export function otlpRoutes(app: FastifyInstance, { store, events }: Tracker): vo
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
 
-  app.post("/v1/traces", { bodyLimit: OTLP_LIMIT }, async (request, reply) => {
-    const type = request.headers["content-type"] ?? "";
-    const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
-    const spans = await parseSpans(body, { type, encoding: request.headers["content-encoding"] ?? "" });
-    const experimentId = request.headers["x-mlflow-experiment-id"];
-    if (Array.isArray(experimentId)) throw invalid("The header x-mlflow-experiment-id is given more than once.");
-    const traces = await store.traces.logSpans(experimentId ?? "0", spans);
-    for (const id of new Set(traces.map((trace) => trace.experimentId))) {
-      events.publish({ type: "experiment", experimentId: id, change: "updated" });
-    }
-    // An empty ExportTraceServiceResponse: everything was taken.
-    return type.startsWith("application/json") ? reply.send({}) : reply.type("application/x-protobuf").send("");
-  });
+  route(
+    app,
+    endpoints.exportSpans,
+    async (_message, request, reply) => {
+      const type = request.headers["content-type"] ?? "";
+      const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
+      const spans = await parseSpans(body, { type, encoding: request.headers["content-encoding"] ?? "" });
+      const experimentId = request.headers["x-mlflow-experiment-id"];
+      if (Array.isArray(experimentId)) throw invalid("The header x-mlflow-experiment-id is given more than once.");
+      const traces = await store.traces.logSpans(experimentId ?? "0", spans);
+      for (const id of new Set(traces.map((trace) => trace.experimentId))) {
+        events.publish({ type: "experiment", experimentId: id, change: "updated" });
+      }
+      // An empty ExportTraceServiceResponse: everything was taken.
+      return type.startsWith("application/json") ? reply.send({}) : reply.type("application/x-protobuf").send("");
+    },
+    { bodyLimit: OTLP_LIMIT },
+  );
 }

@@ -1,16 +1,16 @@
 import { randomUUID } from "node:crypto";
-import { Type } from "@sinclair/typebox";
 import type { FastifyInstance } from "fastify";
 import { invalid } from "../errors.ts";
-import { Int, limitOf, listOf, nameOf, offsetOf, oneOf, optional, pageToken, Text } from "../message.ts";
+import { limitOf, nameOf, offsetOf, pageToken } from "../message.ts";
 import type { Webhook, WebhookEvent } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
 import { send } from "../webhooks/deliver.ts";
-import { endpoint } from "./endpoint.ts";
+import { WEBHOOK_STATUSES } from "./endpoints/fields.ts";
+import type * as schemas from "./endpoints/schemas.ts";
+import * as endpoints from "./endpoints/webhooks.ts";
 import { checkName } from "./limits.ts";
+import { route } from "./route.ts";
 import * as shapes from "./shapes.ts";
-
-const STATUSES = ["ACTIVE", "DISABLED"] as const;
 
 /** What each event carries, for trying a webhook out. */
 const EXAMPLES: Readonly<Record<WebhookEvent, object>> = {
@@ -38,11 +38,6 @@ const EXAMPLES: Readonly<Record<WebhookEvent, object>> = {
     run_id: "0123456789abcdef0123456789abcdef",
   },
 };
-
-/** Written `{"entity": "MODEL_VERSION", "action": "CREATED"}`, or in short `MODEL_VERSION.CREATED`. */
-const Event = Type.Union([Text, Type.Object({ entity: Text, action: Text })], {
-  title: `an event such as {"entity": "MODEL_VERSION", "action": "CREATED"}`,
-});
 
 function eventOf(written: string | { entity: string; action: string }): WebhookEvent {
   const name = (typeof written === "string" ? written : `${written.entity}.${written.action}`).toLowerCase();
@@ -72,14 +67,14 @@ function checkUrl(text: string): string {
   return text;
 }
 
-const shape = (it: Webhook) => ({
+const shape = (it: Webhook): schemas.Webhook => ({
   id: it.id,
   webhook_id: it.id,
   name: it.name,
   ...(it.description === null ? {} : { description: it.description }),
   url: it.url,
   events: it.events.map((event) => {
-    const [entity, action] = event.toUpperCase().split(".");
+    const [entity = "", action = ""] = event.toUpperCase().split(".");
     return { entity, action };
   }),
   status: it.active ? "ACTIVE" : "DISABLED",
@@ -90,92 +85,63 @@ const shape = (it: Webhook) => ({
 
 /** Webhooks, for admins of the tracker. */
 export function webhookRoutes(app: FastifyInstance, { store }: Tracker): void {
-  const ID = { webhook_id: Text };
-  const fields = {
-    description: optional(Text),
-    secret: optional(Text),
-    status: optional(oneOf(STATUSES)),
-  };
-  const activeOf = (status: (typeof STATUSES)[number] | number) => nameOf(STATUSES, status) === "ACTIVE";
+  const activeOf = (status: (typeof WEBHOOK_STATUSES)[number] | number) =>
+    nameOf(WEBHOOK_STATUSES, status) === "ACTIVE";
 
-  endpoint(
-    app,
-    "POST",
-    "/webhooks",
-    Type.Object({ name: Text, url: Text, events: listOf(Event), ...fields }),
-    async ({ name, url, events, description, secret, status }) => {
-      const webhook = await store.webhooks.create({
-        name: checkName(name, "webhook", 250),
-        url: checkUrl(url),
-        events: eventsOf(events),
-        description: description ?? null,
-        secret: secret || null,
-        active: activeOf(status ?? "ACTIVE"),
-      });
-      return { webhook: shape(webhook) };
-    },
-  );
+  route(app, endpoints.createWebhook, async ({ name, url, events, description, secret, status }) => {
+    const webhook = await store.webhooks.create({
+      name: checkName(name, "webhook", 250),
+      url: checkUrl(url),
+      events: eventsOf(events),
+      description: description ?? null,
+      secret: secret || null,
+      active: activeOf(status ?? "ACTIVE"),
+    });
+    return { webhook: shape(webhook) };
+  });
 
-  endpoint(
-    app,
-    "GET",
-    "/webhooks",
-    Type.Object({ max_results: optional(Int), page_token: optional(Text) }),
-    async ({ max_results, page_token }) => {
-      const offset = offsetOf(page_token);
-      const limit = limitOf(max_results, 100, 1000);
-      const { items, more } = await store.webhooks.list({ offset, limit });
-      return shapes.page("webhooks", items.map(shape), more ? pageToken(offset + limit) : undefined);
-    },
-  );
+  route(app, endpoints.listWebhooks, async ({ max_results, page_token }) => {
+    const offset = offsetOf(page_token);
+    const limit = limitOf(max_results, 100, 1000);
+    const { items, more } = await store.webhooks.list({ offset, limit });
+    return shapes.page("webhooks", items.map(shape), more ? pageToken(offset + limit) : undefined);
+  });
 
-  endpoint(app, "GET", "/webhooks/:webhook_id", Type.Object(ID), async ({ webhook_id }) => ({
+  route(app, endpoints.getWebhook, async ({ webhook_id }) => ({
     webhook: shape(await store.webhooks.get(webhook_id)),
   }));
 
-  endpoint(
-    app,
-    "PATCH",
-    "/webhooks/:webhook_id",
-    Type.Object({ ...ID, name: optional(Text), url: optional(Text), events: optional(listOf(Event)), ...fields }),
-    async ({ webhook_id, name, url, events, description, secret, status }) => {
-      const webhook = await store.webhooks.update(webhook_id, {
-        ...(name === undefined ? {} : { name: checkName(name, "webhook", 250) }),
-        ...(url === undefined ? {} : { url: checkUrl(url) }),
-        // An empty list is how protobuf's JSON may write that nothing was said.
-        ...(events === undefined || events.length === 0 ? {} : { events: eventsOf(events) }),
-        ...(description === undefined ? {} : { description }),
-        ...(secret === undefined ? {} : { secret: secret || null }),
-        ...(status === undefined ? {} : { active: activeOf(status) }),
-      });
-      return { webhook: shape(webhook) };
-    },
-  );
-
-  endpoint(app, "DELETE", "/webhooks/:webhook_id", Type.Object(ID), async ({ webhook_id }) => {
-    await store.webhooks.remove(webhook_id);
-    return undefined;
+  route(app, endpoints.updateWebhook, async ({ webhook_id, name, url, events, description, secret, status }) => {
+    const webhook = await store.webhooks.update(webhook_id, {
+      ...(name === undefined ? {} : { name: checkName(name, "webhook", 250) }),
+      ...(url === undefined ? {} : { url: checkUrl(url) }),
+      // An empty list is how protobuf's JSON may write that nothing was said.
+      ...(events === undefined || events.length === 0 ? {} : { events: eventsOf(events) }),
+      ...(description === undefined ? {} : { description }),
+      ...(secret === undefined ? {} : { secret: secret || null }),
+      ...(status === undefined ? {} : { active: activeOf(status) }),
+    });
+    return { webhook: shape(webhook) };
   });
 
-  endpoint(
-    app,
-    "POST",
-    "/webhooks/:webhook_id/test",
-    Type.Object({ ...ID, event: optional(Event) }),
-    async ({ webhook_id, event: wanted }) => {
-      const webhook = await store.webhooks.get(webhook_id);
-      const secret = await store.webhooks.secret(webhook_id);
-      const event = wanted === undefined ? webhook.events[0] : eventOf(wanted);
-      const result = await send(webhook, secret, { id: randomUUID(), event, data: EXAMPLES[event] });
-      return {
-        result: {
-          success: result.ok,
-          ...(result.status === undefined ? {} : { response_status: result.status }),
-          ...(result.body === undefined ? {} : { response_body: result.body }),
-          ...(result.why === undefined ? {} : { error_message: result.why }),
-          response_time_ms: result.milliseconds,
-        },
-      };
-    },
-  );
+  route(app, endpoints.deleteWebhook, async ({ webhook_id }) => {
+    await store.webhooks.remove(webhook_id);
+    return {};
+  });
+
+  route(app, endpoints.testWebhook, async ({ webhook_id, event: wanted }) => {
+    const webhook = await store.webhooks.get(webhook_id);
+    const secret = await store.webhooks.secret(webhook_id);
+    const event = wanted === undefined ? webhook.events[0] : eventOf(wanted);
+    const result = await send(webhook, secret, { id: randomUUID(), event, data: EXAMPLES[event] });
+    return {
+      result: {
+        success: result.ok,
+        ...(result.status === undefined ? {} : { response_status: result.status }),
+        ...(result.body === undefined ? {} : { response_body: result.body }),
+        ...(result.why === undefined ? {} : { error_message: result.why }),
+        response_time_ms: result.milliseconds,
+      },
+    };
+  });
 }

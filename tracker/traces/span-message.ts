@@ -20,10 +20,10 @@ function anyValue(value: unknown): object {
   return value === null || typeof value !== "object" ? {} : { kvlist_value: { values: keyValues(value) } };
 }
 
-const keyValues = (record: object): object[] =>
+const keyValues = (record: object): { key: string; value: object }[] =>
   Object.entries(record).map(([key, value]) => ({ key, value: anyValue(value) }));
 
-export const spanMessage = (it: Span): object => ({
+export const spanMessage = (it: Span) => ({
   trace_id: bytes(it.traceId.replace(/^tr-/, "")),
   span_id: bytes(it.spanId),
   ...(it.parentId === null ? {} : { parent_span_id: bytes(it.parentId) }),

@@ -1,0 +1,51 @@
+import { Type } from "@sinclair/typebox";
+import { endpoint } from "./endpoint.ts";
+import { optional, Text } from "./fields.ts";
+import { object } from "./schemas.ts";
+
+const Nothing = Type.Object({});
+
+export const getHealth = endpoint({
+  method: "GET",
+  path: "/health",
+  summary: "OK, while the server runs.",
+  request: Nothing,
+  answer: "text/plain",
+  right: "public",
+});
+
+export const getServerVersion = endpoint({
+  method: "GET",
+  path: "/version",
+  summary: "The server's version.",
+  request: Nothing,
+  answer: "text/plain",
+  right: "signed in",
+});
+
+export const getDocument = endpoint({
+  method: "GET",
+  path: "/api/openapi.json",
+  summary: "This document.",
+  request: Nothing,
+  answer: Type.Object({ openapi: Text }),
+  right: "signed in",
+});
+
+export const getServerInfo = endpoint({
+  method: "GET",
+  path: "/api/3.0/mlflow/server-info",
+  summary: "What this server supports, of what not every MLflow server does.",
+  request: Nothing,
+  answer: object({ multipart_uploads_enabled: Type.Boolean(), multipart_downloads_enabled: Type.Boolean() }),
+  right: "signed in",
+});
+
+export const getEvents = endpoint({
+  method: "GET",
+  path: "/api/anneal/events",
+  summary: "Changes of runs, metrics, models and experiments as they happen, as server-sent events.",
+  request: Type.Object({ run_id: optional(Text), experiment_id: optional(Text) }),
+  answer: "text/event-stream",
+  right: "filtered",
+});

@@ -1,0 +1,107 @@
+import type { Static, TObject, TSchema } from "@sinclair/typebox";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { invalid } from "../errors.ts";
+import { checkOf, parseMessage } from "../message.ts";
+import { type Endpoint, type Media, type Method, methodsOf, pathsOf } from "./endpoints/endpoint.ts";
+import { needDeclared } from "./rights.ts";
+
+/** The body as an object. Some clients send JSON text within JSON; a field that is null counts as left out. */
+function parseBody(text: string): Record<string, unknown> {
+  if (text.trim() === "") return {};
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+    if (typeof body === "string") body = JSON.parse(body);
+  } catch (error) {
+    throw invalid(`The request's body is not JSON: ${error instanceof Error ? error.message : String(error)}.`);
+  }
+  if (typeof body !== "object" || body === null || Array.isArray(body)) {
+    throw invalid("The request's body is not a JSON object.");
+  }
+  return (text.includes("null") ? withoutNulls(body) : body) as Record<string, unknown>;
+}
+
+function withoutNulls(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutNulls);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([, field]) => field !== null)
+      .map(([key, field]) => [key, withoutNulls(field)]),
+  );
+}
+
+/** A query string's fields: repeated ones are lists, as is a single one where the schema says so. */
+function fromQuery(query: unknown, schema: TObject): Record<string, unknown> {
+  const message: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(query as Record<string, unknown>)) {
+    const name = key.endsWith("[]") ? key.slice(0, -2) : key;
+    const field = schema.properties[name];
+    if (field?.type === "array" && !Array.isArray(value)) message[name] = [value];
+    else message[name] = value;
+  }
+  return message;
+}
+
+/** JSON that is text already. */
+export class JsonText {
+  readonly text: string;
+
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
+/** What a handler returns: the declared answer, or for a declared media type the reply that it has sent. */
+type Returned<A> = A extends TSchema ? Static<A> | JsonText : FastifyReply;
+
+/** @param message the request's fields, checked by the declared schema */
+export type Handler<Q extends TObject, A extends TSchema | Media> = (
+  message: Static<Q>,
+  request: FastifyRequest,
+  reply: FastifyReply,
+) => Promise<Returned<A>>;
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** The declaration that a route serves. */
+    endpoint?: Endpoint;
+  }
+}
+
+/** The part of a declared path that several endpoints share and a scope has as its prefix. */
+const prefixOf = (path: string): string =>
+  /^\/(ajax-)?api\/(\d\.0\/mlflow(-artifacts)?|anneal)(?=\/)/.exec(path)?.[0] ?? "";
+
+/**
+ * Adds the route of a declared endpoint, at those of its paths that have the scope's prefix (or, below /ajax-api, the one
+ * that it mirrors). The request's fields come from the path, the body and the query, in this order of precedence.
+ */
+export function route<M extends Method, P extends string, Q extends TObject, A extends TSchema | Media>(
+  app: FastifyInstance,
+  endpoint: Endpoint<M, P, Q, A>,
+  handler: Handler<Q, A>,
+  options: { bodyLimit?: number } = {},
+): void {
+  const { request: schema } = endpoint;
+  checkOf(schema);
+  const mirrored = app.prefix.replace(/^\/ajax-/, "/");
+  const paths = pathsOf(endpoint).filter((path) => [app.prefix, mirrored].includes(prefixOf(path)));
+  if (paths.length === 0) throw new Error(`No path of ${pathsOf(endpoint).join(", ")} is below '${app.prefix}'.`);
+  for (const path of paths) {
+    app.route({
+      method: methodsOf(endpoint),
+      url: path.slice(prefixOf(path).length),
+      config: { endpoint },
+      ...options,
+      handler: async (request, reply) => {
+        const body = typeof request.body === "string" && !endpoint.body ? parseBody(request.body) : {};
+        const message = { ...fromQuery(request.query, schema), ...body, ...(request.params as Record<string, string>) };
+        const checked = parseMessage(schema, message);
+        needDeclared(endpoint);
+        const answer = await handler(checked, request, reply);
+        return answer instanceof JsonText ? reply.type("application/json").send(answer.text) : answer;
+      },
+    });
+  }
+}
