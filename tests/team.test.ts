@@ -218,17 +218,19 @@ describe("a team at its tracker", () => {
   test("and is told why they cannot change what they only may read", async () => {
     await link(viewer, "Runs").click();
     await viewer.getByRole("checkbox").last().check();
-    await expectRefused("Delete", "You are viewer here; this needs editor.");
+    await expectRefused("Delete", "vera is viewer for any experiment, which needs editor.");
     await link(viewer, "answers, base").click();
     for (const name of ["Rename", "Delete"]) {
-      await expectRefused(name, "You are viewer for this experiment; this needs editor.");
+      await expectRefused(name, "vera is viewer for the experiment 1, which needs editor.");
     }
     await viewer.goto(`${tracker.url}/tracker/models/summaries/versions/1`);
     for (const name of ["Promote to Production", "Other stage", "Edit card"]) {
-      await expectRefused(name, "You are viewer for this model; this needs editor.");
+      await expectRefused(name, "vera is viewer for the model summaries, which needs editor.");
     }
     await link(viewer, "summaries").click();
-    await viewer.getByText("You are viewer for this model; this needs admin.").waitFor();
+    await viewer
+      .getByText("vera is viewer for the model summaries, which needs admin. An admin of the tracker can grant it.")
+      .waitFor();
     expect(await button(viewer, "Add gate").count()).toBe(0);
     expect(complaints).toEqual([]);
   });

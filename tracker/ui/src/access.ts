@@ -1,39 +1,22 @@
 import { useQuery } from "@tanstack/react-query";
-import { type Me, type Role, type Scope, settings } from "./settings/api.ts";
+import type { EndpointName, Request } from "../../api/endpoints/index.ts";
+import { call } from "./call.ts";
+import { settings } from "./settings/api.ts";
 
-const RANK: Readonly<Record<Role, number>> = { none: 0, viewer: 1, editor: 2, admin: 3 };
-const CAP: Readonly<Record<Scope, Role>> = { read: "viewer", write: "editor", admin: "admin" };
+/** Who looks at the pages. */
+export const useMe = () => useQuery({ queryKey: ["settings", "me"], queryFn: settings.me });
 
-/** Who looks at the pages; undefined until the tracker has said. */
-export function useMe(): Me | undefined {
-  return useQuery({ queryKey: ["settings", "me"], queryFn: settings.me }).data;
-}
+/** What a page shows: an experiment, a model, both, or none of one kind in particular. */
+type Shown = Request<"GET /api/anneal/permissions">;
 
-/**
- * Why whoever looks at the page may not do something, for the buttons of it; undefined where they may, or where nothing is
- * known yet. The tracker decides, whatever this says.
- * @param target an experiment's id or a model's name; without it, any one of the kind will do
- */
-export function useRefusal(
-  needed: Role,
-  kind: "experiment" | "model" | "tracker",
-  target?: string,
-): string | undefined {
-  const me = useMe();
-  const grants = useQuery({
-    queryKey: ["settings", "grants", me?.name],
-    queryFn: () => settings.grants(me?.name ?? ""),
-    enabled: me !== undefined && !me.owner,
+/** The endpoints that whoever looks at the page may not use, each with the tracker's reason. */
+export const useRefusals = (shown: Shown = {}) =>
+  useQuery({
+    queryKey: ["settings", "permissions", shown],
+    queryFn: async (): Promise<Partial<Record<EndpointName, string>>> =>
+      (await call("GET /api/anneal/permissions", shown)).refused,
   });
-  if (!me || me.owner || !grants.data) return undefined;
-  const cap = CAP[me.scope];
-  if (RANK[cap] < RANK[needed]) {
-    return `This token is limited to: ${me.scope}. The action needs a token with more access.`;
-  }
-  const granted = grants.data.filter((grant) => grant.kind === kind);
-  const own = granted.find((grant) => grant.target === target)?.role;
-  const any = target === undefined && granted.some(({ role }) => RANK[role] >= RANK[needed]);
-  const role = own ?? me.role;
-  if (any || RANK[role] >= RANK[needed]) return undefined;
-  return `You are ${role} ${target === undefined ? "here" : `for this ${kind}`}; this needs ${needed}. An admin of the tracker can grant it.`;
-}
+
+/** Why a button that would call an endpoint is disabled; undefined where it is not, or nothing is known yet. */
+export const useRefusal = (endpoint: EndpointName, shown?: Shown): string | undefined =>
+  useRefusals(shown).data?.[endpoint];

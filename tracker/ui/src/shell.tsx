@@ -20,7 +20,7 @@ const NavLink = createLink("a");
 
 /** Who is signed in, and the way out; the owner of the data folder was not signed in by anyone. */
 function Account() {
-  const me = useMe();
+  const me = useMe().data;
   if (!me || me.owner) return null;
   return (
     <Menu position="bottom-end">

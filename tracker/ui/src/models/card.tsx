@@ -54,7 +54,7 @@ function Editor({ name, version, card, onClose }: { name: string; version: strin
 export function ModelCard({ name, version }: { name: string; version: string }) {
   const card = useQuery({ queryKey: ["model", name, "card", version], queryFn: () => api.card(name, version) });
   const [editing, setEditing] = useState(false);
-  const refusal = useRefusal("editor", "model", name);
+  const refusal = useRefusal("PUT /api/anneal/model-versions/:name/:version/card", { model: name });
   if (card.error) return <Failure error={card.error} />;
   if (!card.data) return <Loader size="sm" />;
   const { missing, markdown } = card.data;

@@ -2,7 +2,7 @@ import { ActionIcon, Button, Group, NumberInput, Select, Stack, Text, TextInput 
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 import { useRefusal } from "../access.ts";
-import { api, type Gate, type GateOperator, type GateResult } from "../api.ts";
+import { api, type Gate, type GateResult } from "../api.ts";
 import { Failure, Section } from "../parts/bits.tsx";
 import { CheckIcon, CrossIcon } from "../parts/icons.tsx";
 import classes from "./models.module.css";
@@ -11,12 +11,12 @@ import classes from "./models.module.css";
 interface Draft {
   id: number;
   metric: string;
-  op: GateOperator;
+  op: Gate["op"];
   versus: "bound" | "production";
   bound: number | "";
 }
 
-const OPERATORS: { value: GateOperator; label: string }[] = [
+const OPERATORS: { value: Gate["op"]; label: string }[] = [
   { value: "<", label: "<  below" },
   { value: "<=", label: "≤  at most" },
   { value: ">", label: ">  above" },
@@ -41,7 +41,7 @@ function gateOf({ metric, op, versus, bound }: Draft): Gate {
 
 /** What a version has to fulfil before it may go to Production: to be changed by the model's admins, read by others. */
 export function Gates({ name, metrics }: { name: string; metrics: string[] }) {
-  const refusal = useRefusal("admin", "model", name);
+  const refusal = useRefusal("PUT /api/anneal/registered-models/:name/gates", { model: name });
   return refusal === undefined ? (
     <GatesEditor name={name} metrics={metrics} />
   ) : (

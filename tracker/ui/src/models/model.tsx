@@ -18,7 +18,7 @@ const FIGURES = ["test/loss", "test/perplexity", "test/rougeL", "test/token_accu
 function Description({ model }: { model: RegisteredModel }) {
   const client = useQueryClient();
   const [text, setText] = useState<string>();
-  const refusal = useRefusal("editor", "model", model.name);
+  const refusal = useRefusal("PATCH /api/2.0/mlflow/registered-models/update", { model: model.name });
   const save = useMutation({
     mutationFn: () => api.describeModel(model.name, text ?? ""),
     onSuccess: () => {

@@ -16,7 +16,7 @@ const STAGES = ["Staging", "Archived", "None"];
 
 function Aliases({ version }: { version: ModelVersion }) {
   const client = useQueryClient();
-  const refusal = useRefusal("editor", "model", version.name);
+  const refusal = useRefusal("POST /api/2.0/mlflow/registered-models/alias", { model: version.name });
   const [alias, setAlias] = useState("");
   const change = useMutation({
     mutationFn: (work: () => Promise<unknown>) => work(),
@@ -139,7 +139,7 @@ export function VersionPage() {
   const search = useSearch({ from: "/models/$name/versions/$version" });
   const navigate = useNavigate();
   const [target, setTarget] = useState<string>();
-  const refusal = useRefusal("editor", "model", name);
+  const refusal = useRefusal("POST /api/anneal/model-versions/promote", { model: name });
   const version = useQuery({ queryKey: ["model", name, "version", number], queryFn: () => api.version(name, number) });
   if (version.error) {
     return (

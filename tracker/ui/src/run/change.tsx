@@ -9,7 +9,8 @@ import { Failure } from "../parts/bits.tsx";
 export function ChangeRun({ run }: { run: Run }) {
   const client = useQueryClient();
   const { run_id, run_name, experiment_id } = run.info;
-  const refusal = useRefusal("editor", "experiment", experiment_id);
+  const noRename = useRefusal("POST /api/2.0/mlflow/runs/update", { experiment_id });
+  const noDelete = useRefusal("POST /api/2.0/mlflow/runs/delete", { experiment_id });
   const [name, setName] = useState<string>();
   const change = useMutation({
     mutationFn: (work: () => Promise<unknown>) => work(),
@@ -23,8 +24,8 @@ export function ChangeRun({ run }: { run: Run }) {
       <Button
         variant="default"
         size="compact-xs"
-        disabled={refusal !== undefined}
-        title={refusal}
+        disabled={noRename !== undefined}
+        title={noRename}
         onClick={() => setName(run_name)}
       >
         Rename
@@ -33,8 +34,8 @@ export function ChangeRun({ run }: { run: Run }) {
         variant="subtle"
         color="red"
         size="compact-xs"
-        disabled={refusal !== undefined}
-        title={refusal}
+        disabled={noDelete !== undefined}
+        title={noDelete}
         loading={change.isPending}
         onClick={() => {
           if (window.confirm("Delete this run? It can be restored here.")) change.mutate(() => api.deleteRun(run_id));

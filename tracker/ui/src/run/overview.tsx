@@ -164,7 +164,7 @@ function LoggedModels({ run }: { run: Run }) {
     queryFn: () => api.loggedModels(experiment_id, run_id),
   });
   const [chosen, setChosen] = useState<LoggedModel>();
-  const refusal = useRefusal("editor", "model");
+  const refusal = useRefusal("POST /api/2.0/mlflow/model-versions/create", { experiment_id });
   if (!models.data || models.data.length === 0) return null;
   return (
     <Section title="Logged models">

@@ -48,7 +48,7 @@ function NotebookTab({ runId }: { runId: string }) {
 
 function Deleted({ run }: { run: Run }) {
   const client = useQueryClient();
-  const refusal = useRefusal("editor", "experiment", run.info.experiment_id);
+  const refusal = useRefusal("POST /api/2.0/mlflow/runs/restore", { experiment_id: run.info.experiment_id });
   const restore = useMutation({
     mutationFn: () => api.restoreRun(run.info.run_id),
     onSuccess: () => void client.invalidateQueries(),

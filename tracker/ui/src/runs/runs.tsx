@@ -134,7 +134,7 @@ export function RunsPage() {
       void client.invalidateQueries({ queryKey: ["experiments"] });
     },
   });
-  const refusal = useRefusal("editor", "experiment", experimentId);
+  const refusal = useRefusal("POST /api/2.0/mlflow/runs/delete", { experiment_id: experimentId });
   const current = list.find((experiment) => experiment.experiment_id === experimentId);
 
   if (experiments.error) {

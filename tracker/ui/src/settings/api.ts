@@ -1,104 +1,45 @@
-import { send } from "../api.ts";
+// What the settings' pages ask of the tracker.
+import type { Grant, ROLES, SCOPES } from "../../../api/endpoints/anneal-schemas.ts";
+import type { Request } from "../../../api/endpoints/index.ts";
+import { call } from "../call.ts";
 
-/** What the settings' pages ask of the tracker. */
-
-export type Role = "none" | "viewer" | "editor" | "admin";
-export type Scope = "read" | "write" | "admin";
-
-export interface Me {
-  name: string;
-  role: Role;
-  scope: Scope;
-  /** Of the data folder: not one of the users. */
-  owner: boolean;
-}
-
-export interface User {
-  name: string;
-  role: Role;
-  disabled: boolean;
-  signs_in: boolean;
-  creation_time: number;
-}
-
-export interface Token {
-  id: string;
-  user: string;
-  label: string;
-  scope: Scope;
-  session: boolean;
-  creation_time: number;
-  expiration_time: number | null;
-  last_used_time: number | null;
-}
-
-export interface Grant {
-  user: string;
-  kind: "experiment" | "model";
-  target: string;
-  role: Role;
-}
-
-export interface AuditEntry {
-  id: number;
-  time: number;
-  who: string;
-  action: string;
-  target: string;
-  status: number;
-}
-
-export interface Webhook {
-  id: string;
-  name: string;
-  url: string;
-  events: { entity: string; action: string }[];
-  status: "ACTIVE" | "DISABLED";
-  last_delivery?: { time: number; success: boolean; message: string };
-}
-
-const ANNEAL = "/api/anneal";
-const WEBHOOKS = "/ajax-api/2.0/mlflow/webhooks";
-const part = encodeURIComponent;
+export type { Grant, User } from "../../../api/endpoints/anneal-schemas.ts";
+export type Role = (typeof ROLES)[number];
+export type Scope = (typeof SCOPES)[number];
 
 export const settings = {
-  me: () => send<Me>("GET", `${ANNEAL}/me`),
+  me: () => call("GET /api/anneal/me"),
 
-  users: async () => (await send<{ users: User[] }>("GET", `${ANNEAL}/users`)).users,
-  addUser: (name: string, role: Role) => send("POST", `${ANNEAL}/users`, { name, role }),
+  users: async () => (await call("GET /api/anneal/users")).users,
+  addUser: (name: string, role: Role) => call("POST /api/anneal/users", { name, role }),
   changeUser: (name: string, change: { role?: Role; disabled?: boolean }) =>
-    send("PATCH", `${ANNEAL}/users/${part(name)}`, change),
-  removeUser: (name: string) => send("DELETE", `${ANNEAL}/users/${part(name)}`),
+    call("PATCH /api/anneal/users/:name", { name, ...change }),
+  removeUser: (name: string) => call("DELETE /api/anneal/users/:name", { name }),
 
-  tokens: async (user: string) =>
-    (await send<{ tokens: Token[] }>("GET", `${ANNEAL}/tokens?user=${part(user)}`)).tokens,
-  addToken: (token: { user: string; label: string; scope: Scope; expires_in_days?: number }) =>
-    send<Token & { token: string }>("POST", `${ANNEAL}/tokens`, token),
-  removeToken: (id: string) => send("DELETE", `${ANNEAL}/tokens/${part(id)}`),
+  tokens: async (user: string) => (await call("GET /api/anneal/tokens", { user })).tokens,
+  addToken: (token: Request<"POST /api/anneal/tokens">) => call("POST /api/anneal/tokens", token),
+  removeToken: (id: string) => call("DELETE /api/anneal/tokens/:id", { id }),
 
-  grants: async (user: string) =>
-    (await send<{ grants: Grant[] }>("GET", `${ANNEAL}/grants?user=${part(user)}`)).grants,
-  setGrant: (grant: Grant) => send("PUT", `${ANNEAL}/grants`, grant),
-  removeGrant: ({ user, kind, target }: Grant) => send("DELETE", `${ANNEAL}/grants`, { user, kind, target }),
+  grants: async (user: string) => (await call("GET /api/anneal/grants", { user })).grants,
+  setGrant: (grant: Grant) => call("PUT /api/anneal/grants", grant),
+  removeGrant: ({ user, kind, target }: Grant) => call("DELETE /api/anneal/grants", { user, kind, target }),
 
-  audit: async ({ who, target, before }: { who: string; target: string; before?: number }) => {
-    const query = new URLSearchParams({ max_results: "100" });
-    if (who) query.set("who", who);
-    if (target) query.set("target", target);
-    if (before !== undefined) query.set("before", String(before));
-    return (await send<{ entries: AuditEntry[] }>("GET", `${ANNEAL}/audit?${query}`)).entries;
-  },
-
-  webhooks: async () => (await send<{ webhooks?: Webhook[] }>("GET", WEBHOOKS)).webhooks ?? [],
-  addWebhook: (webhook: { name: string; url: string; events: string[]; secret?: string }) =>
-    send("POST", WEBHOOKS, webhook),
-  changeWebhook: (id: string, change: { status: Webhook["status"] }) =>
-    send("PATCH", `${WEBHOOKS}/${part(id)}`, change),
-  removeWebhook: (id: string) => send("DELETE", `${WEBHOOKS}/${part(id)}`),
-  tryWebhook: async (id: string) =>
+  /** @param before the id of an entry: those that are older */
+  audit: async ({ who, target, before }: { who: string; target: string; before?: number }) =>
     (
-      await send<{
-        result: { success: boolean; response_status?: number; error_message?: string; response_time_ms: number };
-      }>("POST", `${WEBHOOKS}/${part(id)}/test`, {})
-    ).result,
+      await call("GET /api/anneal/audit", {
+        max_results: 100,
+        who: who || undefined,
+        target: target || undefined,
+        before,
+      })
+    ).entries,
+
+  webhooks: async () => (await call("GET /api/2.0/mlflow/webhooks")).webhooks ?? [],
+  addWebhook: (webhook: Request<"POST /api/2.0/mlflow/webhooks">) => call("POST /api/2.0/mlflow/webhooks", webhook),
+  changeWebhook: (webhook_id: string, status: "ACTIVE" | "DISABLED") =>
+    call("PATCH /api/2.0/mlflow/webhooks/:webhook_id", { webhook_id, status }),
+  removeWebhook: (webhook_id: string) => call("DELETE /api/2.0/mlflow/webhooks/:webhook_id", { webhook_id }),
+  tryWebhook: async (webhook_id: string) =>
+    (await call("POST /api/2.0/mlflow/webhooks/:webhook_id/test", { webhook_id })).result,
 };

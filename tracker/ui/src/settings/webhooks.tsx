@@ -35,7 +35,7 @@ export function Webhooks() {
   });
   const change = useMutation({
     mutationFn: ({ id, active }: { id: string; active: boolean }) =>
-      settings.changeWebhook(id, { status: active ? "ACTIVE" : "DISABLED" }),
+      settings.changeWebhook(id, active ? "ACTIVE" : "DISABLED"),
     onSuccess: reread,
   });
   const remove = useMutation({ mutationFn: settings.removeWebhook, onSuccess: reread });
