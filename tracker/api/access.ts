@@ -8,6 +8,7 @@ import type { AuditEntry, Grant, Token, User } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
 import * as endpoints from "./endpoints/access.ts";
 import * as schemas from "./endpoints/anneal-schemas.ts";
+import { type Endpoint, rolesOf } from "./endpoints/endpoint.ts";
 import { cut } from "./limits.ts";
 import { refusals } from "./rights.ts";
 import { route } from "./route.ts";
@@ -171,12 +172,12 @@ export function accessRoutes(app: FastifyInstance, { store }: Tracker): void {
   }
 }
 
-/** Requests that measure or look, and so are not written down. */
-const UNRECORDED =
-  /\/(search|search-datasets|table|log-metric|log-batch|log-parameter|log-inputs|outputs|upload-artifact|get-latest-versions|traces)$|\/mlflow-artifacts\/(artifacts|mpu)\/|\/anneal\/artifacts\/(uploads|copies|parts)|\/v1\/traces$|\/traces\/search$/;
+/** Whether requests are in the audit log: those that change something, as they need more than a viewer's role. */
+const isAudited = (endpoint: Endpoint): boolean =>
+  endpoint.audit !== false && rolesOf(endpoint).some(({ role }) => role !== "viewer");
 
-/** What of a request's fields says what it was about. */
-const TELLING = [
+/** The fields of a request that the log names. */
+const NAMED = [
   "experiment_id",
   "run_id",
   "run_uuid",
@@ -203,8 +204,9 @@ export function recordChanges(app: FastifyInstance, access: AccessStore): void {
   app.addHook("onResponse", (request, reply, done) => {
     done();
     if (["GET", "HEAD", "OPTIONS"].includes(request.method) || reply.statusCode === 404) return;
+    const { endpoint } = request.routeOptions.config ?? {};
+    if (!endpoint || !isAudited(endpoint)) return;
     const path = request.url.split("?")[0] ?? "";
-    if (UNRECORDED.test(path) && request.method !== "DELETE") return;
     const entry = {
       at: Date.now(),
       who: request.principal?.name ?? "nobody",
@@ -223,5 +225,5 @@ function told({ body, params }: FastifyRequest): string {
   } catch {
     // It was refused for that.
   }
-  return TELLING.flatMap((key) => (fields[key] === undefined ? [] : [`${key}=${String(fields[key])}`])).join(" ");
+  return NAMED.flatMap((key) => (fields[key] === undefined ? [] : [`${key}=${String(fields[key])}`])).join(" ");
 }

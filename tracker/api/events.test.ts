@@ -1,6 +1,9 @@
 import { get, type IncomingMessage } from "node:http";
+import Fastify from "fastify";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { Principal } from "../access/principal.ts";
 import { TestTracker } from "../testing.ts";
+import { trackerPlugin } from "./plugin.ts";
 
 let t: TestTracker;
 beforeEach(async () => {
@@ -9,9 +12,9 @@ beforeEach(async () => {
 });
 afterEach(() => t.close());
 
-const listen = (): Promise<IncomingMessage> =>
+const listen = (app = t.app): Promise<IncomingMessage> =>
   new Promise((resolve, reject) => {
-    get(`${t.app.listeningOrigin}/api/anneal/events`, resolve).on("error", reject);
+    get(`${app.listeningOrigin}/api/anneal/events`, resolve).on("error", reject);
   });
 
 test("a reader that does not read costs no memory, and is told to read everything anew", async () => {
@@ -67,4 +70,33 @@ test("what happens in the registry is told as it happens", async () => {
     ]),
   );
   stream.destroy();
+});
+
+test("a user hears of what they may view, and of nothing else", async () => {
+  const app = Fastify({ forceCloseConnections: true });
+  const grants = [
+    { user: "ada", kind: "model" as const, target: "open", role: "viewer" as const },
+    { user: "ada", kind: "experiment" as const, target: "1", role: "viewer" as const },
+  ];
+  app.decorateRequest("principal", undefined);
+  app.addHook("onRequest", async (request) => {
+    request.principal = new Principal({ name: "ada", role: "none", grants });
+  });
+  await app.register(trackerPlugin, { tracker: t.tracker });
+  await app.listen({ port: 0, host: "127.0.0.1" });
+  const stream = await listen(app);
+  let text = "";
+  stream.on("data", (chunk) => {
+    text += chunk;
+  });
+  await expect.poll(() => text).toContain("event: open");
+  for (const experimentId of ["2", "1"]) {
+    t.tracker.events.publish({ type: "run", experimentId, runId: `run of ${experimentId}`, change: "created" });
+  }
+  for (const name of ["secret", "open"]) t.tracker.events.publish({ type: "model", name, change: "created" });
+  await expect.poll(() => text).toContain('"name":"open"');
+  expect(text).toContain("run of 1");
+  expect(text).not.toMatch(/run of 2|secret/);
+  stream.destroy();
+  await app.close();
 });

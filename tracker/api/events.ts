@@ -2,7 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { currentPrincipal } from "../access/principal.ts";
 import { EventWindow, type TrackerEvent } from "../events.ts";
 import type { Tracker } from "../tracker.ts";
-import { getEvents } from "./endpoints/server.ts";
+import { getEvents } from "./endpoints/events.ts";
 import { route } from "./route.ts";
 
 /** Proxies close connections that are silent for a minute. */

@@ -79,4 +79,13 @@ export function experimentRoutes(app: FastifyInstance, { store, events }: Tracke
     changed(experiment_id, "updated");
     return {};
   });
+
+  route(app, endpoints.searchDatasets, async ({ experiment_ids }) => ({
+    dataset_summaries: (await store.runs.datasets(experiment_ids ?? [])).map((it) => ({
+      experiment_id: it.experimentId,
+      name: it.name,
+      digest: it.digest,
+      context: it.context,
+    })),
+  }));
 }

@@ -4,7 +4,7 @@ import { int, limitOf } from "../message.ts";
 import type { HistoryMark } from "../store/store.ts";
 import type { RunMetric } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
-import * as endpoints from "./endpoints/runs.ts";
+import * as endpoints from "./endpoints/metrics.ts";
 import { JsonText, route } from "./route.ts";
 import { runIdOf } from "./runs.ts";
 import * as shapes from "./shapes.ts";

@@ -8,7 +8,7 @@ import { invalid, missing, TrackerError } from "../errors.ts";
 import { int } from "../message.ts";
 import type { Tracker } from "../tracker.ts";
 import { contentDigest, refuseEncoded } from "./digest.ts";
-import * as endpoints from "./endpoints/artifacts.ts";
+import * as endpoints from "./endpoints/multipart.ts";
 import { route } from "./route.ts";
 
 /*

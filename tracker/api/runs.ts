@@ -6,7 +6,6 @@ import { parseFilter, parseOrder, RUNS } from "../store/filter.ts";
 import type { Metric, ModelMetric, Run } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
 import type { RequestOf } from "./endpoints/endpoint.ts";
-import { searchDatasets } from "./endpoints/experiments.ts";
 import { RUN_STATUSES, VIEWS } from "./endpoints/fields.ts";
 import * as endpoints from "./endpoints/runs.ts";
 import { checkKey, checkName, param, runTag } from "./limits.ts";
@@ -222,13 +221,4 @@ export function runRoutes(app: FastifyInstance, tracker: Tracker): void {
     changed(await store.runs.log(id, { metrics: [], params: [], tags: [{ key, value }] }), "updated");
     return {};
   });
-
-  route(app, searchDatasets, async ({ experiment_ids }) => ({
-    dataset_summaries: (await store.runs.datasets(experiment_ids ?? [])).map((it) => ({
-      experiment_id: it.experimentId,
-      name: it.name,
-      digest: it.digest,
-      context: it.context,
-    })),
-  }));
 }

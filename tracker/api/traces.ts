@@ -12,7 +12,6 @@ import { spanMessage } from "../traces/span-message.ts";
 import type { Tracker } from "../tracker.ts";
 import type { RequestOf } from "./endpoints/endpoint.ts";
 import { TRACE_STATES } from "./endpoints/fields.ts";
-import { linkTraces } from "./endpoints/runs.ts";
 import type * as schemas from "./endpoints/schemas.ts";
 import * as endpoints from "./endpoints/traces.ts";
 import { checkKey, cut } from "./limits.ts";
@@ -112,7 +111,7 @@ const plainSpan = (it: Span): schemas.PageSpan => ({
 
 /** `POST /traces/link-to-run`, the one of them that is below /api/2.0/mlflow. */
 export function traceLinkRoute(app: FastifyInstance, { store }: Tracker): void {
-  route(app, linkTraces, async ({ trace_ids, run_id }) => {
+  route(app, endpoints.linkTraces, async ({ trace_ids, run_id }) => {
     await store.traces.linkToRun(trace_ids, (await store.runs.get(run_id)).id);
     return {};
   });

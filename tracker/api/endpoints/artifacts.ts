@@ -61,6 +61,7 @@ export const uploadRunFile = endpoint({
   body: "application/octet-stream",
   answer: Done,
   right: editExperiment,
+  audit: false,
 });
 
 export const listByPath = endpoint({
@@ -89,6 +90,7 @@ export const putByPath = endpoint({
   body: "application/octet-stream",
   answer: Done,
   right: editExperiment,
+  audit: false,
 });
 
 export const deleteByPath = endpoint({
@@ -100,43 +102,6 @@ export const deleteByPath = endpoint({
   right: editExperiment,
 });
 
-/** MLflow's uploads in parts: the address names the folder, and `path` the file on the client's side. */
-const AT = { "*": optional(Text), path: Text };
-
-export const createMultipart = endpoint({
-  method: "POST",
-  path: ["/api/2.0/mlflow-artifacts/mpu/create/*", "/api/2.0/mlflow-artifacts/mpu/create"],
-  summary: "Begin to upload a file in parts.",
-  request: Type.Object({ ...AT, num_parts: optional(Int) }),
-  answer: object({
-    upload_id: Text,
-    credentials: listOf(object({ url: Text, part_number: Type.Integer(), headers: object({}) })),
-  }),
-  right: editExperiment,
-});
-
-export const completeMultipart = endpoint({
-  method: "POST",
-  path: ["/api/2.0/mlflow-artifacts/mpu/complete/*", "/api/2.0/mlflow-artifacts/mpu/complete"],
-  summary: "Join the parts of an upload to a file.",
-  request: Type.Object({
-    ...AT,
-    upload_id: Text,
-    parts: listOf(Type.Object({ part_number: Int, etag: optional(Text) })),
-  }),
-  answer: Done,
-  right: editExperiment,
-});
-
-export const abortMultipart = endpoint({
-  method: "POST",
-  path: ["/api/2.0/mlflow-artifacts/mpu/abort/*", "/api/2.0/mlflow-artifacts/mpu/abort"],
-  summary: "Abort an upload in parts.",
-  request: Type.Object({ ...AT, upload_id: Text }),
-  answer: Done,
-  right: editExperiment,
-});
-
 export const copyArtifact = endpoint({
   method: "POST",
   path: "/api/anneal/artifacts/copies",
@@ -144,55 +109,5 @@ export const copyArtifact = endpoint({
   request: Type.Object({ path: Text, size: Int, sha256: Digest }),
   answer: object({ copied: Type.Boolean() }),
   right: editExperiment,
-});
-
-export const beginUpload = endpoint({
-  method: "POST",
-  path: "/api/anneal/artifacts/uploads",
-  summary: "Begin to upload a file in parts, or resume: the answer lists the parts with what is known of each.",
-  request: Type.Object({ path: Text, size: Int, sha256: Digest }),
-  answer: Type.Union([
-    object({ stored: Type.Literal(true) }),
-    object({
-      stored: Type.Literal(false),
-      upload_id: Text,
-      part_size: Type.Integer(),
-      /** With an etag where the tracker has the part, else with the address to send it to. */
-      parts: listOf(object({ part_number: Type.Integer(), etag: optional(Text), url: optional(Text) })),
-    }),
-  ]),
-  right: editExperiment,
-});
-
-export const putPart = endpoint({
-  method: "PUT",
-  path: "/api/anneal/artifacts/parts/:id/:number",
-  summary: "Store a part of an upload: the body is the part.",
-  request: Type.Object({ id: Text, number: Text, expires: optional(Text), signature: optional(Text) }),
-  body: "application/octet-stream",
-  answer: Done,
-  right: "signature",
-});
-
-export const completeUpload = endpoint({
-  method: "POST",
-  path: "/api/anneal/artifacts/uploads/:upload_id/complete",
-  summary: "Join the parts of an upload to a file.",
-  request: Type.Object({
-    upload_id: Text,
-    size: Int,
-    sha256: Digest,
-    parts: listOf(Type.Object({ part_number: Int, etag: Text })),
-  }),
-  answer: Done,
-  right: editExperiment,
-});
-
-export const abortUpload = endpoint({
-  method: "DELETE",
-  path: "/api/anneal/artifacts/uploads/:upload_id",
-  summary: "Abort an upload and remove its parts.",
-  request: Type.Object({ upload_id: Text }),
-  answer: Done,
-  right: editExperiment,
+  audit: false,
 });

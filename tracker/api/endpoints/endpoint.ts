@@ -51,6 +51,8 @@ export interface Endpoint<
   /** The schema of the JSON answer, or the media type of an answer that is none. */
   answer: A;
   right: Right;
+  /** Left out of the audit log, which otherwise has every request that changes something. */
+  audit?: false;
 }
 
 /** Declares an endpoint: gives its argument back, with its literal types. */

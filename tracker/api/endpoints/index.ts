@@ -3,8 +3,11 @@ import * as access from "./access.ts";
 import * as anneal from "./anneal.ts";
 import * as artifacts from "./artifacts.ts";
 import type { Endpoint } from "./endpoint.ts";
+import * as events from "./events.ts";
 import * as experiments from "./experiments.ts";
 import * as loggedModels from "./logged-models.ts";
+import * as metrics from "./metrics.ts";
+import * as multipart from "./multipart.ts";
 import * as registry from "./registry.ts";
 import * as runs from "./runs.ts";
 import * as server from "./server.ts";
@@ -15,13 +18,16 @@ const declared = {
   ...server,
   ...experiments,
   ...runs,
+  ...metrics,
   ...artifacts,
+  ...multipart,
   ...loggedModels,
   ...registry,
   ...traces,
   ...anneal,
   ...access,
   ...webhooks,
+  ...events,
 };
 
 /** Every endpoint of the tracker. */

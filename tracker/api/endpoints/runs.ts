@@ -1,21 +1,7 @@
 import { Type } from "@sinclair/typebox";
 import { editExperiment, endpoint, viewExperiment } from "./endpoint.ts";
-import {
-  Float,
-  Int,
-  listOf,
-  oneOf,
-  optional,
-  PAGE,
-  Param,
-  RUN,
-  RUN_STATUSES,
-  SEARCH,
-  Tag,
-  Text,
-  View,
-} from "./fields.ts";
-import { Done, Metric, object, pageOf, Run, RunInfo, RunMetric } from "./schemas.ts";
+import { Float, Int, listOf, oneOf, optional, Param, RUN, RUN_STATUSES, SEARCH, Tag, Text, View } from "./fields.ts";
+import { Done, object, pageOf, Run, RunInfo } from "./schemas.ts";
 
 const One = Type.Object(RUN);
 const POINT = {
@@ -108,6 +94,7 @@ export const logMetric = endpoint({
   request: Type.Object({ ...RUN, ...POINT }),
   answer: Done,
   right: editExperiment,
+  audit: false,
 });
 
 export const logParameter = endpoint({
@@ -117,6 +104,7 @@ export const logParameter = endpoint({
   request: Type.Object({ ...RUN, key: Text, value: optional(Text) }),
   answer: Done,
   right: editExperiment,
+  audit: false,
 });
 
 export const logBatch = endpoint({
@@ -131,6 +119,7 @@ export const logBatch = endpoint({
   }),
   answer: Done,
   right: editExperiment,
+  audit: false,
 });
 
 export const setRunTag = endpoint({
@@ -162,6 +151,7 @@ export const logInputs = endpoint({
   }),
   answer: Done,
   right: editExperiment,
+  audit: false,
 });
 
 export const logOutputs = endpoint({
@@ -174,6 +164,7 @@ export const logOutputs = endpoint({
   }),
   answer: Done,
   right: editExperiment,
+  audit: false,
 });
 
 export const logModel = endpoint({
@@ -181,48 +172,6 @@ export const logModel = endpoint({
   path: "/api/2.0/mlflow/runs/log-model",
   summary: "Log a model as clients before MLflow 3 do.",
   request: Type.Object({ ...RUN, model_json: Text }),
-  answer: Done,
-  right: editExperiment,
-});
-
-export const getMetricHistory = endpoint({
-  method: "GET",
-  path: "/api/2.0/mlflow/metrics/get-history",
-  summary: "All points of a metric, page by page.",
-  request: Type.Object({ ...RUN, metric_key: Text, ...PAGE }),
-  answer: pageOf("metrics", Metric),
-  right: viewExperiment,
-});
-
-export const getMetricHistoryBulk = endpoint({
-  method: "GET",
-  path: "/api/2.0/mlflow/metrics/get-history-bulk",
-  summary: "Points of a metric of several runs.",
-  request: Type.Object({ run_id: optional(listOf(Text)), metric_key: Text, max_results: optional(Int) }),
-  answer: object({ metrics: listOf(RunMetric) }),
-  right: viewExperiment,
-});
-
-export const getMetricSample = endpoint({
-  method: "GET",
-  path: "/api/2.0/mlflow/metrics/get-history-bulk-interval",
-  summary: "A sample of a metric's points of several runs, for a chart.",
-  request: Type.Object({
-    run_ids: optional(listOf(Text)),
-    metric_key: Text,
-    start_step: optional(Int),
-    end_step: optional(Int),
-    max_results: optional(Int),
-  }),
-  answer: object({ metrics: listOf(RunMetric) }),
-  right: viewExperiment,
-});
-
-export const linkTraces = endpoint({
-  method: "POST",
-  path: "/api/2.0/mlflow/traces/link-to-run",
-  summary: "Link traces to a run.",
-  request: Type.Object({ trace_ids: listOf(Text), run_id: Text }),
   answer: Done,
   right: editExperiment,
 });

@@ -1,6 +1,6 @@
 import { Type } from "@sinclair/typebox";
 import { endpoint } from "./endpoint.ts";
-import { optional, Text } from "./fields.ts";
+import { Text } from "./fields.ts";
 import { object } from "./schemas.ts";
 
 const Nothing = Type.Object({});
@@ -39,13 +39,4 @@ export const getServerInfo = endpoint({
   request: Nothing,
   answer: object({ multipart_uploads_enabled: Type.Boolean(), multipart_downloads_enabled: Type.Boolean() }),
   right: "signed in",
-});
-
-export const getEvents = endpoint({
-  method: "GET",
-  path: "/api/anneal/events",
-  summary: "Changes of runs, metrics, models and experiments as they happen, as server-sent events.",
-  request: Type.Object({ run_id: optional(Text), experiment_id: optional(Text) }),
-  answer: "text/event-stream",
-  right: "filtered",
 });

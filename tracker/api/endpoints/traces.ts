@@ -35,6 +35,7 @@ export const createTrace = endpoint({
   request: Type.Object({ trace: Type.Object({ trace_info: NewTraceInfo }) }),
   answer: Info,
   right: editExperiment,
+  audit: false,
 });
 
 export const getTrace = endpoint({
@@ -176,5 +177,15 @@ export const exportSpans = endpoint({
   request: Type.Object({}),
   body: "application/x-protobuf",
   answer: "application/x-protobuf",
+  right: editExperiment,
+  audit: false,
+});
+
+export const linkTraces = endpoint({
+  method: "POST",
+  path: "/api/2.0/mlflow/traces/link-to-run",
+  summary: "Link traces to a run.",
+  request: Type.Object({ trace_ids: listOf(Text), run_id: Text }),
+  answer: Done,
   right: editExperiment,
 });

@@ -1,0 +1,12 @@
+import { Type } from "@sinclair/typebox";
+import { endpoint } from "./endpoint.ts";
+import { optional, Text } from "./fields.ts";
+
+export const getEvents = endpoint({
+  method: "GET",
+  path: "/api/anneal/events",
+  summary: "Changes of runs, metrics, models and experiments as they happen, as server-sent events.",
+  request: Type.Object({ run_id: optional(Text), experiment_id: optional(Text) }),
+  answer: "text/event-stream",
+  right: "filtered",
+});
