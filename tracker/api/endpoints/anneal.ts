@@ -69,6 +69,7 @@ export const promoteVersion = endpoint({
     archive_existing: optional(Bool),
   }),
   answer: object({ model_version: ModelVersion, gates: listOf(GateResult) }),
+  // For Production, the gates also need viewer of the source run's experiment.
   right: editModel,
 });
 

@@ -2,9 +2,9 @@ import type { Static, TObject, TSchema } from "@sinclair/typebox";
 import type { Role } from "../../store/types.ts";
 
 /*
- * What the declaration of an endpoint is. From it follow the route (`route()`), the OpenAPI document, the types of the
- * clients, and what the pages are told of a user's permissions. A declaration is a plain value and imports nothing of the
- * server, so that the pages can import its type.
+ * The declaration of an endpoint. From it follow the route (`route()`), the OpenAPI document, the types of the clients, and
+ * the permissions that the pages show. A declaration is a plain value and imports nothing of the server, so that the pages
+ * can import its type. The files here that are named as those of the routes (../runs.ts) export endpoints only.
  */
 
 export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -16,9 +16,13 @@ export type Media = "application/octet-stream" | "application/x-protobuf" | "tex
 export interface RoleRight {
   role: Exclude<Role, "none">;
   /**
-   * For what: the tracker as a whole; the experiment (of the run, trace, logged model or artifact) or registered model
-   * that the request names; the user's own account (for another's: the tracker); `target`, the experiment or model that
-   * the request names by `kind` and `target` (or the tracker).
+   * What the role is for:
+   * - `tracker`: the tracker as a whole;
+   * - `experiment`: the experiment of the run, trace, logged model or artifact that the request names (for an artifact
+   *   outside every experiment's folder: the tracker);
+   * - `model`: the registered model that the request names;
+   * - `account`: the user's own account, of which they are admin as far as their token allows (for another's: the tracker);
+   * - `target`: the experiment or model that the request names by `kind` and `target`; an admin of the tracker may too.
    */
   of: "tracker" | "experiment" | "model" | "account" | "target";
 }
@@ -38,9 +42,12 @@ export interface Endpoint<
   Q extends TObject = TObject,
   A extends TSchema | Media = TSchema | Media,
 > {
-  /** Several where old clients use another one. */
+  /** Several where clients differ. */
   method: M | readonly M[];
-  /** The whole path, `:name` for a parameter. Further ones are for old clients. What is under /api is under /ajax-api too. */
+  /**
+   * The whole path, `:name` for a parameter and `*` for the rest; several where clients differ. What is under /api/2.0 and
+   * /api/3.0 is served under /ajax-api too.
+   */
   path: P | readonly P[];
   /** One sentence for the OpenAPI document. */
   summary: string;
@@ -67,8 +74,6 @@ export const rolesOf = ({ right }: Endpoint): readonly RoleRight[] =>
 
 /** The type of a request's fields. */
 export type RequestOf<E extends Endpoint> = Static<E["request"]>;
-/** The type of a JSON answer; never for other answers. */
-export type AnswerOf<E extends Endpoint> = E["answer"] extends TSchema ? Static<E["answer"]> : never;
 
 // The rights that most endpoints have.
 export const viewExperiment = { role: "viewer", of: "experiment" } as const;
