@@ -86,6 +86,9 @@ export class Principal {
   /** Why the user may not do what needs a role for something; undefined where they may. */
   refusal(needed: Role, subject: Subject): string | undefined {
     if (this.may(needed, subject)) return undefined;
+    // A user has every role for their own account: only the token can be too little.
+    if (subject === "account")
+      return `This token's scope is ${this.scope}; ${this.name}'s account needs one with the scope ${needed}.`;
     const remedy =
       RANK[CAP[this.scope]] < RANK[needed]
         ? `This token's scope is ${this.scope}: use one with more access.`
@@ -100,9 +103,8 @@ export class Principal {
   }
 }
 
-function nameOf(subject: Subject): string {
+function nameOf(subject: Exclude<Subject, "account">): string {
   if (subject === "tracker") return "this";
-  if (subject === "account") return "the account";
   if (typeof subject === "string") return subject;
   return "experiment" in subject ? `the experiment ${subject.experiment}` : `the model ${subject.model}`;
 }
