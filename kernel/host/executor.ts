@@ -3,7 +3,7 @@
 import { stripVTControlCharacters } from "node:util";
 import { cellFile } from "../child/stacks.ts";
 import { DebugSession } from "../debug/session.ts";
-import type { Checker } from "../language/check.ts";
+import type { Checker, Findings } from "../language/check.ts";
 import { plainText } from "../language/complete.ts";
 import { showDiagnostics, showSyntaxError } from "../language/mistakes.ts";
 import { installOffer } from "../language/packages.ts";
@@ -30,6 +30,13 @@ export interface ExecutorLinks {
   /** What such a cell resulted in, as text. */
   rememberResult(line: number, text: string): void;
   log(line: string): void;
+}
+
+/** A cell that may run. */
+interface ReadyCell {
+  transformed: TransformedCell;
+  expressions: { name: string; code: string }[];
+  findings: Findings | undefined;
 }
 
 /** After so long a cell that did not stop is ended by force. */
@@ -218,7 +225,7 @@ export class Executor {
     this.#storing = visible && options.storeHistory ? cell : 0;
     const ready = await this.#ready(cell, label, magics, options);
     if ("traceback" in ready) return this.#fail(lane, request, options, ready);
-    const { transformed, expressions } = ready;
+    const { transformed, expressions, findings } = ready;
     if (lane.interrupted) return this.#fail(lane, request, options, interruptedEarly);
     const { code, maps, declared } = transformed;
     for (const name of transformed.mentioned) this.#captured.add(name);
@@ -228,7 +235,7 @@ export class Executor {
       order(cell, { code, maps, declared, visible, expressions, time: magics.time }),
     );
     // While the child works: the next cell's check will see these declarations.
-    if (visible || declared.length > 0) this.#checker.commit(cell, magics.source);
+    if (visible || declared.length > 0) this.#checker.commit(cell, magics.source, findings);
     const { error, bound, expressions: results } = await running;
     const boundNow = new Set(bound);
     for (const { name, kind } of declared) {
@@ -312,8 +319,9 @@ export class Executor {
     label: string,
     { source, check = this.#check }: Magics,
     options: Options,
-  ): Promise<ShownError | { transformed: TransformedCell; expressions: { name: string; code: string }[] }> {
+  ): Promise<ShownError | ReadyCell> {
     let transformed: TransformedCell;
+    let findings: Findings | undefined;
     try {
       // A debugger shows variables where all cells see them.
       const captured = this.debugger.isStarted ? undefined : this.#captured;
@@ -331,6 +339,7 @@ export class Executor {
       const result = await this.#checker.check(source);
       if (result.warning !== undefined) this.outputs.stream("stderr", `${result.warning}\n`, cell);
       if (result.diagnostics.length > 0) return showDiagnostics(result.diagnostics, label, source);
+      findings = result.findings;
     }
     const expressions = Object.entries(options.expressions).map(([name, code]) => {
       try {
@@ -339,7 +348,7 @@ export class Executor {
         return { name, code: `throw new SyntaxError(${JSON.stringify(String(error))})` };
       }
     });
-    return { transformed, expressions };
+    return { transformed, expressions, findings };
   }
 
   // As IPython has it: a console ends, a notebook goes on.

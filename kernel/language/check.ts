@@ -17,9 +17,23 @@ import { position } from "../transform/syntax.ts";
 import { prepareCell } from "../transform/transform.ts";
 import { cleaned, completionKinds, type Definition, markdown, readDiagnostics } from "./answers.ts";
 import { compilerProgram } from "./compiler.ts";
-import { declarationOf, type TypedDeclaration, typedDeclarations } from "./declarations.ts";
+import { declarationOf, typedDeclarations } from "./declarations.ts";
+import { files, frame, moduleOf, scopeName } from "./documents.ts";
+import { type Flow, flowOf, isWithin } from "./flow.ts";
 import { LanguageServer } from "./lsp.ts";
 import type { Diagnostic } from "./mistakes.ts";
+import {
+  type CellModule,
+  type Effect,
+  type Narrowings,
+  narrowedName,
+  narrowingsAfter,
+  narrowingsOf,
+  narrowingTypes,
+  type Owner,
+  probesFor,
+  type Used,
+} from "./narrowing.ts";
 import { packageName } from "./packages.ts";
 import { compilerConfig, globalTypes } from "./project.ts";
 import { snippetOf } from "./snippets.ts";
@@ -27,6 +41,8 @@ import { snippetOf } from "./snippets.ts";
 /** What came of a check. */
 export interface CheckResult {
   diagnostics: Diagnostic[];
+  /** What the cell narrows; for {@link Checker.commit}. */
+  findings?: Findings;
   /** One line to show when nothing could be checked; told once for each cause. */
   warning?: string;
 }
@@ -56,26 +72,23 @@ export interface Completions {
   end: number;
 }
 
-/** A module that stands for a cell that ran. */
-interface CellModule {
-  file: string;
-  declarations: readonly TypedDeclaration[];
-  /** Modules that it imports names from. */
-  needs: ReadonlySet<CellModule>;
+type Looked = Required<Pick<CheckResult, "diagnostics" | "findings">>;
+
+/** What a cell does to the types of names, and the narrowed types that it was found right with. */
+export interface Findings {
+  effects: ReadonlyMap<string, Effect>;
+  narrowings: Narrowings;
 }
 
-interface Owner {
+/** The cell that was committed last, and how things were before it. */
+interface Undo {
+  cell: number;
   module: CellModule;
-  form: TypedDeclaration["form"];
+  flow: Flow;
+  reassigned: ReadonlySet<string>;
+  owners: Map<string, Owner>;
+  narrowings: Narrowings;
 }
-
-const files = {
-  config: "tsconfig.json",
-  env: "__anneal_env.d.ts",
-  scope: "__anneal_scope.ts",
-  cell: "__anneal_cell.ts",
-  draft: "__anneal_draft.ts",
-} as const;
 
 const crashesForgiven = 2;
 /** Cells that were found right, and are not looked at again. */
@@ -93,7 +106,10 @@ export class Checker {
   readonly #versions = new Map<string, number>();
   readonly #texts = new Map<string, string>();
   #owners = new Map<string, Owner>();
-  #undo: { cell: number; module: CellModule; owners: Map<string, Owner> } | undefined;
+  #narrowings: Narrowings = new Map();
+  /** What functions of cells assign to. */
+  readonly #reassigned = new Set<string>();
+  #undo: Undo | undefined;
 
   /**
    * @param folder the notebook's
@@ -144,10 +160,10 @@ export class Checker {
         files.config,
         compilerConfig(this.#folder, this.#packageRoot, this.#options, Object.values(files)),
       );
-      this.#texts.set(files.env, globalTypes);
+      this.#texts.set(files.env, globalTypes + narrowingTypes);
       this.#texts.set(files.scope, "export {};\n");
-      this.#texts.set(files.cell, frame(new Map(), ""));
-      this.#texts.set(files.draft, frame(new Map(), ""));
+      this.#texts.set(files.cell, frame("", new Map(), new Map()));
+      this.#texts.set(files.draft, frame("", new Map(), new Map()));
     }
     for (const [file, text] of this.#texts) this.#write(file, text);
     await this.#server.request("textDocument/diagnostic", this.#document(files.cell));
@@ -189,16 +205,12 @@ export class Checker {
       await this.start();
       const { source: prepared, shift } = prepareCell(source);
       const used = this.#used(prepared);
-      const document = frame(used, prepared);
-      // A cell that runs again on the same declarations is as right as it was; what it imports may have changed.
-      const key = [document, ...[...used.values()].map(({ module }) => module.file)].join("\n");
-      if (this.#clean.has(key)) return { diagnostics: [] };
-      this.#write(files.cell, document);
-      this.#tellFiles(prepared);
-      const report = await this.#server?.request("textDocument/diagnostic", this.#document(files.cell));
-      const diagnostics = readDiagnostics(report, shift, source);
-      if (diagnostics.length === 0 && !/\b(import|require)\b/.test(prepared)) this.#remember(key);
-      return { diagnostics };
+      const narrowings = narrowingsOf(used, this.#narrowings);
+      const found = await this.#look(prepared, shift, source, used, narrowings);
+      if (found.diagnostics.length === 0 || narrowings.size === 0) return found;
+      // What is wrong of a narrowed type may be right of the declared one: `mode === "eval"` after `mode = "train"`.
+      const declared = await this.#look(prepared, shift, source, used, new Map());
+      return declared.diagnostics.length === 0 ? declared : found;
     } catch (error) {
       const cause = error instanceof Error ? error.message : String(error);
       if (this.#warned === cause) return { diagnostics: [] };
@@ -207,10 +219,28 @@ export class Checker {
     }
   }
 
-  readonly #clean = new Set<string>();
+  async #look(prepared: string, shift: number, source: string, used: Used, narrowings: Narrowings): Promise<Looked> {
+    const probes = probesFor(flowOf(prepared), typedDeclarations(prepared), used, narrowings, () => scopeName);
+    const document = frame(prepared, used, narrowings, probes.lines);
+    // A cell that runs again on the same declarations is as right as it was; what it imports may have changed.
+    const modules = [...used.values(), ...narrowings.values()].map(({ module }) => module.file);
+    const key = [document, ...modules].join("\n");
+    const known = this.#clean.get(key);
+    if (known) return { diagnostics: [], findings: { effects: known, narrowings } };
+    this.#write(files.cell, document);
+    this.#tellFiles(prepared);
+    const report = await this.#server?.request("textDocument/diagnostic", this.#document(files.cell));
+    const { diagnostics, after } = readDiagnostics(report, shift, source);
+    const effects = probes.effects(after);
+    if (diagnostics.length === 0 && !/\b(import|require)\b/.test(prepared)) this.#remember(key, effects);
+    return { diagnostics, findings: { effects, narrowings } };
+  }
 
-  #remember(key: string): void {
-    this.#clean.add(key);
+  /** What cells that were found right do to the types of names. */
+  readonly #clean = new Map<string, ReadonlyMap<string, Effect>>();
+
+  #remember(key: string, effects: ReadonlyMap<string, Effect>): void {
+    this.#clean.set(key, effects);
     const oldest = this.#clean.keys().next();
     if (this.#clean.size > cleanKept && oldest.value !== undefined) this.#clean.delete(oldest.value);
   }
@@ -252,28 +282,35 @@ export class Checker {
     return used;
   }
 
-  /** The cell runs: what it declares is seen by the cells after it. */
-  commit(cell: number, source: string): void {
+  /**
+   * The cell runs: what it declares, and what it narrows, is seen by the cells after it.
+   * @param findings of the cell's check; without it the cell narrows nothing
+   */
+  commit(cell: number, source: string, findings: Findings = { effects: new Map(), narrowings: new Map() }): void {
     const { source: prepared } = prepareCell(source);
     const declarations = typedDeclarations(prepared);
-    if (declarations.length === 0) return;
+    const flow = flowOf(prepared);
     const used = this.#used(prepared);
+    const builtOn = findings.narrowings;
     const module: CellModule = {
       file: `__anneal_${cell}.ts`,
       declarations,
-      needs: new Set([...used.values()].map((owner) => owner.module)),
+      needs: new Set([...used.values(), ...builtOn.values()].map((owner) => owner.module)),
     };
-    this.#undo = { cell, module, owners: new Map(this.#owners) };
+    const reassigned = new Set(this.#reassigned);
+    for (const { name } of declarations) this.#reassigned.delete(name);
+    for (const name of flow.reassigned) this.#reassigned.add(name);
+    const before = this.#narrowings;
+    this.#narrowings = narrowingsAfter(before, { module, flow, effects: findings.effects, builtOn }, this.#reassigned);
+    const narrowed = [...this.#narrowings].filter(([, each]) => each.module === module).map(([reference]) => reference);
+    const isSame = narrowed.length === 0 && this.#narrowings.size === before.size;
+    this.#undo = { cell, module, flow, reassigned, owners: new Map(this.#owners), narrowings: before };
+    if (declarations.length === 0 && isSame) return;
     for (const { name, form } of declarations) this.#owners.set(name, { module, form });
-    const imports = [...used].map(([name, owner]) =>
-      owner.form === "import"
-        ? `import { ${name} } from "./${owner.module.file}";`
-        : `declare ${owner.form} ${name}: typeof import("./${owner.module.file}").${name};`,
-    );
-    const exported = declarations.filter((each) => !each.exported).map(({ name }) => name);
     // The scope first: the server must know why the new module belongs to its project when it meets it.
     this.#writeScope();
-    this.#write(module.file, `${imports.join("")}\n${prepared}\nexport { ${exported.join(", ")} };\n`);
+    if (declarations.length > 0 || narrowed.length > 0)
+      this.#write(module.file, moduleOf(module, prepared, used, builtOn, narrowed));
     this.#warm();
   }
 
@@ -281,6 +318,7 @@ export class Checker {
   retract(cell: number, bound: ReadonlySet<string>): void {
     const undo = this.#undo;
     if (undo?.cell !== cell) return;
+    this.#undo = undefined;
     const source = this.#texts.get(undo.module.file) ?? "";
     for (const { name } of undo.module.declarations) {
       if (bound.has(name) || isTypeOnly(source, name)) continue;
@@ -288,7 +326,11 @@ export class Checker {
       if (before) this.#owners.set(name, before);
       else this.#owners.delete(name);
     }
-    this.#undo = undefined;
+    for (const name of undo.reassigned) this.#reassigned.add(name);
+    // How far the cell came nobody knows: what it tested need not hold, and what it assigned may be anything.
+    const changed = [...undo.flow.assigned, ...bound];
+    const kept = [...undo.narrowings].filter(([reference]) => !changed.some((other) => isWithin(reference, other)));
+    this.#narrowings = new Map(kept);
     this.#writeScope();
     this.#warm();
   }
@@ -300,8 +342,12 @@ export class Checker {
       if (names) names.push(name);
       else byModule.set(module, [name]);
     }
+    for (const [reference, { module }] of this.#narrowings) {
+      byModule.set(module, [...(byModule.get(module) ?? []), `type ${narrowedName(reference)}`]);
+    }
     const lines = [...byModule].map(([module, names]) => `export { ${names.join(", ")} } from "./${module.file}";`);
-    this.#write(files.scope, `${lines.join("\n")}\nexport {};\n`);
+    const text = `${lines.join("\n")}\nexport {};\n`;
+    if (text !== this.#texts.get(files.scope)) this.#write(files.scope, text);
     this.#forgetUnused(new Set(byModule.keys()));
   }
 
@@ -311,7 +357,9 @@ export class Checker {
   }
 
   #forgetUnused(live: Set<CellModule>): void {
-    if (this.#undo) for (const { module } of this.#undo.owners.values()) live.add(module);
+    if (this.#undo) {
+      for (const { module } of [...this.#undo.owners.values(), ...this.#undo.narrowings.values()]) live.add(module);
+    }
     for (const module of live) for (const needed of module.needs) live.add(needed);
     const keep = new Set<string>([...Object.values(files), ...[...live].map(({ file }) => file)]);
     for (const file of [...this.#texts.keys()]) if (!keep.has(file)) this.#remove(file);
@@ -320,6 +368,8 @@ export class Checker {
   /** All variables are lost, and so are their types. */
   reset(): void {
     this.#owners = new Map();
+    this.#narrowings = new Map();
+    this.#reassigned.clear();
     this.#undo = undefined;
     if (this.#server) this.#writeScope();
     this.#warm();
@@ -413,7 +463,7 @@ export class Checker {
   async #ask(method: string, source: string, offset: number, more: object = {}): Promise<unknown> {
     await this.start();
     const used = this.#used(source, true);
-    this.#write(files.draft, frame(used, source));
+    this.#write(files.draft, frame(source, used, narrowingsOf(used, this.#narrowings)));
     const { line, column } = position(source, offset);
     return this.#server?.request(method, {
       ...this.#document(files.draft),
@@ -431,17 +481,6 @@ export class Checker {
   close(): void {
     this.#server?.kill();
   }
-}
-
-/** A cell as a document: one line that brings the names of other cells, then the cell. */
-function frame(used: ReadonlyMap<string, Owner>, source: string): string {
-  const imported = [...used].filter(([, { form }]) => form === "import").map(([name]) => name);
-  const variables = [...used]
-    .filter(([, { form }]) => form !== "import")
-    .map(([name, { form }]) => `declare ${form} ${name}: typeof __anneal_scope.${name};`);
-  const from = `from "./${files.scope}"`;
-  const head = `import * as __anneal_scope ${from};import { ${imported.join(", ")} } ${from};`;
-  return `${head}${variables.join("")}\n${source}\nexport {};\n`;
 }
 
 function isTypeOnly(source: string, name: string): boolean {
