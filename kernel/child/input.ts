@@ -1,7 +1,8 @@
 /** Asking the person at the notebook. */
 import { currentCell } from "./cells.ts";
-import { shared, slots, stop } from "./interrupt.ts";
+import { shared, stop } from "./interrupt.ts";
 import { tell } from "./pipes.ts";
+import { slots } from "./slots.ts";
 import { flushStreams } from "./streams.ts";
 
 let nextId = 1;
