@@ -56,7 +56,7 @@ export function syncQuestions(takeAnswer: TakeAnswer) {
   return {
     /** Asks for a line of text; the default stands for an empty answer. */
     prompt(message = "", otherwise?: string): string {
-      const text = askSync(message === "" ? "> " : `${message} `);
+      const text = askSync(message === "" ? "> " : message.replace(/\S$/, "$& "));
       return text === "" && otherwise !== undefined ? otherwise : text;
     },
     /** Asks for a yes or no. */
