@@ -69,6 +69,29 @@ export function parseNotebook(text: string, name: string): NotebookFile {
 }
 
 /**
+ * Refuse a notebook that says it is written in a language that the kernel does not run. One that says nothing is run.
+ * @param name what the notebook is called in the message
+ * @throws UsageError
+ */
+export function requireOurLanguage({ metadata }: NotebookFile, name: string): void {
+  const { kernelspec, language_info: info } = (metadata ?? {}) as Record<string, Record<string, unknown> | undefined>;
+  const language = String(kernelspec?.language ?? info?.name ?? languageOfKernel(String(kernelspec?.name ?? "")));
+  if (["", "typescript", "javascript", "ts", "js"].includes(language.toLowerCase())) return;
+  const kernel = kernelspec?.display_name ?? kernelspec?.name;
+  const written = kernel === undefined ? `in ${language}` : `for the kernel ${kernel}, whose language is ${language}`;
+  throw new UsageError(
+    `${name} is written ${written}. Anneal runs TypeScript and JavaScript: run it with its own kernel ` +
+      "(jupyter execute), or give it the kernel TypeScript (Anneal).",
+  );
+}
+
+/** The language of kernels that everybody knows by their names; empty for others. */
+function languageOfKernel(name: string): string {
+  const [known = ""] = /^(python|julia|bash)|^ir$/.exec(name.toLowerCase().replace(/^x(?=python)/, "")) ?? [];
+  return known === "ir" ? "R" : known;
+}
+
+/**
  * Run a notebook's cells in order in a fresh kernel, up to the first error that no tag expects.
  * @param path the notebook's path: imports, the working folder and the runs' names follow it
  */

@@ -6,7 +6,7 @@ import type { Run } from "../src/track/api/types.ts";
 import type { TrackerClient } from "../src/track/client.ts";
 import { TrackerError } from "../src/track/error.ts";
 import { UsageError } from "./errors.ts";
-import { type ExecutionListener, executeNotebook, parseNotebook } from "./execute.ts";
+import { type ExecutionListener, executeNotebook, parseNotebook, requireOurLanguage } from "./execute.ts";
 import { folderOf, runsOf, tagOf, withTracker } from "./run.ts";
 
 interface Point {
@@ -65,7 +65,9 @@ export async function rerun(
       if (!(error instanceof TrackerError) || error.temporary) throw error;
       throw new UsageError(`Run ${runId} recorded no notebook: it was made by a script. Run the script again instead.`);
     });
-    const notebook = parseNotebook(new TextDecoder().decode(text), `the notebook of run ${runId}`);
+    const name = `The notebook of run ${runId}`;
+    const notebook = parseNotebook(new TextDecoder().decode(text), name);
+    requireOurLanguage(notebook, name);
     const source = tagOf(recorded, "mlflow.source.name") ?? "notebook.ipynb";
     const cwd = folderOf(recorded) ?? process.cwd();
     const executionId = randomUUID();

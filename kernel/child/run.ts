@@ -7,19 +7,11 @@ import { CellRun, ownership, runningCells, setLatest } from "./cells.ts";
 import { doCommand } from "./commands.ts";
 import { bundleOf } from "./display.ts";
 import { showError } from "./errors.ts";
-import {
-  beginCell,
-  endCell,
-  Interrupted,
-  isInterruption,
-  isRaisedFor,
-  markInterrupted,
-  shared,
-  slots,
-} from "./interrupt.ts";
+import { beginCell, endCell, Interrupted, isInterruption, isRaisedFor, markInterrupted, shared } from "./interrupt.ts";
 import { executed } from "./notebook.ts";
 import { tell } from "./pipes.ts";
 import { boundSince, prepareNames } from "./scope.ts";
+import { slots } from "./slots.ts";
 import { cellFile, rememberCell } from "./stacks.ts";
 import { flushStreams, print } from "./streams.ts";
 

@@ -5,6 +5,7 @@ import { Socket } from "node:net";
 import { type MessagePort, workerData } from "node:worker_threads";
 import { encodeFrame, frameReader } from "../host/frames.ts";
 import type { FromWatcher, ToWatcher } from "../host/protocol.ts";
+import { slots } from "./slots.ts";
 
 const { shared, fd, outFd, sticky, port } = workerData as {
   shared: Int32Array;
@@ -13,12 +14,7 @@ const { shared, fd, outFd, sticky, port } = workerData as {
   sticky: number;
   port: MessagePort;
 };
-// The same slots as in interrupt.ts, which this thread does not load.
-const flag = 0;
-const running = 1;
-const asked = 2;
-const answers = 3;
-const finished = 4;
+const { flag, running, asked, answers, finished } = slots;
 
 /** How long a cell that promised to stop by itself is left to it before its loops are stopped. */
 const patienceMs = 3000;

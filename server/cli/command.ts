@@ -26,7 +26,7 @@ export interface Command {
 export const dataFlag = { type: "string", default: process.env.ANNEAL_DATA || ".anneal" } as const;
 
 /**
- * Define a command.
+ * Define a command. What it needs is imported when it runs: `anneal --help` reads all definitions, and is to be quick.
  * @param definition.help lines for `anneal --help`: how it is called, what it does, its flags
  * @param definition.takes how many arguments it takes at most; 0 when left out
  */

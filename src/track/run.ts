@@ -128,7 +128,12 @@ export class Run {
         ...tags,
       },
     });
-    if (id && !amend) this.#journal.append({ kind: "status", status: "RUNNING" });
+    if (id && !amend) {
+      this.#journal.append({ kind: "status", status: "RUNNING" });
+      // The run has the tags of its first start; the notebook that goes on with it is another execution.
+      const execution = process.env.ANNEAL_EXECUTION_ID;
+      if (execution) this.#journal.append({ kind: "tags", tags: { "anneal.execution_id": execution } });
+    }
     // What the run is made with is worth having, and no reason to stop it.
     this.#ready = amend ? Promise.resolve() : this.#capture().catch((error: unknown) => this.#miss(error));
     this.#shipper = amend ? new Shipper(this.id, this.#journal, leftBefore(this.id)) : new RunShipper(this.#journal);

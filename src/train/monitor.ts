@@ -52,8 +52,9 @@ export class TrainingMonitor {
 
   /** The last word: `text` takes the place of the time left. */
   finish(text: string): void {
-    this.#draw();
-    this.#showLine(`${this.#figures()} · ${text}`);
+    // Where nothing was trained or measured there is no curve to show.
+    if (this.#last || this.#eval.length > 0) this.#draw();
+    this.#showLine(this.#last ? `${this.#figures()} · ${text}` : `${this.#title}: ${text}`);
     if (!notebook() && process.stderr.isTTY) process.stderr.write("\n");
   }
 

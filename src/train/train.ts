@@ -154,10 +154,18 @@ class Training {
         process.stderr.write(`Going on from step ${this.#step} with changes: ${changes.join(", ")}.\n`);
         this.#run.setTags({ "anneal.resumed_with": changes.join(", ") });
       }
-      this.#monitor.announce(`${this.#describeTrained()} · compiling for ${describeDevice(this.#engine.device)}…`);
+      const { totalSteps } = options;
+      const hadEnded = this.#step >= totalSteps;
+      if (hadEnded) {
+        process.stderr.write(
+          `This training has already ended, at step ${this.#step} of ${totalSteps}: nothing is trained. More numTrainEpochs or maxSteps go on with it; another outputDir begins anew.\n`,
+        );
+      } else {
+        this.#monitor.announce(`${this.#describeTrained()} · compiling for ${describeDevice(this.#engine.device)}…`);
+      }
       await this.#loop(signal);
       await this.#writing;
-      const result = await this.#finish();
+      const result = await this.#finish(hadEnded ? "has already ended" : `done in ${this.#seconds.toFixed(1)} s`);
       if (this.#ownsRun) await this.#run.end("FINISHED");
       return result;
     } catch (error) {
@@ -376,7 +384,8 @@ class Training {
     return readAll(new Map(this.#trained.map((parameter) => [parameter.title, parameter])));
   }
 
-  async #finish(): Promise<TrainResult> {
+  /** @param how the training ended, for the last line that is shown */
+  async #finish(how: string): Promise<TrainResult> {
     const best = this.#given.loadBestModelAtEnd ? this.#best : null;
     if (best && best.step !== this.#step) {
       const { weights, folder, state } = await loadCheckpoint(checkpointFolder(this.#outputDir, best.step));
@@ -396,7 +405,7 @@ class Training {
         `The model is trained, and not kept with its run: ${error.message} Save it by model.save(folder).\n`,
       );
     });
-    this.#monitor.finish(`done in ${this.#seconds.toFixed(1)} s`);
+    this.#monitor.finish(how);
     const evalLoss = this.#evaluation?.metrics.loss;
     return {
       runId: this.#run.id,
