@@ -3,6 +3,7 @@ import { types } from "node:util";
 import { Script } from "node:vm";
 import type { ExecutedCell, MimeBundle } from "../../src/display/notebook.ts";
 import type { ExecuteOrder, ExpressionResult, ShownError } from "../host/protocol.ts";
+import { breakable } from "./breakable.ts";
 import { CellRun, ownership, runningCells, setLatest } from "./cells.ts";
 import { doCommand } from "./commands.ts";
 import { bundleOf } from "./display.ts";
@@ -109,7 +110,8 @@ function isBrokenCommand(thrown: unknown, cell: number): boolean {
 
 // A script that is interrupted by signal ends at once where it is synchronous, libraries included.
 function run(code: string, filename: string): unknown {
-  return new Script(code, { filename }).runInThisContext({ breakOnSigint: true });
+  const script = new Script(code, { filename });
+  return breakable(() => script.runInThisContext());
 }
 
 /** Holds the value of a cell's last expression: a promise resolved with the value itself would wait for it. */

@@ -14,6 +14,20 @@ export const slots = {
   stopped: 5,
   /** Counts calls of functions that have a `finally`. */
   calls: 6,
+  /** Whether a signal may be sent to break a script; one of {@link breakStates}. */
+  breaking: 7,
+} as const;
+
+/** States of the slot `breaking`. */
+export const breakStates = {
+  /** No script runs that a signal may break; SIGINT has a listener that does nothing. */
+  outside: 0,
+  /** A script runs that a signal breaks. */
+  inside: 1,
+  /** Node.js sets up or takes down what breaks a script: no signal may be sent. */
+  changing: 2,
+  /** The watching thread is sending the signal. */
+  sending: 3,
 } as const;
 
 /** How many slots there are. */
