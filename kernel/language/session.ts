@@ -91,12 +91,12 @@ export class CompilerSession implements ModuleHost {
       this.write(files.cell, modules.text(""));
       this.write(files.draft, modules.text(""));
     }
-    await initialized;
+    // Not after the answer: this process is still loading, and the server takes messages in their order.
     server.notify("initialized", {});
     this.#isOpen = true;
     this.#versions.clear();
     for (const [file, text] of this.#texts) this.write(file, text);
-    await this.diagnostics(files.cell);
+    await Promise.all([initialized, this.diagnostics(files.cell)]);
   }
 
   /** The modules of the cells that ran. */
