@@ -16,6 +16,9 @@ export type Request =
 /** What it answers. */
 export type Reply = { id: number } & ({ value: unknown } | { error: string });
 
+// Where there is a Float16Array (Node.js 26), ONNX Runtime's tensors use it, and its binding cannot read or write one.
+Reflect.deleteProperty(globalThis, "Float16Array");
+
 const { name, threads } = workerData as Device;
 const executor = new SessionRunner(name, threads);
 
