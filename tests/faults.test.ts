@@ -26,7 +26,7 @@ describe("a tracker that fails", () => {
       tracker = await Server.start("tracker", data);
     }
     expect(await trainer.exited).toBe(0);
-    expect(trainer.stderr).toContain("Nothing is lost");
+    expect(trainer.stderr).toContain("No data is lost");
     expect(trainer.stderr).not.toContain("    at ");
     for (const key of ["train/loss", "train/grad_norm", "train/learning_rate", "system/tokens_per_second"]) {
       const history = await tracker.history(id, key);

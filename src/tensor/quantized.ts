@@ -114,7 +114,7 @@ function checkNf4(name: string, parts: readonly Tensor[], shape: Shape): void {
   const actual = parts.map((t) => `${t.dtype} ${showShape(t.shape)}`);
   if (shape.length === 2 && actual.join() === expected.join()) return;
   throw new ShapeError(
-    `${name}: an nf4 weight needs a shape [out, in], and for ${showShape(shape)} codes, absmaxCodes, absmaxScale and absmaxOffset of ${expected.join(", ")}; got ${actual.join(", ")}`,
+    `${name}: an nf4 weight of shape ${showShape(shape)} needs a shape [out, in], and codes, absmaxCodes, absmaxScale and absmaxOffset of ${expected.join(", ")}; got ${actual.join(", ")}`,
   );
 }
 

@@ -88,7 +88,7 @@ test("a tool that hangs is given up", async () => {
   const folder = mkdtempSync(join(tmpdir(), "anneal-tool-"));
   const tool = join(folder, "hangs");
   writeFileSync(tool, "#!/bin/sh\nexec sleep 600\n", { mode: 0o755 });
-  await expect(ask(tool, [], 200)).rejects.toThrow("has not answered within 200 ms");
+  await expect(ask(tool, [], 200)).rejects.toThrow("did not respond within 200 ms");
   await expect(ask(join(folder, "missing"), [])).rejects.toThrow("ENOENT");
   rmSync(folder, { recursive: true });
 });
