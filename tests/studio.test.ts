@@ -151,7 +151,7 @@ describe("files", () => {
     });
     expect(await contents("number.ipynb")).toMatchObject({
       status: 400,
-      body: { message: "number.ipynb is no notebook of format 4." },
+      body: { message: "number.ipynb is not a notebook of format 4." },
     });
     expect((await contents("broken.ipynb?type=file")).body.content).toBe('{"cells": [\n');
     expect((await contents("empty.ipynb")).body.content).toMatchObject({ nbformat: 4, cells: [] });

@@ -26,12 +26,12 @@ test("help lists every command, and each command's help is its part of it", asyn
 
 test("a mistake in the call is one line that says what to do, and status 2", async () => {
   const mistakes: [args: string[], said: string][] = [
-    [["run", "--foo"], "anneal run has no flag --foo. `anneal run --help` lists what there is."],
-    [["--bogus"], "anneal start has no flag --bogus. `anneal start --help` lists what there is."],
-    [["gc", "extra"], "anneal gc does not know what to do with extra."],
-    [["rerun"], "Which run? anneal rerun <run id>"],
-    [["export", "mlflow"], "Of what? anneal export mlflow <uri>"],
-    [["tracker", "--rate-limit", "0"], "--rate-limit must be a number of requests a minute, not 0."],
+    [["run", "--foo"], "anneal run has no flag --foo. `anneal run --help` lists the flags."],
+    [["--bogus"], "anneal start has no flag --bogus. `anneal start --help` lists the flags."],
+    [["gc", "extra"], "anneal gc does not accept the argument extra."],
+    [["rerun"], "Missing argument: anneal rerun <run id>"],
+    [["export", "mlflow"], "Missing arguments: anneal export mlflow <uri>"],
+    [["tracker", "--rate-limit", "0"], "--rate-limit must be a number of requests per minute, not 0."],
     [["tracker", "--port", ""], "--port must be a number from 0 to 65535, not ."],
   ];
   for (const [args, said] of mistakes) expect(await anneal(...args)).toEqual({ status: 2, stdout: "", stderr: said });

@@ -47,7 +47,7 @@ describe("loading", () => {
 
   test("names the line that is no JSON, and stops", async () => {
     const path = file("bad.jsonl", '{"q":"1"}\n\n{"q": oops}\n{"q":"4"}\n');
-    await expect(loadDataset(path)).rejects.toThrow(/^.*bad\.jsonl, line 3: no JSON \(.+\) \(onError: "skip"/);
+    await expect(loadDataset(path)).rejects.toThrow(/^.*bad\.jsonl, line 3: invalid JSON \(.+\) \(onError: "skip"/);
   });
 
   test("goes on without such lines when asked, and says how many there were", async () => {
@@ -137,7 +137,7 @@ describe("loading", () => {
     await expect(loadDataset(file("empty.json", "[]"))).rejects.toThrow("has no valid rows");
     await expect(loadDataset(file("head.csv", "q,a\n"))).rejects.toThrow("has no valid rows");
     await expect(loadDataset(file("one.json", "{}"))).rejects.toThrow("must contain an array of rows");
-    await expect(loadDataset(file("cut.json", '[{"a":'))).rejects.toThrow(/cut\.json: no JSON/);
+    await expect(loadDataset(file("cut.json", '[{"a":'))).rejects.toThrow(/cut\.json: invalid JSON/);
     await expect(loadDataset(file("odd.csv", "a,b\n1,2,3\n"))).rejects.toThrow(/odd\.csv: /);
     await expect(loadDataset(file("data.parquet", "PAR1"))).rejects.toThrow(".parquet is not a supported format");
     await mkdir(join(folder, "folder"));
@@ -232,7 +232,7 @@ describe("a data set", () => {
   });
 
   test("says when it cannot be split so", () => {
-    expect(() => numbers.split({ train: 1, test: 0 })).toThrow('every share must be above 0: {"train":1,"test":0}');
+    expect(() => numbers.split({ train: 1, test: 0 })).toThrow('every share must be above 0, got {"train":1,"test":0}');
     expect(() => numbers.take(1).split({ train: 1, test: 1 })).toThrow("test would be empty: 1 rows in 1 groups");
   });
 });

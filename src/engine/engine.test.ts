@@ -35,7 +35,7 @@ describe("running programs", () => {
 
   test("inputs of the wrong name, kind or size are refused with what was expected", async () => {
     const program = await engine.compile({ outputs: { y: input("x", [2, 2]).mul(2) } });
-    await expect(program.run({})).rejects.toThrow("Input x should be float32 [2,2] (4 values), got nothing");
+    await expect(program.run({})).rejects.toThrow("Input x must be float32 [2,2] (4 values), got nothing");
     await expect(program.run({ x: new Float32Array(3) })).rejects.toThrow("got Float32Array of 3");
     await expect(program.run({ x: new Int32Array(4) })).rejects.toThrow("got Int32Array of 4");
   });
@@ -50,7 +50,7 @@ describe("running programs", () => {
       "Two different leaves are named a",
     );
     const w = variable("w", [2]);
-    await expect(engine.compile({ updates: { w: w.sum() } })).rejects.toThrow("Update of w is float32 []");
+    await expect(engine.compile({ updates: { w: w.sum() } })).rejects.toThrow("The update of w is float32 []");
     await expect(engine.compile({})).rejects.toThrow("A program needs an output or an update");
   });
 

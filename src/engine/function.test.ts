@@ -73,7 +73,7 @@ describe("program", () => {
     const empty = parameter([2], zero);
     await expect(empty.sum().data()).rejects.toThrow("has no value: call model.initialize(seed)");
     expect(() => assign(counter(), tensor(1))).toThrow("assign: works only inside a program");
-    expect(() => empty.set([1])).toThrow("of shape [2] takes 2 numbers, got 1");
+    expect(() => empty.set([1])).toThrow("of shape [2] needs 2 values, got 1");
     const wrong = program(() => assign(empty, tensor(1)));
     await expect(wrong()).rejects.toThrow("assign: float32 [] does not fit");
   });

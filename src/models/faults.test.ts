@@ -73,7 +73,7 @@ describe("models as others save them", () => {
   });
 
   test.each([
-    [{ num_hidden_layers: 1 }, /holds model\.layers\.1\..*config\.json has only 1 layers/],
+    [{ num_hidden_layers: 1 }, /contains model\.layers\.1\..*config\.json has only 1 layers/],
     [{ attention_bias: true }, "attention_bias is true; projections with a bias are not supported"],
     [{ head_dim: 8 }, "head_dim is 8; only heads of hidden_size / num_attention_heads"],
     [{ attention_dropout: 0.1 }, "attention_dropout is 0.1"],

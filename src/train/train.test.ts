@@ -297,7 +297,7 @@ describe("bad input is refused before anything changes", () => {
     );
     await train(toyModel(), { ...toyOptions(), maxSteps: 1, outputDir: folder("taken") });
     await expect(train(toyModel(), { ...toyOptions(), outputDir: folder("taken") })).rejects.toThrow(
-      /holds checkpoints of another training \(.*step-000001\)/,
+      /holds checkpoints of another training run \(.*step-000001\)/,
     );
   });
 });

@@ -119,7 +119,7 @@ describe("fetching a model", () => {
     const wrong = Uint8Array.from(weights).fill(0, 5, 6).fill(9, 7, 8);
     put({ damaged: { "model.safetensors": wrong } });
     await expect(resolve()).rejects.toThrow(
-      /model\.safetensors of owner\/name arrived damaged: its digest is .* deleted/,
+      /model\.safetensors of owner\/name is damaged after the download: its digest is .* deleted/,
     );
     expect(await blobs()).not.toContain(`${hubEtag(weights, true)}.incomplete`);
     expect(await blobs()).toContain(hubEtag(files["config.json"], false));

@@ -44,7 +44,7 @@ const f32 = (from: number, to: number, shape = [(to - from) / 4]) => ({
 
 describe("a header that does not tell the truth is refused in one line with the file's and tensor's name", () => {
   const cases: [string, Uint8Array, string][] = [
-    ["an empty file", new Uint8Array(0), "it has 0 bytes"],
+    ["an empty file", new Uint8Array(0), "it has only 0 bytes"],
     ["a length over the file", withHeader("{}", 0, 3n), "its header of 3 bytes is truncated"],
     ["a length over the format's limit", withHeader("{}", 0, 2n ** 63n), "the format allows 100000000"],
     ["no JSON", withHeader("{oops", 0), "its header is not valid JSON"],
@@ -52,7 +52,7 @@ describe("a header that does not tell the truth is refused in one line with the 
     ["null", withHeader("null", 0), "its header is null, not an object"],
     ["a list", withHeader("[]", 0), "its header is [], not an object"],
     ["an entry that is null", withHeader({ a: null }, 0), 'tensor "a" is null, not an object'],
-    ["notes that are no text", withHeader({ __metadata__: { x: 1 } }, 0), '__metadata__ has 1 for "x", not text'],
+    ["notes that are no text", withHeader({ __metadata__: { x: 1 } }, 0), '__metadata__ has 1 for "x", not a string'],
     ["notes that are a list", withHeader({ __metadata__: [] }, 0), "__metadata__ is [], not an object"],
     ["two tensors of one name", withHeader('{"a":{},"\\u0061":{}}', 0), 'its header contains "a" twice'],
     ["a field twice", withHeader('{"a":{"dtype":"F32","dtype":"F16"}}', 0), 'its header contains "dtype" twice'],
@@ -66,7 +66,7 @@ describe("a header that does not tell the truth is refused in one line with the 
       withHeader({ a: { ...f32(0, 4), dtype: "toString" } }, 4),
       "which is not supported",
     ],
-    ["no dtype", withHeader({ a: { shape: [1], data_offsets: [0, 4] } }, 4), "has dtype missing, not text"],
+    ["no dtype", withHeader({ a: { shape: [1], data_offsets: [0, 4] } }, 4), "has dtype missing, not a string"],
     ["a shape with a fraction", withHeader({ a: f32(0, 4, [0.5]) }, 4), 'tensor "a" has shape [0.5]'],
     ["a negative size", withHeader({ a: f32(0, 4, [-1, -1]) }, 4), 'tensor "a" has shape [-1,-1]'],
     ["a size beyond exact numbers", withHeader({ a: f32(0, 4, [2 ** 53]) }, 4), 'tensor "a" has shape'],
@@ -250,12 +250,12 @@ describe("a model in several files", () => {
     await writeSafetensors(join(folder, "s.safetensors"), [source("a", one), source("b", one)]);
     const index = (value: unknown) => writeFile(join(folder, "model.safetensors.index.json"), JSON.stringify(value));
     const cases: [unknown, string][] = [
-      [{ weight_map: { a: "s.safetensors", b: "t.safetensors" } }, "names t.safetensors, and"],
+      [{ weight_map: { a: "s.safetensors", b: "t.safetensors" } }, "refers to t.safetensors, but"],
       [
         { weight_map: { a: "s.safetensors", b: "s.safetensors", c: "s.safetensors" } },
-        "says that c is in s.safetensors",
+        "c is in s.safetensors, but it is not",
       ],
-      [{ weight_map: { a: "s.safetensors" } }, "s.safetensors holds b, and"],
+      [{ weight_map: { a: "s.safetensors" } }, "s.safetensors contains b, but"],
       [{ weight_map: { a: "../s.safetensors" } }, '"../s.safetensors", which is not the name of a .safetensors file'],
       [{ weight_map: { a: "x\\s.safetensors" } }, "which is not the name of"],
       [{ weight_map: { a: "/etc/passwd" } }, "which is not the name of"],
