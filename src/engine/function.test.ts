@@ -75,7 +75,7 @@ describe("program", () => {
     expect(() => assign(counter(), tensor(1))).toThrow("assign: works only inside a program");
     expect(() => empty.set([1])).toThrow("of shape [2] needs 2 values, got 1");
     const wrong = program(() => assign(empty, tensor(1)));
-    await expect(wrong()).rejects.toThrow("assign: float32 [] does not fit");
+    await expect(wrong()).rejects.toThrow("assign: a value of float32 [] does not fit");
   });
 
   test("an input with a source is asked at each run", async () => {

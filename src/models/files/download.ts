@@ -77,7 +77,7 @@ export async function download(
       const mismatch =
         size === file.size ? `its digest is ${digest}, not ${file.etag}` : `it has ${size} bytes, not ${file.size}`;
       throw new ModelError(
-        `${file.name} of ${call.what} is damaged after the download: ${mismatch}. It was deleted; run it again to download it again.`,
+        `${file.name} of ${call.what} is damaged after the download: ${mismatch}. It was deleted; run it again.`,
       );
     }
     await rename(incomplete, path);

@@ -125,7 +125,7 @@ describe("fetching a model", () => {
     expect(await blobs()).toContain(hubEtag(files["config.json"], false));
     put({ damaged: { "config.json": '{"model_type":"phi4"}' } });
     await rm(store(), { recursive: true });
-    await expect(resolve()).rejects.toThrow("config.json of owner/name arrived damaged");
+    await expect(resolve()).rejects.toThrow("config.json of owner/name is damaged");
     put();
     await resolve();
   });
