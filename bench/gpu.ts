@@ -103,16 +103,16 @@ async function benchStep(engine: Engine, spec: StepSpec, ceiling: number, card: 
 }
 
 async function main(): Promise<number> {
-  const found = await probe(software ? 0.1 : 2);
-  keep("machine", found);
-  for (const { name, driver } of found.gpus) say(`GPU: ${name}${driver ? `, driver ${driver}` : ""}`);
-  const { webgpu, cpu } = found.devices;
+  const machine = await probe(software ? 0.1 : 2);
+  keep("machine", machine);
+  for (const { name, driver } of machine.gpus) say(`GPU: ${name}${driver ? `, driver ${driver}` : ""}`);
+  const { webgpu, cpu } = machine.devices;
   if ("error" in webgpu) {
     say(`Skipped: ${webgpu.error}`);
     return 0;
   }
   if ("gflops" in cpu) say(`float32 products: ${webgpu.gflops} GFLOP/s by WebGPU, ${cpu.gflops} by the CPU`);
-  say(`auto: ${found.auto}`);
+  say(`auto: ${machine.auto}`);
 
   const gpu = await Engine.open({ device: "webgpu" });
   say(describeDevice(gpu.device));

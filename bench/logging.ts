@@ -25,11 +25,11 @@ process.on("exit", () => {
   rmSync(folder, { recursive: true, force: true });
 });
 const url = await new Promise<string>((resolve) => {
-  let said = "";
+  let output = "";
   server.stdout.on("data", (chunk: Buffer) => {
-    said += chunk;
-    const found = /http:\/\/[\d.]+:\d+/.exec(said)?.[0];
-    if (found) resolve(found);
+    output += chunk;
+    const match = /http:\/\/[\d.]+:\d+/.exec(output)?.[0];
+    if (match) resolve(match);
   });
 });
 process.env.ANNEAL_DATA = join(folder, "client");

@@ -21,7 +21,7 @@ for (let i = 0; i < 2; i++) {
   await ceiling.run();
   await step.run();
 }
-const found = !args.includes("--no-peer") && hasPeer(spec.method);
+const hasPyTorch = !args.includes("--no-peer") && hasPeer(spec.method);
 
 interface Round {
   ceiling: number;
@@ -46,7 +46,7 @@ const tokens = spec.batch * spec.length;
 const all: Round[] = [];
 const peers: Record<string, { tokensPerSecond: number; timesAsFast: number; peakMemoryMb: number }> = {};
 // One peer at a time, because two may not fit into memory with a large model.
-for (const precision of found ? ["float32", "bfloat16"] : [undefined]) {
+for (const precision of hasPyTorch ? ["float32", "bfloat16"] : [undefined]) {
   const peer = precision ? await Peer.start(spec, "cpu", precision, threads) : undefined;
   const measured = await measure(peer);
   all.push(...measured);
@@ -88,6 +88,6 @@ const lines = [
     ([precision, peer]) =>
       `  PyTorch, ${precision}: ${peer.tokensPerSecond} tokens/s, peak memory ${peer.peakMemoryMb} MB: ours is ${peer.timesAsFast} times as fast`,
   ),
-  ...(!found ? ["  no peer: PyTorch, transformers and PEFT are not installed (PYTHON, PYTHONPATH)"] : []),
+  ...(!hasPyTorch ? ["  no peer: PyTorch, transformers and PEFT are not installed (PYTHON, PYTHONPATH)"] : []),
 ];
 process.stdout.write(`${lines.join("\n")}\n${JSON.stringify(figures)}\n`);

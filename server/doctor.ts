@@ -56,13 +56,13 @@ const browsers = [
 export async function diagnose(dataDir: string, seconds = 2): Promise<Diagnosis> {
   const manifest = new URL("../../package.json", import.meta.url);
   const advice: string[] = [];
-  const found = await lookAtDevices(seconds).catch((error: Error) => {
+  const probe = await probeDevices(seconds).catch((error: Error) => {
     advice.push(`The engine does not run: ${error.message}. Reinstall the packages: npm ci`);
     return undefined;
   });
-  const { cpu, webgpu } = found?.devices ?? {};
+  const { cpu, webgpu } = probe?.devices ?? {};
   if (cpu && "error" in cpu) advice.push(`Programs do not run on the CPU: ${cpu.error}`);
-  if (webgpu && "error" in webgpu && found && found.gpus.length > 0) {
+  if (webgpu && "error" in webgpu && probe && probe.gpus.length > 0) {
     advice.push(`The GPU is not used: ${webgpu.error}`);
   }
   const chromium = [process.env.CHROMIUM, ...browsers].find((path) => path && existsSync(path));
@@ -71,7 +71,7 @@ export async function diagnose(dataDir: string, seconds = 2): Promise<Diagnosis>
       "Chromium is missing, which only the browser tests need: apt-get install chromium, or set CHROMIUM to its path",
     );
   }
-  const data = await lookAtData(dataDir);
+  const data = await examineData(dataDir);
   if (!data.writable) advice.push(`The data folder ${data.folder} is not writable: choose another with --data`);
   if (data.free !== undefined && data.free < 2e9) {
     advice.push(`Only ${showSize(data.free)} are free on the disk of the data folder: checkpoints may not fit`);
@@ -79,15 +79,15 @@ export async function diagnose(dataDir: string, seconds = 2): Promise<Diagnosis>
   return {
     anneal: (JSON.parse(readFileSync(manifest, "utf8")) as { version: string }).version,
     node: { version: process.version, path: process.execPath, platform: `${process.platform}-${process.arch}` },
-    ...(found ? { onnxruntime: found.runtime.version } : {}),
+    ...(probe ? { onnxruntime: probe.runtime.version } : {}),
     processor: {
       model: cpus()[0]?.model.trim() ?? "unknown",
       cores: cpus().length,
       instructions: await findInstructions(),
     },
     memory: { total: totalmem(), free: freemem() },
-    gpus: found?.gpus ?? [],
-    ...(found ? { devices: found.devices, auto: found.auto } : {}),
+    gpus: probe?.gpus ?? [],
+    ...(probe ? { devices: probe.devices, auto: probe.auto } : {}),
     ...(chromium ? { chromium } : {}),
     data,
     advice,
@@ -96,7 +96,7 @@ export async function diagnose(dataDir: string, seconds = 2): Promise<Diagnosis>
 }
 
 /** Runs the engine's probe in a separate process, because a broken driver may crash it. */
-async function lookAtDevices(seconds: number): Promise<Probe> {
+async function probeDevices(seconds: number): Promise<Probe> {
   const script = fileURLToPath(new URL("../src/engine/probe.js", import.meta.url));
   const { stdout } = await run(process.execPath, [script, String(seconds)], { timeout: 120_000 });
   return JSON.parse(stdout) as Probe;
@@ -109,7 +109,7 @@ async function findInstructions(): Promise<string[]> {
   return [...instructionSets, ...armInstructionSets].filter((name) => flags.has(name));
 }
 
-async function lookAtData(dataDir: string): Promise<Diagnosis["data"]> {
+async function examineData(dataDir: string): Promise<Diagnosis["data"]> {
   const folder = resolve(dataDir);
   // A folder that does not exist yet will be created in its nearest existing ancestor.
   let nearest = folder;
@@ -143,23 +143,23 @@ function showMeasured(measured: Measured | undefined): string {
 }
 
 /** Formats a diagnosis: one line per fact, then the advice. */
-export function showDiagnosis(found: Diagnosis): string {
-  const { processor, memory, gpus, devices, data } = found;
+export function showDiagnosis(diagnosis: Diagnosis): string {
+  const { processor, memory, gpus, devices, data } = diagnosis;
   const instructions = processor.instructions.length > 0 ? `, ${processor.instructions.join(" ")}` : "";
   const cards = gpus.map(({ name, driver, memory: size }) =>
     [name, driver && `driver ${driver}`, size && showSize(size)].filter(Boolean).join(", "),
   );
   const facts: [string, string][] = [
-    ["Anneal", found.anneal],
-    ["Node.js", `${found.node.version} (${found.node.platform}, ${found.node.path})`],
-    ["ONNX Runtime", found.onnxruntime ?? "does not run"],
+    ["Anneal", diagnosis.anneal],
+    ["Node.js", `${diagnosis.node.version} (${diagnosis.node.platform}, ${diagnosis.node.path})`],
+    ["ONNX Runtime", diagnosis.onnxruntime ?? "does not run"],
     ["Processor", `${processor.model}, ${processor.cores} cores${instructions}`],
     ["Memory", `${showSize(memory.total)}, ${showSize(memory.free)} free`],
     ...(cards.length > 0 ? cards : ["none"]).map((card): [string, string] => ["GPU", card]),
     ["cpu", showMeasured(devices?.cpu)],
     ["webgpu", showMeasured(devices?.webgpu)],
-    ["auto selects", found.auto ?? "nothing"],
-    ["Chromium", found.chromium ?? "missing"],
+    ["auto selects", diagnosis.auto ?? "nothing"],
+    ["Chromium", diagnosis.chromium ?? "missing"],
     [
       "Data folder",
       `${data.folder}${data.exists ? "" : " (not created yet)"}${data.writable ? "" : " (not writable)"}`,
@@ -169,7 +169,7 @@ export function showDiagnosis(found: Diagnosis): string {
   ];
   const width = Math.max(...facts.map(([name]) => name.length)) + 2;
   const lines = facts.map(([name, value]) => `  ${name.padEnd(width)}${value}`);
-  const advice = found.advice.map((text) => `  - ${text}`);
-  const verdict = found.healthy ? "Notebooks can train here." : "Notebooks cannot train here.";
+  const advice = diagnosis.advice.map((text) => `  - ${text}`);
+  const verdict = diagnosis.healthy ? "Notebooks can train here." : "Notebooks cannot train here.";
   return [...lines, "", verdict, ...(advice.length > 0 ? ["", "How to fix:", ...advice] : [])].join("\n");
 }

@@ -142,7 +142,7 @@ class Kernel {
     this.state = "idle";
     client.onMessage((channel, message) => {
       this.lastActivity = new Date();
-      this.#outstanding.heard(channel, message);
+      this.#outstanding.received(channel, message);
       if (channel === "iopub" && message.header.msg_type === "status" && !this.#stopped.has(client)) {
         this.state = String(message.content.execution_state);
       }
@@ -175,7 +175,7 @@ class Kernel {
 
   #announce(state: string): void {
     this.state = state;
-    this.#outstanding.say("iopub", "status", { execution_state: state });
+    this.#outstanding.send("iopub", "status", { execution_state: state });
   }
 }
 

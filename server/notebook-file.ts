@@ -44,13 +44,13 @@ export function notebookText(content: unknown, before?: string): string {
   ) {
     return before ?? "";
   }
-  const kept = isJson(old) && isJson(old.metadata) && isOurs(old.metadata) ? old.metadata : {};
+  const oldMetadata = isJson(old) && isJson(old.metadata) && isOurs(old.metadata) ? old.metadata : {};
   const metadata = isJson(content) && isJson(content.metadata) ? content.metadata : {};
   const now: Json = kernelMetadata();
   const restored = Object.fromEntries(
     Object.entries(metadata).map(([key, value]) => [
       key,
-      key in now && key in kept && isDeepStrictEqual(value, now[key]) ? kept[key] : value,
+      key in now && key in oldMetadata && isDeepStrictEqual(value, now[key]) ? oldMetadata[key] : value,
     ]),
   );
   return `${write(normalNotebook(isJson(content) ? { ...content, metadata: restored } : content), "")}\n`;

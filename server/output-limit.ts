@@ -61,8 +61,8 @@ export class OutputLimit {
   }
 
   #cell(id: string): Cell {
-    const known = this.#cells.get(id);
-    if (known) return known;
+    const existing = this.#cells.get(id);
+    if (existing) return existing;
     const cell: Cell = { allowance: burst, at: performance.now(), stream: undefined, held: undefined };
     this.#cells.set(id, cell);
     const [oldest, { held }] = this.#cells.entries().next().value ?? [id, cell];
@@ -91,7 +91,7 @@ export class OutputLimit {
     const cut = cutAt(text, (cell.allowance * text.length) / (text.length + cost));
     cell.allowance = 0;
     if (cut > 0) this.#forward("iopub", withText(message, text.slice(0, cut)));
-    this.#say(message, "Too much output for the page; it is held back until the cell ends or slows down");
+    this.#addLine(message, "Too much output for the page; it is held back until the cell ends or slows down");
     const timer = setInterval(() => this.#check(cell), 1000);
     timer.unref();
     const leftOut = { characters: 0, displays: 0 };
@@ -117,12 +117,12 @@ export class OutputLimit {
       ...(displays > 0 ? [`${count(displays)} displays`] : []),
     ];
     const [any] = held.tail;
-    if (any && parts.length > 0) this.#say(any, `${parts.join(" and ")} omitted`);
+    if (any && parts.length > 0) this.#addLine(any, `${parts.join(" and ")} omitted`);
     for (const message of [...held.tail, ...held.updates.values()]) this.#forward("iopub", message);
   }
 
   /** Adds a line of the studio to a cell's output. */
-  #say({ header, parent_header }: Message, line: string): void {
+  #addLine({ header, parent_header }: Message, line: string): void {
     this.#forward("iopub", {
       header: newHeader("stream", header.session, "studio"),
       parent_header,

@@ -25,7 +25,7 @@ export class OutstandingCells {
     this.#cells.set(message.header.msg_id, { request: message, executionCount: null, replied: false, idle: false });
   }
 
-  heard(channel: Channel, { header, parent_header, content }: Message): void {
+  received(channel: Channel, { header, parent_header, content }: Message): void {
     this.#session = header.session;
     const id = parent_header.msg_id;
     const cell = id === undefined ? undefined : this.#cells.get(id);
@@ -42,9 +42,9 @@ export class OutstandingCells {
     let pendingError = error;
     for (const { request, executionCount, replied, idle } of this.#cells.values()) {
       if (!replied) {
-        if (pendingError) this.say("iopub", "error", pendingError, request);
+        if (pendingError) this.send("iopub", "error", pendingError, request);
         const counted = executionCount === null ? {} : { execution_count: executionCount };
-        this.say(
+        this.send(
           "shell",
           "execute_reply",
           { status: pendingError ? "error" : "aborted", ...pendingError, ...counted },
@@ -52,13 +52,13 @@ export class OutstandingCells {
         );
         pendingError = undefined;
       }
-      if (!idle) this.say("iopub", "status", { execution_state: "idle" }, request);
+      if (!idle) this.send("iopub", "status", { execution_state: "idle" }, request);
     }
     this.#cells.clear();
   }
 
   /** Sends a message to the pages on behalf of the kernel. */
-  say(channel: Channel, msgType: string, content: Record<string, unknown>, parent?: Message): void {
+  send(channel: Channel, msgType: string, content: Record<string, unknown>, parent?: Message): void {
     const header = newHeader(msgType, this.#session, "studio");
     this.#publish(channel, { header, parent_header: parent?.header ?? {}, metadata: {}, content, buffers: [] });
   }

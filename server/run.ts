@@ -28,11 +28,11 @@ export async function withTracker<T>(
   const running = await findRunningStudio(dataDir);
   if (running) return work(new TrackerClient({ uri: running.url, token: running.token }));
   const here = { root: process.cwd(), dataDir, host: "127.0.0.1", port: 0, trackerOnly: true };
-  const own = await startStudio({ ...here, ...places });
+  const studio = await startStudio({ ...here, ...places });
   try {
-    return await work(new TrackerClient({ uri: own.url, token: own.token }));
+    return await work(new TrackerClient({ uri: studio.url, token: studio.token }));
   } finally {
-    await own.close();
+    await studio.close();
   }
 }
 

@@ -63,16 +63,16 @@ export function lockStart(dataDir: string): () => void {
  * @throws EEXIST when it exists
  */
 function claim(file: string): void {
-  const own = `${file}.${process.pid}`;
-  writeFileSync(own, String(process.pid));
+  const temporary = `${file}.${process.pid}`;
+  writeFileSync(temporary, String(process.pid));
   try {
-    linkSync(own, file);
+    linkSync(temporary, file);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "EEXIST") throw error;
     // The file system has no hard links, for example on a memory stick.
     writeFileSync(file, String(process.pid), { flag: "wx" });
   } finally {
-    rmSync(own, { force: true });
+    rmSync(temporary, { force: true });
   }
 }
 

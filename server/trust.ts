@@ -16,15 +16,15 @@ interface Cell {
 /** Stores digests of trusted notebooks' cells in a file of the user's data. */
 export class Notary {
   readonly #file: string;
-  #known: Set<string> | undefined;
+  #cache: Set<string> | undefined;
 
   constructor(file: string) {
     this.#file = file;
   }
 
   get #digests(): Set<string> {
-    this.#known ??= new Set(existsSync(this.#file) ? readFileSync(this.#file, "utf8").split("\n") : []);
-    return this.#known;
+    this.#cache ??= new Set(existsSync(this.#file) ? readFileSync(this.#file, "utf8").split("\n") : []);
+    return this.#cache;
   }
 
   /** Records whether the page trusts a notebook that it saves, and removes the trust marks, which are not saved. */

@@ -46,8 +46,8 @@ export async function writeCheckpoint(bench: Phi3Bench): Promise<boolean> {
 }
 
 async function isThere(folder: string, config: string): Promise<boolean> {
-  const found = await readFile(join(folder, "config.json"), "utf8").catch(() => undefined);
-  if (found !== config) return false;
+  const existing = await readFile(join(folder, "config.json"), "utf8").catch(() => undefined);
+  if (existing !== config) return false;
   return verifyFolder(folder).then(
     () => true,
     () => false,

@@ -40,10 +40,10 @@ export async function runPhi3Bench(
     const { kind, length } = request;
     const facts = { ...(kind ? { kind } : {}), ...(length ? { length } : {}) };
     const file = fileURLToPath(new URL("./phase.js", import.meta.url));
-    const told = await run(process.execPath, [file, JSON.stringify({ bench, ...request })], {}, (phase) => {
+    const reports = await run(process.execPath, [file, JSON.stringify({ bench, ...request })], {}, (phase) => {
       say(describe({ ...facts, ...phase }));
     });
-    const phases = told.map((phase) => ({ ...facts, ...phase }));
+    const phases = reports.map((phase) => ({ ...facts, ...phase }));
     result.phases.push(...phases.map(({ logits: _, ...rest }) => rest));
     return phases;
   };
@@ -83,18 +83,18 @@ async function runPeer(bench: Phi3Bench, length: number, i: number, say: (line: 
   ];
   const env = { THREADS: String(bench.threads) };
   const facts = { kind: `PEFT, ${bench.peerDtype}`, length };
-  const heard: Phase[] = [];
+  const phases: Phase[] = [];
   const limit = AbortSignal.timeout(bench.peerMinutes * 60_000);
   const command = [peerScript("phi3_mini.py"), ...args.map(String)];
   const listen = (phase: Phase) => {
-    heard.push({ ...facts, ...phase });
+    phases.push({ ...facts, ...phase });
     say(describe({ ...facts, ...phase }));
   };
   await run(python, command, env, listen, limit).catch((error: Error) => {
     if (!limit.aborted) throw error;
     say(`PEFT at 1 x ${length} did not finish ${args[2]} steps in ${bench.peerMinutes} minutes, and was stopped`);
   });
-  return heard;
+  return phases;
 }
 
 /** Runs a process that writes a line of JSON for each of its phases. */
@@ -102,7 +102,7 @@ async function run(
   command: string,
   args: readonly string[],
   env: Readonly<Record<string, string>>,
-  heard: (phase: Phase) => void,
+  onPhase: (phase: Phase) => void,
   signal?: AbortSignal,
 ): Promise<Phase[]> {
   const child = spawn(command, args, {
@@ -120,7 +120,7 @@ async function run(
   for await (const line of createInterface({ input: child.stdout })) {
     const phase = JSON.parse(line) as Phase;
     phases.push(phase);
-    heard(phase);
+    onPhase(phase);
   }
   const how = await ended;
   if (how !== "0") {

@@ -9,8 +9,8 @@ export const doctor = defineCommand({
   flags: { json: { type: "boolean", default: false }, data: dataFlag },
   async run({ values }) {
     if (!values.json) process.stderr.write("Measuring for a few seconds per device …\n");
-    const found = await diagnose(values.data);
-    process.stdout.write(`${values.json ? JSON.stringify(found, null, 2) : showDiagnosis(found)}\n`);
-    return found.healthy ? 0 : 1;
+    const diagnosis = await diagnose(values.data);
+    process.stdout.write(`${values.json ? JSON.stringify(diagnosis, null, 2) : showDiagnosis(diagnosis)}\n`);
+    return diagnosis.healthy ? 0 : 1;
   },
 });

@@ -142,11 +142,11 @@ export class LoraConfig implements AdapterConfig {
       part.weight.set(await fullWeight(layer.weight).data());
       return;
     }
-    for (const [key, own] of part.namedParameters()) {
+    for (const [key, parameter] of part.namedParameters()) {
       if (key === "lora_magnitude_vector") {
-        own.set(await rowNorms(fullWeight(layer.weight)).data());
+        parameter.set(await rowNorms(fullWeight(layer.weight)).data());
       } else {
-        own.set(own.initializer(own.shape, new Random(seed, `init/${name}.${key}`)));
+        parameter.set(parameter.initializer(parameter.shape, new Random(seed, `init/${name}.${key}`)));
       }
     }
   }

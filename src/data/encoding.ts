@@ -11,10 +11,10 @@ export type Line = { line: number; text: string } | { line: number; problem: str
 
 /**
  * Yields the lines of a text file in UTF-8, or in UTF-16 with a byte-order mark, in groups.
- * @param most maximum bytes per line; a longer line is reported as a problem
+ * @param maxBytes maximum bytes per line; a longer line is reported as a problem
  */
-export async function* textLines(path: string, most = longestLine): AsyncGenerator<Line[]> {
-  const lines = new LineSplitter(most);
+export async function* textLines(path: string, maxBytes = longestLine): AsyncGenerator<Line[]> {
+  const lines = new LineSplitter(maxBytes);
   for await (const chunk of utf8Chunks(path)) {
     const [first, last] = [chunk.indexOf(10), chunk.lastIndexOf(10)];
     if (first === -1) {
@@ -33,15 +33,15 @@ export async function* textLines(path: string, most = longestLine): AsyncGenerat
 
 /** Splits bytes into lines. */
 class LineSplitter {
-  readonly #most: number;
+  readonly #maxBytes: number;
   #line = 0;
   #done: Line[] = [];
   /** Pieces of the incomplete line. */
   #pieces: Buffer[] = [];
   #size = 0;
 
-  constructor(most: number) {
-    this.#most = most;
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
   }
 
   get pending(): boolean {
@@ -51,18 +51,18 @@ class LineSplitter {
   /** Adds to the incomplete line. */
   keep(piece: Buffer): void {
     this.#size += piece.length;
-    if (this.#size <= this.#most) this.#pieces.push(piece);
+    if (this.#size <= this.#maxBytes) this.#pieces.push(piece);
     else this.#pieces = [];
   }
 
   /** Completes the line. */
   end(): void {
     const bytes = Buffer.concat(this.#pieces);
-    const tooLong = this.#size > this.#most;
+    const tooLong = this.#size > this.#maxBytes;
     this.#pieces = [];
     this.#size = 0;
     if (tooLong) {
-      this.#done.push({ line: ++this.#line, problem: `the line is longer than ${this.#most} bytes` });
+      this.#done.push({ line: ++this.#line, problem: `the line is longer than ${this.#maxBytes} bytes` });
       return;
     }
     const text = decodeUtf8(bytes);
@@ -72,7 +72,7 @@ class LineSplitter {
 
   /** Adds complete lines; `bytes` does not include the last line break. */
   whole(bytes: Buffer): void {
-    const text = bytes.length <= this.#most ? decodeUtf8(bytes) : undefined;
+    const text = bytes.length <= this.#maxBytes ? decodeUtf8(bytes) : undefined;
     if (text !== undefined) {
       for (const part of text.split("\n")) this.#add(part);
       return;
@@ -104,11 +104,11 @@ class LineSplitter {
  * Reads a text file in UTF-8, or in UTF-16 with a byte-order mark.
  * @throws DataError naming the line in another encoding, or when the file is too large
  */
-export async function wholeText(path: string, most = longestLine): Promise<string> {
+export async function wholeText(path: string, maxBytes = longestLine): Promise<string> {
   const { size } = await stat(path);
-  if (size > most) {
+  if (size > maxBytes) {
     throw new DataError(
-      `${path} has ${size} bytes, more than the limit of ${most} for this format. Convert it to .jsonl, which has no limit.`,
+      `${path} has ${size} bytes, more than the limit of ${maxBytes} for this format. Convert it to .jsonl, which has no limit.`,
     );
   }
   const bytes = await readFile(path);

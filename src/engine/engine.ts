@@ -163,15 +163,15 @@ export class CompiledProgram {
 
   /**
    * Runs the program once.
-   * @param given a typed array for each input of the program, except for those with a source
+   * @param values a typed array for each input of the program, except for those with a source
    * @param state contains the program's variables, and is updated
    * @returns the values of the outputs
    */
-  async run(given: Record<string, TensorData> = {}, state?: State): Promise<Record<string, TensorData>> {
+  async run(values: Record<string, TensorData> = {}, state?: State): Promise<Record<string, TensorData>> {
     const inputs: Record<string, TensorData> = {};
     for (const { attributes } of this.#program.inputs) {
       const { name, dtype, shape, source } = attributes;
-      inputs[name] = checkInput(name, dtype, shape, given[name] ?? source?.());
+      inputs[name] = checkInput(name, dtype, shape, values[name] ?? source?.());
     }
     return this.#engine.request((executor) => executor.run(this.#id, state?.id, inputs), this.#attempt);
   }

@@ -38,7 +38,7 @@ export function estimateMemory(program: Program): MemoryNeed {
     for (const i of node.inputs) uses.set(ownerOf(i), (uses.get(ownerOf(i)) ?? 0) + 1);
   }
   let variables = 0;
-  let held = 0;
+  let allocated = 0;
   let workspace = 0;
   for (const node of program.nodes) {
     if (node.operator.name === "variable") variables += bytesOf(node);
@@ -51,11 +51,11 @@ export function estimateMemory(program: Program): MemoryNeed {
       if (left === 0 && source.inputs.length > 0 && !results.has(source)) freed += bytesOf(source);
     }
     if (owned) {
-      const peak = held + bytesOf(node) - (overwriting.has(node.operator.name) ? freed : 0);
+      const peak = allocated + bytesOf(node) - (overwriting.has(node.operator.name) ? freed : 0);
       workspace = Math.max(workspace, peak);
-      held += bytesOf(node);
+      allocated += bytesOf(node);
     }
-    held -= freed;
+    allocated -= freed;
   }
   return { variables, workspace };
 }

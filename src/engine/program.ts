@@ -100,8 +100,8 @@ function inPlaceUpdates(
     )
       continue;
     shared.add(value);
-    const others = (readers.get(variable) ?? []).filter((reader) => reader !== value);
-    if (dependsOnAll(value, others)) result.add(name);
+    const otherReaders = (readers.get(variable) ?? []).filter((reader) => reader !== value);
+    if (dependsOnAll(value, otherReaders)) result.add(name);
   }
   return result;
 }

@@ -218,9 +218,11 @@ export abstract class CausalLM extends Module {
 
   /** Ids that end an answer: the model's own, and the tokenizer's end of turn. */
   get stopTokenIds(): number[] {
-    const own = this.generationConfig.eos_token_id ?? [];
-    const listed = (Array.isArray(own) ? own : [own]).filter((id): id is number => typeof id === "number");
-    return [...new Set([...listed, ...this.config.eosTokenIds, ...this.tokenizer.stopTokenIds])];
+    const configured = this.generationConfig.eos_token_id ?? [];
+    const ids = (Array.isArray(configured) ? configured : [configured]).filter(
+      (id): id is number => typeof id === "number",
+    );
+    return [...new Set([...ids, ...this.config.eosTokenIds, ...this.tokenizer.stopTokenIds])];
   }
 
   /**

@@ -149,9 +149,11 @@ function checkRank(name: string, rank: number, ...tensors: readonly Tensor[]): v
   }
 }
 
-function checkIntegers(name: string, what: string, least: number, values: readonly number[], rank: number): void {
-  if (values.length !== rank || !values.every((n) => Number.isInteger(n) && n >= least)) {
-    throw new ShapeError(`${name}: ${what} must be ${rank} integer(s) of at least ${least}, not ${showShape(values)}`);
+function checkIntegers(name: string, what: string, minimum: number, values: readonly number[], rank: number): void {
+  if (values.length !== rank || !values.every((n) => Number.isInteger(n) && n >= minimum)) {
+    throw new ShapeError(
+      `${name}: ${what} must be ${rank} integer(s) of at least ${minimum}, not ${showShape(values)}`,
+    );
   }
 }
 

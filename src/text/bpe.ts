@@ -116,11 +116,11 @@ class PairCounts {
 
   mostFrequent(): [number, number] | undefined {
     let best = -1;
-    let most = 1; // A pair that occurs once is not merged.
+    let highest = 1; // A pair that occurs once is not merged.
     for (const [pair, count] of this.#counts) {
-      if (count > most || (count === most && best !== -1 && pair < best)) {
+      if (count > highest || (count === highest && best !== -1 && pair < best)) {
         best = pair;
-        most = count;
+        highest = count;
       }
     }
     return best === -1 ? undefined : [Math.floor(best / pairBase), best % pairBase];

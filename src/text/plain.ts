@@ -63,9 +63,9 @@ export class PlainTokenizer {
   encode(pieces: readonly Piece[]): number[] {
     const text = pieces.map(({ text, template }) => {
       // Removes the renaming characters from the text.
-      const own = text.replace(/[\u{F5A3E}\u{F5A3F}]/gu, "\uFFFD");
-      if (!template || !this.#pattern) return own;
-      return own.replace(this.#pattern, (content) => this.#names.get(content) ?? content);
+      const cleaned = text.replace(/[\u{F5A3E}\u{F5A3F}]/gu, "\uFFFD");
+      if (!template || !this.#pattern) return cleaned;
+      return cleaned.replace(this.#pattern, (content) => this.#names.get(content) ?? content);
     });
     return this.#inner.encode(text.join(""), { add_special_tokens: false }).ids;
   }

@@ -110,10 +110,10 @@ export function parseApple(text: string): GpuReport {
  * name). GPUs that only other processes use are skipped.
  */
 export function gpuFigures({ cards, processes }: GpuReport, pid: number): Record<string, number> {
-  const own = processes?.filter((process) => process.pid === pid) ?? [];
+  const ownProcesses = processes?.filter((process) => process.pid === pid) ?? [];
   const used = cards.filter(({ index, memory = 0 }) => {
     if (processes === undefined) return true;
-    if (own.some((process) => process.index === index)) return true;
+    if (ownProcesses.some((process) => process.index === index)) return true;
     // In a container, processes may not be listed even when they use the GPU.
     return memory > 1024 && processes.every((process) => process.index !== index);
   });
@@ -122,8 +122,8 @@ export function gpuFigures({ cards, processes }: GpuReport, pid: number): Record
       ? values.reduce<number>((all, value) => all + (value ?? 0), 0)
       : undefined;
   return defined({
-    "system/gpu_percent": sum(own.map(({ load }) => load)),
-    "system/gpu_memory_mb": sum(own.map(({ memory }) => memory)),
+    "system/gpu_percent": sum(ownProcesses.map(({ load }) => load)),
+    "system/gpu_memory_mb": sum(ownProcesses.map(({ memory }) => memory)),
     "system/gpu_power_w": sum(used.map(({ power }) => power)),
     ...Object.fromEntries(
       used.flatMap(({ index, load, memory }) => [
@@ -135,7 +135,7 @@ export function gpuFigures({ cards, processes }: GpuReport, pid: number): Record
 }
 
 /** Runs a tool. After the time limit it is killed and the promise is rejected. */
-export function ask(tool: string, args: readonly string[], limit = toolTimeout): Promise<string> {
+export function runTool(tool: string, args: readonly string[], limit = toolTimeout): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn(tool, args, { stdio: ["ignore", "pipe", "ignore"] });
     let text = "";
@@ -163,19 +163,19 @@ export function ask(tool: string, args: readonly string[], limit = toolTimeout):
 const sources: Readonly<Record<string, () => Promise<GpuReport>>> = {
   nvidia: async () => {
     const fields = "--query-gpu=index,utilization.gpu,memory.used,power.draw";
-    const cards = parseNvidiaCards(await ask("nvidia-smi", [fields, "--format=csv,noheader,nounits"]));
+    const cards = parseNvidiaCards(await runTool("nvidia-smi", [fields, "--format=csv,noheader,nounits"]));
     // Some GPUs, such as MIG partitions, do not report processes.
-    const processes = await ask("nvidia-smi", ["pmon", "-c", "1", "-s", "um"]).then(
+    const processes = await runTool("nvidia-smi", ["pmon", "-c", "1", "-s", "um"]).then(
       parseNvidiaProcesses,
       () => undefined,
     );
     return { cards, ...(processes ? { processes } : {}) };
   },
   amd: async () =>
-    parseRocm(await ask("rocm-smi", ["--showuse", "--showmeminfo", "vram", "--showpower", "--showpids", "--json"])),
+    parseRocm(await runTool("rocm-smi", ["--showuse", "--showmeminfo", "vram", "--showpower", "--showpids", "--json"])),
   apple: async () => {
     if (process.platform !== "darwin") throw new Error("This is not a Mac.");
-    return parseApple(await ask("ioreg", ["-r", "-c", "IOAccelerator", "-d", "1"]));
+    return parseApple(await runTool("ioreg", ["-r", "-c", "IOAccelerator", "-d", "1"]));
   },
 };
 

@@ -104,11 +104,11 @@ export class Journal {
   }
 
   /** The records in memory only. */
-  readonly held = {
+  readonly inMemory = {
     pending: (): JournalEntry[] => this.#waiting.slice(0, 1000).map(({ entry }) => entry),
     acknowledge: (entry: JournalEntry): void => {
-      const known = this.#waiting.findIndex((line) => line.entry === entry);
-      for (const { bytes } of this.#waiting.splice(0, known + 1)) this.#waitingBytes -= bytes.length;
+      const index = this.#waiting.findIndex((line) => line.entry === entry);
+      for (const { bytes } of this.#waiting.splice(0, index + 1)) this.#waitingBytes -= bytes.length;
     },
     all: () => this.all(),
   };
@@ -116,7 +116,7 @@ export class Journal {
   /** Returns the next records to send, at least one if there is any. */
   pending(): JournalEntry[] {
     const stored = this.#segment?.pending() ?? [];
-    return stored.length > 0 ? stored : this.held.pending();
+    return stored.length > 0 ? stored : this.inMemory.pending();
   }
 
   /** Returns all records, sent or not. */
@@ -128,7 +128,7 @@ export class Journal {
   /** Marks a record of {@link pending}, and all before it, as received by the tracker. */
   acknowledge(entry: JournalEntry): void {
     this.#segment?.acknowledge(entry);
-    this.held.acknowledge(entry);
+    this.inMemory.acknowledge(entry);
   }
 
   /** Flushes all records to disk, if it is writable. Never blocks the thread. */

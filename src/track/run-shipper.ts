@@ -24,7 +24,7 @@ export class RunShipper {
       this.#here = new Shipper(runId, journal, earlier);
       return;
     }
-    this.#here = new Shipper(runId, journal.held, [], { quiet: true });
+    this.#here = new Shipper(runId, journal.inMemory, [], { quiet: true });
     const order: ShipOrder = { runId, segment: segment.name, earlier: earlier.map(({ name }) => name) };
     this.#worker = new Worker(new URL("./ship-worker.js", import.meta.url), { workerData: order, env: SHARE_ENV });
     this.#worker.unref();
@@ -67,8 +67,8 @@ export class RunShipper {
   }
 
   #handleReport(report: ShipReport): void {
-    if ("say" in report) {
-      process.stderr.write(report.say);
+    if ("print" in report) {
+      process.stderr.write(report.print);
       return;
     }
     this.#problem = report.sent ? undefined : report.problem;

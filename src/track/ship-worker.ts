@@ -19,7 +19,7 @@ export interface DrainRequest {
 }
 
 /** Report of the thread: the result of a drain, or a message for the user. */
-export type ShipReport = { id: number; sent: boolean; problem: string } | { say: string };
+export type ShipReport = { id: number; sent: boolean; problem: string } | { print: string };
 
 const { runId, segment, earlier } = workerData as ShipOrder;
 const send = (report: ShipReport): void => parentPort?.postMessage(report);
@@ -27,7 +27,7 @@ const shipper = new Shipper(
   runId,
   new Segment(segment),
   earlier.map((name) => new Segment(name)),
-  { say: (text) => send({ say: text }) },
+  { print: (text) => send({ print: text }) },
 );
 parentPort?.on("message", ({ id, patience }: DrainRequest) => {
   void shipper.drain(patience).then((sent) => send({ id, sent, problem: shipper.problem }));

@@ -39,11 +39,11 @@ export const leftBefore = (runId: string, data = dataFolder()): Segment[] =>
  */
 export class Shipper {
   readonly #runId: string;
-  readonly #own: RecordSource;
+  readonly #current: RecordSource;
   /** Segments of this run that earlier processes left. */
   readonly #earlier: Segment[];
   readonly #quiet: boolean;
-  readonly #say: (text: string) => void;
+  readonly #print: (text: string) => void;
   readonly #data: string;
   #client: TrackerClient | undefined;
   #remote: RemoteRun | undefined;
@@ -59,22 +59,22 @@ export class Shipper {
   #sent = 0;
 
   /**
-   * @param own records of this process
+   * @param current records of this process
    * @param earlier segments of earlier processes, see {@link leftBefore}; deleted when everything has arrived
    * @param options.quiet do not warn when the tracker does not respond
    * @param options.data the data folder
    */
   constructor(
     runId: string,
-    own: RecordSource,
+    current: RecordSource,
     earlier: readonly Segment[],
-    { quiet = false, say = (text: string): void => void process.stderr.write(text), data = dataFolder() } = {},
+    { quiet = false, print = (text: string): void => void process.stderr.write(text), data = dataFolder() } = {},
   ) {
     this.#runId = runId;
-    this.#own = own;
+    this.#current = current;
     this.#earlier = [...earlier];
     this.#quiet = quiet;
-    this.#say = say;
+    this.#print = print;
     this.#data = data;
     this.#schedule();
   }
@@ -102,7 +102,7 @@ export class Shipper {
   }
 
   get #isDone(): boolean {
-    return [...this.#earlier, this.#own].every((source) => source.pending().length === 0);
+    return [...this.#earlier, this.#current].every((source) => source.pending().length === 0);
   }
 
   /** Why the last attempt failed. */
@@ -138,7 +138,7 @@ export class Shipper {
         this.#client = undefined; // The tracker may restart at another address.
         if (this.#warned || this.#quiet) return;
         this.#warned = true;
-        this.#say(
+        this.#print(
           `${error.message} No data is lost: the run is kept in a journal and sent when the tracker is back.\n`,
         );
       })
@@ -149,7 +149,7 @@ export class Shipper {
   }
 
   async #send(): Promise<void> {
-    for (const source of [...this.#earlier, this.#own]) {
+    for (const source of [...this.#earlier, this.#current]) {
       while (true) {
         const entries = source.pending();
         if (entries.length === 0 || this.#stopped) break;
@@ -180,7 +180,7 @@ export class Shipper {
 
   /** Returns the first record that creates the run. */
   #first(): JournalRecord & { kind: "create" } {
-    for (const source of [...this.#earlier.map((segment) => segment.all()), this.#own.all()]) {
+    for (const source of [...this.#earlier.map((segment) => segment.all()), this.#current.all()]) {
       for (const entry of source) {
         if (entry.isMetrics) continue;
         const { record } = entry;
@@ -200,7 +200,7 @@ export class Shipper {
         return;
       }
       Journal.reject(this.#runId, entries[0].record, error.message, this.#data);
-      this.#say(`The tracker rejected a record of this run, which is saved separately: ${error.message}\n`);
+      this.#print(`The tracker rejected a record of this run, which is saved separately: ${error.message}\n`);
     }
   }
 }

@@ -70,17 +70,17 @@ const sources = (values: Readonly<Record<string, HostValue>>) =>
 
 /**
  * Deletes this training's checkpoints, except the newest `limit` and the best.
- * @param own steps that this training saved, oldest first
+ * @param savedSteps steps that this training saved, oldest first
  * @returns the steps that are left
  */
 export async function pruneCheckpoints(
   outputDir: string,
-  own: readonly number[],
+  savedSteps: readonly number[],
   limit: number,
   best: number | undefined,
 ): Promise<number[]> {
-  const retained = own.filter((step, i) => i >= own.length - limit || step === best);
-  for (const step of own) {
+  const retained = savedSteps.filter((step, i) => i >= savedSteps.length - limit || step === best);
+  for (const step of savedSteps) {
     if (!retained.includes(step)) await rm(checkpointFolder(outputDir, step), { recursive: true, force: true });
   }
   return retained;

@@ -103,19 +103,19 @@ function beginLoop(
   parameters: readonly Parameter[],
   { name, device }: ProgramRun,
 ): Loop {
-  const others = loops.get(run) ?? new Map<Optimizer, Loop>();
-  loops.set(run, others);
-  const number = others.size + 1;
-  const own = number === 1 ? undefined : (name ?? `loop ${number}`);
+  const runLoops = loops.get(run) ?? new Map<Optimizer, Loop>();
+  loops.set(run, runLoops);
+  const number = runLoops.size + 1;
+  const loopName = number === 1 ? undefined : (name ?? `loop ${number}`);
   const loop: Loop = {
     run,
     parameters,
-    metrics: own === undefined ? "train/" : `train/${own}/`,
-    folder: own === undefined ? "model" : `model/${own.replaceAll("/", "-")}`,
-    title: own ?? run.name,
+    metrics: loopName === undefined ? "train/" : `train/${loopName}/`,
+    folder: loopName === undefined ? "model" : `model/${loopName.replaceAll("/", "-")}`,
+    title: loopName ?? run.name,
     steps: 0,
   };
-  others.set(optimizer, loop);
+  runLoops.set(optimizer, loop);
   const settings = {
     optimizer: optimizer.name,
     learningRate: optimizer.rateAt(0),
@@ -124,11 +124,11 @@ function beginLoop(
     parameters: Object.fromEntries(parameters.map(({ title, shape }) => [title, shape])),
   };
   // A run's parameters can be written only once.
-  const prefix = own === undefined ? "" : `${own}.`;
+  const prefix = loopName === undefined ? "" : `${loopName}.`;
   run.logParams(
     Object.fromEntries(Object.entries(settings).map(([key, value]) => [`${prefix}${snakeCase(key)}`, value])),
   );
-  const trained = [...others.values()].flatMap((one) => one.parameters);
+  const trained = [...runLoops.values()].flatMap((one) => one.parameters);
   const trainable = [...new Set(trained)].reduce((sum, { size }) => sum + size, 0);
   run.setTags({ ...device, "anneal.trainable_parameters": String(trainable) });
   return loop;

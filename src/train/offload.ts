@@ -89,9 +89,9 @@ export class OffloadedUpdates {
 
   async #read(holder: Parameter): Promise<TensorData> {
     const { buffer, byteOffset, byteLength } = await readFile(this.#path(holder));
-    const own = new ArrayBuffer(byteLength);
-    new Uint8Array(own).set(new Uint8Array(buffer, byteOffset, byteLength));
-    return new Float32Array(own);
+    const copy = new ArrayBuffer(byteLength);
+    new Uint8Array(copy).set(new Uint8Array(buffer, byteOffset, byteLength));
+    return new Float32Array(copy);
   }
 
   #path(holder: Parameter): string {

@@ -195,12 +195,12 @@ export function resolveOptions(options: TrainOptions, context: OptionContext): R
   const batch = options.perDeviceTrainBatchSize ?? 8;
   const accumulation = options.gradientAccumulationSteps ?? 1;
   const epochs = options.numTrainEpochs ?? 3;
-  whole("perDeviceTrainBatchSize", batch, 1);
-  whole("gradientAccumulationSteps", accumulation, 1);
+  checkInteger("perDeviceTrainBatchSize", batch, 1);
+  checkInteger("gradientAccumulationSteps", accumulation, 1);
   if (!(epochs > 0)) throw new TrainingError(`numTrainEpochs must be above 0, not ${epochs}.`);
   const stepsPerEpoch = stepsOfEpoch(context.rows, batch * accumulation);
   const totalSteps = options.maxSteps ?? Math.max(1, Math.ceil(epochs * stepsPerEpoch - 1e-9));
-  whole("maxSteps", totalSteps, 1);
+  checkInteger("maxSteps", totalSteps, 1);
   const optimizer = options.optimizer ?? "adamw";
   const resolved: ResolvedOptions = {
     objective: context.objective,
@@ -229,16 +229,16 @@ export function resolveOptions(options: TrainOptions, context: OptionContext): R
     saveSteps: options.saveSteps ?? Math.max(1, Math.ceil(totalSteps / 4)),
     saveTotalLimit: options.saveTotalLimit ?? 2,
   };
-  within("learningRate", resolved.learningRate, 0, Number.POSITIVE_INFINITY);
-  within("weightDecay", resolved.weightDecay, 0, Number.POSITIVE_INFINITY);
-  within("warmupRatio", options.warmupRatio ?? 0, 0, 1);
-  within("adamBeta1", resolved.adamBeta1, 0, 1);
-  within("adamBeta2", resolved.adamBeta2, 0, 1);
+  checkRange("learningRate", resolved.learningRate, 0, Number.POSITIVE_INFINITY);
+  checkRange("weightDecay", resolved.weightDecay, 0, Number.POSITIVE_INFINITY);
+  checkRange("warmupRatio", options.warmupRatio ?? 0, 0, 1);
+  checkRange("adamBeta1", resolved.adamBeta1, 0, 1);
+  checkRange("adamBeta2", resolved.adamBeta2, 0, 1);
   if (!(resolved.maxGradNorm > 0)) throw new TrainingError(`maxGradNorm must be above 0, not ${resolved.maxGradNorm}.`);
-  oneOf("lrSchedulerType", resolved.lrSchedulerType, ["linear", "cosine", "constant"]);
-  if (typeof optimizer === "string") oneOf("optimizer", optimizer, optimizerNames);
-  oneOf("offloadOptimizer", resolved.offloadOptimizer, ["none", "host", "disk"]);
-  oneOf("precision", resolved.precision, ["float32", "int8"]);
+  checkOneOf("lrSchedulerType", resolved.lrSchedulerType, ["linear", "cosine", "constant"]);
+  if (typeof optimizer === "string") checkOneOf("optimizer", optimizer, optimizerNames);
+  checkOneOf("offloadOptimizer", resolved.offloadOptimizer, ["none", "host", "disk"]);
+  checkOneOf("precision", resolved.precision, ["float32", "int8"]);
   if (resolved.precision === "int8" && method !== "full") {
     throw new TrainingError(
       'precision "int8" is for training every weight; for an adapter, load the model with quantization: "int8".',
@@ -247,11 +247,11 @@ export function resolveOptions(options: TrainOptions, context: OptionContext): R
   if (options.loadBestModelAtEnd && !options.evalDataset) {
     throw new TrainingError("loadBestModelAtEnd needs an evalDataset to determine which model is best.");
   }
-  whole("perDeviceEvalBatchSize", options.perDeviceEvalBatchSize ?? 1, 1);
-  whole("warmupSteps", resolved.warmupSteps, 0);
-  whole("evalSteps", resolved.evalSteps, 1);
-  whole("saveSteps", resolved.saveSteps, 1);
-  whole("saveTotalLimit", resolved.saveTotalLimit, 1);
+  checkInteger("perDeviceEvalBatchSize", options.perDeviceEvalBatchSize ?? 1, 1);
+  checkInteger("warmupSteps", resolved.warmupSteps, 0);
+  checkInteger("evalSteps", resolved.evalSteps, 1);
+  checkInteger("saveSteps", resolved.saveSteps, 1);
+  checkInteger("saveTotalLimit", resolved.saveTotalLimit, 1);
   if (!Number.isSafeInteger(resolved.seed)) {
     throw new TrainingError(`seed must be an integer, not ${resolved.seed}.`);
   }
@@ -267,17 +267,17 @@ function defaultRate(optimizer: OptimizerName | Optimizer, method: string): numb
   throw new TrainingError(`learningRate is required for the optimizer ${optimizer}: it has no default.`);
 }
 
-function whole(name: string, value: number, least: number): void {
-  if (!Number.isInteger(value) || value < least) {
-    throw new TrainingError(`${name} must be an integer of at least ${least}, not ${value}.`);
+function checkInteger(name: string, value: number, minimum: number): void {
+  if (!Number.isInteger(value) || value < minimum) {
+    throw new TrainingError(`${name} must be an integer of at least ${minimum}, not ${value}.`);
   }
 }
 
-function within(name: string, value: number, low: number, high: number): void {
+function checkRange(name: string, value: number, low: number, high: number): void {
   if (!(value >= low && value < high)) throw new TrainingError(`${name} must be in [${low}, ${high}), not ${value}.`);
 }
 
-function oneOf(name: string, value: string, allowed: readonly string[]): void {
+function checkOneOf(name: string, value: string, allowed: readonly string[]): void {
   if (allowed.includes(value)) return;
   throw new TrainingError(
     `${name} must be ${allowed.slice(0, -1).join(", ")} or ${allowed.at(-1)}, not ${String(value)}.`,

@@ -368,9 +368,9 @@ class Training {
       "anneal.checkpoint": `checkpoints/step-${step}`,
       "anneal.checkpoint.loss": String(state.loss),
     });
-    const own = [...this.#saved.filter((other) => other !== step), step];
+    const savedSteps = [...this.#saved.filter((other) => other !== step), step];
     const best = this.#trainOptions.loadBestModelAtEnd ? state.best?.step : undefined;
-    this.#saved = await pruneCheckpoints(this.#outputDir, own, this.#plan.options.saveTotalLimit, best);
+    this.#saved = await pruneCheckpoints(this.#outputDir, savedSteps, this.#plan.options.saveTotalLimit, best);
   }
 
   async #values(): Promise<Record<string, HostValue>> {

@@ -49,13 +49,13 @@ export class GraphBuilder {
     options: { domain?: string; output?: string; result?: number } = {},
   ): string {
     const output = options.output ?? `${opType}_${this.#count++}`;
-    const others = Array.from({ length: options.result ?? 0 }, (_, i) => `${output}_other_${i}`);
+    const unusedOutputs = Array.from({ length: options.result ?? 0 }, (_, i) => `${output}_other_${i}`);
     this.#nodes.push({
       opType,
       domain: options.domain ?? "",
       name: output,
       input: [...inputs],
-      output: [...others, output],
+      output: [...unusedOutputs, output],
       attribute: Object.entries(attributes).map(([name, value]) => attribute(name, value)),
     });
     return output;

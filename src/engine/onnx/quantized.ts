@@ -88,8 +88,8 @@ class Nf4Parts {
     const column = graph.node("Reshape", [absmaxScale, graph.integers([groups, 1])]);
     const repeated = graph.node("Expand", [column, graph.integers([groups, nf4Group])]);
     const scales = graph.node("Reshape", [repeated, graph.integers([groups * nf4Group])]);
-    const own = groups * nf4Group === blocks ? scales : slice(graph, scales, 0, blocks);
-    this.#absmax = graph.node("Add", [graph.node("Mul", [rest, own]), absmaxOffset]);
+    const blockScales = groups * nf4Group === blocks ? scales : slice(graph, scales, 0, blocks);
+    this.#absmax = graph.node("Add", [graph.node("Mul", [rest, blockScales]), absmaxOffset]);
     const pairs = new Float32Array(2 * 256);
     for (let byte = 0; byte < 256; byte++) {
       pairs[2 * byte] = nf4Levels[byte >> 4];

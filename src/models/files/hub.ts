@@ -125,8 +125,8 @@ class HubModel {
   }
 
   async #token(): Promise<string | undefined> {
-    const given = this.#options.token ?? environment("HF_TOKEN") ?? environment("HUGGING_FACE_HUB_TOKEN");
-    if (given !== undefined) return given.trim() || undefined;
+    const explicit = this.#options.token ?? environment("HF_TOKEN") ?? environment("HUGGING_FACE_HUB_TOKEN");
+    if (explicit !== undefined) return explicit.trim() || undefined;
     const path = environment("HF_TOKEN_PATH") ?? join(home(), "token");
     return (await readFile(path, "utf8").catch(() => "")).trim() || undefined;
   }

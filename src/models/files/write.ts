@@ -110,13 +110,13 @@ function converted(source: TensorSource, dtype: StoredDType): TensorSource {
   };
 }
 
-function divide(sources: readonly TensorSource[], most: number): TensorSource[][] {
+function divide(sources: readonly TensorSource[], maxBytes: number): TensorSource[][] {
   const shards: TensorSource[][] = [];
   let size = 0;
   for (const source of sources) {
     const bytes = sizeOf(source);
     const last = shards[shards.length - 1];
-    if (last && size + bytes <= most) {
+    if (last && size + bytes <= maxBytes) {
       last.push(source);
       size += bytes;
     } else {

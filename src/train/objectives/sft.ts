@@ -19,12 +19,12 @@ export function sft(): Objective<readonly Example[]> {
 
     prepare(data, model, { maxLength, packing, seed }) {
       const { name, digest, examples } = tokenizeRows(data, model.tokenizer);
-      const most = model.config.maxPositionEmbeddings;
+      const maxPositions = model.config.maxPositionEmbeddings;
       const longest = longestOf(examples);
-      const fitting = Math.min(Math.ceil(longest / multiple) * multiple, defaultLongest, most);
-      const length = maxLength ?? Math.max(2, fitting);
-      if (!Number.isInteger(length) || length < 2 || length > most) {
-        throw new TrainingError(`maxLength must be from 2 to the model's ${most} positions, not ${length}.`);
+      const defaultLength = Math.min(Math.ceil(longest / multiple) * multiple, defaultLongest, maxPositions);
+      const length = maxLength ?? Math.max(2, defaultLength);
+      if (!Number.isInteger(length) || length < 2 || length > maxPositions) {
+        throw new TrainingError(`maxLength must be from 2 to the model's ${maxPositions} positions, not ${length}.`);
       }
       const trainable = examples.filter((example) => hasTarget(example, length));
       const cut = trainable.filter(({ inputIds }) => inputIds.length > length).length;
