@@ -278,7 +278,7 @@ describe("starting", () => {
     expect(await said("start", "--prot", "1")).toContain("--prot");
     expect(await said("run", "missing.ipynb", "--data", data)).toContain("There is no notebook");
     expect(await said("run", "package.json", "--data", data)).toContain("is not a notebook of format 4");
-    expect(await said("run", "README.md", "--data", data)).toContain("is no notebook");
+    expect(await said("run", "README.md", "--data", data)).toContain("is not a notebook");
     expect(await said("rerun", "0123", "--data", data)).toContain("There is no run 0123 in this data folder");
     expect(await said("start", "--port", "0", "--data", join(root, "package.json"))).toContain("package.json");
     expect(await said("start", "--port", "0", "--no-browser", "--root", "missing", "--data", data)).toContain(

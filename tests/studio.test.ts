@@ -147,7 +147,7 @@ describe("files", () => {
   test("that are no notebooks are refused with the reason", async () => {
     expect(await contents("broken.ipynb")).toMatchObject({
       status: 400,
-      body: { message: expect.stringMatching(/^broken\.ipynb is no notebook: .+JSON/) },
+      body: { message: expect.stringMatching(/^broken\.ipynb is not a notebook: .+JSON/) },
     });
     expect(await contents("number.ipynb")).toMatchObject({
       status: 400,
