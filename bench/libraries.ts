@@ -10,8 +10,8 @@ import { Engine } from "../src/index.ts";
 import { Peer, peerScript } from "./peer.ts";
 import { median, time } from "./step.ts";
 
-const given = process.argv.slice(2).map(Number).filter(Boolean);
-const [batch, ...widths] = given.length > 2 ? given : [128, 784, 512, 512, 10];
+const sizes = process.argv.slice(2).map(Number).filter(Boolean);
+const [batch, ...widths] = sizes.length > 2 ? sizes : [128, 784, 512, 512, 10];
 const rounds = 9;
 const libraries = {
   "TensorFlow.js": { packages: ["@tensorflow/tfjs", "@tensorflow/tfjs-backend-wasm"], script: "mlp_tfjs.mjs" },

@@ -32,8 +32,8 @@ export interface StepSpec {
 
 /** Parses the sizes in the order of the command line; the defaults are those of the reference model. */
 export function parseSpec(args: readonly string[]): StepSpec {
-  const given = args.filter((argument) => /^\d+$/.test(argument)).map(Number);
-  const [layers = 8, width = 512, heads = 8, mlp = 1408, vocabulary = 8192, batch = 4, length = 256] = given;
+  const numbers = args.filter((argument) => /^\d+$/.test(argument)).map(Number);
+  const [layers = 8, width = 512, heads = 8, mlp = 1408, vocabulary = 8192, batch = 4, length = 256] = numbers;
   const method = args.includes("lora") ? "lora" : "full";
   const gradientCheckpointing = args.includes("checkpointing");
   const sizes = { layers, width, heads, mlp, vocabulary, batch, length };

@@ -12,9 +12,10 @@ import { median } from "./step.ts";
 const runsWanted = Number(/--runs=(\d+)/.exec(process.argv.join(" "))?.[1] ?? 10_000);
 const folder = mkdtempSync(join(tmpdir(), "anneal-bench-tracker-"));
 const cli = fileURLToPath(new URL("../server/cli/main.js", import.meta.url));
-const wanted = /--store=(\S+)/.exec(process.argv.join(" "))?.[1];
-const database = wanted === "postgresql" ? await startPostgresql(findPostgresql() ?? "", { durable: true }) : undefined;
-const store = database?.address ?? wanted;
+const requestedStore = /--store=(\S+)/.exec(process.argv.join(" "))?.[1];
+const database =
+  requestedStore === "postgresql" ? await startPostgresql(findPostgresql() ?? "", { durable: true }) : undefined;
+const store = database?.address ?? requestedStore;
 const server = spawn(
   process.execPath,
   [cli, "tracker", "--port", "0", "--data", folder, ...(store ? ["--store", store] : [])],
@@ -221,7 +222,7 @@ if (process.platform === "linux") {
 console.log(
   JSON.stringify({
     bench: "tracker",
-    store: wanted ?? "sqlite",
+    store: requestedStore ?? "sqlite",
     node: process.version,
     cpu: cpus()[0]?.model,
     threads: availableParallelism(),

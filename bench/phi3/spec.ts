@@ -51,8 +51,8 @@ const presets: Readonly<Record<string, Partial<Phi3Bench>>> = {
 
 /** Returns the settings of a preset ("phi3-mini", "small"), with changes. */
 export function phi3Bench(changes: Partial<Phi3Bench> = {}, preset = "phi3-mini"): Phi3Bench {
-  const known = presets[preset];
-  if (!known) throw new Error(`There is no preset ${preset}; the presets are ${Object.keys(presets).join(", ")}.`);
+  const base = presets[preset];
+  if (!base) throw new Error(`There is no preset ${preset}; the presets are ${Object.keys(presets).join(", ")}.`);
   const bench: Phi3Bench = {
     layers: 32,
     hidden: 3072,
@@ -73,7 +73,7 @@ export function phi3Bench(changes: Partial<Phi3Bench> = {}, preset = "phi3-mini"
     peerSteps: [3, 3],
     peerDtype: "bfloat16",
     peerMinutes: 30,
-    ...known,
+    ...base,
     ...changes,
   };
   const { layers, hidden, heads, mlp, vocabulary } = bench;
@@ -103,24 +103,24 @@ export function parsePhi3Bench(args: readonly string[]): Phi3Bench {
       "no-peer": { type: "boolean" },
     },
   });
-  const given = values as Readonly<Record<string, string | boolean | undefined>>;
-  const text = (name: string) => (typeof given[name] === "string" ? given[name] : undefined);
+  const flags = values as Readonly<Record<string, string | boolean | undefined>>;
+  const text = (name: string) => (typeof flags[name] === "string" ? flags[name] : undefined);
   const changes: Partial<Phi3Bench> = {};
   const take = (key: keyof Phi3Bench, option: string, read: (text: string) => unknown) => {
-    const said = text(option);
-    if (said !== undefined) Object.assign(changes, { [key]: read(said) });
+    const value = text(option);
+    if (value !== undefined) Object.assign(changes, { [key]: read(value) });
   };
   for (const name of single) take(name, name, Number);
   take("maxShardSize", "max-shard-size", Number);
   take("checkpointFrom", "checkpoint-from", Number);
   take("newTokens", "new-tokens", Number);
   take("folder", "folder", String);
-  take("kinds", "kinds", (said) => said.split(","));
+  take("kinds", "kinds", (list) => list.split(","));
   take("lengths", "lengths", numbers);
   take("peerSteps", "peer-steps", numbers);
   take("peerDtype", "peer-dtype", String);
   take("peerMinutes", "peer-minutes", Number);
-  if (given["no-peer"]) changes.peer = false;
+  if (flags["no-peer"]) changes.peer = false;
   return phi3Bench(changes, positionals[0]);
 }
 
