@@ -245,7 +245,7 @@ export class Journal {
     this.#warned = true;
     const reason = error instanceof Error ? error.message : String(error);
     process.stderr.write(
-      `The journal of run ${this.runId} cannot be written (${reason}). Records are kept in memory until it can, or the tracker has them.\n`,
+      `The journal of run ${this.runId} cannot be written (${reason}). Records are kept in memory until it can be, or until the tracker has them.\n`,
     );
   }
 

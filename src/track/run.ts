@@ -229,7 +229,7 @@ export class Run {
     await this.#journal.close();
     if (!sent) {
       process.stderr.write(
-        `Run ${this.id} is not at the tracker yet (${this.#shipper.problem}). Its journal is kept, and sent when the studio or another run starts.\n`,
+        `Run ${this.id} is not at the tracker yet (${this.#shipper.problem}). Its journal stays on disk and is uploaded when the studio or another run starts.\n`,
       );
     }
   }

@@ -139,7 +139,7 @@ export class Shipper {
         if (this.#warned || this.#quiet) return;
         this.#warned = true;
         this.#print(
-          `${error.message} No data is lost: the run is kept in a journal and sent when the tracker is back.\n`,
+          `${error.message} No data is lost: the run is stored in a journal, which is uploaded when the tracker is available again.\n`,
         );
       })
       .finally(() => {
