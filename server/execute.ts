@@ -70,6 +70,30 @@ export function parseNotebook(text: string, name: string): NotebookFile {
 }
 
 /**
+/**
+ * Rejects a notebook whose metadata names a language that the kernel does not run. A notebook without a language is accepted.
+ * @param name the notebook's name in the message
+ * @throws UsageError
+ */
+export function requireSupportedLanguage({ metadata }: NotebookFile, name: string): void {
+  const { kernelspec, language_info: info } = (metadata ?? {}) as Record<string, Record<string, unknown> | undefined>;
+  const language = String(kernelspec?.language ?? info?.name ?? languageOfKernel(String(kernelspec?.name ?? "")));
+  if (["", "typescript", "javascript", "ts", "js"].includes(language.toLowerCase())) return;
+  const kernel = kernelspec?.display_name ?? kernelspec?.name;
+  const written = kernel === undefined ? `in ${language}` : `for the kernel ${kernel}, whose language is ${language}`;
+  throw new UsageError(
+    `${name} is written ${written}. Anneal runs TypeScript and JavaScript: run the notebook with its own kernel ` +
+      "(jupyter execute), or change its kernel to TypeScript (Anneal).",
+  );
+}
+
+/** Returns the language of a well-known kernel by its name; empty for others. */
+function languageOfKernel(name: string): string {
+  const [language = ""] = /^(python|julia|bash)|^ir$/.exec(name.toLowerCase().replace(/^x(?=python)/, "")) ?? [];
+  return language === "ir" ? "R" : language;
+}
+
+/**
  * Runs a notebook's cells in order in a fresh kernel, up to the first unexpected error.
  * @param path the notebook's path, which determines imports, the working folder and the runs' names
  */

@@ -6,7 +6,7 @@ import type { Run } from "../src/track/api/types.ts";
 import type { TrackerClient } from "../src/track/client.ts";
 import { TrackerError } from "../src/track/error.ts";
 import { UsageError } from "./errors.ts";
-import { type ExecutionListener, executeNotebook, parseNotebook } from "./execute.ts";
+import { type ExecutionListener, executeNotebook, parseNotebook, requireSupportedLanguage } from "./execute.ts";
 import { folderOf, runsOf, tagOf, withTracker } from "./run.ts";
 
 interface Point {
@@ -67,7 +67,9 @@ export async function rerun(
         `Run ${runId} recorded no notebook: it was started by a script. Run the script again instead.`,
       );
     });
-    const notebook = parseNotebook(new TextDecoder().decode(text), `the notebook of run ${runId}`);
+    const name = `The notebook of run ${runId}`;
+    const notebook = parseNotebook(new TextDecoder().decode(text), name);
+    requireSupportedLanguage(notebook, name);
     const source = tagOf(recorded, "mlflow.source.name") ?? "notebook.ipynb";
     const cwd = folderOf(recorded) ?? process.cwd();
     const executionId = randomUUID();

@@ -7,7 +7,13 @@ import { stripVTControlCharacters } from "node:util";
 import type { Run } from "../src/track/api/types.ts";
 import { TrackerClient } from "../src/track/client.ts";
 import { UsageError } from "./errors.ts";
-import { type Execution, type ExecutionListener, executeNotebook, readNotebook } from "./execute.ts";
+import {
+  type Execution,
+  type ExecutionListener,
+  executeNotebook,
+  readNotebook,
+  requireSupportedLanguage,
+} from "./execute.ts";
 import { notebookText } from "./notebook-file.ts";
 import { findRunningStudio } from "./running-studio.ts";
 import { type StudioOptions, startStudio } from "./studio.ts";
@@ -46,6 +52,21 @@ export async function runsOf(client: TrackerClient, executionId: string): Promis
   return runs.sort((a, b) => Number(tagOf(a, "anneal.run_index")) - Number(tagOf(b, "anneal.run_index")));
 }
 
+/**
+ * Returns a one-line title of a cell: its first line with words that is not an import; for a cell of imports only, the first
+ * import.
+ */
+export function titleOf(source: string): string {
+  const statement = /^[ \t]*import\b[^("'`]*(["'])[^"'\n]*\1.*$/gm;
+  const lines = source.replace(statement, "").split("\n");
+  const line = lines.find((text) => /[\p{L}\p{N}]/u.test(text)) ?? source.match(statement)?.[0] ?? source;
+  return line
+    .replace(/^\s*\/?\*+|\*+\//g, "")
+    .replace(/\s+/g, " ")
+    .trim()
+    .slice(0, 90);
+}
+
 /** Reports a notebook's progress on a stream: its cells, their output, and training progress. */
 export function reportTo(stream: NodeJS.WriteStream): ExecutionListener {
   const start = performance.now();
@@ -59,9 +80,8 @@ export function reportTo(stream: NodeJS.WriteStream): ExecutionListener {
   return {
     onCell(index, total, source) {
       endLine();
-      const first = source.split("\n").find((line) => line.trim() !== "" && !line.trim().startsWith("import")) ?? "";
       const seconds = ((performance.now() - start) / 1000).toFixed(0);
-      stream.write(`[${index}/${total}] ${seconds} s  ${first.trim().slice(0, 90)}\n`);
+      stream.write(`[${index}/${total}] ${seconds} s  ${titleOf(source)}\n`);
     },
     onOutput(output) {
       if (output.output_type === "stream") {
@@ -112,6 +132,7 @@ export async function runNotebook(
 ): Promise<NotebookRun> {
   const absolute = resolve(path);
   const notebook = await readNotebook(absolute);
+  requireSupportedLanguage(notebook, path);
   const output = resolve(options.output ?? absolute.replace(/(\.ipynb)?$/, ".executed.ipynb"));
   // Checked before the cells run, which may take minutes.
   if (statSync(output, { throwIfNoEntry: false })?.isDirectory()) {

@@ -396,6 +396,20 @@ describe("a notebook that does not come out the same", () => {
     expect(readdirSync(join(data, "reruns"))).toHaveLength(1);
   });
 
+  test("that goes on with a run of another execution lists that run", async () => {
+    const cells = (step: number) => [
+      'import { startRun } from "anneal";',
+      'const run = startRun({ name: "twice", id: "0123456789abcdef0123456789abcdef" });',
+      `run.logMetrics({ loss: 1 }, ${step}); await run.end();`,
+    ];
+    for (const step of [1, 2]) {
+      write(...cells(step));
+      const command = execute();
+      expect(await command.exited, command.stderr).toBe(0);
+      expect(command.stdout).toMatch(/^Run 0123456789abcdef0123456789abcdef {2}finished {2}twice$/m);
+    }
+  });
+
   test("stops at the first error, which is written into it, and the command fails", async () => {
     write('const before = "kept";\nconsole.log(before)', 'throw new RangeError("on purpose")', "before");
     const command = execute();

@@ -1,7 +1,7 @@
 /** How a value looks under a cell. */
 import { type InspectOptions, inspect, types } from "node:util";
-import { Script } from "node:vm";
 import type { MimeBundle } from "../../src/display/notebook.ts";
+import { breakable } from "./breakable.ts";
 import { full, usual } from "./html.ts";
 import { isInterruption } from "./interrupt.ts";
 import { tableOf } from "./table.ts";
@@ -55,25 +55,16 @@ export function bundleOf(value: unknown, all = false): MimeBundle | undefined | 
 /** How long a value may take to show itself. */
 const showMs = 5000;
 
-const looking: { look?: () => unknown } = {};
-const lookKey = "anneal.look";
-Object.defineProperty(globalThis, Symbol.for(lookKey), { value: () => looking.look?.() });
-const lookScript = new Script(`globalThis[Symbol.for("${lookKey}")]()`, { filename: import.meta.url });
-
 /**
  * Calls a function that runs code of a value, such as its getters.
  * @throws what it throws, or Error when it does not return in time
  */
 export function bounded<T>(look: () => T): T {
-  const outer = looking.look;
-  looking.look = look;
   try {
-    return lookScript.runInThisContext({ timeout: showMs, breakOnSigint: true }) as T;
+    return breakable(look, showMs);
   } catch (error) {
     if ((error as NodeJS.ErrnoException | null)?.code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") throw error;
     throw new Error(`it did not return within ${showMs / 1000} s`);
-  } finally {
-    looking.look = outer as () => unknown;
   }
 }
 

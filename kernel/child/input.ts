@@ -1,7 +1,8 @@
 /** Asking the person at the notebook. */
 import { currentCell } from "./cells.ts";
-import { shared, slots, stop } from "./interrupt.ts";
+import { shared, stop } from "./interrupt.ts";
 import { tell } from "./pipes.ts";
+import { slots } from "./slots.ts";
 import { flushStreams } from "./streams.ts";
 
 let nextId = 1;
@@ -55,7 +56,7 @@ export function syncQuestions(takeAnswer: TakeAnswer) {
   return {
     /** Asks for a line of text; the default stands for an empty answer. */
     prompt(message = "", otherwise?: string): string {
-      const text = askSync(message === "" ? "> " : `${message} `);
+      const text = askSync(message === "" ? "> " : message.replace(/\S$/, "$& "));
       return text === "" && otherwise !== undefined ? otherwise : text;
     },
     /** Asks for a yes or no. */

@@ -4,7 +4,7 @@ import { sharedKernel, TestKernel, until } from "../cells.test.helper.ts";
 const shared = sharedKernel({ "spin.ts": "export function spin(): never { for (;;) {} }\n" });
 
 /** Runs a cell, interrupts it when it says that it is under way, and tells what came of it and how fast. */
-async function interrupted(kernel: TestKernel, code: string) {
+async function interrupted(kernel: TestKernel, code: string, delayMs = 0) {
   let started = false;
   const running = kernel.run(`%check off\nconsole.log("under way");\n${code}`, {
     allowStdin: true,
@@ -13,6 +13,7 @@ async function interrupted(kernel: TestKernel, code: string) {
     },
   });
   await until(() => started);
+  await new Promise((resolve) => setTimeout(resolve, delayMs));
   const before = performance.now();
   await kernel.client.interrupt();
   const outcome = await running;
@@ -166,8 +167,9 @@ test("what cannot be stopped is ended by force: the user is told, and the kernel
   const kernel = await TestKernel.start();
   try {
     await kernel.ok("const lost = 1");
-    // Nothing but the end of the process wakes a thread that waits in this way.
-    const stuck = await interrupted(kernel, "await null; Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)");
+    // Nothing but the end of the process wakes a thread that waits in this way. On a busy machine it takes a moment to begin.
+    const wait = "await null; Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)";
+    const stuck = await interrupted(kernel, wait, 500);
     expect([stuck.status, stuck.ename]).toEqual(["error", "StateLost"]);
     expect(stuck.evalue).toContain("ended by force");
     expect(stuck.ms).toBeGreaterThan(4500);

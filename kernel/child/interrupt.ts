@@ -10,27 +10,10 @@ import { types } from "node:util";
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { type CellRun, type Owner, ownership, runningCells } from "./cells.ts";
 import { fromWatcherFd, watcherFd } from "./pipes.ts";
-
-/** Slots of the memory that the main thread shares with the watching thread. */
-export const slots = {
-  /** Which cell to stop; 0 for none. Looked at by every loop. */
-  flag: 0,
-  /** Which cell's own course runs now; 0 for none. */
-  running: 1,
-  /** 1 when the running cell promised to stop by itself. */
-  asked: 2,
-  /** Goes up with every answer to a question, to wake a thread that waits for one. */
-  answers: 3,
-  /** The last cell that ended: what comes for it comes too late. */
-  finished: 4,
-  /** Interrupted cells that may have code left, in timers and promises. Looked at by every function. */
-  stopped: 5,
-  /** Counts calls of functions that have a `finally`. */
-  calls: 6,
-} as const;
+import { slotCount, slots } from "./slots.ts";
 
 /** Shared with the watching thread; see {@link slots}. */
-export const shared = new Int32Array(new SharedArrayBuffer(4 * Object.keys(slots).length));
+export const shared = new Int32Array(new SharedArrayBuffer(4 * slotCount));
 
 /** What a stopped cell ends with. */
 export class Interrupted extends Error {

@@ -5,8 +5,9 @@ import { currentCell, currentCellId, nameNotebook, newId } from "./cells.ts";
 import { comms } from "./comms.ts";
 import { transportable } from "./display.ts";
 import { input } from "./input.ts";
-import { shared, slots } from "./interrupt.ts";
+import { shared } from "./interrupt.ts";
 import { tell } from "./pipes.ts";
+import { slots } from "./slots.ts";
 import { flushStreams } from "./streams.ts";
 
 /** Cells run so far in this process, in order. */

@@ -3,23 +3,16 @@ import { types } from "node:util";
 import { Script } from "node:vm";
 import type { ExecutedCell, MimeBundle } from "../../src/display/notebook.ts";
 import type { ExecuteOrder, ExpressionResult, ShownError } from "../host/protocol.ts";
+import { breakable } from "./breakable.ts";
 import { CellRun, ownership, runningCells, setLatest } from "./cells.ts";
 import { doCommand } from "./commands.ts";
 import { bundleOf } from "./display.ts";
 import { showError } from "./errors.ts";
-import {
-  beginCell,
-  endCell,
-  Interrupted,
-  isInterruption,
-  isRaisedFor,
-  markInterrupted,
-  shared,
-  slots,
-} from "./interrupt.ts";
+import { beginCell, endCell, Interrupted, isInterruption, isRaisedFor, markInterrupted, shared } from "./interrupt.ts";
 import { executed } from "./notebook.ts";
 import { tell } from "./pipes.ts";
 import { boundSince, prepareNames } from "./scope.ts";
+import { slots } from "./slots.ts";
 import { cellFile, rememberCell } from "./stacks.ts";
 import { flushStreams, print } from "./streams.ts";
 
@@ -117,7 +110,8 @@ function isBrokenCommand(thrown: unknown, cell: number): boolean {
 
 // A script that is interrupted by signal ends at once where it is synchronous, libraries included.
 function run(code: string, filename: string): unknown {
-  return new Script(code, { filename }).runInThisContext({ breakOnSigint: true });
+  const script = new Script(code, { filename });
+  return breakable(() => script.runInThisContext());
 }
 
 /** Holds the value of a cell's last expression: a promise resolved with the value itself would wait for it. */

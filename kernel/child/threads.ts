@@ -16,9 +16,19 @@ export interface FromThread {
 
 const preload = new URL("./thread.js", import.meta.url).href;
 
+/** The cell that started each thread that runs. */
+const cells = new Map<number, number>();
+
+/** What a thread showed last may arrive after its end, which is told on another way. */
+const lateMs = 1000;
+
+/** How many threads of cells are known. */
+export function knownThreads(): number {
+  return cells.size;
+}
+
 /** Gives every thread that is started from now on `display`. What it shows is shown under the cell that started it. */
 export function serveThreads(): void {
-  const cells = new Map<number, number>();
   let channel: BroadcastChannel | undefined;
   const listen = () => {
     channel = new BroadcastChannel(threadChannel);
@@ -34,7 +44,9 @@ export function serveThreads(): void {
       const text = `import(${JSON.stringify(preload)}).then(() => (0, eval)(${JSON.stringify(String(file))}))`;
       super(options.eval ? text : file, { ...options, execArgv: [...(options.execArgv ?? []), "--import", preload] });
       if (!channel) listen();
-      cells.set(this.threadId, currentCellId());
+      const { threadId } = this;
+      cells.set(threadId, currentCellId());
+      this.once("exit", () => setTimeout(() => cells.delete(threadId), lateMs).unref());
     }
   };
   syncBuiltinESMExports();

@@ -5,6 +5,7 @@ import { Socket } from "node:net";
 import { type MessagePort, workerData } from "node:worker_threads";
 import { encodeFrame, frameReader } from "../host/frames.ts";
 import type { FromWatcher, ToWatcher } from "../host/protocol.ts";
+import { breakStates, slots } from "./slots.ts";
 
 const { shared, fd, outFd, sticky, port } = workerData as {
   shared: Int32Array;
@@ -13,12 +14,7 @@ const { shared, fd, outFd, sticky, port } = workerData as {
   sticky: number;
   port: MessagePort;
 };
-// The same slots as in interrupt.ts, which this thread does not load.
-const flag = 0;
-const running = 1;
-const asked = 2;
-const answers = 3;
-const finished = 4;
+const { flag, running, asked, answers, finished, breaking } = slots;
 
 /** How long a cell that promised to stop by itself is left to it before its loops are stopped. */
 const patienceMs = 3000;
@@ -105,9 +101,7 @@ function interrupt(cell: number): void {
     if (cell === 0 && Atomics.load(shared, running) !== 0) return;
     Atomics.store(shared, flag, cell || -1);
     if (cell === 0) return;
-    setTimeout(() => {
-      if (Atomics.load(shared, running) === cell) breakScript();
-    }, signalMs);
+    setTimeout(() => breakScript(cell), signalMs);
     setTimeout(() => {
       if (Atomics.load(shared, running) === cell) Atomics.store(shared, flag, cell + sticky);
     }, ignoredMs);
@@ -117,8 +111,16 @@ function interrupt(cell: number): void {
   } else raise();
 }
 
-// Sent from inside of the process: when the call returns, the main thread has the signal before anything else it does,
-// so that it cannot hit the next cell. To the group, so that commands which the cell waits for end too.
-function breakScript(): void {
-  if (process.platform !== "win32") process.kill(-process.pid, "SIGINT");
+/** Breaks the script of a cell, if it still runs, and the commands that it waits for. */
+function breakScript(cell: number): void {
+  if (process.platform === "win32" || Atomics.load(shared, running) !== cell) return;
+  const { outside, inside, changing, sending } = breakStates;
+  for (const state of [inside, outside]) {
+    if (Atomics.compareExchange(shared, breaking, state, sending) !== state) continue;
+    // To the group, so that commands end too. When the call returns, the process has the signal.
+    process.kill(-process.pid, "SIGINT");
+    if (state === outside) Atomics.compareExchange(shared, breaking, sending, outside);
+    return;
+  }
+  if (Atomics.load(shared, breaking) === changing) setTimeout(() => breakScript(cell), 1);
 }

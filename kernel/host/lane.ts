@@ -65,6 +65,11 @@ export class Lanes {
     return [this.main, ...this.#open.values(), ...this.#closing];
   }
 
+  /** The cell of that number, while the child runs it. */
+  runningCell(cell: number): Running | undefined {
+    return this.all.find(({ running }) => running?.cell === cell)?.running;
+  }
+
   /** The lane that a request names; undefined for a subshell that there is not. */
   of({ message }: RoutedMessage): Lane | undefined {
     const id = message.header.subshell_id;

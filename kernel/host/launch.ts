@@ -34,10 +34,10 @@ export function launch(): Launched {
     emit: { experimentalDecorators, emitDecoratorMetadata, useDefineForClassFields },
     paths: (options.paths ?? {}) as Record<string, string[]>,
   };
-  const runtime = new Runtime(settings);
+  // The compiler first: it takes longest. A failure is reported by the first check.
   const session = new CompilerSession(folder, settings.packageRoot, options);
-  // A failure is reported by the first check.
   session.start().catch(() => {});
+  const runtime = new Runtime(settings);
   return { settings, runtime, session, problem };
 }
 

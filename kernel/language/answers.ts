@@ -10,26 +10,40 @@ import type { Diagnostic } from "./mistakes.ts";
  */
 const tolerated = new Set([7005, 7016, 7034]);
 
-/** Complaints about a document, their places as in the cell. */
-export function readDiagnostics(report: unknown, shift: number, source: string): Diagnostic[] {
+/** What the compiler says of a document. */
+export interface Report {
+  /** Of the cell, their places as in the cell. */
+  diagnostics: Diagnostic[];
+  /** Of lines after the cell, counted from 0: whether all that is said of one is that a type does not fit (TS2344). */
+  after: ReadonlyMap<number, boolean>;
+}
+
+/** Complaints about a document that holds a cell from its second line on. */
+export function readDiagnostics(report: unknown, shift: number, source: string): Report {
   const items = ((report as { items?: unknown[] } | null)?.items ?? []) as {
     severity?: number;
     code?: number;
     message: string;
     range: { start: { line: number; character: number }; end: { line: number; character: number } };
   }[];
-  const found: Diagnostic[] = [];
+  const diagnostics: Diagnostic[] = [];
+  const after = new Map<number, boolean>();
+  const lines = source.split("\n").length + (shift > 0 ? 1 : 0);
   for (const { severity, code = 0, message, range } of items) {
     if (severity !== 1 || tolerated.has(code)) continue;
     const line = range.start.line - 1;
     // A complaint about the line that brings the names follows from another one, in the cell that declared them.
     if (line < 0) continue;
+    if (line >= lines) {
+      after.set(line - lines, code === 2344 && after.get(line - lines) !== false);
+      continue;
+    }
     const column = Math.max(0, range.start.character - (line === 0 ? shift : 0));
     const from = offsetOf(source, line, column);
     const to = offsetOf(source, range.end.line - 1, range.end.character - (range.end.line === 1 ? shift : 0));
-    found.push({ code, message: cleaned(message), line, column, length: Math.max(1, to - from) });
+    diagnostics.push({ code, message: cleaned(message), line, column, length: Math.max(1, to - from) });
   }
-  return found;
+  return { diagnostics, after };
 }
 
 /** Text without the names of the modules that cells are to the checker. */

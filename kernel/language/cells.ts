@@ -10,7 +10,8 @@
 import { mkdtempSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { TypedDeclaration } from "./declarations.ts";
+import type { CellModule, TypedDeclaration } from "./declarations.ts";
+import { type Narrowings, narrowedName, narrowedVariables, type Used, variablesFrom } from "./narrowing.ts";
 
 const scope = "__anneal_scope";
 /** The scope's document, in the notebook's folder. */
@@ -18,24 +19,6 @@ export const scopeFile = `${scope}.ts`;
 
 /** Slots that are added at once: an addition makes the compiler build its program anew. */
 const slotsAtOnce = 48;
-
-/** The module that stands for a cell that ran. */
-export interface CellModule {
-  /** The cell's number: slots are used again, numbers are not. */
-  cell: number;
-  /** What the scope exports the module as. */
-  key: string;
-  source: string;
-  declarations: readonly TypedDeclaration[];
-  /** Modules that it uses names of. */
-  needs: ReadonlySet<CellModule>;
-}
-
-/** A name that a cell declared. */
-export interface Declared {
-  module: CellModule;
-  form: TypedDeclaration["form"];
-}
 
 /** Where modules are written to. */
 export interface ModuleHost {
@@ -70,7 +53,7 @@ export class CellModules {
     for (let i = 0; i < slotsAtOnce; i++) {
       const path = slashed(join(this.#temporary, `${this.#slots.length + 1}.ts`));
       this.#slots.push(path);
-      this.#host.writeFile(path, this.text([], "", [], this.#host.folder));
+      this.#host.writeFile(path, this.text("", undefined, undefined, { folder: this.#host.folder }));
     }
     this.#host.setFiles(this.#slots);
     this.#writeScope();
@@ -85,56 +68,79 @@ export class CellModules {
   }
 
   /**
-   * Makes the module of a cell.
-   * @param used names of earlier cells that the cell uses
+   * Makes the module of a cell, without a text yet.
+   * @param needs modules that the cell uses names of
    * @param live modules that are still needed; others are given up
    */
-  add(
+  create(
     cell: number,
     source: string,
     declarations: readonly TypedDeclaration[],
-    used: ReadonlyMap<string, Declared>,
+    needs: ReadonlySet<CellModule>,
     live: ReadonlySet<CellModule>,
   ): CellModule {
-    const needs = new Set([...used.values()].map(({ module }) => module));
-    const exported = declarations.filter((each) => !each.exported).map(({ name }) => name);
     if (hasImports(source)) {
-      const module = { cell, key: `__anneal_${cell}`, source, declarations, needs };
       const dead = this.#documents.filter((each) => !live.has(each));
-      this.#documents = [...this.#documents.filter((each) => live.has(each)), module];
-      // The scope first: the server must know why the document belongs to its project when it meets it.
-      this.#writeScope();
-      this.#host.write(`${module.key}.ts`, this.text(used, source, exported));
+      this.#documents = this.#documents.filter((each) => live.has(each));
       for (const { key } of dead) this.#host.remove(`${key}.ts`);
-      return module;
+      return { cell, key: `__anneal_${cell}`, source, declarations, needs };
     }
     let slot = 0;
     for (let holder = this.#used.get(slot); holder && live.has(holder); holder = this.#used.get(slot)) slot++;
     if (slot === this.#slots.length) this.#addSlots();
     const module = { cell, key: slotKey(slot), source, declarations, needs };
     this.#used.set(slot, module);
-    this.#host.writeFile(this.#slots[slot] ?? "", this.text(used, source, exported, this.#host.folder));
     return module;
   }
 
   /**
+   * Gives a module its text.
+   * @param narrowings those that the cell builds on
+   * @param narrowed references that the cell narrows
+   */
+  write(module: CellModule, used: Used, narrowings: Narrowings, narrowed: readonly string[]): void {
+    const types = narrowed.map((reference) => `export type ${narrowedName(reference)} = typeof ${reference};`);
+    const exported = module.declarations.filter((each) => !each.exported).map(({ name }) => name);
+    const slot = this.#slots.findIndex((_, index) => slotKey(index) === module.key);
+    const text = this.text(module.source, used, narrowings, {
+      more: types,
+      exported,
+      folder: slot < 0 ? "." : this.#host.folder,
+    });
+    if (slot >= 0) {
+      this.#host.writeFile(this.#slots[slot] ?? "", text);
+      return;
+    }
+    // The scope first: the server must know why the document belongs to its project when it meets it.
+    this.#documents.push(module);
+    this.#writeScope();
+    this.#host.write(`${module.key}.ts`, text);
+  }
+
+  /**
    * The text of a module or of a cell that is checked: one line that brings the names of other cells, then the cell.
-   * @param exported names that other cells may use and that the cell does not export by itself
-   * @param folder where the scope is, as an import names it
+   * @param options.more lines after the cell
+   * @param options.exported names that other cells may use and that the cell does not export by itself
+   * @param options.folder where the scope is, as an import names it
    */
   text(
-    used: Iterable<readonly [name: string, declared: Declared]>,
     source: string,
-    exported: readonly string[] = [],
-    folder = ".",
+    used: Used = new Map(),
+    narrowings: Narrowings = new Map(),
+    {
+      more = [],
+      exported = [],
+      folder = ".",
+    }: { more?: readonly string[]; exported?: readonly string[]; folder?: string } = {},
   ): string {
     const head = [`import * as ${scope} from ${JSON.stringify(`${folder}/${scopeFile}`)};`];
     for (const [name, { module, form }] of used) {
-      const target = `${scope}.${module.key}.${name}`;
-      head.push(form === "import" ? `import ${name} = ${target};` : `declare ${form} ${name}: typeof ${target};`);
+      if (form === "import") head.push(`import ${name} = ${moduleName(module)}.${name};`);
     }
+    const exports = [...exported, ...narrowedVariables(used, narrowings)].join(", ");
     // The empty statement: right after an import, the completer proposes only what belongs to the import.
-    return `${head.join("")};\n${source}\nexport { ${exported.join(", ")} };\n`;
+    const names = `${head.join("")}${variablesFrom(used, narrowings, moduleName)};`;
+    return [names, source, ...more, `export { ${exports} };`, ""].join("\n");
   }
 
   /** Removes the temporary folder. */
@@ -142,6 +148,9 @@ export class CellModules {
     rmSync(this.#temporary, { recursive: true, force: true });
   }
 }
+
+/** What a document calls the module of a cell. */
+export const moduleName = ({ key }: CellModule): string => `${scope}.${key}`;
 
 const slotKey = (slot: number): string => `__anneal_slot${slot + 1}`;
 

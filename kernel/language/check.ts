@@ -1,7 +1,7 @@
 /**
  * Type checking of cells by TypeScript 7's language server.
  *
- * A cell gets the names it uses from the documents of the cells that declared them last, as of then (see cells.ts). The
+ * A cell gets the names it uses from the modules of the cells that declared them last, as of then (see cells.ts). The
  * cell to check is one document that always imports the same: then the server need not build its program anew, and a
  * check takes about 2 ms.
  *
@@ -13,9 +13,11 @@ import { fileURLToPath } from "node:url";
 import { position } from "../transform/syntax.ts";
 import { prepareCell } from "../transform/transform.ts";
 import { cleaned, completionKinds, type Definition, markdown, readDiagnostics } from "./answers.ts";
-import { type CellModule, type Declared, hasImports } from "./cells.ts";
-import { declarationOf, typedDeclarations } from "./declarations.ts";
+import { hasImports, moduleName } from "./cells.ts";
+import { type CellModule, type Declared, declarationOf, typedDeclarations } from "./declarations.ts";
+import { type Flow, flowOf, isWithin } from "./flow.ts";
 import type { Diagnostic } from "./mistakes.ts";
+import { type Effect, type Narrowings, narrowingsAfter, narrowingsOf, probesFor, type Used } from "./narrowing.ts";
 import { packageName } from "./packages.ts";
 import { type CompilerSession, files } from "./session.ts";
 import { snippetOf } from "./snippets.ts";
@@ -23,6 +25,8 @@ import { snippetOf } from "./snippets.ts";
 /** What came of a check. */
 export interface CheckResult {
   diagnostics: Diagnostic[];
+  /** What the cell narrows; for {@link Checker.commit}. */
+  findings?: Findings;
   /** One line to show when nothing could be checked; told once for each cause. */
   warning?: string;
 }
@@ -52,6 +56,23 @@ export interface Completions {
   end: number;
 }
 
+type Looked = Required<Pick<CheckResult, "diagnostics" | "findings">>;
+
+/** What a cell does to the types of names, and the narrowed types that it was found right with. */
+export interface Findings {
+  effects: ReadonlyMap<string, Effect>;
+  narrowings: Narrowings;
+}
+
+/** The cell that was committed last, and how things were before it. */
+interface Undo {
+  module: CellModule;
+  flow: Flow;
+  reassigned: ReadonlySet<string>;
+  owners: Map<string, Declared>;
+  narrowings: Narrowings;
+}
+
 /** Cells that were found right, and are not looked at again. */
 const cleanKept = 300;
 
@@ -60,7 +81,10 @@ export class Checker {
   readonly #session: CompilerSession;
   #warned: string | undefined;
   #owners = new Map<string, Declared>();
-  #undo: { module: CellModule; owners: Map<string, Declared> } | undefined;
+  #narrowings: Narrowings = new Map();
+  /** What functions of cells assign to. */
+  readonly #reassigned = new Set<string>();
+  #undo: Undo | undefined;
 
   constructor(session: CompilerSession) {
     this.#session = session;
@@ -72,16 +96,12 @@ export class Checker {
       await this.#session.start();
       const { source: prepared, shift } = prepareCell(source);
       const used = this.#used(prepared);
-      const document = this.#session.modules.text(used, prepared);
-      // A cell that runs again on the same declarations is as right as it was; what it imports may have changed.
-      const key = [document, ...[...used.values()].map(({ module }) => module.cell)].join("\n");
-      if (this.#clean.has(key)) return { diagnostics: [] };
-      this.#session.write(files.cell, document);
-      this.#tellFiles(prepared);
-      const report = await this.#session.diagnostics(files.cell);
-      const diagnostics = readDiagnostics(report, shift, source);
-      if (diagnostics.length === 0 && !hasImports(prepared)) this.#remember(key);
-      return { diagnostics };
+      const narrowings = narrowingsOf(used, this.#narrowings);
+      const found = await this.#look(prepared, shift, source, used, narrowings);
+      if (found.diagnostics.length === 0 || narrowings.size === 0) return found;
+      // What is wrong of a narrowed type may be right of the declared one: `mode === "eval"` after `mode = "train"`.
+      const declared = await this.#look(prepared, shift, source, used, new Map());
+      return declared.diagnostics.length === 0 ? declared : found;
     } catch (error) {
       const cause = error instanceof Error ? error.message : String(error);
       if (this.#warned === cause) return { diagnostics: [] };
@@ -90,10 +110,28 @@ export class Checker {
     }
   }
 
-  readonly #clean = new Set<string>();
+  async #look(prepared: string, shift: number, source: string, used: Used, narrowings: Narrowings): Promise<Looked> {
+    const probes = probesFor(flowOf(prepared), typedDeclarations(prepared), used, narrowings, moduleName);
+    const document = this.#session.modules.text(prepared, used, narrowings, { more: probes.lines });
+    // A cell that runs again on the same declarations is as right as it was; what it imports may have changed.
+    const modules = [...used.values(), ...narrowings.values()].map(({ module }) => module.cell);
+    const key = [document, ...modules].join("\n");
+    const known = this.#clean.get(key);
+    if (known) return { diagnostics: [], findings: { effects: known, narrowings } };
+    this.#session.write(files.cell, document);
+    this.#tellFiles(prepared);
+    const report = await this.#session.diagnostics(files.cell);
+    const { diagnostics, after } = readDiagnostics(report, shift, source);
+    const effects = probes.effects(after);
+    if (diagnostics.length === 0 && !hasImports(prepared)) this.#remember(key, effects);
+    return { diagnostics, findings: { effects, narrowings } };
+  }
 
-  #remember(key: string): void {
-    this.#clean.add(key);
+  /** What cells that were found right do to the types of names. */
+  readonly #clean = new Map<string, ReadonlyMap<string, Effect>>();
+
+  #remember(key: string, effects: ReadonlyMap<string, Effect>): void {
+    this.#clean.set(key, effects);
     const oldest = this.#clean.keys().next();
     if (this.#clean.size > cleanKept && oldest.value !== undefined) this.#clean.delete(oldest.value);
   }
@@ -133,37 +171,63 @@ export class Checker {
     return used;
   }
 
-  /** The cell runs: what it declares is seen by the cells after it. */
-  commit(cell: number, source: string): void {
+  /**
+   * The cell runs: what it declares, and what it narrows, is seen by the cells after it.
+   * @param findings of the cell's check; without it the cell narrows nothing
+   */
+  commit(cell: number, source: string, findings: Findings = { effects: new Map(), narrowings: new Map() }): void {
     const { source: prepared } = prepareCell(source);
     const declarations = typedDeclarations(prepared);
-    if (declarations.length === 0) return;
+    const flow = flowOf(prepared);
     const used = this.#used(prepared);
-    const live = new Set([...this.#owners.values(), ...used.values()].map(({ module }) => module));
-    for (const module of live) for (const needed of module.needs) live.add(needed);
-    const module = this.#session.modules.add(cell, prepared, declarations, used, live);
-    this.#undo = { module, owners: new Map(this.#owners) };
+    const builtOn = findings.narrowings;
+    const needs = new Set([...used.values(), ...builtOn.values()].map((each) => each.module));
+    const live = new Set([
+      ...needs,
+      ...[...this.#owners.values(), ...this.#narrowings.values()].map((each) => each.module),
+    ]);
+    for (const each of live) for (const needed of each.needs) live.add(needed);
+    const module = this.#session.modules.create(cell, prepared, declarations, needs, live);
+    const reassigned = new Set(this.#reassigned);
+    for (const { name } of declarations) this.#reassigned.delete(name);
+    for (const name of flow.reassigned) this.#reassigned.add(name);
+    const before = this.#narrowings;
+    this.#narrowings = narrowingsAfter(before, { module, flow, effects: findings.effects, builtOn }, this.#reassigned);
+    const narrowed = [...this.#narrowings].filter(([, each]) => each.module === module).map(([reference]) => reference);
+    const isSame = narrowed.length === 0 && this.#narrowings.size === before.size;
+    this.#undo = { module, flow, reassigned, owners: new Map(this.#owners), narrowings: before };
+    if (declarations.length === 0 && isSame) return;
     for (const { name, form } of declarations) this.#owners.set(name, { module, form });
-    // Builds the program now, while the cell runs, instead of when the next cell waits for it.
-    this.#session.diagnostics(files.cell).catch(() => {});
+    if (declarations.length > 0 || narrowed.length > 0) {
+      this.#session.modules.write(module, used, builtOn, narrowed);
+      // Builds the program now, while the cell runs, instead of when the next cell waits for it.
+      this.#session.diagnostics(files.cell).catch(() => {});
+    }
   }
 
   /** The cell that was committed last failed: of its values, only `bound` are there. */
   retract(cell: number, bound: ReadonlySet<string>): void {
     const undo = this.#undo;
     if (undo?.module.cell !== cell) return;
+    this.#undo = undefined;
     for (const { name } of undo.module.declarations) {
       if (bound.has(name) || isTypeOnly(undo.module.source, name)) continue;
       const before = undo.owners.get(name);
       if (before) this.#owners.set(name, before);
       else this.#owners.delete(name);
     }
-    this.#undo = undefined;
+    for (const name of undo.reassigned) this.#reassigned.add(name);
+    // How far the cell came nobody knows: what it tested need not hold, and what it assigned may be anything.
+    const changed = [...undo.flow.assigned, ...bound];
+    const kept = [...undo.narrowings].filter(([reference]) => !changed.some((other) => isWithin(reference, other)));
+    this.#narrowings = new Map(kept);
   }
 
   /** All variables are lost, and so are their types. */
   reset(): void {
     this.#owners = new Map();
+    this.#narrowings = new Map();
+    this.#reassigned.clear();
     this.#undo = undefined;
   }
 
@@ -255,7 +319,7 @@ export class Checker {
   async #ask(method: string, source: string, offset: number, more: object = {}): Promise<unknown> {
     await this.#session.start();
     const used = this.#used(source, true);
-    this.#session.write(files.draft, this.#session.modules.text(used, source));
+    this.#session.write(files.draft, this.#session.modules.text(source, used, narrowingsOf(used, this.#narrowings)));
     const { line, column } = position(source, offset);
     return this.#session.request(method, files.draft, { position: { line: line + 1, character: column }, ...more });
   }

@@ -13,6 +13,24 @@ export interface TypedDeclaration {
   exported: boolean;
 }
 
+/** The module that stands for a cell that ran, to the compiler. */
+export interface CellModule {
+  /** The cell's number: modules' keys are used again, numbers are not. */
+  cell: number;
+  /** What the scope exports the module as. */
+  key: string;
+  source: string;
+  declarations: readonly TypedDeclaration[];
+  /** Modules that it uses names of. */
+  needs: ReadonlySet<CellModule>;
+}
+
+/** Where a name of a cell is declared. */
+export interface Declared {
+  module: CellModule;
+  form: TypedDeclaration["form"];
+}
+
 /** The top-level names of a cell; as many as can be told where the cell is not well-formed. */
 export function typedDeclarations(source: string): TypedDeclaration[] {
   const { program, errors } = parse(source, "ts");

@@ -5,6 +5,7 @@ import { pathToFileURL } from "node:url";
 import { CellModules, type ModuleHost, scopeFile } from "./cells.ts";
 import { compilerProgram } from "./compiler.ts";
 import { LanguageServer } from "./lsp.ts";
+import { narrowingTypes } from "./narrowing.ts";
 import { compilerConfig, globalTypes } from "./project.ts";
 
 /** Documents that are always there. */
@@ -86,16 +87,16 @@ export class CompilerSession implements ModuleHost {
     if (this.#texts.size === 0) {
       // The server must know the settings before it meets a document.
       const { modules } = this;
-      this.write(files.env, globalTypes);
-      this.write(files.cell, modules.text([], ""));
-      this.write(files.draft, modules.text([], ""));
+      this.write(files.env, globalTypes + narrowingTypes);
+      this.write(files.cell, modules.text(""));
+      this.write(files.draft, modules.text(""));
     }
-    await initialized;
+    // Not after the answer: this process is still loading, and the server takes messages in their order.
     server.notify("initialized", {});
     this.#isOpen = true;
     this.#versions.clear();
     for (const [file, text] of this.#texts) this.write(file, text);
-    await this.diagnostics(files.cell);
+    await Promise.all([initialized, this.diagnostics(files.cell)]);
   }
 
   /** The modules of the cells that ran. */

@@ -6,6 +6,7 @@
  * stands in a `try` with a `finally` ends as soon as the cell is interrupted, not when its promise settles.
  */
 import type MagicString from "magic-string";
+import { slotCount, slots } from "../child/slots.ts";
 import { isFunction } from "./bound.ts";
 import { isMath } from "./locals.ts";
 import { isUsing } from "./lower.ts";
@@ -14,10 +15,10 @@ import { child, children, flag, list, type Node, text } from "./syntax.ts";
 /** Names that guarded code uses; each is a function or value of `globalThis[Symbol.for("anneal.cell")]`. */
 export const guardNames = ["flag", "stop", "resume", "enter", "caught", "cleanup", "leave", "wait", "iterate"] as const;
 
-const poll = "if(__anneal_flag[0]!==0)__anneal_stop();";
-// The slots of the flags are those of child/interrupt.ts.
-const stopped = "__anneal_flag[5]!==0";
-const numberCall = "const __anneal_call=++__anneal_flag[6];";
+const raised = `__anneal_flag[${slots.flag}]!==0`;
+const poll = `if(${raised})__anneal_stop();`;
+const stopped = `__anneal_flag[${slots.stopped}]!==0`;
+const numberCall = `const __anneal_call=++__anneal_flag[${slots.calls}];`;
 
 const loops = new Set(["ForStatement", "ForInStatement", "ForOfStatement", "WhileStatement", "DoWhileStatement"]);
 
@@ -46,7 +47,7 @@ export function guardModule(magic: MagicString, program: Node): void {
   const names = guardNames.map((name) => `${name}:__anneal_${name}`).join(",");
   // A worker thread that loads the module has no cells, and nothing to check.
   const none =
-    "{flag:new Int32Array(7),stop(){},resume:(value)=>value,enter(){},caught(){},cleanup(){},leave(){}," +
+    `{flag:new Int32Array(${slotCount}),stop(){},resume:(value)=>value,enter(){},caught(){},cleanup(){},leave(){},` +
     "wait:(value)=>value,iterate:(value)=>value}";
   magic.prepend(`const __anneal_id=0,{${names}}=globalThis[Symbol.for("anneal.cell")]??${none};`);
 }
@@ -129,7 +130,7 @@ function guardEntry(magic: MagicString, node: Node): void {
     const at = list(body, "body")[0]?.start ?? body.start + 1;
     magic.appendLeft(at, `if(${stopped})${check};${polls ? poll : ""}${call}`);
   } else {
-    const first = polls ? "__anneal_flag[0]!==0&&__anneal_stop()," : "";
+    const first = polls ? `${raised}&&__anneal_stop(),` : "";
     enclose(magic, body, `(${stopped}&&${check},${first}`, ")");
   }
 }

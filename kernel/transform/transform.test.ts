@@ -2,11 +2,12 @@ import { Script } from "node:vm";
 import { beforeEach, describe, expect, test } from "vitest";
 import * as interrupts from "../child/interrupt.ts";
 import { boundSince, constant, peek, prepareNames, scope } from "../child/scope.ts";
+import { slots } from "../child/slots.ts";
 import type { DeclarationKind } from "../host/protocol.ts";
 import { CellSyntaxError } from "./syntax.ts";
 import { transformCell } from "./transform.ts";
 
-const { shared, slots } = interrupts;
+const { shared } = interrupts;
 
 // The transformed code runs against the very scope that the child has; only imports need a whole kernel.
 const known = new Map<string, DeclarationKind>();

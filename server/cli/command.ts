@@ -26,7 +26,8 @@ export interface Command {
 export const dataFlag = { type: "string", default: process.env.ANNEAL_DATA || ".anneal" } as const;
 
 /**
- * Defines a command.
+ * Defines a command. Its `run` imports what it needs when called, because `anneal --help` loads all definitions and must start
+ * fast.
  * @param definition.help lines for `anneal --help`: usage, description, flags
  * @param definition.takes maximum number of arguments; default 0
  */

@@ -1,4 +1,3 @@
-import { gc as collectGarbage, showGarbage } from "../gc.ts";
 import { dataFlag, defineCommand } from "./command.ts";
 import { artifactsFlag, placesOf, storeFlag } from "./places.ts";
 
@@ -15,6 +14,7 @@ export const gc = defineCommand({
     artifacts: artifactsFlag,
   },
   async run({ values: { "older-than": olderThan, "dry-run": dryRun, data, store, artifacts } }) {
+    const { gc: collectGarbage, showGarbage } = await import("../gc.ts");
     const report = await collectGarbage({ dataDir: data, ...placesOf(store, artifacts) }, olderThan, dryRun);
     process.stdout.write(`${showGarbage(report, olderThan, dryRun)}\n`);
     return 0;

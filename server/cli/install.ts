@@ -1,6 +1,5 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { installKernelSpec } from "../../kernel/spec.ts";
 import { defineCommand } from "./command.ts";
 
 export const install = defineCommand({
@@ -10,6 +9,7 @@ export const install = defineCommand({
 `,
   flags: { prefix: { type: "string" } },
   async run({ values }) {
+    const { installKernelSpec } = await import("../../kernel/spec.ts");
     const folder = installKernelSpec(values.prefix ?? join(homedir(), ".local"));
     process.stdout.write(`The kernel "TypeScript (Anneal)" is installed in ${folder}\n`);
     return 0;

@@ -1,6 +1,4 @@
 import { UsageError } from "../errors.ts";
-import { rerun as rerunRun, showReport } from "../rerun.ts";
-import { reportTo } from "../run.ts";
 import { dataFlag, defineCommand } from "./command.ts";
 import { interruption } from "./interruption.ts";
 
@@ -13,6 +11,10 @@ export const rerun = defineCommand({
   takes: 1,
   async run({ values, args: [runId] }) {
     if (!runId) throw new UsageError("Missing argument: anneal rerun <run id>");
+    const [{ rerun: rerunRun, showReport }, { reportTo }] = await Promise.all([
+      import("../rerun.ts"),
+      import("../run.ts"),
+    ]);
     const listener = reportTo(process.stderr);
     const report = await rerunRun(runId, { dataDir: values.data, signal: interruption(), listener });
     process.stdout.write(`\n${showReport(report)}\n`);

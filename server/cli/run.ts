@@ -1,6 +1,5 @@
 import { stripVTControlCharacters } from "node:util";
 import { UsageError } from "../errors.ts";
-import { reportTo, runNotebook } from "../run.ts";
 import { dataFlag, defineCommand } from "./command.ts";
 import { interruption } from "./interruption.ts";
 
@@ -13,6 +12,7 @@ export const run = defineCommand({
   takes: 1,
   async run({ values, args: [notebook] }) {
     if (!notebook) throw new UsageError("Missing argument: anneal run <notebook>");
+    const { reportTo, runNotebook } = await import("../run.ts");
     const { output, runs, error } = await runNotebook(notebook, {
       dataDir: values.data,
       ...(values.output ? { output: values.output } : {}),

@@ -1,6 +1,5 @@
 import { spawn } from "node:child_process";
 import { dataFlag, defineCommand } from "./command.ts";
-import { serve } from "./serve.ts";
 
 export const start = defineCommand({
   name: "start",
@@ -14,10 +13,12 @@ export const start = defineCommand({
     root: { type: "string", default: "." },
     browser: { type: "boolean", default: true },
   },
-  run: ({ values: { port, host, data, root, browser } }) =>
-    serve({ root, dataDir: data, host, port }, (page) => {
+  async run({ values: { port, host, data, root, browser } }) {
+    const { serve } = await import("./serve.ts");
+    return serve({ root, dataDir: data, host, port }, (page) => {
       if (browser) openBrowser(page);
-    }),
+    });
+  },
 });
 
 /** Opens a page in a browser, if there is a desktop. */

@@ -2,7 +2,6 @@ import type { OidcOptions, Role } from "../../tracker/index.ts";
 import { UsageError } from "../errors.ts";
 import { dataFlag, defineCommand } from "./command.ts";
 import { artifactsFlag, placesOf, storeFlag } from "./places.ts";
-import { serve } from "./serve.ts";
 
 export const tracker = defineCommand({
   name: "tracker",
@@ -37,6 +36,7 @@ export const tracker = defineCommand({
       throw new UsageError(`--rate-limit must be a number of requests per minute, not ${rate}.`);
     }
     const { "oidc-client-id": clientId, "oidc-role": role, url } = values;
+    const { serve } = await import("./serve.ts");
     return serve({
       root: ".",
       dataDir: data,

@@ -1,5 +1,4 @@
 import { UsageError } from "../errors.ts";
-import { showTransfer, transferMlflow } from "../transfer.ts";
 import { dataFlag, defineCommand } from "./command.ts";
 import { placesOf, storeFlag } from "./places.ts";
 
@@ -30,6 +29,7 @@ async function transfer(
   values: { data: string; store?: string | undefined; artifacts?: string | undefined },
 ): Promise<number> {
   if (from !== "mlflow" || !uri) throw new UsageError(`Missing arguments: anneal ${direction} mlflow <uri>`);
+  const { showTransfer, transferMlflow } = await import("../transfer.ts");
   const report = await transferMlflow({
     direction,
     uri,

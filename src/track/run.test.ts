@@ -47,6 +47,19 @@ describe("a run", () => {
     expect(points.find(({ key }) => key === "test/loss")).toMatchObject({ value: 2, step: 40 });
   });
 
+  test("that goes on belongs to the execution of a notebook that goes on with it", async () => {
+    const first = startRun({ name: "twice" });
+    await first.end();
+    process.env.ANNEAL_EXECUTION_ID = "second";
+    try {
+      await startRun({ name: "twice", id: first.id }).end();
+    } finally {
+      delete process.env.ANNEAL_EXECUTION_ID;
+    }
+    const tags = journalOf(first.id).flatMap((record) => (record.kind === "tags" ? [record.tags] : []));
+    expect(tags).toContainEqual({ "anneal.execution_id": "second" });
+  });
+
   test("says at once what cannot be logged", async () => {
     const run = startRun();
     const untyped = { "train/loss": undefined } as unknown as Record<string, number>;

@@ -128,7 +128,12 @@ export class Run {
         ...tags,
       },
     });
-    if (id && !amend) this.#journal.append({ kind: "status", status: "RUNNING" });
+    if (id && !amend) {
+      this.#journal.append({ kind: "status", status: "RUNNING" });
+      // The run keeps the tags of its first start, but the notebook that resumes it is another execution.
+      const execution = process.env.ANNEAL_EXECUTION_ID;
+      if (execution) this.#journal.append({ kind: "tags", tags: { "anneal.execution_id": execution } });
+    }
     // Missing environment data is no reason to stop the run.
     this.#ready = amend ? Promise.resolve() : this.#capture().catch((error: unknown) => this.#warnIncomplete(error));
     this.#shipper = amend ? new Shipper(this.id, this.#journal, leftBefore(this.id)) : new RunShipper(this.#journal);

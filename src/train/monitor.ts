@@ -52,8 +52,9 @@ export class TrainingMonitor {
 
   /** Draws the last state, with `text` in place of the remaining time. */
   finish(text: string): void {
-    this.#draw();
-    this.#showLine(`${this.#figures()} · ${text}`);
+    // Without training or evaluation steps there is no curve to show.
+    if (this.#last || this.#eval.length > 0) this.#draw();
+    this.#showLine(this.#last ? `${this.#figures()} · ${text}` : `${this.#title}: ${text}`);
     if (!notebook() && process.stderr.isTTY) process.stderr.write("\n");
   }
 

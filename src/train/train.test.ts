@@ -377,6 +377,17 @@ describe("checkpoints", () => {
     }
   });
 
+  test("of a training that has ended leaves nothing to train, and that is said", async () => {
+    const ended = { ...options(), maxSteps: 2, outputDir: folder("ended") };
+    const before = await train(toyModel(), ended);
+    const said = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+    const after = await train(toyModel(), { ...ended, resumeFromCheckpoint: true });
+    const text = said.mock.calls.map(([line]) => String(line)).join("");
+    said.mockRestore();
+    expect(text).toContain("This training already ended at step 2 of 2, so nothing is trained.");
+    expect(after).toMatchObject({ runId: before.runId, steps: 2, loss: before.loss });
+  });
+
   test("one made with other data, another adapter or rows of a step is refused by name", async () => {
     await train(toyModel(), { ...options(), maxSteps: 2, outputDir: folder("other") });
     const again = { ...options(), maxSteps: 2, outputDir: folder("other"), resumeFromCheckpoint: true };

@@ -154,10 +154,18 @@ class Training {
         process.stderr.write(`Resuming from step ${this.#step} with changes: ${changes.join(", ")}.\n`);
         this.#run.setTags({ "anneal.resumed_with": changes.join(", ") });
       }
-      this.#monitor.announce(`${this.#describeTrained()} · compiling for ${describeDevice(this.#engine.device)}…`);
+      const { totalSteps } = options;
+      const hadEnded = this.#step >= totalSteps;
+      if (hadEnded) {
+        process.stderr.write(
+          `This training already ended at step ${this.#step} of ${totalSteps}, so nothing is trained. To continue it, increase numTrainEpochs or maxSteps; to start again, use another outputDir.\n`,
+        );
+      } else {
+        this.#monitor.announce(`${this.#describeTrained()} · compiling for ${describeDevice(this.#engine.device)}…`);
+      }
       await this.#loop(signal);
       await this.#writing;
-      const result = await this.#finish();
+      const result = await this.#finish(hadEnded ? "has already ended" : `done in ${this.#seconds.toFixed(1)} s`);
       if (this.#ownsRun) await this.#run.end("FINISHED");
       return result;
     } catch (error) {
@@ -377,7 +385,8 @@ class Training {
     return readAll(new Map(this.#trained.map((parameter) => [parameter.title, parameter])));
   }
 
-  async #finish(): Promise<TrainResult> {
+  /** @param status how the training ended, for the last progress line */
+  async #finish(status: string): Promise<TrainResult> {
     const best = this.#trainOptions.loadBestModelAtEnd ? this.#best : null;
     if (best && best.step !== this.#step) {
       const { weights, folder, state } = await loadCheckpoint(checkpointFolder(this.#outputDir, best.step));
@@ -397,7 +406,7 @@ class Training {
         `The model is trained, but could not be logged to its run: ${error.message} Save it with model.save(folder).\n`,
       );
     });
-    this.#monitor.finish(`done in ${this.#seconds.toFixed(1)} s`);
+    this.#monitor.finish(status);
     const evalLoss = this.#evaluation?.metrics.loss;
     return {
       runId: this.#run.id,

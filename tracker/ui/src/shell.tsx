@@ -10,10 +10,10 @@ import {
   useMantineColorScheme,
 } from "@mantine/core";
 import { createLink, Outlet, useLocation } from "@tanstack/react-router";
+import { MoonIcon, SunIcon } from "lucide-react";
 import { useMe } from "./access.ts";
 import icon from "./assets/icon.svg";
 import { useLive } from "./live.ts";
-import { MoonIcon, SunIcon } from "./parts/icons.tsx";
 import classes from "./shell.module.css";
 
 const NavLink = createLink("a");
@@ -88,7 +88,7 @@ export function Shell() {
               aria-label={scheme === "dark" ? "Use light colours" : "Use dark colours"}
               onClick={() => setColorScheme(scheme === "dark" ? "light" : "dark")}
             >
-              {scheme === "dark" ? <SunIcon /> : <MoonIcon />}
+              {scheme === "dark" ? <SunIcon size={16} /> : <MoonIcon size={16} />}
             </ActionIcon>
           </Tooltip>
           <Account />

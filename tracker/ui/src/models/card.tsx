@@ -1,10 +1,10 @@
 import { Button, Group, Loader, Modal, Stack, Text, Textarea } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { CheckIcon } from "lucide-react";
 import { useState } from "react";
 import { useRefusal } from "../access.ts";
 import { api, CARD_FIELDS, type Card, type CardField } from "../api.ts";
 import { Failure, Section } from "../parts/bits.tsx";
-import { CheckIcon } from "../parts/icons.tsx";
 import { Markdown } from "../parts/markdown.tsx";
 import classes from "./models.module.css";
 
@@ -93,7 +93,7 @@ export function ModelCard({ name, version }: { name: string; version: string }) 
         <ul className={classes.fields}>
           {CARD_FIELDS.map(({ field, title }) => (
             <li key={field} data-missing={missing.includes(field) || undefined}>
-              <span className={classes.verdict}>{missing.includes(field) ? "!" : <CheckIcon />}</span>
+              <span className={classes.verdict}>{missing.includes(field) ? "!" : <CheckIcon size={14} />}</span>
               {title}
             </li>
           ))}

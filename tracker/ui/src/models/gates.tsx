@@ -1,10 +1,10 @@
 import { ActionIcon, Button, Group, NumberInput, Select, Stack, Text, TextInput } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { CheckIcon, XIcon } from "lucide-react";
 import { useEffect, useState } from "react";
 import { useRefusal } from "../access.ts";
 import { api, type Gate, type GateResult } from "../api.ts";
 import { Failure, Section } from "../parts/bits.tsx";
-import { CheckIcon, CrossIcon } from "../parts/icons.tsx";
 import classes from "./models.module.css";
 
 /** A gate while it is being written: the bound may be nothing yet. */
@@ -161,7 +161,7 @@ function GatesEditor({ name, metrics }: { name: string; metrics: string[] }) {
                 setDrafts(drafts.filter(({ id }) => id !== draft.id));
               }}
             >
-              <CrossIcon />
+              <XIcon size={14} />
             </ActionIcon>
           </Group>
         ))}
@@ -200,7 +200,7 @@ export function GateResults({ results }: { results: GateResult[] }) {
       {results.map((result) => (
         <li key={`${result.metric} ${result.op} ${result.bound ?? "production"}`} data-passed={result.passed}>
           <span className={classes.verdict} role="img" aria-label={result.passed ? "Passed" : "Failed"}>
-            {result.passed ? <CheckIcon /> : <CrossIcon />}
+            {result.passed ? <CheckIcon size={14} /> : <XIcon size={14} />}
           </span>
           <span>
             <Text span fz="sm" fw={550}>

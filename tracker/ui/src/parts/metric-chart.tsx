@@ -1,11 +1,11 @@
 import { ActionIcon, Modal, Skeleton, Tooltip } from "@mantine/core";
 import { useQueries } from "@tanstack/react-query";
+import { Maximize2Icon } from "lucide-react";
 import { useMemo, useState } from "react";
 import { api, type Point } from "../api.ts";
 import { formatNumber } from "../format.ts";
 import { PALETTE } from "../theme.ts";
 import classes from "./chart.module.css";
-import { ExpandIcon } from "./icons.tsx";
 import { type ChartOptions, chartRows, chartSpec, type Series } from "./series.ts";
 import { VegaView } from "./vega-view.tsx";
 
@@ -98,7 +98,7 @@ export function MetricChart({
             aria-label={`Enlarge ${title}`}
             onClick={() => setOpen(true)}
           >
-            <ExpandIcon />
+            <Maximize2Icon size={14} />
           </ActionIcon>
         </Tooltip>
       </div>

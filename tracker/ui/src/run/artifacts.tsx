@@ -1,11 +1,11 @@
 import { Anchor, Loader, Text, UnstyledButton } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
+import { ChevronDownIcon, ChevronRightIcon, DownloadIcon, FileIcon, FolderIcon } from "lucide-react";
 import { useState } from "react";
 import { api, type FileInfo } from "../api.ts";
 import { baseName, formatBytes } from "../format.ts";
 import { Copyable, Empty, Failure } from "../parts/bits.tsx";
 import { CodeBlock } from "../parts/code.tsx";
-import { ChevronIcon, DownloadIcon, FileIcon, FolderIcon } from "../parts/icons.tsx";
 import { Markdown } from "../parts/markdown.tsx";
 import { Notebook } from "./notebook.tsx";
 import classes from "./run.module.css";
@@ -61,6 +61,7 @@ function Entry({
   onChoose(file: FileInfo): void;
 }) {
   const [open, setOpen] = useState(file.is_dir && (chosen?.startsWith(`${file.path}/`) ?? false));
+  const Chevron = open ? ChevronDownIcon : ChevronRightIcon;
   return (
     <li>
       <UnstyledButton
@@ -71,8 +72,8 @@ function Entry({
         onClick={() => (file.is_dir ? setOpen(!open) : onChoose(file))}
         title={file.path}
       >
-        {file.is_dir ? <ChevronIcon open={open} /> : <span style={{ width: 12 }} />}
-        {file.is_dir ? <FolderIcon /> : <FileIcon />}
+        {file.is_dir ? <Chevron size={12} /> : <span style={{ width: 12 }} />}
+        {file.is_dir ? <FolderIcon size={14} /> : <FileIcon size={14} />}
         <span className={classes.fileName}>{baseName(file.path)}</span>
         <span className={classes.fileSize}>{formatBytes(file.file_size)}</span>
       </UnstyledButton>
@@ -120,7 +121,7 @@ function Preview({ runId, file }: { runId: string; file: FileInfo }) {
           {formatBytes(file.file_size)}
         </Text>
         <Anchor href={url} download fz="sm" ml="auto" className={classes.download}>
-          <DownloadIcon /> Download
+          <DownloadIcon size={14} /> Download
         </Anchor>
       </div>
       <div className={classes.preview}>

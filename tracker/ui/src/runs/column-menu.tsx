@@ -1,6 +1,6 @@
 import { Button, Checkbox, Popover, ScrollArea, Stack, Text, TextInput } from "@mantine/core";
+import { Columns3Icon } from "lucide-react";
 import { useState } from "react";
-import { ColumnsIcon } from "../parts/icons.tsx";
 import { FIXED } from "./columns.tsx";
 
 /** Chooses the columns of the table: any metric and any param that some run has. */
@@ -24,7 +24,7 @@ export function ColumnMenu({
   return (
     <Popover position="bottom-end" shadow="md" width={280} trapFocus>
       <Popover.Target>
-        <Button variant="default" leftSection={<ColumnsIcon />}>
+        <Button variant="default" leftSection={<Columns3Icon size={14} />}>
           Columns
         </Button>
       </Popover.Target>

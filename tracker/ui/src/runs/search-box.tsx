@@ -1,6 +1,6 @@
 import { ActionIcon, CloseButton, Code, Popover, Stack, Text, TextInput } from "@mantine/core";
+import { CircleQuestionMarkIcon, SearchIcon } from "lucide-react";
 import { useEffect, useState } from "react";
-import { QuestionIcon, SearchIcon } from "../parts/icons.tsx";
 
 const OPERATOR = /[=<>]|\b(like|ilike|in)\b/i;
 
@@ -39,7 +39,7 @@ export function SearchBox({ value, onSearch }: { value: string; onSearch(typed: 
       onKeyDown={(event) => {
         if (event.key === "Enter") onSearch(typed);
       }}
-      leftSection={<SearchIcon />}
+      leftSection={<SearchIcon size={16} />}
       rightSectionWidth={56}
       rightSection={
         <>
@@ -56,7 +56,7 @@ export function SearchBox({ value, onSearch }: { value: string; onSearch(typed: 
           <Popover position="bottom-end" shadow="md" width={360}>
             <Popover.Target>
               <ActionIcon variant="subtle" color="gray" size="sm" aria-label="How to search">
-                <QuestionIcon />
+                <CircleQuestionMarkIcon size={14} />
               </ActionIcon>
             </Popover.Target>
             <Popover.Dropdown>
