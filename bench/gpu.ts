@@ -1,5 +1,5 @@
-// npm run test:gpu: whether WebGPU computes rightly on this machine's GPU, and how fast it trains, with PyTorch on the same
-// card beside it where that is installed. Leaves gpu.json and gpu.txt in the folder named by OUT (default: bench-gpu).
+// npm run test:gpu: checks WebGPU on this machine's GPU and measures training on it, compared with PyTorch on the same GPU if
+// that is installed. Writes gpu.json and gpu.txt to the folder OUT (default: bench-gpu).
 import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,7 +15,7 @@ const software = findVulkan()?.software ?? false;
 const data = mkdtempSync(join(tmpdir(), "anneal-gpu-data-"));
 process.env.ANNEAL_DATA = data;
 
-/** Published peaks of dense products, in TFLOP/s: float32 without tensor cores, and float16 with them. */
+/** Published peak TFLOP/s of dense products: float32 without tensor cores, float16 with them. */
 const peaks: [RegExp, { float32: number; float16: number }][] = [
   [/H[12]00/, { float32: 67, float16: 989 }],
   [/A100/, { float32: 19.5, float16: 312 }],
@@ -24,7 +24,7 @@ const peaks: [RegExp, { float32: number; float16: number }][] = [
   [/\bT4\b/, { float32: 8.1, float16: 65 }],
 ];
 
-// Software does some thousandth of what a card does.
+// Software emulation is about a thousand times slower than a GPU.
 const sizes = software
   ? ["1 64 2 96 512 2 32"]
   : ["8 512 8 1408 8192 4 256", "4 2048 16 5632 32064 1 512", "4 3072 32 8192 32064 4 512"];
@@ -40,7 +40,7 @@ const say = (text: string) => {
 const figures: Record<string, unknown> = {};
 const keep = (key: string, value: unknown) => {
   figures[key] = value;
-  // Written as it goes: a machine that is taken away leaves what was measured.
+  // Written after each result, in case the machine is taken away.
   writeFileSync(join(out, "gpu.json"), JSON.stringify(figures, null, 2));
 };
 
@@ -103,16 +103,16 @@ async function benchStep(engine: Engine, spec: StepSpec, ceiling: number, card: 
 }
 
 async function main(): Promise<number> {
-  const found = await probe(software ? 0.1 : 2);
-  keep("machine", found);
-  for (const { name, driver } of found.gpus) say(`GPU: ${name}${driver ? `, driver ${driver}` : ""}`);
-  const { webgpu, cpu } = found.devices;
+  const machine = await probe(software ? 0.1 : 2);
+  keep("machine", machine);
+  for (const { name, driver } of machine.gpus) say(`GPU: ${name}${driver ? `, driver ${driver}` : ""}`);
+  const { webgpu, cpu } = machine.devices;
   if ("error" in webgpu) {
-    say(`Left out: ${webgpu.error}`);
+    say(`Skipped: ${webgpu.error}`);
     return 0;
   }
   if ("gflops" in cpu) say(`float32 products: ${webgpu.gflops} GFLOP/s by WebGPU, ${cpu.gflops} by the CPU`);
-  say(`auto: ${found.auto}`);
+  say(`auto: ${machine.auto}`);
 
   const gpu = await Engine.open({ device: "webgpu" });
   say(describeDevice(gpu.device));

@@ -1,5 +1,5 @@
-// The kernel beside ipykernel, in turns, where ipykernel is installed (PYTHON names another interpreter). Times in
-// milliseconds, medians; memory in megabytes: what all the kernel's processes hold, shared pages counted in parts (PSS).
+// Compares the kernel with ipykernel, alternating, if ipykernel is installed (PYTHON selects another interpreter). Times are
+// medians in milliseconds; memory is that of all of the kernel's processes in megabytes, with shared pages divided (PSS).
 // Arguments: --no-peer.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -11,13 +11,13 @@ import { KernelClient } from "../kernel/client.ts";
 interface Subject {
   name: string;
   command?: [string, ...string[]];
-  /** A cell whose number is put in place of `#`. */
+  /** A cell in which `#` is replaced by a number. */
   declaration: string;
   completion: string;
   inspection: string;
   print: string;
   endless: string;
-  /** The same sum in a top-level variable and in a function's. */
+  /** The same sum in a top-level variable and in a local variable of a function. */
   loops: [topLevel: string, local: string];
 }
 
@@ -65,7 +65,7 @@ async function times(count: number, work: (index: number) => Promise<unknown>): 
   return median(all);
 }
 
-/** Processes below one, itself included. */
+/** Returns the ids of a process and its descendants. */
 function family(pid: number): number[] {
   const below = readdirSync(`/proc/${pid}/task`).flatMap((task) =>
     readFileSync(`/proc/${pid}/task/${task}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number),
@@ -93,7 +93,7 @@ async function measure(subject: Subject): Promise<Figures> {
   const figures: Figures = { start: performance.now() - start };
   const run = (code: string) => client.execute(code);
   figures.firstCell = await time(() => run("1+1"));
-  // What starts in the background is given time to come to rest.
+  // Waits until background work of the start has finished.
   await pause(2000);
   figures.idleMemory = memory(client.pid ?? 0);
   await times(20, () => run("1+1"));
@@ -112,7 +112,7 @@ async function measure(subject: Subject): Promise<Figures> {
     const cell = client.execute(subject.endless, { onOutput: ({ header }) => header.msg_type === "stream" && began() });
     await on;
     interrupted = performance.now();
-    // ipykernel hears signals, ours both.
+    // ipykernel handles signals; ours handles both.
     if (subject.command) process.kill(client.pid ?? 0, "SIGINT");
     else await client.interrupt();
     await cell;

@@ -1,5 +1,5 @@
-// One step of gradient descent of a small network, beside what else there is in JavaScript: TensorFlow.js and jax-js, both on
-// their WebAssembly backends. They are installed into a temporary folder for it; without a registry they are left out.
+// One step of gradient descent of a small network, compared with other JavaScript libraries: TensorFlow.js and jax-js, both with
+// their WebAssembly backends. They are installed into a temporary folder; without a registry they are skipped.
 // Arguments: batch and the layers' widths.
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -10,8 +10,8 @@ import { Engine } from "../src/index.ts";
 import { Peer, peerScript } from "./peer.ts";
 import { median, time } from "./step.ts";
 
-const given = process.argv.slice(2).map(Number).filter(Boolean);
-const [batch, ...widths] = given.length > 2 ? given : [128, 784, 512, 512, 10];
+const sizes = process.argv.slice(2).map(Number).filter(Boolean);
+const [batch, ...widths] = sizes.length > 2 ? sizes : [128, 784, 512, 512, 10];
 const rounds = 9;
 const libraries = {
   "TensorFlow.js": { packages: ["@tensorflow/tfjs", "@tensorflow/tfjs-backend-wasm"], script: "mlp_tfjs.mjs" },
@@ -50,7 +50,7 @@ for (const [name, { packages, script }] of Object.entries(libraries)) {
     const flags = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
     execFileSync("npm", ["install", ...flags, ...packages], { cwd: folder, stdio: "ignore", timeout: 180_000 });
   } catch {
-    process.stdout.write(`${name}: left out, its packages could not be installed\n`);
+    process.stdout.write(`${name}: skipped, its packages could not be installed\n`);
     continue;
   }
   cpSync(peerScript(script), join(folder, script));
@@ -64,7 +64,7 @@ for (const [name, { packages, script }] of Object.entries(libraries)) {
     timesAsFast: Number(median(pairs.map(({ own, other }) => other / own)).toFixed(1)),
   };
   const { milliseconds, ours, timesAsFast } = results[name];
-  process.stdout.write(`${name}: ${milliseconds} ms a step, ours ${ours} ms: ${timesAsFast} times as fast\n`);
+  process.stdout.write(`${name}: ${milliseconds} ms per step, ours ${ours} ms: ${timesAsFast} times as fast\n`);
 }
 await engine.close();
 rmSync(folder, { recursive: true, force: true });

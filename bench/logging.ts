@@ -1,4 +1,4 @@
-// What logging costs the process that trains: 100 metrics each step of 20 ms, sent to a tracker in a process of its own.
+// The cost of logging for a training process: 100 metrics per step of 20 ms, sent to a tracker in another process.
 // Arguments: --steps=1000 --metrics=100 --step-ms=20
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -25,11 +25,11 @@ process.on("exit", () => {
   rmSync(folder, { recursive: true, force: true });
 });
 const url = await new Promise<string>((resolve) => {
-  let said = "";
+  let output = "";
   server.stdout.on("data", (chunk: Buffer) => {
-    said += chunk;
-    const found = /http:\/\/[\d.]+:\d+/.exec(said)?.[0];
-    if (found) resolve(found);
+    output += chunk;
+    const match = /http:\/\/[\d.]+:\d+/.exec(output)?.[0];
+    if (match) resolve(match);
   });
 });
 process.env.ANNEAL_DATA = join(folder, "client");
@@ -37,13 +37,13 @@ process.env.ANNEAL_TRACKER_URI = url;
 process.env.ANNEAL_TOKEN = readFileSync(join(folder, "token"), "utf8").trim();
 
 interface Cost {
-  /** What the main thread was busy for, milliseconds a step. */
+  /** Busy time of the main thread, in milliseconds per step. */
   main: number;
-  /** Processor time of all threads, milliseconds a step. */
+  /** CPU time of all threads, in milliseconds per step. */
   processor: number;
 }
 
-/** So many steps, of which the main thread only waits for the most part, as it does for an engine. */
+/** Runs steps in which the main thread mostly waits, as it does for an engine. */
 async function cost(each: (step: number) => void): Promise<Cost> {
   const [loop, used] = [performance.eventLoopUtilization(), process.cpuUsage()];
   const start = performance.now();
@@ -59,7 +59,7 @@ async function cost(each: (step: number) => void): Promise<Cost> {
 const keys = Array.from({ length: metrics }, (_, i) => `layer_${i}/grad_norm`);
 const values = (step: number) => Object.fromEntries(keys.map((key, i) => [key, Math.sin(step + i)]));
 
-await cost((step) => values(step)); // compiles what the loop itself is made of
+await cost((step) => values(step)); // warm-up
 const idle = await cost((step) => values(step));
 const run = startRun({ name: "logging", experiment: "bench" });
 for (let step = -100; step < 0; step++) run.logMetrics(values(step), step);
@@ -86,7 +86,7 @@ const figures = {
   "share of a step, all threads (%)": (100 * (logging.processor - idle.processor)) / stepMs,
   "end of the run (ms)": rest,
 };
-console.log(`${metrics} metrics a step of ${stepMs} ms, ${steps} steps`);
+console.log(`${metrics} metrics per step of ${stepMs} ms, ${steps} steps`);
 for (const [name, value] of Object.entries(figures)) console.log(`${name.padEnd(40)} ${value.toFixed(3).padStart(9)}`);
 console.log(
   JSON.stringify({

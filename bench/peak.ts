@@ -1,4 +1,4 @@
-// Peak memory of a process that does nothing but some training steps; sizes as for the bench "train".
+// Peak memory of a process that runs only some training steps; sizes as for the bench "train".
 import { Engine } from "../src/index.ts";
 import { openStep, parseSpec } from "./step.ts";
 

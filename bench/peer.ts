@@ -7,14 +7,14 @@ import { type StepSpec, sizesOf } from "./step.ts";
 
 export const python = process.env.PYTHON ?? "python3";
 
-/** A peer's script, beside this file's source. */
+/** Returns the path of a peer's script in bench/peers. */
 export function peerScript(name: string): string {
   let folder = dirname(fileURLToPath(import.meta.url));
   while (!existsSync(join(folder, "bench/peers", name))) folder = dirname(folder);
   return join(folder, "bench/peers", name);
 }
 
-/** Whether PyTorch and transformers (and PEFT) are installed here: PYTHON and PYTHONPATH say where. */
+/** Whether PyTorch and transformers (and PEFT) are installed; PYTHON and PYTHONPATH select the installation. */
 export function hasPeer(method: StepSpec["method"]): boolean {
   const packages = ["torch", "transformers", ...(method === "lora" ? ["peft"] : [])];
   try {
@@ -25,7 +25,7 @@ export function hasPeer(method: StepSpec["method"]): boolean {
   }
 }
 
-/** A training step of another library in a process of its own, one step at a time. */
+/** A training step of another library in a separate process, run one step at a time. */
 export class Peer {
   readonly #child: ChildProcess;
   readonly #lines: AsyncIterator<string>;
@@ -34,13 +34,13 @@ export class Peer {
     this.#lines = createInterface({ input: child.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]();
   }
 
-  /** PyTorch's. */
+  /** Starts PyTorch. */
   static async start(spec: StepSpec, device: "cpu" | "cuda", precision: string, threads: number): Promise<Peer> {
     const args = [peerScript("train_step.py"), spec.method, ...sizesOf(spec).map(String), device, precision];
     return Peer.run(python, args, { THREADS: String(threads) });
   }
 
-  /** Any program that answers as bench/peers/train_step.py does. */
+  /** Starts any program with the protocol of bench/peers/train_step.py. */
   static async run(command: string, args: readonly string[], env: Record<string, string> = {}): Promise<Peer> {
     const child = spawn(command, args, { stdio: ["pipe", "pipe", "ignore"], env: { ...process.env, ...env } });
     const peer = new Peer(child);
@@ -48,13 +48,13 @@ export class Peer {
     return peer;
   }
 
-  /** Seconds of one step. */
+  /** Runs one step. @returns its duration in seconds */
   async step(): Promise<number> {
     this.#child.stdin?.write("step\n");
     return (await this.#answer()).seconds as number;
   }
 
-  /** End it. @returns the most memory it held, in bytes: the process's, or the card's */
+  /** Ends the peer. @returns its peak memory in bytes: the process's, or the GPU's */
   async end(): Promise<number> {
     this.#child.stdin?.end();
     return (await this.#answer()).memory as number;
@@ -62,7 +62,7 @@ export class Peer {
 
   async #answer(): Promise<Record<string, unknown>> {
     const { value, done } = await this.#lines.next();
-    if (done) throw new Error("The peer ended by itself: run its script in bench/peers to see why.");
+    if (done) throw new Error("The peer exited unexpectedly: run its script in bench/peers to see why.");
     return JSON.parse(value) as Record<string, unknown>;
   }
 }

@@ -1,5 +1,5 @@
-// Phi-3-mini at its true size, with random weights: written, loaded and quantised, trained with LoRA, its adapter saved and
-// loaded again, and text generated; transformers with PEFT in bfloat16 beside it where they are installed (PYTHON).
+// Phi-3-mini at its full size, with random weights: written, loaded and quantized, trained with LoRA, its adapter saved and
+// loaded again, and text generated; compared with transformers and PEFT in bfloat16 if they are installed (PYTHON).
 // Arguments: a preset (phi3-mini, small), then --layers=2 --hidden= --heads= --mlp= --vocabulary= --positions= --rank=
 // --steps=3 --lengths=256,1024 --kinds=nf4,int8 --checkpoint-from=1024 --new-tokens=8 --threads=2 --folder= --max-shard-size=
 // --peer-steps=3,3 --peer-dtype=bfloat16 --peer-minutes=30 --no-peer.

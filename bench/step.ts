@@ -1,4 +1,4 @@
-// What the benches of training share: one step of a model of given sizes, and the matrix products it is held against.
+// Shared by the training benches: one step of a model of given sizes, and the matrix products as its upper bound.
 
 import { input, matmul, Random, type Tensor } from "../src/faces/tensor.ts";
 import {
@@ -14,7 +14,7 @@ import {
   Tokenizer,
 } from "../src/index.ts";
 
-/** A model of Phi-3's architecture, a batch, and what of it is trained. */
+/** A model of Phi-3's architecture, a batch, and the training method. */
 export interface StepSpec {
   method: "full" | "lora";
   layers: number;
@@ -24,36 +24,36 @@ export interface StepSpec {
   vocabulary: number;
   batch: number;
   length: number;
-  /** Compute layers again in the backward pass: `checkpointing` on the command line. */
+  /** Recompute layers in the backward pass: `checkpointing` on the command line. */
   gradientCheckpointing?: boolean;
-  /** Products in bytes: `int8` on the command line. Of LoRA's frozen base, or by SwitchBack. */
+  /** int8 products: `int8` on the command line. For LoRA on a quantized model, or with SwitchBack. */
   int8?: boolean;
 }
 
-/** Sizes in the order of the command line, with the reference model's where none are given. */
+/** Parses the sizes in the order of the command line; the defaults are those of the reference model. */
 export function parseSpec(args: readonly string[]): StepSpec {
-  const given = args.filter((argument) => /^\d+$/.test(argument)).map(Number);
-  const [layers = 8, width = 512, heads = 8, mlp = 1408, vocabulary = 8192, batch = 4, length = 256] = given;
+  const numbers = args.filter((argument) => /^\d+$/.test(argument)).map(Number);
+  const [layers = 8, width = 512, heads = 8, mlp = 1408, vocabulary = 8192, batch = 4, length = 256] = numbers;
   const method = args.includes("lora") ? "lora" : "full";
   const gradientCheckpointing = args.includes("checkpointing");
   const sizes = { layers, width, heads, mlp, vocabulary, batch, length };
   return { method, ...sizes, gradientCheckpointing, int8: args.includes("int8") };
 }
 
-/** The sizes as the peers take them. */
+/** Returns the sizes in the order of the peers' arguments. */
 export const sizesOf = ({ layers, width, heads, mlp, vocabulary, batch, length }: StepSpec): number[] => {
   return [layers, width, heads, mlp, vocabulary, batch, length];
 };
 
 /** Work that can be timed. */
 export interface Work {
-  /** Floating-point operations of its matrix products. */
+  /** Floating-point operations in its matrix products. */
   flop: number;
   run(): Promise<unknown>;
   release(): Promise<void>;
 }
 
-/** A training step on random tokens, compiled: the first step is in `compileSeconds`. */
+/** Compiles a training step on random tokens; `compileSeconds` includes the first step. */
 export async function openStep(engine: Engine, spec: StepSpec): Promise<Work & { compileSeconds: number }> {
   const { method, layers, width, mlp, vocabulary, batch, length } = spec;
   const sizes = {
@@ -97,8 +97,8 @@ export async function openStep(engine: Engine, spec: StepSpec): Promise<Work & {
   const start = performance.now();
   await run();
   const compileSeconds = (performance.now() - start) / 1000;
-  // Products alone: two operations a weight and token forward, as many for the gradient of the input, and for that of
-  // the weight where it is trained; attention twice the sequence, three times.
+  // Matrix products only: two operations per weight and token forward, the same for the input's gradient, and for the
+  // weight's gradient if it is trained; for attention twice the sequence length, three times.
   const weights = layers * (width * 3 * width + width * width + 3 * width * mlp) + vocabulary * width;
   const attention = layers * 2 * length * width;
   const passes = method === "lora" ? 2 : 3;
@@ -113,7 +113,7 @@ export async function openStep(engine: Engine, spec: StepSpec): Promise<Work & {
   };
 }
 
-/** The fastest this device multiplies matrices now: products of the step's own size, ten in a program. */
+/** Compiles matrix products as an upper bound of the device's speed: ten products of the step's size. */
 export async function openCeiling(engine: Engine, [m, k, n] = [1024, 2048, 2048]): Promise<Work> {
   const random = new Random(1, "ceiling");
   const [a, b] = [input("a", [m, k]), input("b", [k, n])];
@@ -125,13 +125,13 @@ export async function openCeiling(engine: Engine, [m, k, n] = [1024, 2048, 2048]
   return { flop: 2 * m * k * n * count, run: () => products.run(inputs), release: () => products.release() };
 }
 
-/** Seconds of one call. */
+/** Returns the duration of a call in seconds. */
 export async function time(work: () => Promise<unknown>): Promise<number> {
   const start = performance.now();
   await work();
   return (performance.now() - start) / 1000;
 }
 
-/** The middle one. */
+/** Returns the median. */
 export const median = (values: readonly number[]): number =>
   [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];

@@ -1,5 +1,5 @@
-// The tracker's times and memory, against a server in a process of its own, over HTTP as any client would.
-// Arguments: --runs=10000, how many runs to search among; --store=postgresql://..., or postgresql for a server of its own.
+// The tracker's times and memory, with a server in a separate process, over HTTP like any client.
+// Arguments: --runs=10000, number of runs to search among; --store=postgresql://..., or postgresql for a temporary server.
 import { spawn } from "node:child_process";
 import { createReadStream, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, request } from "node:http";
@@ -12,9 +12,10 @@ import { median } from "./step.ts";
 const runsWanted = Number(/--runs=(\d+)/.exec(process.argv.join(" "))?.[1] ?? 10_000);
 const folder = mkdtempSync(join(tmpdir(), "anneal-bench-tracker-"));
 const cli = fileURLToPath(new URL("../server/cli/main.js", import.meta.url));
-const wanted = /--store=(\S+)/.exec(process.argv.join(" "))?.[1];
-const database = wanted === "postgresql" ? await startPostgresql(findPostgresql() ?? "", { durable: true }) : undefined;
-const store = database?.address ?? wanted;
+const requestedStore = /--store=(\S+)/.exec(process.argv.join(" "))?.[1];
+const database =
+  requestedStore === "postgresql" ? await startPostgresql(findPostgresql() ?? "", { durable: true }) : undefined;
+const store = database?.address ?? requestedStore;
 const server = spawn(
   process.execPath,
   [cli, "tracker", "--port", "0", "--data", folder, ...(store ? ["--store", store] : [])],
@@ -25,17 +26,17 @@ process.on("exit", () => {
   rmSync(folder, { recursive: true, force: true });
 });
 const port = await new Promise<number>((resolve) => {
-  let said = "";
+  let output = "";
   server.stdout.on("data", (chunk: Buffer) => {
-    said += chunk;
-    const found = /http:\/\/[\d.]+:(\d+)/.exec(said)?.[1];
-    if (found) resolve(Number(found));
+    output += chunk;
+    const match = /http:\/\/[\d.]+:(\d+)/.exec(output)?.[1];
+    if (match) resolve(Number(match));
   });
 });
 const token = readFileSync(join(folder, "token"), "utf8").trim();
 
 const agent = new Agent({ keepAlive: true, maxSockets: 16 });
-/** One request; gives the answer's text. */
+/** Sends a request; returns the text of the response. */
 function call(method: string, path: string, body?: unknown, file?: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const content = body === undefined ? undefined : JSON.stringify(body);
@@ -76,13 +77,13 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
   await work();
   return performance.now() - start;
 }
-/** Median milliseconds of so many times. */
+/** Returns the median duration in milliseconds. */
 async function typical(times: number, work: (i: number) => Promise<unknown>): Promise<number> {
   const all: number[] = [];
   for (let i = 0; i < times; i++) all.push(await timed(() => work(i)));
   return median(all);
 }
-/** Times per second, by so many at once: the median of some rounds. */
+/** Returns the rate per second with `at` concurrent workers: the median of some rounds. */
 async function rate(times: number, at: number, work: (i: number) => Promise<unknown>, rounds = 1): Promise<number> {
   const all: number[] = [];
   let next = 0;
@@ -104,12 +105,12 @@ interface Figure {
   name: string;
   value: number;
   unit: string;
-  /** What it is to be, at most or at least. */
+  /** Target, a maximum or a minimum. */
   target: number;
   atLeast?: boolean;
 }
 const figures: Figure[] = [];
-function tell(name: string, value: number, unit: string, target: number, atLeast = false): void {
+function report(name: string, value: number, unit: string, target: number, atLeast = false): void {
   figures.push({ name, value, unit, target, atLeast });
   const met = (atLeast ? value >= target : value <= target) ? "" : "  (missed)";
   const shown = value >= 100 ? Math.round(value).toLocaleString("en") : value.toFixed(2);
@@ -136,13 +137,13 @@ const point = (key: string, step: number) => ({
 
 const one = await createRun(0);
 for (let i = 0; i < 200; i++) await post("runs/log-metric", { run_id: one, ...point("warm", i) });
-tell(
+report(
   "log-metric, one connection, median",
   await typical(1000, (i) => post("runs/log-metric", { run_id: one, ...point("a", i) })),
   "ms",
   1.2,
 );
-tell(
+report(
   "log-metric, 16 connections",
   await rate(8000, 16, (i) => post("runs/log-metric", { run_id: one, ...point("b", i) }), 3),
   "1/s",
@@ -151,7 +152,7 @@ tell(
 );
 const batch = (key: string, first: number) => Array.from({ length: 1000 }, (_, k) => point(key, first + k));
 const batches = await rate(300, 4, (i) => post("runs/log-batch", { run_id: one, metrics: batch("c", 1000 * i) }));
-tell("log-batch of 1 000", batches * 1000, "metrics/s", 200_000, true);
+report("log-batch of 1 000", batches * 1000, "metrics/s", 200_000, true);
 
 const params = Array.from({ length: 20 }, (_, i) => ({ key: `param_${i}`, value: `value ${i}` }));
 const filled = async (i: number) => {
@@ -163,15 +164,15 @@ const filled = async (i: number) => {
   await post("runs/log-batch", { run_id, metrics, params, tags: [{ key: "kind", value: i % 2 ? "odd" : "even" }] });
   await post("runs/update", { run_id, status: "FINISHED", end_time: 1_700_000_100_000 });
 };
-tell("runs created and filled", await rate(runsWanted, 8, filled), "1/s", 300, true);
+report("runs created and filled", await rate(runsWanted, 8, filled), "1/s", 300, true);
 
 const search = (more: object) => () =>
   post("runs/search", { experiment_ids: [experiment_id], max_results: 100, ...more });
 const among = `of ${runsWanted.toLocaleString("en")}`;
-tell(`first 100 ${among} runs`, await typical(20, search({})), "ms", 15);
+report(`first 100 ${among} runs`, await typical(20, search({})), "ms", 15);
 const filter = "metrics.metric_1 < 0.5 and params.param_3 = 'value 3' and tags.kind = 'odd'";
-tell(`first 100 ${among}, three clauses`, await typical(20, search({ filter })), "ms", 30);
-tell(
+report(`first 100 ${among}, three clauses`, await typical(20, search({ filter })), "ms", 30);
+report(
   `first 100 ${among}, ordered by a metric`,
   await typical(20, search({ order_by: ["metrics.metric_1 ASC"] })),
   "ms",
@@ -194,9 +195,9 @@ const history = async () => {
       .next_page_token;
   }
 };
-tell("history of 100 000 points, in pages", await typical(15, history), "ms", 150);
+report("history of 100 000 points, in pages", await typical(15, history), "ms", 150);
 const sample = new URLSearchParams({ run_ids: long, metric_key: "long", max_results: "320" });
-tell(
+report(
   "320 of 1 000 000 points",
   await typical(15, () => call("GET", `${api}/metrics/get-history-bulk-interval?${sample}`)),
   "ms",
@@ -207,8 +208,8 @@ const file = join(folder, "100MiB");
 writeFileSync(file, Buffer.alloc(100 * 1024 ** 2, 7));
 const artifact = (i: number) =>
   call("PUT", `/api/2.0/mlflow-artifacts/artifacts/${experiment_id}/${one}/artifacts/file-${i}`, undefined, file);
-tell("artifact of 100 MiB up", (await typical(5, artifact)) / 1000, "s", 0.5);
-tell("memory of the server at its most", memory(), "MiB", 250);
+report("artifact of 100 MiB up", (await typical(5, artifact)) / 1000, "s", 0.5);
+report("memory of the server at its most", memory(), "MiB", 250);
 const idle = () => {
   const fields = readFileSync(`/proc/${server.pid}/stat`, "utf8").split(" ");
   return (Number(fields[13]) + Number(fields[14])) * 10;
@@ -216,12 +217,12 @@ const idle = () => {
 if (process.platform === "linux") {
   const before = idle();
   await new Promise((resolve) => setTimeout(resolve, 5000));
-  tell("processor time of an idle server, a second", (idle() - before) / 5, "ms", 2);
+  report("processor time of an idle server, a second", (idle() - before) / 5, "ms", 2);
 }
 console.log(
   JSON.stringify({
     bench: "tracker",
-    store: wanted ?? "sqlite",
+    store: requestedStore ?? "sqlite",
     node: process.version,
     cpu: cpus()[0]?.model,
     threads: availableParallelism(),

@@ -1,5 +1,5 @@
-// Tokens per second and peak memory of one training step, its share of the matrix-product ceiling, and what PyTorch makes
-// of the same step where it is installed. Everything takes turns, so that a machine that slows down slows all.
+// Tokens per second and peak memory of a training step, its share of the matrix-product ceiling, and PyTorch's speed for the
+// same step if it is installed. Measurements alternate, so that a slowdown of the machine affects all of them.
 // Arguments: lora; int8; layers width heads mlp vocabulary batch length; --no-peer; --rounds=7.
 import { execFileSync } from "node:child_process";
 import { availableParallelism, cpus } from "node:os";
@@ -21,7 +21,7 @@ for (let i = 0; i < 2; i++) {
   await ceiling.run();
   await step.run();
 }
-const found = !args.includes("--no-peer") && hasPeer(spec.method);
+const hasPyTorch = !args.includes("--no-peer") && hasPeer(spec.method);
 
 interface Round {
   ceiling: number;
@@ -29,7 +29,7 @@ interface Round {
   peer: number;
 }
 
-/** Turns of the ceiling, the step and a peer. Threads that spin after their work are given time to go to sleep. */
+/** Alternates between the ceiling, the step and a peer, with pauses for spinning threads to go to sleep. */
 async function measure(peer?: Peer): Promise<Round[]> {
   const rest = () => (peer ? pause(250) : undefined);
   const measured: Round[] = [];
@@ -45,8 +45,8 @@ async function measure(peer?: Peer): Promise<Round[]> {
 const tokens = spec.batch * spec.length;
 const all: Round[] = [];
 const peers: Record<string, { tokensPerSecond: number; timesAsFast: number; peakMemoryMb: number }> = {};
-// One peer at a time: two would not fit beside a large model.
-for (const precision of found ? ["float32", "bfloat16"] : [undefined]) {
+// One peer at a time, because two may not fit into memory with a large model.
+for (const precision of hasPyTorch ? ["float32", "bfloat16"] : [undefined]) {
   const peer = precision ? await Peer.start(spec, "cpu", precision, threads) : undefined;
   const measured = await measure(peer);
   all.push(...measured);
@@ -60,7 +60,7 @@ for (const precision of found ? ["float32", "bfloat16"] : [undefined]) {
 const own = median(all.map((round) => round.step));
 const share = median(all.map((round) => step.flop / round.step / (ceiling.flop / round.ceiling)));
 await engine.close();
-// What this process held for the ceiling and the peers is none of the step's.
+// Measured in a separate process, without the memory of the ceiling and the peers.
 const alone = execFileSync(process.execPath, [fileURLToPath(new URL("./peak.js", import.meta.url)), ...args]);
 const { peakMemoryMb } = JSON.parse(alone.toString()) as { peakMemoryMb: number };
 
@@ -88,6 +88,6 @@ const lines = [
     ([precision, peer]) =>
       `  PyTorch, ${precision}: ${peer.tokensPerSecond} tokens/s, peak memory ${peer.peakMemoryMb} MB: ours is ${peer.timesAsFast} times as fast`,
   ),
-  ...(!found ? ["  no peer: PyTorch, transformers and PEFT are not installed (PYTHON, PYTHONPATH)"] : []),
+  ...(!hasPyTorch ? ["  no peer: PyTorch, transformers and PEFT are not installed (PYTHON, PYTHONPATH)"] : []),
 ];
 process.stdout.write(`${lines.join("\n")}\n${JSON.stringify(figures)}\n`);

@@ -6,17 +6,17 @@ import { decodeFrame, encodeFrame, subprotocol } from "./wire.ts";
 
 const channels = new Set(["shell", "control", "stdin"]);
 
-/** Beyond this many unsent bytes a page that reads too slowly is let go, before its messages fill our memory. */
+/** Maximum unsent bytes of a page; a page that reads too slowly is disconnected, which limits our memory. */
 const highWater = 64 * 2 ** 20;
 
-/** How often a page is asked whether it is there. */
+/** Interval of pings, in milliseconds. */
 const pingMs = 30_000;
-/** How long a page whose connection broke may take to come back. */
+/** Time for a page to reconnect after its connection broke, in milliseconds. */
 const parkedMs = 5 * 60_000;
-/** The code of a connection that ended without a word. */
+/** Close code of a connection that ended without a close frame. */
 const brokenOff = 1006;
 
-/** The websocket over which a page talks to a kernel, and the one of events. */
+/** Websocket routes of kernel channels and of events. */
 export function channelRoutes(app: FastifyInstance, manager: KernelManager): void {
   const parked = new Parked();
   app.get("/api/kernels/:id/channels", { websocket: true }, (socket, request) => {
@@ -39,52 +39,52 @@ export function channelRoutes(app: FastifyInstance, manager: KernelManager): voi
       socket.send(framed ? encodeFrame(channel, message) : JSON.stringify({ ...message, channel, buffers: [] }));
     };
     const listener: Listener = (channel, message) => {
-      // Output goes to every page; an answer to the page that asked.
-      const { session: asker } = message.parent_header as { session?: string };
-      if (channel === "iopub" || !session || !asker || asker === session) send(channel, message);
+      // Output goes to all pages, a reply only to the page that sent the request.
+      const { session: requester } = message.parent_header as { session?: string };
+      if (channel === "iopub" || !session || !requester || requester === session) send(channel, message);
     };
-    // What was said while this page's connection was broken comes first.
+    // First, the messages that were buffered while this page was disconnected.
     for (const [channel, message] of parked.take(kernel, session)) listener(channel, message);
     kernel.listeners.add(listener);
     keepAlive(socket);
     socket.on("message", (data: Buffer, isBinary: boolean) => {
       const received = parse(data, isBinary);
       if (!received || !channels.has(received.channel)) {
-        request.log.warn(`A frame to kernel ${id} was dropped: it is no Jupyter message.`);
+        request.log.warn(`A frame to kernel ${id} was dropped: it is not a Jupyter message.`);
         return;
       }
       kernel
         .send(received.channel as "shell", received.message)
-        // The page is told of a kernel that is gone by its state.
+        // The page learns from the kernel's state that it is gone.
         .catch((error: Error) => request.log.warn(`A frame to kernel ${id} was dropped: ${error.message}`));
     });
     socket.on("close", (code) => {
       kernel.listeners.delete(listener);
-      // A page that leaves says so; a connection that breaks does not, and its page comes back.
+      // A page that leaves sends a close code; after a broken connection it reconnects.
       if (code === brokenOff && session) parked.park(kernel, session);
     });
   });
 
-  // Nothing is sent here; JupyterLab only wants to be connected.
+  // No events are sent; JupyterLab only needs the connection.
   app.get("/api/events/subscribe", { websocket: true }, (socket: WebSocket) => {
     socket.on("message", () => undefined);
   });
 }
 
-/** Proxies close what is silent, and a machine that went away says nothing: a page that does not answer is let go. */
+/** Pings a page regularly, because proxies close idle connections; disconnects it when it does not respond. */
 function keepAlive(socket: WebSocket): void {
-  let answered = true;
+  let responded = true;
   const timer = setInterval(() => {
-    if (!answered) {
+    if (!responded) {
       socket.terminate();
       return;
     }
-    answered = false;
+    responded = false;
     socket.ping();
   }, pingMs);
   timer.unref();
   socket.on("pong", () => {
-    answered = true;
+    responded = true;
   });
   socket.on("close", () => clearInterval(timer));
 }
@@ -92,7 +92,7 @@ function keepAlive(socket: WebSocket): void {
 type Kernel = ReturnType<KernelManager["kernel"]>;
 type ParkedMessage = Parameters<Listener>;
 
-/** What kernels say to pages whose connection broke, until they are back. */
+/** Buffers messages for pages whose connection broke, until they reconnect. */
 class Parked {
   readonly #bySession = new Map<string, { kernel: Kernel; stop: () => void; messages: ParkedMessage[] }>();
 
@@ -102,7 +102,7 @@ class Parked {
     let size = 0;
     const listener: Listener = (channel, message) => {
       size += JSON.stringify(message.content).length;
-      // A page that stays away does not fill our memory.
+      // Limits the memory for a page that does not return.
       if (size > highWater) this.take(kernel, session);
       else messages.push([channel, message]);
     };
@@ -116,13 +116,13 @@ class Parked {
     this.#bySession.set(session, { kernel, stop, messages });
   }
 
-  /** What was kept for a page, which is then kept no longer. */
+  /** Returns the buffered messages of a page, and stops buffering. */
   take(kernel: Kernel, session: string | undefined): ParkedMessage[] {
-    const found = session === undefined ? undefined : this.#bySession.get(session);
-    if (!found || found.kernel !== kernel || session === undefined) return [];
-    found.stop();
+    const entry = session === undefined ? undefined : this.#bySession.get(session);
+    if (!entry || entry.kernel !== kernel || session === undefined) return [];
+    entry.stop();
     this.#bySession.delete(session);
-    return found.messages;
+    return entry.messages;
   }
 }
 

@@ -8,7 +8,7 @@ import { parseNotebook } from "./execute.ts";
 import { notebookText, openedNotebook } from "./notebook-file.ts";
 import type { Notary } from "./trust.ts";
 
-/** A file, notebook or folder, as Jupyter's contents API describes it. */
+/** A file, notebook or folder in Jupyter's contents API. */
 interface ContentsModel {
   name: string;
   path: string;
@@ -53,16 +53,16 @@ const emptyNotebook = { cells: [], metadata: {}, nbformat: 4, nbformat_minor: 5 
 const checkpointFolder = ".ipynb_checkpoints";
 
 /**
- * Jupyter's contents API over one folder, and its files as they are under `/files/`. No path leads out of the folder;
- * a link that the user put into it does.
- * @param notary knows which notebooks' outputs are shown as they are
+ * Jupyter's contents API for one folder, and its raw files under `/files/`. Paths cannot leave the folder, except through
+ * symbolic links that the user has created.
+ * @param notary stores which notebooks' outputs are trusted
  */
 export function contentsRoutes(app: FastifyInstance, root: string, notary: Notary): void {
   const base = "/api/contents";
   const pathOf = (request: { params: unknown }) => decodePath((request.params as { "*"?: string })["*"] ?? "");
 
   type Answer = (path: string, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>;
-  const answering = (answer: Answer) => async (request: FastifyRequest, reply: FastifyReply) => {
+  const handler = (answer: Answer) => async (request: FastifyRequest, reply: FastifyReply) => {
     const path = pathOf(request);
     return answer(path, request, reply).catch((error) => {
       throw explain(error, path);
@@ -72,7 +72,7 @@ export function contentsRoutes(app: FastifyInstance, root: string, notary: Notar
   for (const url of [base, `${base}/*`]) {
     app.get(
       url,
-      answering(async (path, request) => {
+      handler(async (path, request) => {
         const { content = "1", type, format } = request.query as Record<string, string>;
         const checkpoint = checkpointOf(root, path);
         if (checkpoint) return listCheckpoints(root, checkpoint.file);
@@ -84,7 +84,7 @@ export function contentsRoutes(app: FastifyInstance, root: string, notary: Notar
     );
     app.post(
       url,
-      answering(async (path, request, reply) => {
+      handler(async (path, request, reply) => {
         const body = (request.body ?? {}) as SaveBody;
         const checkpoint = checkpointOf(root, path);
         if (!checkpoint) return reply.code(201).send(await create(root, path, body));
@@ -96,7 +96,7 @@ export function contentsRoutes(app: FastifyInstance, root: string, notary: Notar
     );
     app.put(
       url,
-      answering(async (path, request, reply) => {
+      handler(async (path, request, reply) => {
         const existed = existsSync(inside(root, path));
         const body = (request.body ?? {}) as SaveBody;
         if (body.type === "notebook") notary.sign(body.content);
@@ -106,11 +106,11 @@ export function contentsRoutes(app: FastifyInstance, root: string, notary: Notar
     );
     app.patch(
       url,
-      answering(async (path, request) => {
+      handler(async (path, request) => {
         const to = decodePath(((request.body ?? {}) as SaveBody).path ?? "");
         const [from, target] = [inside(root, path), inside(root, to)];
         if (!existsSync(from)) throw new HttpError(404, `There is no ${path}.`);
-        if (existsSync(target)) throw new HttpError(409, `There is a file ${to} already.`);
+        if (existsSync(target)) throw new HttpError(409, `${to} already exists.`);
         await mkdir(dirname(target), { recursive: true });
         await rename(from, target);
         return describe(root, to, false);
@@ -118,10 +118,10 @@ export function contentsRoutes(app: FastifyInstance, root: string, notary: Notar
     );
     app.delete(
       url,
-      answering(async (path, _, reply) => {
+      handler(async (path, _, reply) => {
         const checkpoint = checkpointOf(root, path);
         const target = checkpoint ? checkpointPath(root, checkpoint.file) : inside(root, path);
-        if (target === resolve(root)) throw new HttpError(400, "The studio's own folder is not deleted from here.");
+        if (target === resolve(root)) throw new HttpError(400, "The studio's root folder cannot be deleted.");
         await rm(target, { recursive: true });
         return reply.code(204).send();
       }),
@@ -130,7 +130,7 @@ export function contentsRoutes(app: FastifyInstance, root: string, notary: Notar
 
   app.get(
     "/files/*",
-    answering(async (path, request, reply) => {
+    handler(async (path, request, reply) => {
       const target = inside(root, path);
       const facts = await stat(target);
       if (!facts.isFile()) throw new HttpError(400, `${path} is not a file.`);
@@ -141,7 +141,7 @@ export function contentsRoutes(app: FastifyInstance, root: string, notary: Notar
           "content-type": textTypes[extname(path).toLowerCase()] ?? "application/octet-stream",
           "content-length": facts.size,
           "last-modified": facts.mtime.toUTCString(),
-          // A page among the user's files must not act in the user's name here.
+          // An HTML file of the user must not act with the user's rights.
           "content-security-policy": "sandbox allow-scripts",
           "x-content-type-options": "nosniff",
           ...(download ? { "content-disposition": `attachment; filename*=UTF-8''${name}` } : {}),
@@ -151,14 +151,14 @@ export function contentsRoutes(app: FastifyInstance, root: string, notary: Notar
   );
 }
 
-/** The file and the saved copy that a path such as `a.ipynb/checkpoints/<id>` means; a folder may be called checkpoints. */
+/** Parses a path such as `a.ipynb/checkpoints/<id>`; a folder may also be named checkpoints. */
 function checkpointOf(root: string, path: string): { file: string; id: string | undefined } | undefined {
   const match = /^(.+)\/checkpoints(?:\/([^/]+))?$/.exec(path);
   if (!match || statSync(inside(root, match[1]), { throwIfNoEntry: false })?.isDirectory()) return undefined;
   return { file: match[1], id: match[2] };
 }
 
-/** What the file system says, as an answer that names the file. */
+/** Converts an error of the file system to a response that names the file. */
 function explain(error: NodeJS.ErrnoException, path: string): Error {
   switch (error.code) {
     case "ENOENT":
@@ -171,12 +171,12 @@ function explain(error: NodeJS.ErrnoException, path: string): Error {
     case "EACCES":
     case "EPERM":
     case "EROFS":
-      return new HttpError(403, `The studio may not do this to ${path}.`);
+      return new HttpError(403, `The studio has no permission for ${path}.`);
     case "ENAMETOOLONG":
       return new HttpError(400, `The name ${path} is too long.`);
     case "ENOSPC":
     case "EDQUOT":
-      return new HttpError(507, `There is no room left on the disk for ${path}.`);
+      return new HttpError(507, `There is no space left on the disk for ${path}.`);
     default:
       return error;
   }
@@ -186,12 +186,12 @@ function decodePath(path: string): string {
   return path.replace(/^\/+|\/+$/g, "");
 }
 
-/** The absolute path of one inside the root. */
+/** Resolves a path inside the root. */
 function inside(root: string, path: string): string {
   const target = resolve(root, path);
   const within = relative(root, target);
   if (within.startsWith("..") || resolve(within) === within || path.includes("\0")) {
-    throw new HttpError(404, `${path} is outside of the studio's folder.`);
+    throw new HttpError(404, `${path} is outside the studio's folder.`);
   }
   return target;
 }
@@ -226,7 +226,7 @@ async function describe(
   const bytes = await readFile(target);
   if (kind === "notebook") return { ...model, content: readNotebook(bytes.toString("utf8"), path), format: "json" };
   const text = format === "base64" ? undefined : asText(bytes);
-  if (text === undefined && format === "text") throw new HttpError(400, `${path} is not text in UTF-8.`);
+  if (text === undefined && format === "text") throw new HttpError(400, `${path} is not UTF-8 text.`);
   const mimetype =
     textTypes[extname(path).toLowerCase()] ?? (text === undefined ? "application/octet-stream" : "text/plain");
   return text === undefined
@@ -237,14 +237,14 @@ async function describe(
 async function list(root: string, path: string): Promise<ContentsModel[]> {
   const entries: Dirent[] = await readdir(inside(root, path), { withFileTypes: true });
   const shown = entries.filter(({ name }) => !name.startsWith(".") && name !== "node_modules");
-  // What vanishes between the listing and the look at it is simply not there.
+  // Entries that disappear between listing and stat are skipped.
   const models = await Promise.all(
     shown.map(({ name }) => describe(root, path === "" ? name : `${path}/${name}`, false).catch(() => undefined)),
   );
   return models.filter((model) => model !== undefined);
 }
 
-/** A notebook's content; an empty file is a notebook without cells. */
+/** Parses a notebook's content; an empty file is a notebook without cells. */
 function readNotebook(text: string, path: string): unknown {
   if (text.trim() === "") return emptyNotebook;
   try {
@@ -287,7 +287,7 @@ async function encodeNotebook({ content }: SaveBody, path: string, target: strin
 
 function checkContent(content: unknown, path: string): void {
   if (content !== undefined && content !== null) return;
-  // An empty file is sent as "": nothing at all is a mistake, and would wipe out what is there.
+  // An empty file is sent as "". Missing content is an error, which would otherwise erase the file.
   throw new HttpError(400, `There is no content to save as ${path}.`);
 }
 
@@ -295,13 +295,13 @@ function encode({ content, format }: SaveBody, path: string): Buffer {
   checkContent(content, path);
   if (format === "base64") return Buffer.from(String(content), "base64");
   if (format === "json") return Buffer.from(JSON.stringify(content));
-  if (typeof content !== "string") throw new HttpError(400, `The content of ${path} should be text.`);
+  if (typeof content !== "string") throw new HttpError(400, `The content of ${path} must be text.`);
   return Buffer.from(content);
 }
 
-/** A file is there with the old content or the new, never with half of it. */
+/** Replaces a file atomically. */
 async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
-  const target = await realpath(path).catch(() => path); // A link stays a link, to the new content.
+  const target = await realpath(path).catch(() => path); // Keeps symbolic links.
   const mode = (await stat(target).catch(() => undefined))?.mode;
   const partial = join(dirname(target), `.${basename(target)}.partial-${randomUUID()}`);
   try {

@@ -19,7 +19,7 @@ test("finds and measures what is there, and makes nothing", async () => {
   expect(found.data.free).toBeGreaterThan(0);
   const text = showDiagnosis(found);
   expect(text).toMatch(/cpu +[\d.]+ GFLOP\/s of float32 matrix products/);
-  expect(text).toMatch(/auto takes +(cpu|webgpu) \(.+\): .+/);
+  expect(text).toMatch(/auto selects +(cpu|webgpu) \(.+\): .+/);
   expect(text).toContain("Notebooks can train here.");
 });
 
@@ -38,5 +38,5 @@ test("says what is missing and how to get it", () => {
   expect(text).toContain("ONNX Runtime  does not run");
   expect(text).toContain("Some GPU, driver 570.1, 24.0 GB");
   expect(text).toContain("/data (not writable)");
-  expect(text).toMatch(/Notebooks cannot train here as it is\.\n\nTo mend:\n {2}- The engine does not run/);
+  expect(text).toMatch(/Notebooks cannot train here\.\n\nHow to fix:\n {2}- The engine does not run/);
 });

@@ -8,10 +8,10 @@ import { findRunningStudio } from "./running-studio.ts";
 
 const run = promisify(execFile);
 
-/** A device's speed at float32 matrix products, or why it has none. */
+/** A device's speed in float32 matrix products, or why it cannot be used. */
 type Measured = { gflops: number; model: string } | { error: string };
 
-/** What the engine's own look at the machine says (src/engine/probe.ts). */
+/** Report of the engine's probe (src/engine/probe.ts). */
 interface Probe {
   gpus: { name: string; driver?: string; memory?: number }[];
   runtime: { version: string };
@@ -19,7 +19,7 @@ interface Probe {
   auto: string;
 }
 
-/** Everything `anneal doctor` found. Sizes are in bytes. */
+/** Result of {@link diagnose}. Sizes are in bytes. */
 export interface Diagnosis {
   anneal: string;
   node: { version: string; path: string; platform: string };
@@ -31,13 +31,13 @@ export interface Diagnosis {
   auto?: string;
   chromium?: string;
   data: { folder: string; exists: boolean; writable: boolean; free?: number; studio?: string };
-  /** What is missing or wrong, and how to mend it. What hinders nothing essential says so. */
+  /** Problems and how to fix them, including minor ones. */
   advice: string[];
   /** Whether notebooks can train here. */
   healthy: boolean;
 }
 
-/** Instruction sets that matrix products are faster with. */
+/** Instruction sets that speed up matrix products. */
 const instructionSets = ["avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16"];
 const armInstructionSets = ["asimddp", "i8mm", "bf16", "sve", "sve2", "sme"];
 
@@ -49,45 +49,45 @@ const browsers = [
 ];
 
 /**
- * Look at this machine.
+ * Examines this machine.
  * @param dataDir the data folder to report on
- * @param seconds how long to measure each device
+ * @param seconds duration of each device's measurement
  */
 export async function diagnose(dataDir: string, seconds = 2): Promise<Diagnosis> {
   const manifest = new URL("../../package.json", import.meta.url);
   const advice: string[] = [];
-  const found = await lookAtDevices(seconds).catch((error: Error) => {
+  const probe = await probeDevices(seconds).catch((error: Error) => {
     advice.push(`The engine does not run: ${error.message}. Reinstall the packages: npm ci`);
     return undefined;
   });
-  const { cpu, webgpu } = found?.devices ?? {};
+  const { cpu, webgpu } = probe?.devices ?? {};
   if (cpu && "error" in cpu) advice.push(`Programs do not run on the CPU: ${cpu.error}`);
-  if (webgpu && "error" in webgpu && found && found.gpus.length > 0) {
+  if (webgpu && "error" in webgpu && probe && probe.gpus.length > 0) {
     advice.push(`The GPU is not used: ${webgpu.error}`);
   }
   const chromium = [process.env.CHROMIUM, ...browsers].find((path) => path && existsSync(path));
   if (!chromium) {
     advice.push(
-      "Chromium is missing, which only the browser tests need: apt-get install chromium, or set CHROMIUM to one you have",
+      "Chromium is missing, which only the browser tests need: apt-get install chromium, or set CHROMIUM to its path",
     );
   }
-  const data = await lookAtData(dataDir);
-  if (!data.writable) advice.push(`The data folder ${data.folder} cannot be written to: choose another with --data`);
+  const data = await examineData(dataDir);
+  if (!data.writable) advice.push(`The data folder ${data.folder} is not writable: choose another with --data`);
   if (data.free !== undefined && data.free < 2e9) {
-    advice.push(`Only ${showSize(data.free)} are free where the data folder is: checkpoints may not fit`);
+    advice.push(`Only ${showSize(data.free)} are free on the disk of the data folder: checkpoints may not fit`);
   }
   return {
     anneal: (JSON.parse(readFileSync(manifest, "utf8")) as { version: string }).version,
     node: { version: process.version, path: process.execPath, platform: `${process.platform}-${process.arch}` },
-    ...(found ? { onnxruntime: found.runtime.version } : {}),
+    ...(probe ? { onnxruntime: probe.runtime.version } : {}),
     processor: {
       model: cpus()[0]?.model.trim() ?? "unknown",
       cores: cpus().length,
       instructions: await findInstructions(),
     },
     memory: { total: totalmem(), free: freemem() },
-    gpus: found?.gpus ?? [],
-    ...(found ? { devices: found.devices, auto: found.auto } : {}),
+    gpus: probe?.gpus ?? [],
+    ...(probe ? { devices: probe.devices, auto: probe.auto } : {}),
     ...(chromium ? { chromium } : {}),
     data,
     advice,
@@ -95,23 +95,23 @@ export async function diagnose(dataDir: string, seconds = 2): Promise<Diagnosis>
   };
 }
 
-/** The engine looks in a process of its own, which a broken driver may crash. */
-async function lookAtDevices(seconds: number): Promise<Probe> {
+/** Runs the engine's probe in a separate process, because a broken driver may crash it. */
+async function probeDevices(seconds: number): Promise<Probe> {
   const script = fileURLToPath(new URL("../src/engine/probe.js", import.meta.url));
   const { stdout } = await run(process.execPath, [script, String(seconds)], { timeout: 120_000 });
   return JSON.parse(stdout) as Probe;
 }
 
-/** Which of the instruction sets named above the processor has. */
+/** Returns which of the instruction sets above the processor supports. */
 async function findInstructions(): Promise<string[]> {
   const { cpuFlags } = await import("systeminformation");
   const flags = new Set((await cpuFlags()).toLowerCase().split(/\s+/));
   return [...instructionSets, ...armInstructionSets].filter((name) => flags.has(name));
 }
 
-async function lookAtData(dataDir: string): Promise<Diagnosis["data"]> {
+async function examineData(dataDir: string): Promise<Diagnosis["data"]> {
   const folder = resolve(dataDir);
-  // What is not there yet will be made in the nearest folder that is.
+  // A folder that does not exist yet will be created in its nearest existing ancestor.
   let nearest = folder;
   while (!existsSync(nearest)) nearest = dirname(nearest);
   const { bavail, bsize } = statfsSync(nearest);
@@ -142,31 +142,34 @@ function showMeasured(measured: Measured | undefined): string {
   return `${measured.gflops} GFLOP/s of float32 matrix products (${measured.model})`;
 }
 
-/** A diagnosis for people: a line a fact, then what to do. */
-export function showDiagnosis(found: Diagnosis): string {
-  const { processor, memory, gpus, devices, data } = found;
+/** Formats a diagnosis: one line per fact, then the advice. */
+export function showDiagnosis(diagnosis: Diagnosis): string {
+  const { processor, memory, gpus, devices, data } = diagnosis;
   const instructions = processor.instructions.length > 0 ? `, ${processor.instructions.join(" ")}` : "";
   const cards = gpus.map(({ name, driver, memory: size }) =>
     [name, driver && `driver ${driver}`, size && showSize(size)].filter(Boolean).join(", "),
   );
   const facts: [string, string][] = [
-    ["Anneal", found.anneal],
-    ["Node.js", `${found.node.version} (${found.node.platform}, ${found.node.path})`],
-    ["ONNX Runtime", found.onnxruntime ?? "does not run"],
+    ["Anneal", diagnosis.anneal],
+    ["Node.js", `${diagnosis.node.version} (${diagnosis.node.platform}, ${diagnosis.node.path})`],
+    ["ONNX Runtime", diagnosis.onnxruntime ?? "does not run"],
     ["Processor", `${processor.model}, ${processor.cores} cores${instructions}`],
-    ["Memory", `${showSize(memory.total)}, ${showSize(memory.free)} of it free`],
-    ...(cards.length > 0 ? cards : ["none was found"]).map((card): [string, string] => ["GPU", card]),
+    ["Memory", `${showSize(memory.total)}, ${showSize(memory.free)} free`],
+    ...(cards.length > 0 ? cards : ["none"]).map((card): [string, string] => ["GPU", card]),
     ["cpu", showMeasured(devices?.cpu)],
     ["webgpu", showMeasured(devices?.webgpu)],
-    ["auto takes", found.auto ?? "nothing"],
-    ["Chromium", found.chromium ?? "missing"],
-    ["Data folder", `${data.folder}${data.exists ? "" : " (not made yet)"}${data.writable ? "" : " (not writable)"}`],
+    ["auto selects", diagnosis.auto ?? "nothing"],
+    ["Chromium", diagnosis.chromium ?? "missing"],
+    [
+      "Data folder",
+      `${data.folder}${data.exists ? "" : " (not created yet)"}${data.writable ? "" : " (not writable)"}`,
+    ],
     ["Free disk", data.free === undefined ? "unknown" : showSize(data.free)],
     ["Studio", data.studio ?? "not running on this data folder"],
   ];
   const width = Math.max(...facts.map(([name]) => name.length)) + 2;
   const lines = facts.map(([name, value]) => `  ${name.padEnd(width)}${value}`);
-  const advice = found.advice.map((text) => `  - ${text}`);
-  const verdict = found.healthy ? "Notebooks can train here." : "Notebooks cannot train here as it is.";
-  return [...lines, "", verdict, ...(advice.length > 0 ? ["", "To mend:", ...advice] : [])].join("\n");
+  const advice = diagnosis.advice.map((text) => `  - ${text}`);
+  const verdict = diagnosis.healthy ? "Notebooks can train here." : "Notebooks cannot train here.";
+  return [...lines, "", verdict, ...(advice.length > 0 ? ["", "How to fix:", ...advice] : [])].join("\n");
 }

@@ -1,4 +1,4 @@
-/** A request that cannot be answered, with the status and the sentence that say why. */
+/** A request that fails with an HTTP status and a message. */
 export class HttpError extends Error {
   readonly statusCode: number;
 
@@ -8,10 +8,10 @@ export class HttpError extends Error {
   }
 }
 
-/** A mistake in how the command was called, or a machine that lacks something: one line, no stack. */
+/** An error in the usage or the environment, printed as one line without a stack. */
 export class UsageError extends Error {
   override name = "UsageError";
 }
 
-/** A message that quotes what it is about, such as JSON.parse's, without the line breaks in the quotation. */
+/** Replaces line breaks in a message, such as JSON.parse's with its quotation. */
 export const oneLine = (message: string): string => message.replace(/\s+/g, " ");

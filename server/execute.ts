@@ -25,75 +25,77 @@ export interface NotebookFile {
   nbformat_minor: number;
 }
 
-/** What is told while a notebook runs. */
+/** Listens to the execution of a notebook. */
 export interface ExecutionListener {
-  /** A code cell begins, counted from 1. */
+  /** Called when a code cell starts, counted from 1. */
   onCell?(index: number, total: number, source: string): void;
   onOutput?(output: Output): void;
 }
 
-/** How a notebook ended. */
+/** Result of an execution. */
 export interface Execution {
   notebook: NotebookFile;
-  /** The error that stopped it, if one did. */
+  /** The error that stopped the notebook, if any. */
   error?: { cell: number; name: string; value: string; traceback: string[] };
 }
 
 /** Jupyter's tag for a cell whose error is expected. */
-const mayFail = ({ metadata }: Cell): boolean =>
+const isFailureExpected = ({ metadata }: Cell): boolean =>
   Array.isArray(metadata?.tags) && metadata.tags.includes("raises-exception");
 
 export const sourceOf = ({ source }: Cell): string => (Array.isArray(source) ? source.join("") : source);
 
-/** @throws UsageError when the file is missing or no notebook */
+/** @throws UsageError when the file is missing or not a notebook */
 export async function readNotebook(path: string): Promise<NotebookFile> {
   const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") throw new UsageError(`There is no notebook ${path}.`);
     throw new UsageError(
-      error.code === "EISDIR" ? `${path} is a folder, not a notebook.` : `${path} cannot be read: ${error.message}`,
+      error.code === "EISDIR" ? `${path} is a folder, not a notebook.` : `Cannot read ${path}: ${error.message}`,
     );
   });
   return parseNotebook(text, path);
 }
 
-/** @throws UsageError when the text is no notebook of format 4 */
+/** @throws UsageError when the text is not a notebook of format 4 */
 export function parseNotebook(text: string, name: string): NotebookFile {
   let file: NotebookFile;
   try {
     file = JSON.parse(text) as NotebookFile;
   } catch (error) {
-    throw new UsageError(`${name} is no notebook: ${oneLine((error as Error).message)}`);
+    throw new UsageError(`${name} is not a notebook: ${oneLine((error as Error).message)}`);
   }
-  if (file?.nbformat !== 4 || !Array.isArray(file.cells)) throw new UsageError(`${name} is no notebook of format 4.`);
+  if (file?.nbformat !== 4 || !Array.isArray(file.cells))
+    throw new UsageError(`${name} is not a notebook of format 4.`);
   return file;
 }
 
 /**
- * Refuse a notebook that says it is written in a language that the kernel does not run. One that says nothing is run.
- * @param name what the notebook is called in the message
+/**
+ * Rejects a notebook whose metadata names a language that the kernel does not run. A notebook without a language is accepted.
+ * @param name the notebook's name in the message
  * @throws UsageError
  */
-export function requireOurLanguage({ metadata }: NotebookFile, name: string): void {
+export function requireSupportedLanguage({ metadata }: NotebookFile, name: string): void {
   const { kernelspec, language_info: info } = (metadata ?? {}) as Record<string, Record<string, unknown> | undefined>;
   const language = String(kernelspec?.language ?? info?.name ?? languageOfKernel(String(kernelspec?.name ?? "")));
   if (["", "typescript", "javascript", "ts", "js"].includes(language.toLowerCase())) return;
   const kernel = kernelspec?.display_name ?? kernelspec?.name;
   const written = kernel === undefined ? `in ${language}` : `for the kernel ${kernel}, whose language is ${language}`;
   throw new UsageError(
-    `${name} is written ${written}. Anneal runs TypeScript and JavaScript: run it with its own kernel ` +
-      "(jupyter execute), or give it the kernel TypeScript (Anneal).",
+    `${name} is written ${written}. Anneal runs TypeScript and JavaScript: run the notebook with its own kernel ` +
+      "(jupyter execute), or change its kernel to TypeScript (Anneal).",
   );
 }
 
-/** The language of kernels that everybody knows by their names; empty for others. */
+/** Returns the language of a well-known kernel by its name; empty for others. */
 function languageOfKernel(name: string): string {
-  const [known = ""] = /^(python|julia|bash)|^ir$/.exec(name.toLowerCase().replace(/^x(?=python)/, "")) ?? [];
-  return known === "ir" ? "R" : known;
+  const [language = ""] = /^(python|julia|bash)|^ir$/.exec(name.toLowerCase().replace(/^x(?=python)/, "")) ?? [];
+  return language === "ir" ? "R" : language;
 }
 
 /**
- * Run a notebook's cells in order in a fresh kernel, up to the first error that no tag expects.
- * @param path the notebook's path: imports, the working folder and the runs' names follow it
+ * Runs a notebook's cells in order in a fresh kernel, up to the first unexpected error.
+ * @param path the notebook's path, which determines imports, the working folder and the runs' names
  */
 export async function executeNotebook(
   notebook: NotebookFile,
@@ -102,7 +104,7 @@ export async function executeNotebook(
 ): Promise<Execution> {
   const { cwd, env, listener, signal } = options;
   const client = await KernelClient.start({ cwd, env, notebookPath: resolve(path) });
-  const interrupt = () => void client.interrupt().catch(() => undefined); // A kernel that is gone needs none.
+  const interrupt = () => void client.interrupt().catch(() => undefined); // The kernel may be gone.
   signal?.addEventListener("abort", interrupt);
   try {
     const result: NotebookFile = structuredClone(notebook);
@@ -122,11 +124,11 @@ export async function executeNotebook(
         .execute(source, { onOutput: (message) => collector.take(message), ...(cell.id ? { cellId: cell.id } : {}) })
         .then(
           (reply) => reply.content,
-          // Its end is this cell's error: what the cells before it gave is kept.
+          // The kernel's end is this cell's error; the outputs of earlier cells are kept.
           (error: Error) => ({ status: "error", ename: "KernelGone", evalue: error.message, gone: true }),
         );
       cell.execution_count = (content as { execution_count?: number }).execution_count ?? null;
-      if (content.status !== "ok" && !(mayFail(cell) && !signal?.aborted && !("gone" in content))) {
+      if (content.status !== "ok" && !(isFailureExpected(cell) && !signal?.aborted && !("gone" in content))) {
         const { ename = "Aborted", evalue = "", traceback = [] } = content as Record<string, never>;
         return { notebook: result, error: { cell: i + 1, name: ename, value: evalue, traceback } };
       }
@@ -138,7 +140,7 @@ export async function executeNotebook(
   }
 }
 
-/** Turns a kernel's messages into a cell's outputs, as a front-end does. */
+/** Converts a kernel's messages to a cell's outputs, as a front-end does. */
 class OutputCollector {
   readonly #outputs: Output[];
   readonly #displays: Map<string, Output[]>;

@@ -11,20 +11,20 @@ import { HttpError } from "./errors.ts";
 import { OutputLimit } from "./output-limit.ts";
 import { OutstandingCells } from "./outstanding.ts";
 
-/** Hears every message of a kernel, whatever kernel process is behind it at the time. */
+/** Receives every message of a kernel, also from replaced processes. */
 export type Listener = (channel: Channel, message: Message) => void;
 
-/** How often in a row a process that ends by itself is replaced, as in Jupyter's own server. */
+/** Maximum consecutive restarts of a crashing process, as in Jupyter's server. */
 const restartLimit = 5;
-/** A process that lived so long has started well: its end begins a new row. */
+/** Lifetime after which a crash counts as the first of a new series, in milliseconds. */
 const stableMs = 10_000;
 
-/** One kernel as the studio knows it: its id stays when the process behind it is replaced. */
+/** A kernel of the studio; its id does not change when its process is replaced. */
 class Kernel {
   readonly id = randomUUID();
-  /** Of the pages that are connected. */
+  /** Listeners of connected pages. */
   readonly listeners = new Set<Listener>();
-  /** Of those whose connection broke. */
+  /** Listeners of pages whose connection broke. */
   readonly parked = new Set<Listener>();
   state = "starting";
   lastActivity = new Date();
@@ -33,12 +33,12 @@ class Kernel {
     for (const listener of [...this.listeners, ...this.parked]) listener(channel, message);
   });
   readonly #outstanding = new OutstandingCells(this.id, (channel, message) => this.#output.take(channel, message));
-  /** Processes whose end was asked for. */
+  /** Processes that were stopped intentionally. */
   readonly #stopped = new WeakSet<KernelClient>();
-  /** Of the process that stands, or of the next one while it starts. */
+  /** The running process, or the next one while it starts. */
   #client: Promise<KernelClient>;
   #replacing: Promise<KernelClient> | undefined;
-  /** How many processes in a row have ended by themselves. */
+  /** Number of consecutive crashes. */
   #crashes = 0;
   #isShutDown = false;
 
@@ -47,14 +47,14 @@ class Kernel {
     this.#client = this.#start().then((client) => this.#attach(client));
   }
 
-  /** Settles when the first process stands. */
+  /** Resolves when the first process has started. */
   get ready(): Promise<unknown> {
     return this.#client;
   }
 
   /**
-   * Sends a page's message; while a process starts, the message waits for it.
-   * @throws Error when no process stands
+   * Sends a page's message, after the process has started.
+   * @throws Error when there is no process
    */
   async send(channel: "shell" | "control" | "stdin", message: Message): Promise<void> {
     const client = await this.#client;
@@ -62,7 +62,7 @@ class Kernel {
     client.send(channel, message);
   }
 
-  /** Interrupts what runs. A process that ends or starts runs nothing. */
+  /** Interrupts the running cell. Has no effect while the process ends or starts. */
   async interrupt(): Promise<void> {
     if (this.state === "dead") throw new HttpError(409, "The kernel is dead. Restart it.");
     if (this.#replacing) return;
@@ -71,8 +71,8 @@ class Kernel {
   }
 
   /**
-   * Replaces the process. Whoever asks while it is replaced waits for that. Pages are not told: "restarting" on iopub
-   * means to them that the kernel died.
+   * Replaces the process; concurrent calls wait for the same restart. No "restarting" status is sent, which pages would
+   * interpret as a crash.
    * @throws HttpError when no process starts
    */
   async restart(): Promise<void> {
@@ -142,7 +142,7 @@ class Kernel {
     this.state = "idle";
     client.onMessage((channel, message) => {
       this.lastActivity = new Date();
-      this.#outstanding.heard(channel, message);
+      this.#outstanding.received(channel, message);
       if (channel === "iopub" && message.header.msg_type === "status" && !this.#stopped.has(client)) {
         this.state = String(message.content.execution_state);
       }
@@ -154,7 +154,7 @@ class Kernel {
     return client;
   }
 
-  /** The process ended by itself: the pages are told, and another takes its place. */
+  /** Handles a crash of the process: notifies the pages, and starts another process. */
   #crashed(how: string, livedMs: number): void {
     this.#crashes = livedMs < stableMs ? this.#crashes + 1 : 1;
     const isLast = this.#crashes > restartLimit;
@@ -175,7 +175,7 @@ class Kernel {
 
   #announce(state: string): void {
     this.state = state;
-    this.#outstanding.say("iopub", "status", { execution_state: state });
+    this.#outstanding.send("iopub", "status", { execution_state: state });
   }
 }
 
@@ -194,12 +194,12 @@ interface SessionBody {
   kernel?: { id?: string; name?: string };
 }
 
-/** JupyterLab asks under a path made up for the moment; the notebook's own name stands beside it. */
+/** JupyterLab sends a temporary path; the notebook's name is in a separate field. */
 function notebookOf({ path = "", name, type }: SessionBody): string {
   return name && type === "notebook" ? posix.join(posix.dirname(path), posix.basename(name)) : path;
 }
 
-/** Starts kernels as processes and remembers which notebook each belongs to. */
+/** Starts kernel processes and stores which notebook each belongs to. */
 export class KernelManager {
   readonly #root: string;
   readonly #env: Record<string, string>;
@@ -207,8 +207,8 @@ export class KernelManager {
   readonly #sessions = new Map<string, Session>();
 
   /**
-   * @param root the studio's folder, which session paths are relative to
-   * @param env set for every kernel, on top of the studio's own
+   * @param root the studio's folder; session paths are relative to it
+   * @param env environment variables of every kernel, in addition to the studio's
    */
   constructor(root: string, env: Record<string, string>) {
     this.#root = root;
@@ -221,7 +221,7 @@ export class KernelManager {
     return kernel;
   }
 
-  /** How many kernels there are, how many pages look at them, and when one last said something. */
+  /** Returns the number of kernels and connected pages, and the time of the last activity. */
   activity(): { kernels: number; connections: number; last_activity: string } {
     const kernels = [...this.#kernels.values()];
     const last = Math.max(this.#started, ...kernels.map(({ lastActivity }) => lastActivity.getTime()));
@@ -252,7 +252,7 @@ export class KernelManager {
     }));
     app.get(`/kernelspecs/${kernelName}/logo-svg.svg`, (_, reply) => reply.type("image/svg+xml").send(logo));
 
-    // JupyterLab lets go of what is dead when it is listed no longer, and a restart then begins anew.
+    // Dead kernels are not listed, so that JupyterLab drops them and a restart starts a new one.
     app.get("/api/kernels", () => [...this.#kernels.values()].filter(isAlive).map((kernel) => kernel.model()));
     app.post("/api/kernels", async (request, reply) => {
       const kernel = await this.#create((request.body as { path?: string } | null)?.path);
@@ -279,9 +279,9 @@ export class KernelManager {
     app.post("/api/sessions", async (request, reply) => {
       const body = (request.body ?? {}) as SessionBody;
       if (typeof body.path !== "string") throw new HttpError(400, "A session needs the path of its notebook.");
-      const known = [...this.#sessions.values()].find(({ path }) => path === body.path);
-      if (known && isAlive(known.kernel)) return reply.code(201).send(sessionModel(known));
-      if (known) await this.#remove(known.kernel);
+      const existing = [...this.#sessions.values()].find(({ path }) => path === body.path);
+      if (existing && isAlive(existing.kernel)) return reply.code(201).send(sessionModel(existing));
+      if (existing) await this.#remove(existing.kernel);
       const kernel = body.kernel?.id ? this.kernel(body.kernel.id) : await this.#create(notebookOf(body));
       const session: Session = {
         id: randomUUID(),

@@ -6,7 +6,7 @@ import files from "@fastify/static";
 import type { FastifyInstance } from "fastify";
 import { HttpError } from "./errors.ts";
 
-/** Where the build puts JupyterLab's bundle, schemas and themes. */
+/** Folder of JupyterLab's bundle, schemas and themes. */
 const bundle = join(dirname(fileURLToPath(import.meta.url)), "lab");
 
 interface Build {
@@ -14,12 +14,12 @@ interface Build {
   version: string;
 }
 
-/** JupyterLab's page and the small services it stores its state with. */
+/** Routes of JupyterLab's page and of the services that store its state. */
 export async function labRoutes(app: FastifyInstance, dataDir: string): Promise<void> {
   const build = JSON.parse(await readFile(join(bundle, "build.json"), "utf8")) as Build;
   const stored = join(dataDir, "lab");
 
-  // Names hold a digest of the content: a browser may keep them for good.
+  // File names contain a digest of the content, so browsers may cache them forever.
   await app.register(files, {
     root: bundle,
     prefix: "/static/lab/",
@@ -48,7 +48,7 @@ export async function labRoutes(app: FastifyInstance, dataDir: string): Promise<
   app.get("/lab/api/settings/*", (request) => readSetting(stored, wildcard(request)));
   app.put("/lab/api/settings/*", async (request, reply) => {
     const { raw } = (request.body ?? {}) as { raw?: string };
-    if (typeof raw !== "string") throw new HttpError(400, "A setting is sent as { raw: text }.");
+    if (typeof raw !== "string") throw new HttpError(400, "A setting must be sent as { raw: text }.");
     await writeText(settingPath(stored, wildcard(request)), raw);
     return reply.code(204).send();
   });
@@ -84,7 +84,7 @@ export async function labRoutes(app: FastifyInstance, dataDir: string): Promise<
   app.get("/lab/api/listings/*", () => ({ blocked_extensions: [], allowed_extensions: [] }));
 }
 
-// Settings are checked by code that the front-end compiles, hence 'unsafe-eval'; Vega needs it as well.
+// The front-end validates settings with compiled code, and Vega compiles expressions, hence 'unsafe-eval'.
 const policy =
   "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; " +
   "font-src 'self' data:; connect-src 'self' ws: wss:; frame-src 'self' blob: data:; worker-src 'self' blob:; frame-ancestors 'self'";
@@ -165,7 +165,7 @@ async function readSetting(stored: string, id: string) {
   };
 }
 
-/** Ids come from outside; as file names they are spelt without anything a file system could read as a path. */
+/** Encodes an id from outside as a file name without path characters. */
 const fileName = (id: string) => encodeURIComponent(id).replaceAll(".", "%2E");
 const settingPath = (stored: string, id: string) => join(stored, "settings", `${fileName(id)}.json5`);
 const workspacePath = (stored: string, id: string) => join(stored, "workspaces", `${fileName(id)}.json`);

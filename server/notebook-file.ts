@@ -1,6 +1,6 @@
 /**
- * Notebook files as Jupyter's nbformat writes them, so that a change of a cell is a change of its lines and nothing else:
- * keys in order, an indent of 1, texts as lists of lines, characters as they are, and a newline at the end.
+ * Writes notebook files like Jupyter's nbformat, so that diffs show only changed lines: sorted keys, an indent of 1, texts as
+ * lists of lines, unescaped characters, and a newline at the end.
  */
 import { isDeepStrictEqual } from "node:util";
 import { kernelName, kernelSpec, languageInfo } from "../kernel/spec.ts";
@@ -9,21 +9,21 @@ type Json = Record<string, unknown>;
 
 const isJson = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** What a page writes into the metadata of a notebook once its kernel runs. */
+/** Returns the metadata that a page writes to a notebook when its kernel runs. */
 function kernelMetadata(): Json {
   const { display_name, language } = kernelSpec();
   return { kernelspec: { display_name, language, name: kernelName }, language_info: languageInfo() };
 }
 
-/** Whether a notebook is for this kernel: it says so, or says nothing. */
+/** Whether a notebook is for this kernel; one without metadata is. */
 function isOurs({ kernelspec, language_info }: Json): boolean {
   if (isJson(kernelspec)) return kernelspec.name === kernelName;
   return !isJson(language_info) || language_info.name === "typescript";
 }
 
 /**
- * A notebook as a page takes it without a change: with the metadata that the page would write into it. One without
- * cells is changed by the page in any case: it gets its first.
+ * Adds the metadata that the page would write to a notebook, so that opening does not change it. A notebook without cells is
+ * changed in any case, because the page adds the first cell.
  */
 export function openedNotebook(content: unknown): unknown {
   if (!isJson(content) || !Array.isArray(content.cells) || content.cells.length === 0) return content;
@@ -32,9 +32,9 @@ export function openedNotebook(content: unknown): unknown {
 }
 
 /**
- * The text to save.
- * @param before the text of the file that is there. It stays as it is, however it is written, where the page has changed
- *   nothing; and what it says of language and kernel stays where the page has only brought it up to date.
+ * Returns the text to save.
+ * @param before text of the existing file. It is returned unchanged when the page has changed nothing; its language and kernel
+ *   metadata are kept when the page has only updated them.
  */
 export function notebookText(content: unknown, before?: string): string {
   const old = before === undefined ? undefined : parse(before);
@@ -44,13 +44,13 @@ export function notebookText(content: unknown, before?: string): string {
   ) {
     return before ?? "";
   }
-  const kept = isJson(old) && isJson(old.metadata) && isOurs(old.metadata) ? old.metadata : {};
+  const oldMetadata = isJson(old) && isJson(old.metadata) && isOurs(old.metadata) ? old.metadata : {};
   const metadata = isJson(content) && isJson(content.metadata) ? content.metadata : {};
   const now: Json = kernelMetadata();
   const restored = Object.fromEntries(
     Object.entries(metadata).map(([key, value]) => [
       key,
-      key in now && key in kept && isDeepStrictEqual(value, now[key]) ? kept[key] : value,
+      key in now && key in oldMetadata && isDeepStrictEqual(value, now[key]) ? oldMetadata[key] : value,
     ]),
   );
   return `${write(normalNotebook(isJson(content) ? { ...content, metadata: restored } : content), "")}\n`;
@@ -64,7 +64,7 @@ function parse(text: string): unknown {
   }
 }
 
-/** A notebook whose texts are lists of lines, as nbformat's `split_lines` has them. */
+/** Converts a notebook's texts to lists of lines, as nbformat's `split_lines`. */
 export function normalNotebook(content: unknown): unknown {
   if (!isJson(content) || !Array.isArray(content.cells)) return content;
   return { ...content, cells: content.cells.map((cell) => (isJson(cell) ? normalCell(cell) : cell)) };
@@ -96,32 +96,32 @@ const mapValues = (record: Json, map: (value: unknown, key: string) => unknown):
 const ends = "\r\n\v\f\u001c\u001d\u001e\u0085\u2028\u2029";
 const line = new RegExp(`[^${ends}]*(?:\r\n|[${ends}])|[^${ends}]+$`, "g");
 
-/** A text or a list of its parts as a list of lines, each with its end; lines end where Python's `splitlines` ends them. */
+/** Splits a text, or a list of its parts, into lines with their ends, as Python's `splitlines`. */
 function lines(text: unknown): unknown {
   const whole = Array.isArray(text) ? text.join("") : text;
   if (typeof whole !== "string") return whole;
   return whole.match(line) ?? [];
 }
 
-/** JSON as Python's `json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)` writes it. */
+/** Serializes JSON like Python's `json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)`. */
 function write(value: unknown, indent: string): string {
-  const deeper = `${indent} `;
+  const innerIndent = `${indent} `;
   if (Array.isArray(value)) {
     if (value.length === 0) return "[]";
-    return `[\n${value.map((each) => deeper + write(each, deeper)).join(",\n")}\n${indent}]`;
+    return `[\n${value.map((each) => innerIndent + write(each, innerIndent)).join(",\n")}\n${indent}]`;
   }
   if (isJson(value)) {
     const keys = Object.keys(value)
       .filter((key) => value[key] !== undefined)
       .sort();
     if (keys.length === 0) return "{}";
-    const entries = keys.map((key) => `${deeper}${JSON.stringify(key)}: ${write(value[key], deeper)}`);
+    const entries = keys.map((key) => `${innerIndent}${JSON.stringify(key)}: ${write(value[key], innerIndent)}`);
     return `{\n${entries.join(",\n")}\n${indent}}`;
   }
   return typeof value === "number" ? writeNumber(value) : (JSON.stringify(value) ?? "null");
 }
 
-/** Python writes 1e-05 where JavaScript writes 0.00001, and two digits of an exponent. */
+/** Formats numbers like Python: 1e-05 instead of 0.00001, with two digits in exponents. */
 function writeNumber(value: number): string {
   if (!Number.isFinite(value)) return "null";
   const small = value !== 0 && Math.abs(value) < 1e-4;

@@ -40,7 +40,7 @@ test("of what goes beyond, the beginning and the end are shown, with the number 
   print("the end");
   end();
   const printed = text("stdout");
-  const [, number] = /\[([\d,]+) characters left out\.\]/.exec(text("stderr")) ?? [];
+  const [, number] = /\[([\d,]+) characters omitted\.\]/.exec(text("stderr")) ?? [];
   expect(printed.length + Number(number?.replaceAll(",", ""))).toBe(all.length + "the end".length);
   expect(printed.length).toBeGreaterThan(900_000);
   expect(printed.startsWith(all.slice(0, 100))).toBe(true);

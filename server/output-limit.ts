@@ -1,27 +1,27 @@
 import type { Channel } from "../kernel/host/connection.ts";
 import { type Message, newHeader } from "../kernel/host/wire.ts";
 
-/** What a cell may send at once, in characters; the page takes about 2 seconds to show it. */
+/** Characters that a cell may send at once; the page takes about 2 seconds to show them. */
 const burst = 1_000_000;
-/** What is added to that each second. */
+/** Characters added to the allowance per second. */
 const perSecond = 10_000;
-/** What costs a page time beside characters: lines, messages, changes of an output, new outputs. */
+/** Costs in addition to characters: per line, message, change of an output, and new output. */
 const costs = { line: 20, text: 64, change: 512, output: 2048 };
-/** The end of what was held back is shown: so many characters and displays. */
+/** Maximum characters and displays to show from the end of held-back output. */
 const tailLength = 4000;
 const tailDisplays = 10;
-/** Cells whose allowance is remembered: timers print after their cell has ended. */
-const remembered = 200;
+/** Number of cells whose allowance is remembered, because timers may print after their cell has ended. */
+const maxRemembered = 200;
 
-interface Held {
-  /** What is shown when the cell ends or slows down. */
+interface HeldOutput {
+  /** Messages to show when the cell ends or slows down. */
   tail: Message[];
-  /** A clear_output that came before the tail. */
+  /** A clear_output before the tail. */
   clear: Message | undefined;
-  /** The last state of displays that were updated, by id. */
+  /** Last state of updated displays, by id. */
   updates: Map<string, Message>;
   leftOut: { characters: number; displays: number };
-  /** What came since the last look. */
+  /** Characters since the last check. */
   recently: number;
   timer: NodeJS.Timeout;
 }
@@ -30,12 +30,12 @@ interface Cell {
   allowance: number;
   at: number;
   stream: unknown;
-  held: Held | undefined;
+  held: HeldOutput | undefined;
 }
 
 /**
- * Keeps a cell that prints without end from filling pages: what it sends beyond an allowance is held back until it ends
- * or slows down, and then only its end is shown, with a line that says how much was left out.
+ * Limits the output of cells that print too much for a page. Output beyond an allowance is held back until the cell ends or
+ * slows down; then only its end is shown, with the number of omitted characters.
  */
 export class OutputLimit {
   readonly #forward: (channel: Channel, message: Message) => void;
@@ -61,12 +61,12 @@ export class OutputLimit {
   }
 
   #cell(id: string): Cell {
-    const known = this.#cells.get(id);
-    if (known) return known;
+    const existing = this.#cells.get(id);
+    if (existing) return existing;
     const cell: Cell = { allowance: burst, at: performance.now(), stream: undefined, held: undefined };
     this.#cells.set(id, cell);
     const [oldest, { held }] = this.#cells.entries().next().value ?? [id, cell];
-    if (this.#cells.size > remembered && !held) this.#cells.delete(oldest);
+    if (this.#cells.size > maxRemembered && !held) this.#cells.delete(oldest);
     return cell;
   }
 
@@ -79,7 +79,7 @@ export class OutputLimit {
     cell.allowance = Math.min(burst, cell.allowance + ((now - cell.at) / 1000) * perSecond);
     cell.at = now;
     const text = textOf(message);
-    // A page draws a text anew with each message that adds to it.
+    // A page renders a text again with each message that appends to it.
     const cost = costOf(message, cell.stream) + (text === "" ? 0 : (burst - cell.allowance) / 20);
     cell.stream = message.content.name;
     if (text.length + cost <= cell.allowance) {
@@ -87,19 +87,19 @@ export class OutputLimit {
       this.#forward("iopub", message);
       return;
     }
-    // Of a text, so much is shown as is allowed.
+    // Shows the part of the text that the allowance permits.
     const cut = cutAt(text, (cell.allowance * text.length) / (text.length + cost));
     cell.allowance = 0;
     if (cut > 0) this.#forward("iopub", withText(message, text.slice(0, cut)));
-    this.#say(message, "More output than a page can show; it is held back until it ends or slows down");
-    const timer = setInterval(() => this.#look(cell), 1000);
+    this.#addLine(message, "Too much output for the page; it is held back until the cell ends or slows down");
+    const timer = setInterval(() => this.#check(cell), 1000);
     timer.unref();
     const leftOut = { characters: 0, displays: 0 };
     cell.held = { tail: [], clear: undefined, updates: new Map(), leftOut, recently: 0, timer };
     hold(cell.held, cut > 0 ? withText(message, text.slice(cut)) : message);
   }
 
-  #look(cell: Cell): void {
+  #check(cell: Cell): void {
     if (!cell.held) return;
     if (cell.held.recently <= perSecond) this.#release(cell);
     else cell.held.recently = 0;
@@ -117,12 +117,12 @@ export class OutputLimit {
       ...(displays > 0 ? [`${count(displays)} displays`] : []),
     ];
     const [any] = held.tail;
-    if (any && parts.length > 0) this.#say(any, `${parts.join(" and ")} left out`);
+    if (any && parts.length > 0) this.#addLine(any, `${parts.join(" and ")} omitted`);
     for (const message of [...held.tail, ...held.updates.values()]) this.#forward("iopub", message);
   }
 
-  /** A line of the studio's own, in a cell's output. */
-  #say({ header, parent_header }: Message, line: string): void {
+  /** Adds a line of the studio to a cell's output. */
+  #addLine({ header, parent_header }: Message, line: string): void {
     this.#forward("iopub", {
       header: newHeader("stream", header.session, "studio"),
       parent_header,
@@ -133,7 +133,7 @@ export class OutputLimit {
   }
 }
 
-function hold(held: Held, message: Message): void {
+function hold(held: HeldOutput, message: Message): void {
   const { msg_type } = message.header;
   const { tail, leftOut } = held;
   const text = textOf(message);
@@ -153,7 +153,7 @@ function hold(held: Held, message: Message): void {
   if (last && msg_type === "stream" && last.content.name === message.content.name) {
     tail[tail.length - 1] = withText(message, textOf(last) + text);
   } else tail.push(message);
-  // What is too much goes from the front.
+  // Drops messages from the front beyond the limits.
   let surplus = tail.reduce((sum, each) => sum + textOf(each).length, 0) - tailLength;
   while (surplus > 0 || tail.length > tailDisplays) {
     const first = textOf(tail[0]);
@@ -181,7 +181,7 @@ function costOf({ header, content }: Message, before: unknown): number {
   return header.msg_type === "display_data" ? costs.output : costs.change;
 }
 
-/** The place in a text nearest to that length at which no character of two units is torn. */
+/** Returns the cut position nearest to a length that does not split a surrogate pair. */
 function cutAt(text: string, length: number): number {
   const at = Math.min(text.length, Math.max(0, Math.floor(length)));
   return /[\ud800-\udbff]/.test(text.charAt(at - 1)) ? at - 1 : at;

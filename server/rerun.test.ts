@@ -47,7 +47,7 @@ describe("the report", () => {
   });
 
   test("of a run that came out the same is one line", () => {
-    expect(showReport(report({}))).toBe("Same: 3 points of 2 metrics, every one equal to the last bit (run new).");
+    expect(showReport(report({}))).toBe("Same: 3 points of 2 metrics, all bitwise equal (run new).");
   });
 
   test("of one that did not is a table of what differs, and of what is different here", () => {
@@ -62,7 +62,7 @@ describe("the report", () => {
       "metric  differs in  first at step  recorded  rerun  most",
       "loss    1 of 2      2              2         2.5    25 %",
       "",
-      "What is different here:",
+      "Differences in the environment:",
       "  processor  old one  →  new one",
       "Not the same: 1 of 2 metrics differ.",
     ]);
@@ -76,7 +76,7 @@ describe("the report", () => {
   test("says when the notebook stopped, or made no run to compare with", () => {
     const text = showReport(report({ rerunId: undefined, metrics: [], same: false, error: "cell 2: Error: no" }));
     expect(text).toContain("The notebook stopped with an error: cell 2: Error: no");
-    expect(text).toContain("It made no run that stands for old.");
+    expect(text).toContain("It started no run that corresponds to old.");
     expect(text).not.toContain("Same:");
   });
 });

@@ -6,7 +6,7 @@ import type { Run } from "../src/track/api/types.ts";
 import type { TrackerClient } from "../src/track/client.ts";
 import { TrackerError } from "../src/track/error.ts";
 import { UsageError } from "./errors.ts";
-import { type ExecutionListener, executeNotebook, parseNotebook, requireOurLanguage } from "./execute.ts";
+import { type ExecutionListener, executeNotebook, parseNotebook, requireSupportedLanguage } from "./execute.ts";
 import { folderOf, runsOf, tagOf, withTracker } from "./run.ts";
 
 interface Point {
@@ -14,12 +14,12 @@ interface Point {
   value: number;
 }
 
-/** How one metric of the new run stands against the old. */
+/** Comparison of one metric of the recorded and the new run. */
 export interface MetricComparison {
   key: string;
-  /** Points of the recorded run, and of the new one. */
+  /** Number of points of the recorded run, and of the new one. */
   points: [number, number];
-  /** Points that are not the same to the last bit. */
+  /** Number of points that are not bitwise equal. */
   different: number;
   /** The first point that differs. */
   first?: { step: number; recorded: number; rerun: number };
@@ -27,7 +27,7 @@ export interface MetricComparison {
   largest: number;
 }
 
-/** What differs in the environment. */
+/** A difference in the environment. */
 export interface EnvironmentDifference {
   what: string;
   recorded: string;
@@ -40,19 +40,19 @@ export interface RerunReport {
   rerunId: string | undefined;
   metrics: MetricComparison[];
   environment: EnvironmentDifference[];
-  /** Every metric has the same points with the same bits. */
+  /** Whether every metric has bitwise equal points. */
   same: boolean;
-  /** The error that stopped the notebook, if one did. */
+  /** The error that stopped the notebook, if any. */
   error?: string;
 }
 
-/** Metrics of time and load: they differ between any two executions and say nothing about the result. */
+/** Metrics of time and load, which differ between any two executions. */
 const isMeasurement = (key: string) => key.startsWith("system/");
 
 /**
- * Do a recorded run again in a fresh kernel, from the cells, settings and data that the run recorded, and compare every
- * metric to the last bit. Nothing is registered by it.
- * @throws UsageError when there is no such run, or it recorded no notebook
+ * Repeats a recorded run in a fresh kernel, from its recorded cells, settings and data, and compares every metric bitwise.
+ * Nothing is registered.
+ * @throws UsageError when the run does not exist, or recorded no notebook
  */
 export async function rerun(
   runId: string,
@@ -63,11 +63,13 @@ export async function rerun(
     const recorded = await findRun(client, runId);
     const text = await client.downloadArtifact(runId, "notebook.ipynb").catch((error) => {
       if (!(error instanceof TrackerError) || error.temporary) throw error;
-      throw new UsageError(`Run ${runId} recorded no notebook: it was made by a script. Run the script again instead.`);
+      throw new UsageError(
+        `Run ${runId} recorded no notebook: it was started by a script. Run the script again instead.`,
+      );
     });
     const name = `The notebook of run ${runId}`;
     const notebook = parseNotebook(new TextDecoder().decode(text), name);
-    requireOurLanguage(notebook, name);
+    requireSupportedLanguage(notebook, name);
     const source = tagOf(recorded, "mlflow.source.name") ?? "notebook.ipynb";
     const cwd = folderOf(recorded) ?? process.cwd();
     const executionId = randomUUID();
@@ -79,20 +81,20 @@ export async function rerun(
     });
     const runs = await runsOf(client, executionId);
     const index = tagOf(recorded, "anneal.run_index");
-    const again = runs.find((run) => tagOf(run, "anneal.run_index") === index);
-    const metrics = again ? await compareMetrics(client, recorded, again) : [];
-    const complete = again !== undefined && execution.error === undefined;
+    const repeated = runs.find((run) => tagOf(run, "anneal.run_index") === index);
+    const metrics = repeated ? await compareMetrics(client, recorded, repeated) : [];
+    const complete = repeated !== undefined && execution.error === undefined;
     const report: RerunReport = {
       runId,
-      rerunId: again?.info.run_id,
+      rerunId: repeated?.info.run_id,
       metrics,
-      environment: again ? compareEnvironments(recorded, again) : [],
+      environment: repeated ? compareEnvironments(recorded, repeated) : [],
       same: complete && metrics.length > 0 && metrics.every(({ different }) => different === 0),
       ...(execution.error
         ? { error: `cell ${execution.error.cell}: ${execution.error.name}: ${execution.error.value}` }
         : {}),
     };
-    await keepReport(dataDir, report);
+    await saveReport(dataDir, report);
     return report;
   });
 }
@@ -103,24 +105,24 @@ async function findRun(client: TrackerClient, runId: string): Promise<Run> {
   } catch (error) {
     if (error instanceof TrackerError && error.code === "RESOURCE_DOES_NOT_EXIST") {
       throw new UsageError(
-        `There is no run ${runId} in this data folder. Its id stands on the run's page in the tracker.`,
+        `There is no run ${runId} in this data folder. A run's id is shown on its page in the tracker.`,
       );
     }
     throw error;
   }
 }
 
-async function compareMetrics(client: TrackerClient, recorded: Run, again: Run): Promise<MetricComparison[]> {
-  const keys = new Set([recorded, again].flatMap(({ data }) => (data.metrics ?? []).map(({ key }) => key)));
+async function compareMetrics(client: TrackerClient, recorded: Run, repeated: Run): Promise<MetricComparison[]> {
+  const keys = new Set([recorded, repeated].flatMap(({ data }) => (data.metrics ?? []).map(({ key }) => key)));
   const result: MetricComparison[] = [];
   for (const key of [...keys].filter((name) => !isMeasurement(name)).sort()) {
     const points = ({ info }: Run) => history(client, info.run_id, key);
-    result.push(comparePoints(key, await points(recorded), await points(again)));
+    result.push(comparePoints(key, await points(recorded), await points(repeated)));
   }
   return result;
 }
 
-/** Compare two histories point by point, in order of step and time. */
+/** Compares two histories point by point, in order of step and time. */
 export function comparePoints(key: string, recorded: readonly Point[], rerun: readonly Point[]): MetricComparison {
   const result: MetricComparison = { key, points: [recorded.length, rerun.length], different: 0, largest: 0 };
   for (let i = 0; i < Math.max(recorded.length, rerun.length); i++) {
@@ -140,14 +142,14 @@ async function history(client: TrackerClient, runId: string, key: string): Promi
     points.push({ step: Number(step), value: Number(value), timestamp: Number(timestamp) });
   }
   points.sort((a, b) => a.step - b.step || a.timestamp - b.timestamp);
-  // Steps that were done twice, since a training was killed and resumed, have the same value twice.
+  // Steps that ran twice, because training was killed and resumed, have the same value twice.
   return points.filter(({ step, value }, i) => {
     const before = points[i - 1];
     return before?.step !== step || !Object.is(before.value, value);
   });
 }
 
-function compareEnvironments(recorded: Run, again: Run): EnvironmentDifference[] {
+function compareEnvironments(recorded: Run, repeated: Run): EnvironmentDifference[] {
   const aspects: Record<string, string> = {
     "anneal.node": "Node.js",
     "anneal.platform": "platform",
@@ -159,12 +161,12 @@ function compareEnvironments(recorded: Run, again: Run): EnvironmentDifference[]
     "anneal.git.dirty": "uncommitted changes",
   };
   return Object.entries(aspects).flatMap(([tag, what]) => {
-    const [a, b] = [tagOf(recorded, tag) ?? "not recorded", tagOf(again, tag) ?? "not recorded"];
+    const [a, b] = [tagOf(recorded, tag) ?? "not recorded", tagOf(repeated, tag) ?? "not recorded"];
     return a === b ? [] : [{ what, recorded: a, now: b }];
   });
 }
 
-async function keepReport(dataDir: string, report: RerunReport): Promise<void> {
+async function saveReport(dataDir: string, report: RerunReport): Promise<void> {
   const folder = join(dataDir, "reruns");
   await mkdir(folder, { recursive: true });
   await writeFile(
@@ -173,11 +175,11 @@ async function keepReport(dataDir: string, report: RerunReport): Promise<void> {
   );
 }
 
-/** The report as lines for a terminal. */
+/** Formats the report for a terminal. */
 export function showReport({ runId, rerunId, metrics, environment, same, error }: RerunReport): string {
   const lines: string[] = [];
   if (error) lines.push(`The notebook stopped with an error: ${error}`);
-  if (rerunId === undefined) lines.push(`It made no run that stands for ${runId}.`);
+  if (rerunId === undefined) lines.push(`It started no run that corresponds to ${runId}.`);
   else if (metrics.length === 0)
     lines.push(`Neither run ${runId} nor its rerun ${rerunId} logged a metric to compare.`);
   const changed = metrics.filter(({ different }) => different > 0);
@@ -193,16 +195,16 @@ export function showReport({ runId, rerunId, metrics, environment, same, error }
     lines.push(...alignColumns([["metric", "differs in", "first at step", "recorded", "rerun", "most"], ...rows]));
   }
   if (environment.length > 0) {
-    lines.push("", "What is different here:");
+    lines.push("", "Differences in the environment:");
     lines.push(...alignColumns(environment.map(({ what, recorded, now }) => [`  ${what}`, recorded, "→", now])));
   }
   const points = metrics.reduce((sum, { points: [a] }) => sum + a, 0);
   lines.push(
     same
-      ? `Same: ${points} points of ${metrics.length} metrics, every one equal to the last bit (run ${rerunId}).`
+      ? `Same: ${points} points of ${metrics.length} metrics, all bitwise equal (run ${rerunId}).`
       : changed.length > 0
         ? `Not the same: ${changed.length} of ${metrics.length} metrics differ.`
-        : "Not compared in full: see above.",
+        : "The comparison is incomplete: see above.",
   );
   return lines.join("\n");
 }

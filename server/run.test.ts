@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { requireOurLanguage } from "./execute.ts";
+import { requireSupportedLanguage } from "./execute.ts";
 import { titleOf } from "./run.ts";
 
 test.each([
@@ -19,7 +19,7 @@ test.each([
 
 const refused = (metadata: Record<string, unknown>): string => {
   try {
-    requireOurLanguage({ cells: [], metadata, nbformat: 4, nbformat_minor: 5 }, "n.ipynb");
+    requireSupportedLanguage({ cells: [], metadata, nbformat: 4, nbformat_minor: 5 }, "n.ipynb");
     return "";
   } catch (error) {
     return (error as Error).message.split(". ")[0];

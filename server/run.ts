@@ -12,19 +12,19 @@ import {
   type ExecutionListener,
   executeNotebook,
   readNotebook,
-  requireOurLanguage,
+  requireSupportedLanguage,
 } from "./execute.ts";
 import { notebookText } from "./notebook-file.ts";
 import { findRunningStudio } from "./running-studio.ts";
 import { type StudioOptions, startStudio } from "./studio.ts";
 
-/** The value of a run's tag. */
+/** Returns the value of a run's tag. */
 export const tagOf = (run: Run, key: string): string | undefined =>
   run.data.tags?.find((tag) => tag.key === key)?.value;
 
 /**
- * Do something with the tracker of a data folder: the studio's that runs on it, or one of our own for as long as it takes.
- * @param places where that one keeps what is not in the folder
+ * Works with the tracker of a data folder: that of the studio running on it, or a temporary one.
+ * @param places database and artifacts of the temporary one, if not in the folder
  */
 export async function withTracker<T>(
   dataDir: string,
@@ -34,15 +34,15 @@ export async function withTracker<T>(
   const running = await findRunningStudio(dataDir);
   if (running) return work(new TrackerClient({ uri: running.url, token: running.token }));
   const here = { root: process.cwd(), dataDir, host: "127.0.0.1", port: 0, trackerOnly: true };
-  const own = await startStudio({ ...here, ...places });
+  const studio = await startStudio({ ...here, ...places });
   try {
-    return await work(new TrackerClient({ uri: own.url, token: own.token }));
+    return await work(new TrackerClient({ uri: studio.url, token: studio.token }));
   } finally {
-    await own.close();
+    await studio.close();
   }
 }
 
-/** The runs that one execution of a notebook made, in the order they were started. */
+/** Returns the runs of one notebook execution, in the order in which they were started. */
 export async function runsOf(client: TrackerClient, executionId: string): Promise<Run[]> {
   const experiments: string[] = [];
   for await (const { experiment_id } of client.experiments.search()) experiments.push(experiment_id);
@@ -53,21 +53,21 @@ export async function runsOf(client: TrackerClient, executionId: string): Promis
 }
 
 /**
- * One line that tells a reader which cell it is: its first line with words, its imports left out; of a cell of imports
- * alone, the first of them.
+ * Returns a one-line title of a cell: its first line with words that is not an import; for a cell of imports only, the first
+ * import.
  */
 export function titleOf(source: string): string {
   const statement = /^[ \t]*import\b[^("'`]*(["'])[^"'\n]*\1.*$/gm;
   const lines = source.replace(statement, "").split("\n");
-  const written = lines.find((line) => /[\p{L}\p{N}]/u.test(line)) ?? source.match(statement)?.[0] ?? source;
-  return written
+  const line = lines.find((text) => /[\p{L}\p{N}]/u.test(text)) ?? source.match(statement)?.[0] ?? source;
+  return line
     .replace(/^\s*\/?\*+|\*+\//g, "")
     .replace(/\s+/g, " ")
     .trim()
     .slice(0, 90);
 }
 
-/** Says on standard error what a notebook is doing: its cells, what they print, and how training goes. */
+/** Reports a notebook's progress on a stream: its cells, their output, and training progress. */
 export function reportTo(stream: NodeJS.WriteStream): ExecutionListener {
   const start = performance.now();
   let shown = 0;
@@ -91,9 +91,9 @@ export function reportTo(stream: NodeJS.WriteStream): ExecutionListener {
       }
       const data = (output.data ?? {}) as Record<string, unknown>;
       const text = data["text/plain"];
-      // A chart is for eyes; the line of figures beside it says the same.
+      // Charts are skipped; the status line has the same information.
       if (typeof text !== "string" || Object.keys(data).some((type) => type.includes("vega"))) return;
-      // What is updated in place in a notebook is updated in place here, and now and then where nobody looks.
+      // Outputs that are updated in place are updated in place on a terminal, and printed every few seconds elsewhere.
       const line = plain(text.split("\n")[0]);
       if (stream.isTTY && !text.includes("\n")) {
         stream.write(`\r\u001b[K${line.slice(0, stream.columns ?? 100)}`);
@@ -109,16 +109,16 @@ export function reportTo(stream: NodeJS.WriteStream): ExecutionListener {
   };
 }
 
-/** What came of {@link runNotebook}. */
+/** Result of {@link runNotebook}. */
 export interface NotebookRun extends Execution {
-  /** Where the executed notebook was written. */
+  /** Path of the executed notebook. */
   output: string;
   runs: { id: string; name: string; status: string }[];
 }
 
 /**
- * Execute a notebook without a browser, write it with its outputs, and store it with the runs it made.
- * @param output where to write it; `<name>.executed.ipynb` beside the notebook when left out
+ * Executes a notebook without a browser, saves it with its outputs, and logs it to the runs that it started.
+ * @param output where to save it; default: `<name>.executed.ipynb` next to the notebook
  */
 export async function runNotebook(
   path: string,
@@ -132,11 +132,11 @@ export async function runNotebook(
 ): Promise<NotebookRun> {
   const absolute = resolve(path);
   const notebook = await readNotebook(absolute);
-  requireOurLanguage(notebook, path);
+  requireSupportedLanguage(notebook, path);
   const output = resolve(options.output ?? absolute.replace(/(\.ipynb)?$/, ".executed.ipynb"));
-  // Said now, not after the minutes that the cells take.
+  // Checked before the cells run, which may take minutes.
   if (statSync(output, { throwIfNoEntry: false })?.isDirectory()) {
-    throw new UsageError(`${output} is a folder; --output names the file to write.`);
+    throw new UsageError(`${output} is a folder; pass a file name to --output.`);
   }
   await mkdir(dirname(output), { recursive: true });
   const executionId = randomUUID();
@@ -169,7 +169,7 @@ async function storeText(client: TrackerClient, run: Run, text: string, path: st
   }
 }
 
-/** The folder a run's notebook stood in, if it is still there. */
+/** Returns the folder of a run's notebook, if it still exists. */
 export function folderOf(run: Run): string | undefined {
   const source = tagOf(run, "mlflow.source.name");
   return source && existsSync(dirname(source)) ? dirname(source) : undefined;

@@ -2,18 +2,18 @@ import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, statSync, writeF
 import { join } from "node:path";
 import { UsageError } from "./errors.ts";
 
-/** What a running studio leaves in its data folder, so that others find it. */
+/** Content of the file by which a running studio is found in its data folder. */
 export interface RunningStudio {
   url: string;
   token: string;
   pid: number;
-  /** Without JupyterLab. */
+  /** Whether it runs without JupyterLab. */
   trackerOnly?: boolean;
 }
 
 const fileOf = (dataDir: string) => join(dataDir, "studio.json");
 
-/** The studio that runs on a data folder, if one does and answers. */
+/** Returns the studio that runs on a data folder, if one does and responds. */
 export async function findRunningStudio(dataDir: string): Promise<RunningStudio | undefined> {
   if (!existsSync(fileOf(dataDir))) return undefined;
   try {
@@ -22,14 +22,14 @@ export async function findRunningStudio(dataDir: string): Promise<RunningStudio 
     const response = await fetch(`${running.url}/health`, { signal: AbortSignal.timeout(2000) });
     return response.ok ? running : undefined;
   } catch {
-    return undefined; // Left by one that was killed: its process is gone, or another program's now.
+    return undefined; // A killed studio left the file: its process is gone, or its id was reused.
   }
 }
 
-/** Longest that a start takes, in milliseconds: a note older than this was left by one that was killed. */
+/** Maximum duration of a start in milliseconds; older lock files are from killed processes. */
 const startPatience = 30_000;
 
-/** Whether the process that left a note was killed. A note without a number is just being written. */
+/** Whether the process that wrote a lock file is gone. A file without a process id is just being written. */
 function isGone(file: string): boolean {
   try {
     const pid = Number(readFileSync(file, "utf8"));
@@ -41,8 +41,8 @@ function isGone(file: string): boolean {
 }
 
 /**
- * Keep others from starting on a data folder while we do; the function given back lets them again.
- * @throws UsageError when another start is under way
+ * Locks a data folder while a studio starts. Returns a function that releases the lock.
+ * @throws UsageError when another studio is starting
  */
 export function lockStart(dataDir: string): () => void {
   const file = join(dataDir, "starting");
@@ -52,36 +52,36 @@ export function lockStart(dataDir: string): () => void {
     claim(file);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    throw new UsageError(`Another studio is just starting on ${dataDir}. Try again in a moment.`);
+    throw new UsageError(`Another studio is starting on ${dataDir}. Try again in a moment.`);
   }
   return () => rmSync(file, { force: true });
 }
 
 /**
- * Makes a file with our number, whole from the first moment on: one that was killed between making it and writing to it
- * would leave a file that says of nobody whether they are gone.
- * @throws EEXIST when it is there
+ * Creates a file with our process id atomically, so that it is never empty: from an empty file, one could not tell whether
+ * its process is gone.
+ * @throws EEXIST when it exists
  */
 function claim(file: string): void {
-  const own = `${file}.${process.pid}`;
-  writeFileSync(own, String(process.pid));
+  const temporary = `${file}.${process.pid}`;
+  writeFileSync(temporary, String(process.pid));
   try {
-    linkSync(own, file);
+    linkSync(temporary, file);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "EEXIST") throw error;
-    // A disk without links, such as a memory stick.
+    // The file system has no hard links, for example on a memory stick.
     writeFileSync(file, String(process.pid), { flag: "wx" });
   } finally {
-    rmSync(own, { force: true });
+    rmSync(temporary, { force: true });
   }
 }
 
-/** Make a studio known; the function given back takes that back. */
+/** Writes the file by which a studio is found. Returns a function that removes it. */
 export function announceStudio(dataDir: string, running: RunningStudio): () => void {
   mkdirSync(dataDir, { recursive: true });
   writeFileSync(fileOf(dataDir), JSON.stringify(running), { mode: 0o600 });
   return () => {
-    // Only our own note: a studio that started after us has written another.
+    // Only our own file: a studio that started later has replaced it.
     const current = existsSync(fileOf(dataDir)) && (JSON.parse(readFileSync(fileOf(dataDir), "utf8")) as RunningStudio);
     if (current && current.pid === running.pid) rmSync(fileOf(dataDir), { force: true });
   };

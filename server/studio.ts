@@ -12,41 +12,41 @@ import { announceStudio, findRunningStudio, lockStart } from "./running-studio.t
 import { Notary } from "./trust.ts";
 import { subprotocol } from "./wire.ts";
 
-/** How to run the studio. */
+/** Options of the studio. */
 export interface StudioOptions {
-  /** Folder shown in the file browser. */
+  /** Root folder of the file browser. */
   root: string;
-  /** Folder for everything that is kept: runs, artifacts, settings. */
+  /** Folder of all data: runs, artifacts, settings. */
   dataDir: string;
   host: string;
-  /** 0 takes a free one. */
+  /** Port; 0 for any free one. */
   port: number;
-  /** Leave out the notebook's part: tracker only. */
+  /** Run only the tracker, without JupyterLab. */
   trackerOnly?: boolean;
-  /** The tracker's database, where it is not in the data folder: see {@link openTracker}. */
+  /** The tracker's database, if not in the data folder: see {@link openTracker}. */
   store?: string;
-  /** Where its files go, where that is not in the data folder. */
+  /** Location of the tracker's artifacts, if not in the data folder. */
   artifacts?: string;
-  /** False lets everyone in who reaches it: a tracker alone only. */
+  /** False disables authentication; only for a tracker without JupyterLab. */
   auth?: boolean;
-  /** Requests a minute that one user's token may make. */
+  /** Requests per minute for each user's token. */
   rateLimit?: number;
-  /** How people sign in, beside tokens. */
+  /** Sign-in by OpenID Connect, in addition to tokens. */
   oidc?: OidcOptions;
 }
 
 /** A running studio. */
 export interface Studio {
-  /** Without token and trailing slash. */
+  /** URL without token and trailing slash. */
   url: string;
-  /** Empty where everyone is let in. */
+  /** Token; empty without authentication. */
   token: string;
   close(): Promise<void>;
 }
 
 /**
- * Start JupyterLab, the Jupyter Server API and the tracker on one port.
- * @throws UsageError when the port is taken, or when a studio runs on the data folder already
+ * Starts JupyterLab, the Jupyter Server API and the tracker on one port.
+ * @throws UsageError when the port is in use, or a studio is already running on the data folder
  */
 export async function startStudio(options: StudioOptions): Promise<Studio> {
   const data = resolve(options.dataDir);
@@ -65,7 +65,7 @@ async function start({ root, dataDir: data, host, port, ...options }: StudioOpti
   if (other) {
     const [what, page] = other.trackerOnly ? ["tracker", "tracker/"] : ["studio", "lab"];
     throw new UsageError(
-      `A ${what} already runs on ${data}: ${other.url}/${page}?token=${other.token} (process ${other.pid}). Open that one, or choose another folder with --data.`,
+      `A ${what} is already running on ${data}: ${other.url}/${page}?token=${other.token} (process ${other.pid}). Open that one, or choose another folder with --data.`,
     );
   }
   const token = auth ? tokenOf(data) : "";
@@ -77,7 +77,7 @@ async function start({ root, dataDir: data, host, port, ...options }: StudioOpti
   const app = fastify({
     bodyLimit: 256 * 2 ** 20,
     forceCloseConnections: true,
-    // A proxy on this machine or network says whom it speaks for.
+    // Proxies on this machine or in private networks may set forwarding headers.
     trustProxy: ["loopback", "uniquelocal"],
     routerOptions: { maxParamLength: 4096 },
   });
@@ -103,18 +103,18 @@ async function start({ root, dataDir: data, host, port, ...options }: StudioOpti
   const manager = new KernelManager(root, { ANNEAL_DATA: data });
   if (!trackerOnly) {
     await app.register(async (scope) => {
-      // A cell can do whatever its owner can: a user of the tracker, whatever their role, is none.
+      // Cells run with the owner's rights, so users of the tracker have no access, whatever their role.
       scope.addHook("onRequest", async ({ principal }) => {
-        if (!principal?.owner) throw new HttpError(403, "Notebooks open with the studio's own token only.");
+        if (!principal?.owner) throw new HttpError(403, "Notebooks can only be opened with the studio's own token.");
       });
-      // Jupyter's clients send JSON under any content type, and nothing at all under JSON's.
+      // Jupyter's clients send JSON with any content type, and an empty body with JSON's.
       scope.removeAllContentTypeParsers();
       scope.addContentTypeParser("*", { parseAs: "string" }, async (_: unknown, body: string) => {
         if (body === "") return {};
         try {
           return JSON.parse(body);
         } catch {
-          throw new HttpError(400, "The request's body is no JSON.");
+          throw new HttpError(400, "The request's body is not valid JSON.");
         }
       });
       contentsRoutes(scope, resolve(root), new Notary(join(data, "lab", "trusted")));
@@ -155,14 +155,14 @@ function tokenOf(data: string): string {
   }
 }
 
-/** What keeps a tracker from opening (its database, its identity provider) is for people to put right: the message is enough. */
+/** Converts an error on opening the tracker (database, identity provider) to one that is shown without a stack. */
 function asUsage(error: unknown): never {
   throw new UsageError(error instanceof Error ? error.message : String(error), { cause: error });
 }
 
 function checkFolders(root: string, data: string): void {
   if (!statSync(root, { throwIfNoEntry: false })?.isDirectory()) {
-    throw new UsageError(`There is no folder ${root} to show. Choose one with --root.`);
+    throw new UsageError(`There is no folder ${root}. Choose another with --root.`);
   }
   try {
     mkdirSync(data, { recursive: true });
@@ -176,7 +176,7 @@ function checkFolders(root: string, data: string): void {
   }
 }
 
-/** What the file system says of a path that a page asked for, as a status; undefined for anything else. */
+/** Returns the HTTP status for an error of the file system; undefined for other errors. */
 function statusOfSystemError(code: string): number | undefined {
   const statuses: Record<string, number> = {
     ENOENT: 404,
@@ -199,15 +199,14 @@ function explainListen(error: NodeJS.ErrnoException, host: string, port: number)
       `Port ${port} is in use by another program. Choose another with --port, or --port 0 for any free one.`,
     );
   }
-  if (error.code === "EACCES")
-    return new UsageError(`Port ${port} may not be used by this user. Choose one above 1023.`);
+  if (error.code === "EACCES") return new UsageError(`This user may not use port ${port}. Choose one above 1023.`);
   if (error.code === "EADDRNOTAVAIL" || error.code === "ENOTFOUND") {
     return new UsageError(`This machine has no address ${host}. Use --host 127.0.0.1, or 0.0.0.0 for all.`);
   }
   return error;
 }
 
-/** What JupyterLab asks the server about itself. */
+/** Routes with information about the server for JupyterLab. */
 function serverRoutes(app: import("fastify").FastifyInstance, activity: KernelManager["activity"]): void {
   const started = new Date().toISOString();
   app.get("/api", () => ({ version: "2.14.0" }));

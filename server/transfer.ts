@@ -6,20 +6,20 @@ import { withTracker } from "./run.ts";
 /** Options of {@link transferMlflow}. */
 export interface TransferCommand {
   direction: "import" | "export";
-  /** Address of an MLflow server; for an import also of its database. */
+  /** Address of an MLflow server; for an import, also of its database. */
   uri: string;
-  /** The folder of our tracker, which is started for as long as it takes where it does not run. */
+  /** Data folder of our tracker, which is started temporarily if it is not running. */
   dataDir: string;
-  /** Where that tracker keeps what is not in the folder. */
+  /** Database and artifacts of that tracker, if not in the folder. */
   places: { store?: string; artifacts?: string };
-  /** For an import from a database: the folder or s3:// address that `mlflow-artifacts:/` stands for there. */
+  /** For an import from a database: the folder or s3:// address of `mlflow-artifacts:/`. */
   artifactRoot?: string;
 }
 
 /**
- * `anneal import mlflow <uri>` and `anneal export mlflow <uri>`: between an MLflow server and the tracker of a data folder.
- * The other side's token is taken from MLFLOW_TRACKING_TOKEN, or its user and password from the address.
- * @throws UsageError for an address that cannot be one
+ * Implements `anneal import mlflow <uri>` and `anneal export mlflow <uri>`, between an MLflow server and the tracker of a data
+ * folder. The MLflow server's token comes from MLFLOW_TRACKING_TOKEN, or its user and password from the address.
+ * @throws UsageError for an invalid address
  */
 export async function transferMlflow(command: TransferCommand): Promise<TransferReport> {
   const { direction, uri, dataDir, places, artifactRoot } = command;
@@ -27,8 +27,8 @@ export async function transferMlflow(command: TransferCommand): Promise<Transfer
   if (!/^https?:\/\//i.test(uri) && !(database && direction === "import")) {
     throw new UsageError(
       direction === "import"
-        ? `${uri} is no address of MLflow. Write http://host:5000, or its database: sqlite:///mlflow.db, postgresql://user@host/name.`
-        : `${uri} is no address of an MLflow server. Write http://host:5000.`,
+        ? `${uri} is not an address of MLflow. Write http://host:5000, or its database: sqlite:///mlflow.db, postgresql://user@host/name.`
+        : `${uri} is not an address of an MLflow server. Write http://host:5000.`,
     );
   }
   const { MLFLOW_TRACKING_TOKEN: token } = process.env;
@@ -41,14 +41,14 @@ export async function transferMlflow(command: TransferCommand): Promise<Transfer
     };
     return await withTracker(dataDir, transfer, places);
   } catch (error) {
-    // A server that does not answer, a database that is none: what it says is all there is to know.
+    // The server does not respond, or the database is invalid: the message suffices.
     throw new UsageError(error instanceof Error ? error.message : String(error), { cause: error });
   } finally {
     progress.end();
   }
 }
 
-/** A line that is written over as long as things come over; nothing where nobody looks. */
+/** Returns a progress line that is updated in place on a terminal; nothing is shown elsewhere. */
 function progressLine(stream: NodeJS.WriteStream): { show(report: TransferReport): void; end(): void } {
   let last = 0;
   return {
@@ -66,13 +66,13 @@ function progressLine(stream: NodeJS.WriteStream): { show(report: TransferReport
 const counts = ({ experiments, runs, points, files, bytes, loggedModels, versions }: TransferReport): string =>
   `${experiments} experiments, ${runs} runs, ${points.toLocaleString("en")} points, ${files} files of ${(bytes / 1e6).toFixed(1)} MB, ${loggedModels} logged models, ${versions} model versions`;
 
-/** The report for people. */
+/** Formats the report. */
 export function showTransfer(report: TransferReport): string {
   const { unchanged, problems } = report;
   const lines = [counts(report)];
-  if (unchanged > 0) lines.push(`${unchanged} runs had come over before and have not changed.`);
+  if (unchanged > 0) lines.push(`${unchanged} runs were transferred before and have not changed.`);
   if (problems.length > 0) {
-    lines.push(`${problems.length} things could not come over:`, ...problems.slice(0, 50).map((it) => `  ${it}`));
+    lines.push(`${problems.length} items could not be transferred:`, ...problems.slice(0, 50).map((it) => `  ${it}`));
     if (problems.length > 50) lines.push(`  and ${problems.length - 50} more`);
   }
   return lines.join("\n");

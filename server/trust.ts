@@ -1,6 +1,6 @@
 /**
- * Which notebooks' outputs the page may show as they are. What the user ran here is trusted when it is opened again;
- * a notebook that came from elsewhere is not until its cells are run: the page then takes scripts and styles out of it.
+ * Trust of notebooks' outputs. Notebooks that the user ran here are trusted when they are opened again; in other notebooks,
+ * the page removes scripts and styles from outputs until their cells are run.
  */
 import { createHash } from "node:crypto";
 import { appendFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
@@ -13,21 +13,21 @@ interface Cell {
   outputs?: { output_type?: unknown; data?: Record<string, unknown> }[];
 }
 
-/** Remembers notebooks by a digest of their cells, in a file of the user's data. */
+/** Stores digests of trusted notebooks' cells in a file of the user's data. */
 export class Notary {
   readonly #file: string;
-  #known: Set<string> | undefined;
+  #cache: Set<string> | undefined;
 
   constructor(file: string) {
     this.#file = file;
   }
 
   get #digests(): Set<string> {
-    this.#known ??= new Set(existsSync(this.#file) ? readFileSync(this.#file, "utf8").split("\n") : []);
-    return this.#known;
+    this.#cache ??= new Set(existsSync(this.#file) ? readFileSync(this.#file, "utf8").split("\n") : []);
+    return this.#cache;
   }
 
-  /** Takes the page's word on a notebook that it saves, and the marks out of it: they are not for the file. */
+  /** Records whether the page trusts a notebook that it saves, and removes the trust marks, which are not saved. */
   sign(content: unknown): void {
     const cells = cellsOf(content);
     const isTrusted = cells.every(
@@ -41,7 +41,7 @@ export class Notary {
     appendFileSync(this.#file, `${digest}\n`);
   }
 
-  /** Marks the cells of a notebook that is opened. */
+  /** Marks the trusted cells of a notebook that is opened. */
   mark(content: unknown): void {
     const cells = cellsOf(content);
     const isKnown = this.#digests.has(digestOf(content));
@@ -54,7 +54,7 @@ export class Notary {
   }
 }
 
-/** The page has texts whole, the file has them in lines: a digest is of lines. */
+/** Returns a digest of the normalized notebook: the page has whole texts, the file has lists of lines. */
 function digestOf(content: unknown): string {
   const parts = cellsOf(normalNotebook(content)).map(({ metadata, ...cell }) => {
     const { trusted: _, ...rest } = metadata ?? {};
@@ -70,7 +70,7 @@ function cellsOf(content: unknown): Cell[] {
   return Array.isArray(cells) ? (cells as Cell[]) : [];
 }
 
-/** The same value whatever the order of keys was. */
+/** Sorts the keys of objects recursively. */
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted);
   if (typeof value !== "object" || value === null) return value;
@@ -81,7 +81,7 @@ function sorted(value: unknown): unknown {
   );
 }
 
-/** Whether a cell's outputs are text alone. */
+/** Whether a cell has only text outputs. */
 function isPlain({ outputs = [] }: Cell): boolean {
   return outputs.every(
     ({ output_type, data = {} }) =>

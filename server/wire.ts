@@ -1,9 +1,9 @@
 import type { Message } from "../kernel/host/wire.ts";
 
-/** Subprotocol in which JupyterLab speaks to kernels since Jupyter Server 2. */
+/** Subprotocol of JupyterLab's kernel connections since Jupyter Server 2. */
 export const subprotocol = "v1.kernel.websocket.jupyter.org";
 
-/** A kernel's message as one websocket frame: offsets, channel, header, parent, metadata, content, buffers. */
+/** Encodes a kernel message as a websocket frame: offsets, channel, header, parent, metadata, content, buffers. */
 export function encodeFrame(channel: string, message: Message): Buffer {
   const json = (value: unknown) => Buffer.from(JSON.stringify(value ?? {}));
   const parts = [
@@ -26,10 +26,10 @@ export function encodeFrame(channel: string, message: Message): Buffer {
   return Buffer.concat([head, ...parts]);
 }
 
-/** The reverse of {@link encodeFrame}. Throws on a frame that is not of this form. */
+/** Decodes a frame of {@link encodeFrame}. Throws on an invalid frame. */
 export function decodeFrame(frame: Buffer): { channel: string; message: Message } {
   const count = Number(frame.readBigUInt64LE(0));
-  if (count < 6 || 8 * (count + 1) > frame.length) throw new RangeError(`a frame of ${count} offsets`);
+  if (count < 6 || 8 * (count + 1) > frame.length) throw new RangeError(`invalid frame with ${count} offsets`);
   const offsets = Array.from({ length: count }, (_, i) => Number(frame.readBigUInt64LE(8 * (i + 1))));
   const parts = offsets.slice(0, -1).map((start, i) => frame.subarray(start, offsets[i + 1]));
   const [header, parent_header, metadata, content] = parts.slice(1, 5).map((part) => JSON.parse(part.toString("utf8")));

@@ -1,8 +1,8 @@
 /**
- * `anneal`: what most notebooks need. Load or make a model, train it, measure it, register it; loops of your own; runs and
- * the tracker; tables and charts.
+ * `anneal`: what most notebooks need. Load, train, evaluate and register models; write training loops; use runs and the
+ * tracker; show tables and charts.
  *
- * Layers and losses are in `anneal/nn`, functions of tensors in `anneal/tensor`, widgets in `anneal/widgets`.
+ * Layers and losses are in `anneal/nn`, tensor functions in `anneal/tensor`, widgets in `anneal/widgets`.
  *
  * @packageDocumentation
  */

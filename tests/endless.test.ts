@@ -48,7 +48,7 @@ test.each(cells.map(([name, , begin], index) => ({ name, begin, index })))(
     expect(Date.now() - asked).toBeLessThan(5000);
     const text = await notebook.text(index);
     expect(text).toMatch(begin);
-    expect(text).toMatch(/\[[\d,]+ (characters|displays)( and [\d,]+ displays)? left out\.\]/);
+    expect(text).toMatch(/\[[\d,]+ (characters|displays)( and [\d,]+ displays)? omitted\.\]/);
     expect(text.length).toBeLessThan(2_100_000);
     await notebook.run(cells.length);
     expect(await notebook.text(cells.length)).toBe("after\n");

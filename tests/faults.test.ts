@@ -26,7 +26,7 @@ describe("a tracker that fails", () => {
       tracker = await Server.start("tracker", data);
     }
     expect(await trainer.exited).toBe(0);
-    expect(trainer.stderr).toContain("Nothing is lost");
+    expect(trainer.stderr).toContain("No data is lost");
     expect(trainer.stderr).not.toContain("    at ");
     for (const key of ["train/loss", "train/grad_norm", "train/learning_rate", "system/tokens_per_second"]) {
       const history = await tracker.history(id, key);
@@ -223,7 +223,7 @@ describe("starting", () => {
     expect(await second.exited).toBe(2);
     expect(second.stdout).toBe("");
     expect(second.stderr.trim().split("\n")).toHaveLength(1);
-    expect(second.stderr).toContain(`A studio already runs on ${data}: ${first.url}/lab?token=${first.token}`);
+    expect(second.stderr).toContain(`A studio is already running on ${data}: ${first.url}/lab?token=${first.token}`);
     expect((await first.fetch("/api/status")).status).toBe(200);
     expect(await first.stop()).toBe(0);
 
@@ -241,7 +241,7 @@ describe("starting", () => {
     const [running, ...more] = twins.filter(({ child }) => child.exitCode === null);
     expect(more).toEqual([]);
     for (const twin of twins.filter((one) => one !== running)) {
-      expect(twin.stderr).toMatch(/Another studio is just starting|A tracker already runs/);
+      expect(twin.stderr).toMatch(/Another studio is starting|A tracker is already running/);
     }
     await running.kill("SIGTERM");
   });
@@ -277,8 +277,8 @@ describe("starting", () => {
     expect(await said("start", "--port", "70000", "--data", data)).toContain("--port must be a number from 0 to 65535");
     expect(await said("start", "--prot", "1")).toContain("--prot");
     expect(await said("run", "missing.ipynb", "--data", data)).toContain("There is no notebook");
-    expect(await said("run", "package.json", "--data", data)).toContain("is no notebook of format 4");
-    expect(await said("run", "README.md", "--data", data)).toContain("is no notebook");
+    expect(await said("run", "package.json", "--data", data)).toContain("is not a notebook of format 4");
+    expect(await said("run", "README.md", "--data", data)).toContain("is not a notebook");
     expect(await said("rerun", "0123", "--data", data)).toContain("There is no run 0123 in this data folder");
     expect(await said("start", "--port", "0", "--data", join(root, "package.json"))).toContain("package.json");
     expect(await said("start", "--port", "0", "--no-browser", "--root", "missing", "--data", data)).toContain(

@@ -283,7 +283,7 @@ describe("a process that logs", () => {
     await tracker.command.kill("SIGKILL");
     fill(disk);
     await client.says(/^step 1000$/m);
-    expect(client.stderr).toContain("Records wait in memory");
+    expect(client.stderr).toContain("Records are kept in memory");
     // The disk is still full: they go from memory.
     tracker = await Server.start("tracker", server, ["--port", port]);
     await until("what waits in memory arrives", 30, async () => (await steps(tracker, id, "m0")).length > 900);

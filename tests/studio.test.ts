@@ -147,11 +147,11 @@ describe("files", () => {
   test("that are no notebooks are refused with the reason", async () => {
     expect(await contents("broken.ipynb")).toMatchObject({
       status: 400,
-      body: { message: expect.stringMatching(/^broken\.ipynb is no notebook: .+JSON/) },
+      body: { message: expect.stringMatching(/^broken\.ipynb is not a notebook: .+JSON/) },
     });
     expect(await contents("number.ipynb")).toMatchObject({
       status: 400,
-      body: { message: "number.ipynb is no notebook of format 4." },
+      body: { message: "number.ipynb is not a notebook of format 4." },
     });
     expect((await contents("broken.ipynb?type=file")).body.content).toBe('{"cells": [\n');
     expect((await contents("empty.ipynb")).body.content).toMatchObject({ nbformat: 4, cells: [] });

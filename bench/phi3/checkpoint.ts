@@ -1,4 +1,4 @@
-// A checkpoint of random weights in Phi-3's layout, written as fast as the disk and its digests allow.
+// A checkpoint of random weights in Phi-3's layout, written as fast as the disk and the digests allow.
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Phi3ForCausalLM, Tokenizer, toConfigFile } from "../../src/index.ts";
@@ -6,12 +6,12 @@ import { saveFolder, type TensorSource, verifyFolder } from "../../src/models/fi
 import { Random, toBfloat16 } from "../../src/tensor/index.ts";
 import type { Phi3Bench } from "./spec.ts";
 
-/** Numbers that are drawn once and repeated; not a multiple of any row's length, so that rows differ. */
+/** Number of random values that are repeated; not a multiple of any row's length, so that rows differ. */
 const drawn = 4_194_301;
 
 /**
- * Write a checkpoint of random bfloat16 weights, deviation 0.02 and norms 1, unless the folder holds one of these sizes
- * that is whole.
+ * Writes a checkpoint of random bfloat16 weights (standard deviation 0.02, norms 1), unless the folder has a valid one of these
+ * sizes.
  * @returns whether it was written
  */
 export async function writeCheckpoint(bench: Phi3Bench): Promise<boolean> {
@@ -46,8 +46,8 @@ export async function writeCheckpoint(bench: Phi3Bench): Promise<boolean> {
 }
 
 async function isThere(folder: string, config: string): Promise<boolean> {
-  const found = await readFile(join(folder, "config.json"), "utf8").catch(() => undefined);
-  if (found !== config) return false;
+  const existing = await readFile(join(folder, "config.json"), "utf8").catch(() => undefined);
+  if (existing !== config) return false;
   return verifyFolder(folder).then(
     () => true,
     () => false,

@@ -1,4 +1,4 @@
-// One process of the bench "phi3-mini": each line that it writes tells of a phase. Its argument is JSON.
+// One process of the bench "phi3-mini": it writes a line for each phase. Its argument is JSON.
 import {
   collate,
   Engine,
@@ -14,13 +14,13 @@ import { AdamW } from "../../src/train/optimizers/index.ts";
 import { writeCheckpoint } from "./checkpoint.ts";
 import type { Phase, Phi3Bench } from "./spec.ts";
 
-/** What a process is told. */
+/** Argument of the process. */
 export interface PhaseRequest {
   bench: Phi3Bench;
   work: "write" | "train" | "reload";
   kind?: Quantization;
   length?: number;
-  /** Where the adapter is saved, and loaded from again. */
+  /** Folder where the adapter is saved, and loaded from. */
   adapter?: string;
 }
 
@@ -28,8 +28,8 @@ const megabytes = () => Math.round(process.resourceUsage().maxRSS / 1024);
 let started = performance.now();
 let spent = process.cpuUsage();
 
-/** Tell of a phase that ends here. */
-function tell(phase: string, facts: Partial<Phase> = {}): void {
+/** Reports a phase that ends now. */
+function report(phase: string, facts: Partial<Phase> = {}): void {
   const seconds = Number(((performance.now() - started) / 1000).toFixed(3));
   const { user, system } = process.cpuUsage(spent);
   const cpuSeconds = Number(((user + system) / 1e6).toFixed(3));
@@ -42,7 +42,7 @@ function restart(): void {
   spent = process.cpuUsage();
 }
 
-/** Steps on one batch of random tokens; the first one's time includes building and compiling the program. */
+/** Trains on one batch of random tokens; the first step includes building and compiling the program. */
 async function train(
   model: Phi3ForCausalLM,
   engine: Engine,
@@ -86,14 +86,14 @@ async function train(
   return { length, checkpointing, losses, stepSeconds, tokensPerSecond: Number((length / mean).toFixed(2)) };
 }
 
-/** The last token's logits, and the tokens that follow a prompt. */
+/** Reports the last token's logits, and the tokens generated after a prompt. */
 async function use(model: Phi3ForCausalLM, bench: Phi3Bench): Promise<void> {
   const random = new Random(4, "prompt");
   const prompt = Array.from({ length: 12 }, () => random.integer(bench.vocabulary));
   const logits = await (await model.logits([prompt])).data();
-  tell("logits", { logits: Array.from(logits.slice(-bench.vocabulary)) });
+  report("logits", { logits: Array.from(logits.slice(-bench.vocabulary)) });
   const [{ ids }] = await model.generate([prompt], { maxNewTokens: bench.newTokens, stopTokenIds: [] });
-  tell("generate", {
+  report("generate", {
     ids,
     tokensPerSecond: Number((bench.newTokens / ((performance.now() - started) / 1000)).toFixed(2)),
   });
@@ -102,23 +102,23 @@ async function use(model: Phi3ForCausalLM, bench: Phi3Bench): Promise<void> {
 async function main({ bench, work, kind, length, adapter = "" }: PhaseRequest): Promise<void> {
   if (work === "write") {
     const written = await writeCheckpoint(bench);
-    tell(written ? "write the checkpoint" : "verify the checkpoint");
+    report(written ? "write the checkpoint" : "verify the checkpoint");
     return;
   }
   const engine = await Engine.open({ device: "cpu", threads: bench.threads });
   restart();
   const quantization = kind ? { quantization: kind } : {};
   const model = await Phi3ForCausalLM.fromPretrained(bench.folder, { engine, ...quantization });
-  tell("load and quantise");
+  report("load and quantize");
   if (work === "train" && length !== undefined) {
     await model.addAdapter(new LoraConfig({ r: bench.rank, loraAlpha: 2 * bench.rank }), { seed: 1 });
-    tell("add the adapter");
-    tell("train", await train(model, engine, bench, length));
+    report("add the adapter");
+    report("train", await train(model, engine, bench, length));
     await model.saveAdapter(adapter);
-    tell("save the adapter");
+    report("save the adapter");
   } else {
     await model.loadAdapter(adapter);
-    tell("load the adapter");
+    report("load the adapter");
   }
   await use(model, bench);
   await engine.close();

@@ -8,20 +8,20 @@ import { hasPeer, peerScript, python } from "../peer.ts";
 import type { PhaseRequest } from "./phase.ts";
 import type { Phase, Phi3Bench } from "./spec.ts";
 
-/** What came of the whole bench. */
+/** Result of the whole bench. */
 export interface Phi3Result {
   bench: "phi3-mini";
   spec: Phi3Bench;
   cpu: string | undefined;
   phases: Phase[];
-  /** Of each kind of base: whether the adapter, loaded anew on a base loaded anew, answers as the trained one did. */
+  /** For each quantization: whether a reloaded adapter on a reloaded model gives the same results as the trained one. */
   reloaded: { kind: string; length: number; largestLogitDifference: number; sameIds: boolean }[];
   peer: Phase[];
-  /** Tokens per second of ours by the peer's, and our peak memory by the peer's. */
+  /** Our tokens per second and peak memory, relative to the peer's. */
   ratios: { kind: string; length: number; timesAsFast: number; memory: number }[];
 }
 
-/** Run every phase, each base and length in processes of their own, one after the other. */
+/** Runs all phases, with a separate process for each quantization and length, one after the other. */
 export async function runPhi3Bench(
   bench: Phi3Bench,
   say: (line: string) => void = () => undefined,
@@ -40,10 +40,10 @@ export async function runPhi3Bench(
     const { kind, length } = request;
     const facts = { ...(kind ? { kind } : {}), ...(length ? { length } : {}) };
     const file = fileURLToPath(new URL("./phase.js", import.meta.url));
-    const told = await run(process.execPath, [file, JSON.stringify({ bench, ...request })], {}, (phase) => {
+    const reports = await run(process.execPath, [file, JSON.stringify({ bench, ...request })], {}, (phase) => {
       say(describe({ ...facts, ...phase }));
     });
-    const phases = told.map((phase) => ({ ...facts, ...phase }));
+    const phases = reports.map((phase) => ({ ...facts, ...phase }));
     result.phases.push(...phases.map(({ logits: _, ...rest }) => rest));
     return phases;
   };
@@ -53,7 +53,7 @@ export async function runPhi3Bench(
       for (const length of bench.lengths) {
         const adapter = join(scratch, `${kind}-${length}`);
         const before = await own({ work: "train", kind, length, adapter });
-        // What is saved does not depend on the length: once is enough.
+        // What is saved does not depend on the length, so one reload suffices.
         if (length !== bench.lengths[0]) continue;
         const after = await own({ work: "reload", kind, length, adapter });
         result.reloaded.push({ kind, length, ...compare(before, after) });
@@ -66,7 +66,7 @@ export async function runPhi3Bench(
     for (const [i, length] of bench.lengths.entries()) result.peer.push(...(await runPeer(bench, length, i, say)));
     result.ratios = compareWithPeer(result);
   } else {
-    say("no peer: PyTorch, transformers and PEFT are not asked for, or not installed (PYTHON, PYTHONPATH)");
+    say("no peer: PyTorch, transformers and PEFT are disabled, or not installed (PYTHON, PYTHONPATH)");
   }
   return result;
 }
@@ -83,26 +83,26 @@ async function runPeer(bench: Phi3Bench, length: number, i: number, say: (line: 
   ];
   const env = { THREADS: String(bench.threads) };
   const facts = { kind: `PEFT, ${bench.peerDtype}`, length };
-  const heard: Phase[] = [];
+  const phases: Phase[] = [];
   const limit = AbortSignal.timeout(bench.peerMinutes * 60_000);
   const command = [peerScript("phi3_mini.py"), ...args.map(String)];
   const listen = (phase: Phase) => {
-    heard.push({ ...facts, ...phase });
+    phases.push({ ...facts, ...phase });
     say(describe({ ...facts, ...phase }));
   };
   await run(python, command, env, listen, limit).catch((error: Error) => {
     if (!limit.aborted) throw error;
-    say(`PEFT at 1 x ${length} did not make ${args[2]} steps in ${bench.peerMinutes} minutes, and was stopped`);
+    say(`PEFT at 1 x ${length} did not finish ${args[2]} steps in ${bench.peerMinutes} minutes, and was stopped`);
   });
-  return heard;
+  return phases;
 }
 
-/** A process that writes a line of JSON for each of its phases. */
+/** Runs a process that writes a line of JSON for each of its phases. */
 async function run(
   command: string,
   args: readonly string[],
   env: Readonly<Record<string, string>>,
-  heard: (phase: Phase) => void,
+  onPhase: (phase: Phase) => void,
   signal?: AbortSignal,
 ): Promise<Phase[]> {
   const child = spawn(command, args, {
@@ -114,18 +114,18 @@ async function run(
     child.once("error", reject);
     child.once("close", (code, signal) => resolve(String(signal ?? code)));
   });
-  // It may fail while its lines are still read; that is told afterwards.
+  // The process may fail while its lines are read; the error is reported afterwards.
   ended.catch(() => undefined);
   const phases: Phase[] = [];
   for await (const line of createInterface({ input: child.stdout })) {
     const phase = JSON.parse(line) as Phase;
     phases.push(phase);
-    heard(phase);
+    onPhase(phase);
   }
   const how = await ended;
   if (how !== "0") {
     const last = phases.at(-1)?.phase ?? "nothing";
-    throw new Error(`${command} ended with ${how} after "${last}"; what it wrote is above.`);
+    throw new Error(`${command} ended with ${how} after "${last}"; its output is above.`);
   }
   return phases;
 }

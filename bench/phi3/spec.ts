@@ -1,10 +1,10 @@
-// What the bench "phi3-mini" measures: sizes of the model, and how each of its phases is run.
+// Settings of the bench "phi3-mini": sizes of the model, and how each phase is run.
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { Quantization } from "../../src/index.ts";
 
-/** Sizes of the model, and what is done with it. */
+/** Settings of the bench. */
 export interface Phi3Bench {
   layers: number;
   hidden: number;
@@ -12,25 +12,25 @@ export interface Phi3Bench {
   mlp: number;
   vocabulary: number;
   positions: number;
-  /** Most bytes of a file of the checkpoint. */
+  /** Maximum bytes per file of the checkpoint. */
   maxShardSize: number;
-  /** Where the checkpoint is kept. */
+  /** Folder of the checkpoint. */
   folder: string;
   kinds: readonly Quantization[];
-  /** Tokens of a step. */
+  /** Tokens per step. */
   lengths: readonly number[];
-  /** Lengths from here on are trained with gradient checkpointing. */
+  /** Minimum length for gradient checkpointing. */
   checkpointFrom: number;
   steps: number;
   rank: number;
   newTokens: number;
   threads: number;
   peer: boolean;
-  /** Steps of the peer at each of the lengths. */
+  /** Steps of the peer for each of the lengths. */
   peerSteps: readonly number[];
-  /** What the peer's weights are: the library's own choice is what the files hold. */
+  /** Dtype of the peer's weights; the default is that of the files. */
   peerDtype: "bfloat16" | "float32";
-  /** A peer that takes longer at a length is stopped. */
+  /** Time limit of the peer for each length. */
   peerMinutes: number;
 }
 
@@ -49,10 +49,10 @@ const presets: Readonly<Record<string, Partial<Phi3Bench>>> = {
   },
 };
 
-/** Settings of a preset ("phi3-mini", "small") with some of them changed. */
+/** Returns the settings of a preset ("phi3-mini", "small"), with changes. */
 export function phi3Bench(changes: Partial<Phi3Bench> = {}, preset = "phi3-mini"): Phi3Bench {
-  const known = presets[preset];
-  if (!known) throw new Error(`There is no preset ${preset}; there are ${Object.keys(presets).join(", ")}.`);
+  const base = presets[preset];
+  if (!base) throw new Error(`There is no preset ${preset}; the presets are ${Object.keys(presets).join(", ")}.`);
   const bench: Phi3Bench = {
     layers: 32,
     hidden: 3072,
@@ -73,7 +73,7 @@ export function phi3Bench(changes: Partial<Phi3Bench> = {}, preset = "phi3-mini"
     peerSteps: [3, 3],
     peerDtype: "bfloat16",
     peerMinutes: 30,
-    ...known,
+    ...base,
     ...changes,
   };
   const { layers, hidden, heads, mlp, vocabulary } = bench;
@@ -83,7 +83,7 @@ export function phi3Bench(changes: Partial<Phi3Bench> = {}, preset = "phi3-mini"
 
 const numbers = (text: string): number[] => text.split(",").map(Number);
 
-/** Settings as the command line says them: `small --layers=3 --lengths=16,64 --kinds=int8 --no-peer`. */
+/** Parses the settings of a command line: `small --layers=3 --lengths=16,64 --kinds=int8 --no-peer`. */
 export function parsePhi3Bench(args: readonly string[]): Phi3Bench {
   const single = ["layers", "hidden", "heads", "mlp", "vocabulary", "positions", "steps", "rank", "threads"] as const;
   const { values, positionals } = parseArgs({
@@ -103,42 +103,42 @@ export function parsePhi3Bench(args: readonly string[]): Phi3Bench {
       "no-peer": { type: "boolean" },
     },
   });
-  const given = values as Readonly<Record<string, string | boolean | undefined>>;
-  const text = (name: string) => (typeof given[name] === "string" ? given[name] : undefined);
+  const flags = values as Readonly<Record<string, string | boolean | undefined>>;
+  const text = (name: string) => (typeof flags[name] === "string" ? flags[name] : undefined);
   const changes: Partial<Phi3Bench> = {};
   const take = (key: keyof Phi3Bench, option: string, read: (text: string) => unknown) => {
-    const said = text(option);
-    if (said !== undefined) Object.assign(changes, { [key]: read(said) });
+    const value = text(option);
+    if (value !== undefined) Object.assign(changes, { [key]: read(value) });
   };
   for (const name of single) take(name, name, Number);
   take("maxShardSize", "max-shard-size", Number);
   take("checkpointFrom", "checkpoint-from", Number);
   take("newTokens", "new-tokens", Number);
   take("folder", "folder", String);
-  take("kinds", "kinds", (said) => said.split(","));
+  take("kinds", "kinds", (list) => list.split(","));
   take("lengths", "lengths", numbers);
   take("peerSteps", "peer-steps", numbers);
   take("peerDtype", "peer-dtype", String);
   take("peerMinutes", "peer-minutes", Number);
-  if (given["no-peer"]) changes.peer = false;
+  if (flags["no-peer"]) changes.peer = false;
   return phi3Bench(changes, positionals[0]);
 }
 
-/** What a process says of one phase of its work. */
+/** Report of a phase. */
 export interface Phase {
   phase: string;
-  /** Of this phase alone. */
+  /** Duration of this phase only. */
   seconds: number;
-  /** Processor time of all its threads: what a machine that others use as well says little about is `seconds`. */
+  /** CPU time of all threads, which is more meaningful than `seconds` on a shared machine. */
   cpuSeconds: number;
-  /** Most memory that the process has held until the end of the phase, in MB of 2^20 bytes. */
+  /** Peak memory of the process until the end of the phase, in MB of 2^20 bytes. */
   peakMemoryMb: number;
   kind?: string;
   length?: number;
   checkpointing?: boolean;
   losses?: readonly number[];
   stepSeconds?: readonly number[];
-  /** Of the steps after the first, which includes building and compiling. */
+  /** Without the first step, which includes building and compiling. */
   tokensPerSecond?: number;
   ids?: readonly number[];
   logits?: readonly number[];

@@ -47,12 +47,12 @@ test("help loads no module of what the commands do", async () => {
 
 test("a mistake in the call is one line that says what to do, and status 2", async () => {
   const mistakes: [args: string[], said: string][] = [
-    [["run", "--foo"], "anneal run has no flag --foo. `anneal run --help` lists what there is."],
-    [["--bogus"], "anneal start has no flag --bogus. `anneal start --help` lists what there is."],
-    [["gc", "extra"], "anneal gc does not know what to do with extra."],
-    [["rerun"], "Which run? anneal rerun <run id>"],
-    [["export", "mlflow"], "Of what? anneal export mlflow <uri>"],
-    [["tracker", "--rate-limit", "0"], "--rate-limit must be a number of requests a minute, not 0."],
+    [["run", "--foo"], "anneal run has no flag --foo. `anneal run --help` lists the flags."],
+    [["--bogus"], "anneal start has no flag --bogus. `anneal start --help` lists the flags."],
+    [["gc", "extra"], "anneal gc does not accept the argument extra."],
+    [["rerun"], "Missing argument: anneal rerun <run id>"],
+    [["export", "mlflow"], "Missing arguments: anneal export mlflow <uri>"],
+    [["tracker", "--rate-limit", "0"], "--rate-limit must be a number of requests per minute, not 0."],
     [["tracker", "--port", ""], "--port must be a number from 0 to 65535, not ."],
   ];
   for (const [args, said] of mistakes) expect(await anneal(...args)).toEqual({ status: 2, stdout: "", stderr: said });
@@ -69,7 +69,7 @@ test("a notebook of another language is refused before anything of it runs", asy
     stdout: "",
     stderr:
       `${path} is written for the kernel Python 3 (ipykernel), whose language is python. Anneal runs TypeScript and ` +
-      "JavaScript: run it with its own kernel (jupyter execute), or give it the kernel TypeScript (Anneal).",
+      "JavaScript: run the notebook with its own kernel (jupyter execute), or change its kernel to TypeScript (Anneal).",
   });
   expect(readdirSync(folder)).toEqual(["analysis.ipynb"]);
   rmSync(folder, { recursive: true });

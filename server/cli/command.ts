@@ -4,31 +4,32 @@ import { UsageError } from "../errors.ts";
 /** Flags of a command, as `util.parseArgs` takes them. */
 export type Flags = NonNullable<ParseArgsConfig["options"]>;
 
-/** What a command was called with. */
+/** Arguments of a call. */
 export interface Call<F extends Flags> {
   values: ReturnType<typeof parseArgs<{ options: F; allowPositionals: true; allowNegative: true }>>["values"];
-  /** Its arguments, without the command's name. */
+  /** Positional arguments, without the command's name. */
   args: string[];
-  /** Names of the flags that stand on the command line; the others have their defaults. */
+  /** Names of the flags on the command line; the others have their defaults. */
   given: ReadonlySet<string>;
 }
 
-/** A command of the command line. */
+/** A command of the command line interface. */
 export interface Command {
   readonly name: string;
-  /** Its part of `anneal --help`. */
+  /** Its section of `anneal --help`. */
   readonly help: string;
   /** @returns the exit status */
   run(args: readonly string[]): Promise<number>;
 }
 
-/** The folder for everything that is kept. */
+/** The folder of all data. */
 export const dataFlag = { type: "string", default: process.env.ANNEAL_DATA || ".anneal" } as const;
 
 /**
- * Define a command. What it needs is imported when it runs: `anneal --help` reads all definitions, and is to be quick.
- * @param definition.help lines for `anneal --help`: how it is called, what it does, its flags
- * @param definition.takes how many arguments it takes at most; 0 when left out
+ * Defines a command. Its `run` imports what it needs when called, because `anneal --help` loads all definitions and must start
+ * fast.
+ * @param definition.help lines for `anneal --help`: usage, description, flags
+ * @param definition.takes maximum number of arguments; default 0
  */
 export function defineCommand<const F extends Flags>(definition: {
   name: string;
@@ -48,7 +49,7 @@ export function defineCommand<const F extends Flags>(definition: {
       }
       const { values, positionals, tokens } = parse(name, argv, flags);
       const extra = positionals.slice(takes);
-      if (extra.length > 0) throw new UsageError(`anneal ${name} does not know what to do with ${extra.join(" ")}.`);
+      if (extra.length > 0) throw new UsageError(`anneal ${name} does not accept the argument ${extra.join(" ")}.`);
       const given = new Set(tokens.flatMap((token) => (token.kind === "option" ? [token.name] : [])));
       return definition.run({ values, args: positionals, given });
     },
@@ -61,8 +62,8 @@ function parse<F extends Flags>(name: string, args: readonly string[], options: 
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     const unknown = code === "ERR_PARSE_ARGS_UNKNOWN_OPTION" && /'(-[^'\s]*)/.exec(message)?.[1];
-    // The first sentence says what is wrong; what follows is about how to pass text that looks like a flag.
+    // Only the first sentence; the rest is about passing text that looks like a flag.
     const what = unknown ? `anneal ${name} has no flag ${unknown}` : message.split(/\.\s|\n/)[0].replace(/\.$/, "");
-    throw new UsageError(`${what}. \`anneal ${name} --help\` lists what there is.`);
+    throw new UsageError(`${what}. \`anneal ${name} --help\` lists the flags.`);
   }
 }

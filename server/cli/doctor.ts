@@ -2,15 +2,15 @@ import { dataFlag, defineCommand } from "./command.ts";
 
 export const doctor = defineCommand({
   name: "doctor",
-  help: `  anneal doctor                   what this machine has to train with, how fast it is, and what is missing
+  help: `  anneal doctor                   report this machine's devices, their speed, and what is missing
       --json  --data .anneal
 `,
   flags: { json: { type: "boolean", default: false }, data: dataFlag },
   async run({ values }) {
-    if (!values.json) process.stderr.write("Measuring, a few seconds a device …\n");
+    if (!values.json) process.stderr.write("Measuring for a few seconds per device …\n");
     const { diagnose, showDiagnosis } = await import("../doctor.ts");
-    const found = await diagnose(values.data);
-    process.stdout.write(`${values.json ? JSON.stringify(found, null, 2) : showDiagnosis(found)}\n`);
-    return found.healthy ? 0 : 1;
+    const diagnosis = await diagnose(values.data);
+    process.stdout.write(`${values.json ? JSON.stringify(diagnosis, null, 2) : showDiagnosis(diagnosis)}\n`);
+    return diagnosis.healthy ? 0 : 1;
   },
 });

@@ -3,7 +3,7 @@ import { artifactsFlag, placesOf, storeFlag } from "./places.ts";
 
 export const gc = defineCommand({
   name: "gc",
-  help: `  anneal gc                       remove for good what was deleted
+  help: `  anneal gc                       permanently remove deleted runs and their files
       --older-than 30d  --dry-run  --data .anneal  --store …  --artifacts …
 `,
   flags: {

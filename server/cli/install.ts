@@ -4,7 +4,7 @@ import { defineCommand } from "./command.ts";
 
 export const install = defineCommand({
   name: "install",
-  help: `  anneal install                  make the kernel available in another Jupyter
+  help: `  anneal install                  install the kernel for another Jupyter
       --prefix <folder>
 `,
   flags: { prefix: { type: "string" } },

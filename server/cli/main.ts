@@ -28,7 +28,7 @@ async function main([first = "start", ...rest]: readonly string[]): Promise<numb
     process.stdout.write(`${JSON.parse(readFileSync(manifest, "utf8")).version}\n`);
     return 0;
   }
-  // Flags alone open the studio.
+  // Flags without a command start the studio.
   if (first.startsWith("-")) return start.run([first, ...rest]);
   const command = commands.find(({ name }) => name === first);
   if (!command) throw new UsageError(`There is no command ${first}.\n\n${help}`);
@@ -38,7 +38,7 @@ async function main([first = "start", ...rest]: readonly string[]): Promise<numb
 main(process.argv.slice(2)).then(
   (code) => process.exit(code),
   (error: unknown) => {
-    // What the file system refuses (a folder that is read-only, a full disk) needs no stack.
+    // Errors of the file system (a read-only folder, a full disk) need no stack.
     const expected =
       error instanceof Error && (error instanceof UsageError || error.name === "TrackerError" || "syscall" in error);
     process.stderr.write(`${expected ? error.message : error instanceof Error ? error.stack : String(error)}\n`);

@@ -4,13 +4,13 @@ import { interruption } from "./interruption.ts";
 
 export const rerun = defineCommand({
   name: "rerun",
-  help: `  anneal rerun <run id>           do a recorded run again and compare every metric; exits with 1 if one differs
+  help: `  anneal rerun <run id>           repeat a recorded run and compare every metric; exits with 1 if one differs
       --data .anneal
 `,
   flags: { data: dataFlag },
   takes: 1,
   async run({ values, args: [runId] }) {
-    if (!runId) throw new UsageError("Which run? anneal rerun <run id>");
+    if (!runId) throw new UsageError("Missing argument: anneal rerun <run id>");
     const [{ rerun: rerunRun, showReport }, { reportTo }] = await Promise.all([
       import("../rerun.ts"),
       import("../run.ts"),

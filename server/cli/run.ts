@@ -11,7 +11,7 @@ export const run = defineCommand({
   flags: { output: { type: "string", short: "o" }, data: dataFlag },
   takes: 1,
   async run({ values, args: [notebook] }) {
-    if (!notebook) throw new UsageError("Which notebook? anneal run <notebook>");
+    if (!notebook) throw new UsageError("Missing argument: anneal run <notebook>");
     const { reportTo, runNotebook } = await import("../run.ts");
     const { output, runs, error } = await runNotebook(notebook, {
       dataDir: values.data,

@@ -3,13 +3,13 @@ import { recoverJournals } from "../../src/track/index.ts";
 import { UsageError } from "../errors.ts";
 import { type StudioOptions, startStudio } from "../studio.ts";
 
-/** Milliseconds between two looks for runs whose process is gone. */
+/** Interval of checks for runs whose process is gone, in milliseconds. */
 const recoveryInterval = 3000;
 
 /**
- * Run a studio, or a tracker alone, until Ctrl-C or SIGTERM.
+ * Runs a studio, or only a tracker, until Ctrl-C or SIGTERM.
  * @param options.port a number as text
- * @param onReady is given the address of its page, with the token
+ * @param onReady receives the address of its page, with the token
  */
 export async function serve(
   { port: text, ...options }: Omit<StudioOptions, "port"> & { port: string },
@@ -19,14 +19,16 @@ export async function serve(
   if (text.trim() === "" || !Number.isInteger(port) || port < 0 || port > 65_535) {
     throw new UsageError(`--port must be a number from 0 to 65535, not ${text}.`);
   }
-  // Listened to from the start: whoever is told the address may stop it at once.
+  // Handlers are installed first, because the process may be stopped as soon as its address is known.
   const stopped = new Promise<void>((done) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => done());
   });
   const studio = await startStudio({ ...options, port });
   const page = `${studio.url}${options.trackerOnly ? "/tracker/" : "/lab"}${studio.token && `?token=${studio.token}`}`;
   if (!studio.token && !["127.0.0.1", "localhost", "::1"].includes(options.host)) {
-    process.stderr.write("\n  Everyone who reaches this machine may read and change everything (--no-auth).\n");
+    process.stderr.write(
+      "\n  Authentication is off (--no-auth): everyone who can reach this machine has full access.\n",
+    );
   }
   process.stdout.write(`\n  Anneal is up: ${page}\n  Stop it with Ctrl-C.\n\n`);
   onReady(page);
@@ -39,7 +41,7 @@ export async function serve(
   return 0;
 }
 
-/** Send what kernels and scripts on this data folder left when they were killed, or while no tracker answered. */
+/** Sends journals that kernels and scripts on this data folder left when they were killed, or while no tracker responded. */
 function recoverRegularly(dataDir: string): NodeJS.Timeout {
   void recoverJournals(dataDir);
   return setInterval(() => void recoverJournals(dataDir), recoveryInterval);

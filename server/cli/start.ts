@@ -21,13 +21,13 @@ export const start = defineCommand({
   },
 });
 
-/** Open a page where there is a desktop to show it on. */
+/** Opens a page in a browser, if there is a desktop. */
 function openBrowser(url: string): void {
   const { platform, env } = process;
   if (platform === "linux" && !env.DISPLAY && !env.WAYLAND_DISPLAY) return;
   const [command, ...args] =
     platform === "darwin" ? ["open", url] : platform === "win32" ? ["cmd", "/c", "start", "", url] : ["xdg-open", url];
   const child = spawn(command, args, { stdio: "ignore", detached: true });
-  child.on("error", () => undefined); // The address is on the screen all the same.
+  child.on("error", () => undefined); // The address was printed.
   child.unref();
 }

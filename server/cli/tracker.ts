@@ -5,14 +5,14 @@ import { artifactsFlag, placesOf, storeFlag } from "./places.ts";
 
 export const tracker = defineCommand({
   name: "tracker",
-  help: `  anneal tracker                  the tracker alone
+  help: `  anneal tracker                  start only the tracker
       --port 5000  --host 127.0.0.1  --data .anneal
       --store <file | postgresql://user:password@host/database>
       --artifacts <folder | s3://bucket/prefix>
-      --no-auth                   let everyone in who reaches it
-      --rate-limit <requests a minute of one user's token>
+      --no-auth                   disable authentication
+      --rate-limit <requests per minute of one user's token>
       --oidc-issuer <url>  --oidc-client-id <id>  --oidc-role viewer  --url <address that browsers see>
-                                  sign in by OpenID Connect; its secret is read from ANNEAL_OIDC_CLIENT_SECRET
+                                  sign in by OpenID Connect; set the client secret as ANNEAL_OIDC_CLIENT_SECRET
 `,
   flags: {
     port: { type: "string", default: "5000" },
@@ -26,14 +26,14 @@ export const tracker = defineCommand({
     "oidc-client-id": { type: "string", default: process.env.ANNEAL_OIDC_CLIENT_ID },
     "oidc-role": { type: "string", default: "viewer" },
     url: { type: "string", default: process.env.ANNEAL_URL },
-    // No browser is opened; the flag is accepted so that it can be given to both commands.
+    // Accepted for compatibility with the studio; no browser is opened.
     browser: { type: "boolean", default: false },
   },
   async run({ values }) {
     const { port, host, data, store, artifacts, auth, "rate-limit": rate, "oidc-issuer": issuer } = values;
     const rateLimit = rate === undefined ? undefined : Number(rate);
     if (rateLimit !== undefined && (!Number.isInteger(rateLimit) || rateLimit < 1)) {
-      throw new UsageError(`--rate-limit must be a number of requests a minute, not ${rate}.`);
+      throw new UsageError(`--rate-limit must be a number of requests per minute, not ${rate}.`);
     }
     const { "oidc-client-id": clientId, "oidc-role": role, url } = values;
     const { serve } = await import("./serve.ts");
@@ -51,13 +51,13 @@ export const tracker = defineCommand({
   },
 });
 
-/** @throws UsageError when a part is missing, or the role is unknown */
+/** @throws UsageError when an option is missing, or the role is unknown */
 function oidcOf(given: { issuer: string; clientId?: string; role: string; url?: string }): OidcOptions {
   const { issuer, clientId, role, url } = given;
   const clientSecret = process.env.ANNEAL_OIDC_CLIENT_SECRET;
   if (!clientId || !clientSecret) {
     throw new UsageError(
-      "--oidc-issuer needs --oidc-client-id, and the client's secret in the environment as ANNEAL_OIDC_CLIENT_SECRET.",
+      "--oidc-issuer needs --oidc-client-id, and the client secret in the environment variable ANNEAL_OIDC_CLIENT_SECRET.",
     );
   }
   if (!isRole(role)) throw new UsageError(`--oidc-role must be none, viewer, editor or admin, not ${role}.`);

@@ -4,7 +4,7 @@ import { placesOf, storeFlag } from "./places.ts";
 
 export const importRuns = defineCommand({
   name: "import",
-  help: `  anneal import mlflow <uri>      copy what an MLflow server or its database holds into the tracker
+  help: `  anneal import mlflow <uri>      import from an MLflow server or its database into the tracker
       --data .anneal  --store …  --artifacts <folder or s3:// of a database's mlflow-artifacts:/>
 `,
   flags: { data: dataFlag, store: storeFlag, artifacts: { type: "string" } },
@@ -14,7 +14,7 @@ export const importRuns = defineCommand({
 
 export const exportRuns = defineCommand({
   name: "export",
-  help: `  anneal export mlflow <uri>      copy what the tracker holds to an MLflow server
+  help: `  anneal export mlflow <uri>      export from the tracker to an MLflow server
       --data .anneal  --store …
 `,
   flags: { data: dataFlag, store: storeFlag },
@@ -22,13 +22,13 @@ export const exportRuns = defineCommand({
   run: ({ values, args }) => transfer("export", args, values),
 });
 
-/** @param values.artifacts where the files of the other's database are; the environment says where ours are */
+/** @param values.artifacts location of the artifacts of MLflow's database; ours comes from the environment */
 async function transfer(
   direction: "import" | "export",
   [from, uri]: readonly string[],
   values: { data: string; store?: string | undefined; artifacts?: string | undefined },
 ): Promise<number> {
-  if (from !== "mlflow" || !uri) throw new UsageError(`Of what? anneal ${direction} mlflow <uri>`);
+  if (from !== "mlflow" || !uri) throw new UsageError(`Missing arguments: anneal ${direction} mlflow <uri>`);
   const { showTransfer, transferMlflow } = await import("../transfer.ts");
   const report = await transferMlflow({
     direction,

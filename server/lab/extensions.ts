@@ -1,4 +1,4 @@
-// Every JupyterLab extension of the studio: its plugins and its styles, in one list.
+// All JupyterLab extensions of the studio: plugins and styles.
 import widgets from "@jupyter-widgets/jupyterlab-manager";
 import * as application from "@jupyterlab/application-extension";
 import * as apputils from "@jupyterlab/apputils-extension";
@@ -114,5 +114,5 @@ export const extensions = [
   { default: widgets },
 ];
 
-/** Modules that render one kind of MIME data. */
+/** Modules that render a MIME type. */
 export const mimeExtensions = [json, pdf, vega5];

@@ -1,4 +1,4 @@
-// The studio's front-end: JupyterLab, composed in the browser from its npm packages.
+// The studio's front-end: JupyterLab, assembled in the browser from its npm packages.
 import "./studio.css";
 import { type JupyterFrontEndPlugin, JupyterLab } from "@jupyterlab/application";
 import { JupyterPluginRegistry } from "@jupyterlab/coreutils";
@@ -7,15 +7,15 @@ import { IConnectionStatus, IServiceManager } from "@jupyterlab/services";
 import { extensions, mimeExtensions } from "./extensions";
 import runs from "./runs";
 
-/** Would ask jupyter.org for news at each start, or is no part of a studio with one kernel. */
-const left = ["@jupyterlab/apputils-extension:announcements", "@jupyterlab/application-extension:logo"];
+/** Excluded plugins: one would request news from jupyter.org at each start, the other is Jupyter's logo. */
+const excluded = ["@jupyterlab/apputils-extension:announcements", "@jupyterlab/application-extension:logo"];
 
 type Plugin = JupyterFrontEndPlugin<unknown>;
 
 async function main(): Promise<void> {
   const plugins = [...extensions.map((module) => module.default as unknown as Plugin | Plugin[]), runs as Plugin]
     .flat()
-    .filter(({ id }) => !left.includes(id));
+    .filter(({ id }) => !excluded.includes(id));
   const pluginRegistry = new JupyterPluginRegistry();
   pluginRegistry.registerPlugins(plugins);
   const connectionStatus = (await pluginRegistry.resolveOptionalService(IConnectionStatus)) ?? undefined;
@@ -25,7 +25,7 @@ async function main(): Promise<void> {
     serviceManager,
     mimeExtensions: mimeExtensions as unknown as IRenderMime.IExtensionModule[],
     connectionStatus,
-    disabled: { matches: left, patterns: [] },
+    disabled: { matches: excluded, patterns: [] },
     deferred: { matches: [], patterns: [] },
     availablePlugins: plugins.map(({ id, description, autoStart }) => ({
       id,
@@ -38,7 +38,7 @@ async function main(): Promise<void> {
       extension: id.split(":")[0],
     })),
   });
-  // A kernel that is given up is listed no longer. Its session goes at once too, and a restart then begins a new one.
+  // A dead kernel is no longer listed. Its session is removed at once, too, so that a restart starts a new one.
   const { kernels, sessions } = serviceManager;
   kernels.runningChanged.connect(() => void sessions.refreshRunning());
   await lab.start({ ignorePlugins: [], bubblingKeydown: true });

@@ -16,7 +16,7 @@ const icon = new LabIcon({
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="24" fill="none"><path class="jp-icon3" stroke="#616161" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" d="M4 4v16h16M7 8c3 0 3 8 7 8h5"/></svg>',
 });
 
-/** The runs of the open notebook, live: each with its state and loss, and a link to its page in the tracker. */
+/** Live list of the open notebook's runs, with their status, loss, and a link to the tracker. */
 class RunsPanel extends Widget {
   readonly #base: string;
   #notebook: string | undefined;
@@ -32,7 +32,7 @@ class RunsPanel extends Widget {
     this.node.setAttribute("aria-label", "Runs of the open notebook");
   }
 
-  /** Show the runs of another notebook. */
+  /** Shows the runs of another notebook. */
   set notebook(path: string | undefined) {
     if (path === this.#notebook) return;
     this.#notebook = path;
@@ -43,13 +43,13 @@ class RunsPanel extends Widget {
     void this.refresh();
     const events = new EventSource(`${this.#base}api/anneal/events`);
     this.#events = events;
-    // Many points arrive together; the list is asked for once for all of them.
-    const soon = () => {
+    // Many points arrive together, so the list is refreshed once for all of them.
+    const scheduleRefresh = () => {
       clearTimeout(this.#timer);
       this.#timer = window.setTimeout(() => void this.refresh(), 300);
     };
-    events.onmessage = soon;
-    for (const kind of ["run", "metrics"]) events.addEventListener(kind, soon);
+    events.onmessage = scheduleRefresh;
+    for (const kind of ["run", "metrics"]) events.addEventListener(kind, scheduleRefresh);
   }
 
   #events: EventSource | undefined;
@@ -62,7 +62,7 @@ class RunsPanel extends Widget {
     if (!this.isVisible) return;
     const settings = ServerConnection.makeSettings();
     const root = `${this.#base}api/2.0/mlflow/`;
-    const ask = async (path: string, body: object) => {
+    const post = async (path: string, body: object) => {
       const response = await ServerConnection.makeRequest(
         root + path,
         { method: "POST", body: JSON.stringify(body) },
@@ -70,18 +70,18 @@ class RunsPanel extends Widget {
       );
       return response.ok ? await response.json() : {};
     };
-    const { experiments = [] } = await ask("experiments/search", { max_results: 200 });
+    const { experiments = [] } = await post("experiments/search", { max_results: 200 });
     const ids = experiments.map((e: { experiment_id: string }) => e.experiment_id);
     const name = this.#notebook?.split("/").pop();
     const filter = name ? `tags.\`mlflow.source.name\` LIKE '%${name.replaceAll("'", "")}'` : "";
-    const { runs = [] } = ids.length ? await ask("runs/search", { experiment_ids: ids, max_results: 50, filter }) : {};
+    const { runs = [] } = ids.length ? await post("runs/search", { experiment_ids: ids, max_results: 50, filter }) : {};
     this.#show(runs as TrackedRun[], name);
   }
 
   #show(runs: readonly TrackedRun[], name: string | undefined): void {
     const header = element("header", name ? `Runs of ${name}` : "Recent runs");
     const list = runs.map((run) => this.#row(run));
-    const hint = "No runs yet. Call train(…) in a cell: it is logged here by itself.";
+    const hint = "No runs yet. Call train(…) in a cell: it is logged here automatically.";
     const all = element("a", "Open the tracker", {
       href: `${this.#base}tracker/`,
       target: "_blank",
@@ -120,7 +120,7 @@ function element(tag: string, text: string, attributes: Record<string, string> =
 
 const plugin: JupyterFrontEndPlugin<void> = {
   id: "anneal:runs",
-  description: "The runs of the open notebook, live, at the side.",
+  description: "Live list of the open notebook's runs in the sidebar.",
   autoStart: true,
   requires: [INotebookTracker],
   optional: [ILayoutRestorer],

@@ -1,4 +1,4 @@
-/** An adapter's settings or files are wrong, or do not fit the model. */
+/** Thrown when an adapter's configuration or files are invalid, or do not fit the model. */
 export class AdapterError extends Error {
   override name = "AdapterError";
 }

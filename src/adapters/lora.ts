@@ -3,39 +3,40 @@ import { type Parameter, parameter, Random, stopGradient, type Tensor } from "..
 import { type AdaptedLayer, type AdapterConfig, adaptable, asLinear, matches } from "./adapter.ts";
 import { AdapterError } from "./error.ts";
 
-/** Settings of {@link LoraConfig}, by PEFT's names. */
+/** Settings of {@link LoraConfig}, named as in PEFT. */
 export interface LoraOptions {
-  /** Rank: 1 or more. Default 16. */
+  /** Rank, at least 1. Default 16. */
   r?: number;
-  /** Numerator of the scaling: the update is weighted alpha / r (alpha / sqrt(r) with rsLoRA). Default 32. */
+  /** Numerator of the scaling: the update is scaled by alpha / r (alpha / sqrt(r) with rsLoRA). Default 32. */
   loraAlpha?: number;
-  /** Share of what enters A that is dropped while training, in [0, 1). Default 0. */
+  /** Dropout on the input of A, in [0, 1). Default 0. */
   loraDropout?: number;
   /**
-   * Which linear layers: full names or their last parts, a regular expression of the full name, or "all-linear" for all
+   * Linear layers to adapt: full names or their last parts, a regular expression of the full name, or "all-linear" for all
    * but the output layer. Default "all-linear".
    */
   targetModules?: string | readonly string[];
-  /** Layers to leave out, given as `targetModules` are. */
+  /** Layers to exclude, in the form of `targetModules`. */
   excludeModules?: string | readonly string[];
-  /** Numbers of the decoder layers that get an adapter; all when left out. */
+  /** Indices of the decoder layers to adapt. Default: all. */
   layersToTransform?: readonly number[];
-  /** Other ranks for layers whose name ends with a key, a regular expression. */
+  /** Ranks of layers whose name ends with the key, a regular expression. */
   rankPattern?: Readonly<Record<string, number>>;
-  /** Other alphas, in the same way. */
+  /** Alphas of layers, in the same form. */
   alphaPattern?: Readonly<Record<string, number>>;
-  /** Linear layers that are trained and saved whole beside the adapter. */
+  /** Linear layers to train and save in full, in addition to the adapter. */
   modulesToSave?: readonly string[];
-  /** Rank-stabilised scaling (Kalajdzievski 2023). Default false. */
+  /** Rank-stabilized scaling (Kalajdzievski 2023). Default false. */
   useRslora?: boolean;
   /** Weight-decomposed adaptation (Liu et al. 2024). Default false. */
   useDora?: boolean;
-  /** A bias behind B. Default false. */
+  /** Add a bias after B. Default false. */
   loraBias?: boolean;
 }
 
 /**
- * A low-rank adapter (Hu et al. 2021): W x + s B A x, with rsLoRA's scaling or DoRA's magnitudes if asked.
+ * Configuration of a low-rank adapter (Hu et al. 2021): W x + s B A x, optionally with rsLoRA's scaling or DoRA's
+ * magnitudes.
  *
  * @example
  * await train(model, { trainDataset, peftConfig: new LoraConfig({ r: 16, loraAlpha: 32 }) });
@@ -55,7 +56,7 @@ export class LoraConfig implements AdapterConfig {
   readonly useDora: boolean;
   readonly loraBias: boolean;
 
-  /** @throws AdapterError naming the setting that is wrong */
+  /** @throws AdapterError naming the invalid setting */
   constructor(options: LoraOptions = {}) {
     this.r = options.r ?? 16;
     this.loraAlpha = options.loraAlpha ?? 32;
@@ -70,55 +71,56 @@ export class LoraConfig implements AdapterConfig {
     this.useDora = options.useDora ?? false;
     this.loraBias = options.loraBias ?? false;
     for (const r of [this.r, ...Object.values(this.rankPattern)]) {
-      if (!Number.isInteger(r) || r < 1)
-        throw new AdapterError(`LoRA's r must be a whole number of 1 or more, not ${r}.`);
+      if (!Number.isInteger(r) || r < 1) throw new AdapterError(`LoRA's r must be an integer of at least 1, not ${r}.`);
     }
     for (const alpha of [this.loraAlpha, ...Object.values(this.alphaPattern)]) {
       if (!(alpha > 0)) throw new AdapterError(`loraAlpha must be above 0, not ${alpha}.`);
     }
     if (!(this.loraDropout >= 0 && this.loraDropout < 1)) {
-      throw new AdapterError(`loraDropout must lie in [0, 1), not ${this.loraDropout}.`);
+      throw new AdapterError(`loraDropout must be in [0, 1), not ${this.loraDropout}.`);
     }
     for (const target of [this.targetModules, this.excludeModules ?? []]) {
       if (typeof target !== "string") continue;
       try {
         new RegExp(target);
       } catch (error) {
-        throw new AdapterError(`${JSON.stringify(target)} is no regular expression: ${(error as Error).message}.`);
+        throw new AdapterError(
+          `${JSON.stringify(target)} is not a valid regular expression: ${(error as Error).message}.`,
+        );
       }
     }
   }
 
   layers(model: Module, output: string | undefined): Map<string, AdaptedLayer> {
-    const found = new Map<string, AdaptedLayer>();
+    const selected = new Map<string, AdaptedLayer>();
     const all = [...adaptable(model)];
     for (const [name, module] of all) {
-      const picked =
+      const isTarget =
         this.targetModules === "all-linear"
           ? module instanceof Linear && name !== output
           : matches(name, this.targetModules);
-      if (!picked || !this.#inLayers(name) || (this.excludeModules && matches(name, this.excludeModules))) continue;
-      found.set(name, asLinear(name, module));
+      if (!isTarget || !this.#inLayers(name) || (this.excludeModules && matches(name, this.excludeModules))) continue;
+      selected.set(name, asLinear(name, module));
     }
-    const known = () => [...new Set(all.filter(([, m]) => m instanceof Linear).map(([name]) => lastPart(name)))];
-    const listed = typeof this.targetModules === "string" ? [] : this.targetModules;
-    const unknown = [...listed, ...this.modulesToSave].filter(
+    const available = () => [...new Set(all.filter(([, m]) => m instanceof Linear).map(([name]) => lastPart(name)))];
+    const names = typeof this.targetModules === "string" ? [] : this.targetModules;
+    const unknown = [...names, ...this.modulesToSave].filter(
       (target) => !all.some(([name]) => matches(name, [target])),
     );
     if (unknown.length > 0) {
       throw new AdapterError(
-        `There is no module ${unknown.join(" or ")}; the linear layers are ${known().join(", ")}.`,
+        `The model has no module ${unknown.join(" or ")}; its linear layers are ${available().join(", ")}.`,
       );
     }
-    if (found.size === 0 && this.modulesToSave.length === 0) {
+    if (selected.size === 0 && this.modulesToSave.length === 0) {
       throw new AdapterError(
-        `targetModules ${JSON.stringify(this.targetModules)} picks no layer; the linear layers are ${known().join(", ")}.`,
+        `targetModules ${JSON.stringify(this.targetModules)} matches no layer; the model's linear layers are ${available().join(", ")}.`,
       );
     }
     for (const [name, module] of all) {
-      if (matches(name, this.modulesToSave)) found.set(name, asLinear(name, module));
+      if (matches(name, this.modulesToSave)) selected.set(name, asLinear(name, module));
     }
-    return found;
+    return selected;
   }
 
   #inLayers(name: string): boolean {
@@ -129,22 +131,22 @@ export class LoraConfig implements AdapterConfig {
 
   create(name: string, { weight: { shape } }: AdaptedLayer): LayerAdapter {
     const [out, width] = shape;
-    if (matches(name, this.modulesToSave)) return new WholeLayer(out, width);
-    const r = patterned(this.rankPattern, name) ?? this.r;
-    const alpha = patterned(this.alphaPattern, name) ?? this.loraAlpha;
+    if (matches(name, this.modulesToSave)) return new FullLayer(out, width);
+    const r = lookUp(this.rankPattern, name) ?? this.r;
+    const alpha = lookUp(this.alphaPattern, name) ?? this.loraAlpha;
     return new LoraLayer(width, out, r, this.useRslora ? alpha / Math.sqrt(r) : alpha / r, this);
   }
 
   async start(part: LayerAdapter, name: string, layer: AdaptedLayer, seed: number): Promise<void> {
-    if (part instanceof WholeLayer) {
+    if (part instanceof FullLayer) {
       part.weight.set(await fullWeight(layer.weight).data());
       return;
     }
-    for (const [key, own] of part.namedParameters()) {
+    for (const [key, parameter] of part.namedParameters()) {
       if (key === "lora_magnitude_vector") {
-        own.set(await rowNorms(fullWeight(layer.weight)).data());
+        parameter.set(await rowNorms(fullWeight(layer.weight)).data());
       } else {
-        own.set(own.initializer(own.shape, new Random(seed, `init/${name}.${key}`)));
+        parameter.set(parameter.initializer(parameter.shape, new Random(seed, `init/${name}.${key}`)));
       }
     }
   }
@@ -205,8 +207,8 @@ export class LoraConfig implements AdapterConfig {
 
 const lastPart = (name: string) => name.slice(name.lastIndexOf(".") + 1);
 
-/** The value of the first key that the end of the name matches, as PEFT looks them up. */
-function patterned(pattern: Readonly<Record<string, number>>, name: string): number | undefined {
+/** Returns the value of the first key that matches the end of the name, as in PEFT. */
+function lookUp(pattern: Readonly<Record<string, number>>, name: string): number | undefined {
   return Object.entries(pattern).find(([key]) => new RegExp(`^(?:.*\\.)?(?:${key})$`).test(name))?.[1];
 }
 
@@ -224,7 +226,7 @@ class LoraLayer extends LayerAdapter {
   constructor(width: number, out: number, r: number, scaling: number, config: LoraConfig) {
     super();
     this.#scaling = scaling;
-    // PEFT's Kaiming initialisation is uniform within 1 / sqrt(in); B starts at zero.
+    // PEFT's Kaiming initialization is uniform within 1 / sqrt(in); B starts at zero.
     this.lora_A = parameter([r, width], init.uniform(-1 / Math.sqrt(width), 1 / Math.sqrt(width)));
     this.lora_B = parameter([out, r], init.constant(0));
     if (config.loraBias) this.lora_B_bias = parameter([out], init.constant(0));
@@ -238,14 +240,14 @@ class LoraLayer extends LayerAdapter {
     const up = this.lora_B_bias ? raised.add(this.lora_B_bias) : raised;
     const adapted = y.add(up.mul(this.#scaling));
     if (!this.lora_magnitude_vector) return adapted;
-    // The norm counts as a constant for the gradient (Liu et al. 2024, section 4.3).
+    // The gradient treats the norm as a constant (Liu et al. 2024, section 4.3).
     const norm = stopGradient(rowNorms(this.#merged(fullWeight(weight))));
     return adapted.mul(this.lora_magnitude_vector.div(norm));
   }
 
   merge(weight: Tensor): Tensor {
     if (this.lora_B_bias) {
-      throw new AdapterError("An adapter with loraBias cannot be merged: the layers have no bias to take it.");
+      throw new AdapterError("An adapter with loraBias cannot be merged: the layers have no bias to merge it into.");
     }
     const merged = this.#merged(weight);
     if (!this.lora_magnitude_vector) return merged;
@@ -258,8 +260,8 @@ class LoraLayer extends LayerAdapter {
   }
 }
 
-/** A layer that is trained whole: its own weight in place of the model's. */
-class WholeLayer extends LayerAdapter {
+/** A layer that is trained in full: its weight replaces the model's. */
+class FullLayer extends LayerAdapter {
   readonly weight: Parameter;
 
   constructor(out: number, width: number) {

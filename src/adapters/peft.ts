@@ -9,7 +9,7 @@ const numbers = Type.Record(Type.String(), Type.Number());
 const orNull = <T extends Parameters<typeof Type.Union>[0][number]>(type: T) =>
   Type.Optional(Type.Union([type, Type.Null()]));
 
-/** What is read of PEFT's `adapter_config.json` for LoRA. */
+/** The supported fields of PEFT's `adapter_config.json` for LoRA. */
 const LoraFile = Type.Object({
   peft_type: Type.Literal("LORA"),
   r: Type.Integer({ minimum: 1 }),
@@ -26,10 +26,10 @@ const LoraFile = Type.Object({
   lora_bias: orNull(Type.Boolean()),
 });
 
-/** Fields that change what the adapter computes, and are not supported: what each must be to be left out of account. */
+/** Fields that change the adapter's computation and are not supported, with the values that have no effect. */
 const mustBe: Readonly<Record<string, readonly unknown[]>> = {
   fan_in_fan_out: [false],
-  // The other ways of drawing the first values change the base model's weights too.
+  // The other initializations change the base model's weights too.
   init_lora_weights: [true, false, "gaussian", "orthogonal", "eva"],
   trainable_token_indices: [],
   target_parameters: [],
@@ -46,15 +46,15 @@ const isEmpty = (value: unknown) =>
   value === undefined || value === null || (typeof value === "object" && Object.keys(value).length === 0);
 
 /**
- * Read a parsed `adapter_config.json`.
- * @throws AdapterError naming the field that is wrong or not supported
+ * Parses the content of an `adapter_config.json`.
+ * @throws AdapterError naming the field that is invalid or not supported
  */
 export function parseAdapterConfig(json: unknown): AdapterConfig {
   const problem = Value.Errors(LoraFile, json).First();
   if (problem) {
-    const given = JSON.stringify(problem.value) ?? "nothing";
+    const actual = JSON.stringify(problem.value) ?? "nothing";
     const why = problem.path === "/peft_type" ? 'only "LORA" is supported' : problem.message.toLowerCase();
-    throw new AdapterError(`adapter_config.json: ${problem.path || "/"} is ${given}; ${why}.`);
+    throw new AdapterError(`adapter_config.json: ${problem.path || "/"} is ${actual}; ${why}.`);
   }
   for (const [field, allowed] of Object.entries(mustBe)) {
     const value = (json as Record<string, unknown>)[field];

@@ -1,12 +1,12 @@
 import { Random } from "../tensor/index.ts";
 
-/** A tokenized example. Labels are -100 where nothing is to be learned (the prompt), else the token itself. */
+/** A tokenized example. Labels are the tokens to train, and -100 elsewhere (in the prompt). */
 export interface Example {
   readonly inputIds: readonly number[];
   readonly labels: readonly number[];
 }
 
-/** Rows of tokens for one run of a model; each array is [batch * length], row-major. */
+/** Rows of tokens for one forward pass; each array is [batch * length], row-major. */
 export interface Batch {
   readonly batch: number;
   readonly length: number;
@@ -15,26 +15,26 @@ export interface Batch {
   readonly positions: Int32Array<ArrayBuffer>;
   /** Document of each token, from 1 in each row; 0 for padding. */
   readonly segments: Int32Array<ArrayBuffer>;
-  /** The token to predict at each place: the label of the next one, -100 where there is none. */
+  /** Token to predict at each position: the label of the next one, or -100. */
   readonly targets: Int32Array<ArrayBuffer>;
-  /** Number of targets that count. */
+  /** Number of targets other than -100. */
   readonly tokens: number;
 }
 
-/** Tokens of the longest example; 0 if there is none. */
+/** Returns the number of tokens in the longest example; 0 if there is none. */
 export function longestOf(examples: readonly Example[]): number {
   return examples.reduce((longest, { inputIds }) => Math.max(longest, inputIds.length), 0);
 }
 
-/** Label of a token that is not to be learned. */
+/** Label of tokens that are not trained. */
 export const ignoreIndex = -100;
 
 /**
- * Put documents side by side in rows. Each row is a list of documents: more than one makes a packed row, in which no
- * document sees another and positions restart.
+ * Collates rows of documents into a batch. A row with several documents is packed: attention stays within a document, and
+ * positions restart.
  * @param rows documents of each row
- * @param length tokens in a row; longer rows are cut
- * @param padTokenId fills what is left
+ * @param length tokens per row; longer rows are truncated
+ * @param padTokenId padding token
  */
 export function collate(rows: readonly (readonly Example[])[], length: number, padTokenId: number): Batch {
   const size = rows.length * length;
@@ -60,14 +60,12 @@ export function collate(rows: readonly (readonly Example[])[], length: number, p
   return { batch: rows.length, length, inputIds, positions, segments, targets, tokens };
 }
 
-/**
- * Put examples into rows of at most `length` tokens: first fit, in order, so that the same order gives the same rows.
- */
+/** Packs examples into rows of at most `length` tokens: first fit, in order, hence deterministic. */
 export function pack(examples: readonly Example[], length: number): Example[][] {
   const rows: { documents: Example[]; room: number }[] = [];
   for (const example of examples) {
     const size = Math.min(example.inputIds.length, length);
-    // Only the last rows are tried: packing stays linear, and hardly worse.
+    // Only the last rows are tried: packing takes linear time, and is hardly worse.
     const row = rows.slice(-16).find(({ room }) => room >= size);
     if (row) {
       row.documents.push(example);
@@ -79,15 +77,15 @@ export function pack(examples: readonly Example[], length: number): Example[][] 
   return rows.map(({ documents }) => documents);
 }
 
-/** The order of an epoch: a permutation that depends on the seed and the epoch alone. */
+/** Returns the order of rows in an epoch: a permutation that depends only on the seed and the epoch. */
 export function epochOrder(count: number, seed: number, epoch: number): Int32Array {
   return new Random(seed, `order/${epoch}`).permutation(count);
 }
 
-/** A data set as a model reads it. */
+/** A tokenized data set. */
 export interface TokenizedDataset {
   readonly name: string;
-  /** SHA-256 of what it was made from. */
+  /** SHA-256 of the source data. */
   readonly digest: string;
   readonly examples: readonly Example[];
 }

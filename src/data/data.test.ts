@@ -47,7 +47,7 @@ describe("loading", () => {
 
   test("names the line that is no JSON, and stops", async () => {
     const path = file("bad.jsonl", '{"q":"1"}\n\n{"q": oops}\n{"q":"4"}\n');
-    await expect(loadDataset(path)).rejects.toThrow(/^.*bad\.jsonl, line 3: no JSON \(.+\) \(onError: "skip"/);
+    await expect(loadDataset(path)).rejects.toThrow(/^.*bad\.jsonl, line 3: invalid JSON \(.+\) \(onError: "skip"/);
   });
 
   test("goes on without such lines when asked, and says how many there were", async () => {
@@ -67,7 +67,7 @@ describe("loading", () => {
     );
     await expect(
       loadDataset(file("lack.jsonl", '{"q":"1","a":"2"}\n{"q":"3"}\n'), { required: ["q", "a"] }),
-    ).rejects.toThrow("line 2: a is missing; there is q");
+    ).rejects.toThrow("line 2: a is missing; the row has q");
     await expect(loadDataset(file("lack.csv", "q,a\n1,2\n3,\n"), { required: ["a"] })).rejects.toThrow(
       "line 3: a is missing",
     );
@@ -102,7 +102,7 @@ describe("loading", () => {
       ["quotes.jsonl", Buffer.from('{"q":"\x93caf\xe9\x94"}', "latin1"), "It looks like Windows-1252"],
       ["le.jsonl", Buffer.from('{"q":"é"}', "utf16le"), "It looks like UTF-16"],
       ["cyrillic.jsonl", Buffer.from('{"q":"\xcf\xf0\xe8\xe2\xe5\xf2"}', "latin1"), "such as Windows-1251"],
-      ["cut.jsonl", Buffer.from('{"q":"漢').subarray(0, -1), "ends inside a character. The file is cut"],
+      ["cut.jsonl", Buffer.from('{"q":"漢').subarray(0, -1), "ends within a character. The file is truncated"],
       [
         "l1.csv",
         Buffer.from("q\nx\n\xe9\n", "latin1"),
@@ -126,22 +126,20 @@ describe("loading", () => {
     expect([data.rows, data.skipped]).toEqual([[{ q: "1" }, { q: "3" }], 1]);
     expect(await loadDataset(path)).toHaveLength(3);
     await expect(loadDataset(file("long.json", `[${long}]`), { maxBytes: 2_000_000 })).rejects.toThrow(
-      "up to 2000000 are read at once. Give the rows as .jsonl",
+      "more than the limit of 2000000 for this format. Convert it to .jsonl",
     );
   });
 
   test("says of what cannot be used why not", async () => {
     await expect(loadDataset(join(folder, "none.jsonl"))).rejects.toThrow(/^There is no file .*none\.jsonl\.$/);
-    await expect(loadDataset(file("empty.jsonl", ""))).rejects.toThrow("empty.jsonl holds no row that can be used.");
-    await expect(loadDataset(file("blank.jsonl", "\n \n"))).rejects.toThrow("holds no row");
-    await expect(loadDataset(file("empty.json", "[]"))).rejects.toThrow("holds no row");
-    await expect(loadDataset(file("head.csv", "q,a\n"))).rejects.toThrow("holds no row");
-    await expect(loadDataset(file("one.json", "{}"))).rejects.toThrow("should hold an array of rows");
-    await expect(loadDataset(file("cut.json", '[{"a":'))).rejects.toThrow(/cut\.json: no JSON/);
+    await expect(loadDataset(file("empty.jsonl", ""))).rejects.toThrow("empty.jsonl has no valid rows.");
+    await expect(loadDataset(file("blank.jsonl", "\n \n"))).rejects.toThrow("has no valid rows");
+    await expect(loadDataset(file("empty.json", "[]"))).rejects.toThrow("has no valid rows");
+    await expect(loadDataset(file("head.csv", "q,a\n"))).rejects.toThrow("has no valid rows");
+    await expect(loadDataset(file("one.json", "{}"))).rejects.toThrow("must contain an array of rows");
+    await expect(loadDataset(file("cut.json", '[{"a":'))).rejects.toThrow(/cut\.json: invalid JSON/);
     await expect(loadDataset(file("odd.csv", "a,b\n1,2,3\n"))).rejects.toThrow(/odd\.csv: /);
-    await expect(loadDataset(file("data.parquet", "PAR1"))).rejects.toThrow(
-      ".parquet is not a kind of data that is read",
-    );
+    await expect(loadDataset(file("data.parquet", "PAR1"))).rejects.toThrow(".parquet is not a supported format");
     await mkdir(join(folder, "folder"));
     await expect(loadDataset(join(folder, "folder"))).rejects.toThrow("is a folder");
     for (const attempt of [join(folder, "empty.jsonl"), join(folder, "cut.json")]) {
@@ -234,7 +232,7 @@ describe("a data set", () => {
   });
 
   test("says when it cannot be split so", () => {
-    expect(() => numbers.split({ train: 1, test: 0 })).toThrow('every share must be above 0: {"train":1,"test":0}');
+    expect(() => numbers.split({ train: 1, test: 0 })).toThrow('every share must be above 0, got {"train":1,"test":0}');
     expect(() => numbers.take(1).split({ train: 1, test: 1 })).toThrow("test would be empty: 1 rows in 1 groups");
   });
 });
@@ -345,8 +343,10 @@ describe("tokenizing", () => {
 
   test("names the row and column that are no text", () => {
     const wrong = faq.map(({ prompt, n }) => ({ prompt, completion: n }));
-    expect(() => tokenizeRows(wrong, tokenizer)).toThrow("faq, row 1: completion should be text, it is 1.");
-    expect(() => tokenizeRows([{ question: "a" }], tokenizer)).toThrow("its columns (question) are of no known form");
+    expect(() => tokenizeRows(wrong, tokenizer)).toThrow("faq, row 1: completion must be text, not 1.");
+    expect(() => tokenizeRows([{ question: "a" }], tokenizer)).toThrow(
+      "its columns (question) have no supported format",
+    );
   });
 
   test("of text cuts it into blocks of one length and learns every token", () => {
@@ -357,7 +357,7 @@ describe("tokenizing", () => {
       expect(labels).toEqual(inputIds);
     }
     expect(() => tokenizeText("text", ["one"], tokenizer, 100)).toThrow(
-      /^text: \d+ tokens do not fill one block of 100\.$/,
+      /^text: \d+ tokens are too few for one block of 100\.$/,
     );
   });
 });

@@ -1,27 +1,27 @@
 import { createHash } from "node:crypto";
 import { Random } from "../tensor/index.ts";
 
-/** A row of data: names and values. */
+/** A row of data: column names and values. */
 export type Row = Readonly<Record<string, unknown>>;
 
-/** Data that cannot be read or used. */
+/** Thrown when data cannot be read or used. */
 export class DataError extends Error {
   override name = "DataError";
 }
 
-/** How {@link Dataset.split} divides. */
+/** Options of {@link Dataset.split}. */
 export interface SplitOptions {
   /** Default 42. */
   seed?: number;
   /**
-   * Keys of a row. Rows that share any key stay in the same part, directly or through others: what is tested was never
-   * trained on. By default a row's key is its whole content, so that copies stay together.
+   * Returns the keys of a row. Rows that share a key, directly or through other rows, stay in the same part, so that test
+   * data is not trained on. By default the key is the whole row, which keeps copies together.
    */
   groupBy?: (row: Row) => readonly string[];
 }
 
 /**
- * Rows with a name and a digest. Never changed: every operation gives a new one.
+ * Rows with a name and a digest. Immutable: every operation returns a new data set.
  *
  * @example
  * const data = Dataset.from("faq", rows);
@@ -30,7 +30,7 @@ export interface SplitOptions {
 export class Dataset<R extends Row = Row> {
   readonly name: string;
   readonly rows: readonly R[];
-  /** Rows of the source that were left out because they could not be read. */
+  /** Number of rows of the source that were skipped because they could not be read. */
   readonly skipped: number;
   #digest: string | undefined;
 
@@ -68,12 +68,12 @@ export class Dataset<R extends Row = Row> {
     return Dataset.from(name, this.rows.map(change), this.skipped);
   }
 
-  /** The first `n` rows. */
+  /** Returns the first `n` rows. */
   take(n: number): Dataset<R> {
     return Dataset.from(this.name, this.rows.slice(0, n), this.skipped);
   }
 
-  /** The rows in an order that depends on the seed alone. */
+  /** Shuffles the rows; the order depends only on the seed. */
   shuffle(seed = 42): Dataset<R> {
     const order = new Random(seed, "shuffle").permutation(this.rows.length);
     return Dataset.from(
@@ -84,8 +84,8 @@ export class Dataset<R extends Row = Row> {
   }
 
   /**
-   * Divide into parts, named and sized by `shares` (which need not add up to 1: they are weighed against each other).
-   * Groups are kept whole, so sizes are as near to the shares as the groups allow.
+   * Splits the rows into named parts with sizes proportional to `shares`, which need not add up to 1. Groups stay together,
+   * so the sizes are approximate.
    * @throws DataError when a part would be empty
    */
   split<K extends string>(shares: Readonly<Record<K, number>>, options: SplitOptions = {}): Record<K, Dataset<R>> {
@@ -93,7 +93,7 @@ export class Dataset<R extends Row = Row> {
     const names = Object.keys(shares) as K[];
     const total = names.reduce((sum, name) => sum + shares[name], 0);
     if (!(total > 0) || names.some((name) => !(shares[name] > 0))) {
-      throw new DataError(`split: every share must be above 0: ${JSON.stringify(shares)}`);
+      throw new DataError(`split: every share must be above 0, got ${JSON.stringify(shares)}`);
     }
     const groups = connected(this.rows.map(groupBy));
     const order = new Random(seed, "split").permutation(groups.length);
@@ -124,7 +124,7 @@ export class Dataset<R extends Row = Row> {
   }
 }
 
-/** Indices of rows that share keys, in the order in which each group first appears. */
+/** Groups the indices of rows that share keys, ordered by first occurrence. */
 function connected(keysOfRows: readonly (readonly string[])[]): number[][] {
   const parent = keysOfRows.map((_, i) => i);
   const find = (i: number): number => {

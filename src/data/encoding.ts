@@ -3,18 +3,18 @@ import { createReadStream } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { DataError } from "./dataset.ts";
 
-/** Most bytes of a line: JavaScript has no longer strings. */
+/** Maximum bytes per line: the maximum length of JavaScript strings. */
 export const longestLine = constants.MAX_STRING_LENGTH;
 
-/** A line of a file, or what is wrong with it. Lines count from 1. */
+/** A line of a file, or a problem with it. Lines count from 1. */
 export type Line = { line: number; text: string } | { line: number; problem: string };
 
 /**
- * Lines of a text file in UTF-8, or in UTF-16 with a byte-order mark, some at a time.
- * @param most bytes of a line; a longer one is a problem, and is not held in memory
+ * Yields the lines of a text file in UTF-8, or in UTF-16 with a byte-order mark, in groups.
+ * @param maxBytes maximum bytes per line; a longer line is reported as a problem
  */
-export async function* textLines(path: string, most = longestLine): AsyncGenerator<Line[]> {
-  const lines = new LineCutter(most);
+export async function* textLines(path: string, maxBytes = longestLine): AsyncGenerator<Line[]> {
+  const lines = new LineSplitter(maxBytes);
   for await (const chunk of utf8Chunks(path)) {
     const [first, last] = [chunk.indexOf(10), chunk.lastIndexOf(10)];
     if (first === -1) {
@@ -31,38 +31,38 @@ export async function* textLines(path: string, most = longestLine): AsyncGenerat
   yield lines.take();
 }
 
-/** Cuts bytes into lines. */
-class LineCutter {
-  readonly #most: number;
+/** Splits bytes into lines. */
+class LineSplitter {
+  readonly #maxBytes: number;
   #line = 0;
   #done: Line[] = [];
-  /** Of the line that has not ended yet. */
+  /** Pieces of the incomplete line. */
   #pieces: Buffer[] = [];
   #size = 0;
 
-  constructor(most: number) {
-    this.#most = most;
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
   }
 
   get pending(): boolean {
     return this.#size > 0;
   }
 
-  /** Go on with the line. */
+  /** Adds to the incomplete line. */
   keep(piece: Buffer): void {
     this.#size += piece.length;
-    if (this.#size <= this.#most) this.#pieces.push(piece);
+    if (this.#size <= this.#maxBytes) this.#pieces.push(piece);
     else this.#pieces = [];
   }
 
-  /** The line is complete. */
+  /** Completes the line. */
   end(): void {
     const bytes = Buffer.concat(this.#pieces);
-    const tooLong = this.#size > this.#most;
+    const tooLong = this.#size > this.#maxBytes;
     this.#pieces = [];
     this.#size = 0;
     if (tooLong) {
-      this.#done.push({ line: ++this.#line, problem: `the line is longer than ${this.#most} bytes` });
+      this.#done.push({ line: ++this.#line, problem: `the line is longer than ${this.#maxBytes} bytes` });
       return;
     }
     const text = decodeUtf8(bytes);
@@ -70,9 +70,9 @@ class LineCutter {
     else this.#add(text);
   }
 
-  /** Complete lines, without the last line's end. */
+  /** Adds complete lines; `bytes` does not include the last line break. */
   whole(bytes: Buffer): void {
-    const text = bytes.length <= this.#most ? decodeUtf8(bytes) : undefined;
+    const text = bytes.length <= this.#maxBytes ? decodeUtf8(bytes) : undefined;
     if (text !== undefined) {
       for (const part of text.split("\n")) this.#add(part);
       return;
@@ -86,7 +86,7 @@ class LineCutter {
     }
   }
 
-  /** The lines since the last call. */
+  /** Returns the lines since the last call. */
   take(): Line[] {
     const lines = this.#done;
     this.#done = [];
@@ -94,21 +94,21 @@ class LineCutter {
   }
 
   #add(text: string): void {
-    // A lone carriage return ends a line too.
+    // A single carriage return is a line break, too.
     const parts = text.includes("\r") ? text.replace(/\r$/, "").split("\r") : [text];
     for (const part of parts) this.#done.push({ line: ++this.#line, text: part });
   }
 }
 
 /**
- * A whole text file in UTF-8, or in UTF-16 with a byte-order mark.
- * @throws DataError naming the line that is in another encoding, or that the file is too large
+ * Reads a text file in UTF-8, or in UTF-16 with a byte-order mark.
+ * @throws DataError naming the line in another encoding, or when the file is too large
  */
-export async function wholeText(path: string, most = longestLine): Promise<string> {
+export async function wholeText(path: string, maxBytes = longestLine): Promise<string> {
   const { size } = await stat(path);
-  if (size > most) {
+  if (size > maxBytes) {
     throw new DataError(
-      `${path} has ${size} bytes; up to ${most} are read at once. Give the rows as .jsonl, which has no limit.`,
+      `${path} has ${size} bytes, more than the limit of ${maxBytes} for this format. Convert it to .jsonl, which has no limit.`,
     );
   }
   const bytes = await readFile(path);
@@ -125,7 +125,7 @@ export async function wholeText(path: string, most = longestLine): Promise<strin
   }
 }
 
-/** A file's bytes, as UTF-8 whatever its byte-order mark says, without the mark. */
+/** Yields a file's content as UTF-8, decoded by its byte-order mark. */
 async function* utf8Chunks(path: string): AsyncGenerator<Buffer> {
   let decoder: InstanceType<typeof TextDecoder> | undefined;
   let first = true;
@@ -152,7 +152,7 @@ function decodeUtf16(bytes: Buffer, encoding: string, path: string): string {
   try {
     return new TextDecoder(encoding, { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
-    throw new DataError(`${path} is not whole ${encoding.toUpperCase()}, as its byte-order mark says.`);
+    throw new DataError(`${path} is not valid ${encoding.toUpperCase()}, although it has that byte-order mark.`);
   }
 }
 
@@ -166,14 +166,14 @@ function decodeUtf8(bytes: Buffer): string | undefined {
   }
 }
 
-/** What is wrong with a line that is not UTF-8, and which encoding it is likely to be. */
+/** Describes why a line is not UTF-8, and guesses its encoding. */
 function notUtf8(bytes: Buffer): string {
   const { at, cut } = firstBad(bytes);
   const byte = bytes[at].toString(16).toUpperCase().padStart(2, "0");
-  const found = `the text is not UTF-8: byte 0x${byte} at position ${at + 1}`;
-  if (bytes.includes(0)) return `${found}. It looks like UTF-16; save the file as UTF-8.`;
-  if (cut) return `${found}, where the line ends inside a character. The file is cut; get it again.`;
-  // Letters with accents stand between ASCII ones; the letters of other scripts come in runs.
+  const problem = `the text is not UTF-8: byte 0x${byte} at position ${at + 1}`;
+  if (bytes.includes(0)) return `${problem}. It looks like UTF-16; save the file as UTF-8.`;
+  if (cut) return `${problem}, where the line ends within a character. The file is truncated; get it again.`;
+  // In Latin text, accented letters are surrounded by ASCII; letters of other scripts form runs.
   let [high, runs, control] = [0, 0, false];
   for (let i = 0; i < bytes.length; i++) {
     if (bytes[i] < 0x80) continue;
@@ -182,13 +182,13 @@ function notUtf8(bytes: Buffer): string {
     control ||= bytes[i] < 0xa0;
   }
   if (high >= 2 * runs) {
-    return `${found}. It looks like a code page of another script, such as Windows-1251, GBK or Shift_JIS; save the file as UTF-8.`;
+    return `${problem}. It looks like a code page of another script, such as Windows-1251, GBK or Shift_JIS; save the file as UTF-8.`;
   }
   const [encoding, name] = control ? ["Windows-1252", "WINDOWS-1252"] : ["Latin-1 (ISO-8859-1)", "ISO-8859-1"];
-  return `${found}. It looks like ${encoding}; convert the file with: iconv -f ${name} -t UTF-8`;
+  return `${problem}. It looks like ${encoding}; convert the file with: iconv -f ${name} -t UTF-8`;
 }
 
-/** Where UTF-8 breaks off, and whether that is in a character that the end cuts. */
+/** Returns the position of the first invalid byte, and whether it starts a truncated character. */
 function firstBad(bytes: Buffer): { at: number; cut: boolean } {
   const begins = (length: number) => {
     try {
@@ -198,7 +198,7 @@ function firstBad(bytes: Buffer): { at: number; cut: boolean } {
       return false;
     }
   };
-  // The longest beginning of UTF-8, which may end inside a character.
+  // Binary search for the longest valid prefix, which may end within a character.
   let [good, bad] = [0, bytes.length + 1];
   while (bad - good > 1) {
     const middle = (good + bad) >> 1;

@@ -4,35 +4,35 @@ import { parse } from "csv-parse/sync";
 import { DataError, Dataset, type Row } from "./dataset.ts";
 import { textLines, wholeText } from "./encoding.ts";
 
-/** How to read a file. */
+/** Options of {@link loadDataset}. */
 export interface LoadOptions {
-  /** Shown in the tracker. The file's name when left out. */
+  /** Name of the data set, shown in the tracker. Default: the file's name. */
   name?: string;
   /**
-   * What to do with a line that cannot be read: "stop" names it and stops (the default), "skip" goes on without it and
-   * says how many there were.
+   * What to do with a line that cannot be read: "stop" throws an error that names it (default); "skip" skips it and reports
+   * the number of skipped lines.
    */
   onError?: "stop" | "skip";
-  /** Columns that every row must have, not empty. */
+  /** Columns that must be present and not empty in every row. */
   required?: readonly string[];
-  /** Most bytes of a line of `.jsonl`, or of a whole file of another kind. As long as a string can be when left out. */
+  /** Maximum bytes per line of `.jsonl`, or of a whole file of another format. Default: the maximum string length. */
   maxBytes?: number;
 }
 
 /**
- * Read rows from a `.jsonl`, `.json` (an array) or `.csv` (with a header) file, in UTF-8, or in UTF-16 with a
- * byte-order mark.
- * @throws DataError naming the file and the line that is wrong or in another encoding, or that the file is missing, empty or of another kind
+ * Loads rows from a `.jsonl`, `.json` (an array) or `.csv` (with a header) file, in UTF-8, or in UTF-16 with a byte-order
+ * mark.
+ * @throws DataError when the file is missing, empty or of another format; or naming the line that is invalid or not UTF-8
  */
 export async function loadDataset(path: string, options: LoadOptions = {}): Promise<Dataset> {
   const facts = await stat(path).catch(() => undefined);
   if (!facts) throw new DataError(`There is no file ${path}.`);
-  if (facts.isDirectory()) throw new DataError(`${path} is a folder; name a .jsonl, .json or .csv file.`);
+  if (facts.isDirectory()) throw new DataError(`${path} is a folder; pass a .jsonl, .json or .csv file.`);
   const { name = basename(path), onError = "stop", required = [], maxBytes } = options;
   const problems: string[] = [];
   const problem = (line: number, why: string) => {
     const message = `${path}, line ${line}: ${why}`;
-    if (onError === "stop") throw new DataError(`${message} (onError: "skip" goes on without such lines)`);
+    if (onError === "stop") throw new DataError(`${message} (onError: "skip" skips such lines)`);
     problems.push(message);
   };
   const rows: Row[] = [];
@@ -43,7 +43,7 @@ export async function loadDataset(path: string, options: LoadOptions = {}): Prom
     }
     const missing = required.find((key) => (value as Row)[key] === undefined || (value as Row)[key] === "");
     if (missing !== undefined) {
-      problem(line, `${missing} is missing; there is ${Object.keys(value).join(", ") || "nothing"}`);
+      problem(line, `${missing} is missing; the row has ${Object.keys(value).join(", ") || "no columns"}`);
     } else {
       rows.push(value as Row);
     }
@@ -53,7 +53,7 @@ export async function loadDataset(path: string, options: LoadOptions = {}): Prom
     const more = problems.length > 3 ? ` … and ${problems.length - 3} more` : "";
     process.stderr.write(`Skipped ${problems.length} lines: ${problems.slice(0, 3).join("; ")}${more}\n`);
   }
-  if (rows.length === 0) throw new DataError(`${path} holds no row that can be used.`);
+  if (rows.length === 0) throw new DataError(`${path} has no valid rows.`);
   return Dataset.from(name, rows, problems.length);
 }
 
@@ -70,7 +70,7 @@ async function readRows(path: string, take: Take, problem: Problem, maxBytes?: n
       const value = parseJson(await wholeText(path, maxBytes), (why) => {
         throw new DataError(`${path}: ${why}`);
       });
-      if (!Array.isArray(value)) throw new DataError(`${path} should hold an array of rows.`);
+      if (!Array.isArray(value)) throw new DataError(`${path} must contain an array of rows.`);
       for (const [i, row] of value.entries()) take(i + 1, row);
       return;
     }
@@ -81,7 +81,7 @@ async function readRows(path: string, take: Take, problem: Problem, maxBytes?: n
     }
     default:
       throw new DataError(
-        `${path}: ${extname(path) || "a file without ending"} is not a kind of data that is read; .jsonl, .json and .csv are.`,
+        `${path}: ${extname(path) || "a file without extension"} is not a supported format; .jsonl, .json and .csv are.`,
       );
   }
 }
@@ -108,7 +108,7 @@ function parseJson(text: string, fail: (why: string) => void): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    fail(`no JSON (${(error as Error).message.replace(/\s+/g, " ")})`);
+    fail(`invalid JSON (${(error as Error).message.replace(/\s+/g, " ")})`);
     return undefined;
   }
 }

@@ -1,34 +1,34 @@
 import { ShapeError, showShape, Tensor, type TensorData, tensor, typedArray } from "../tensor/index.ts";
 import { epochOrder } from "./batch.ts";
 
-/** Options of {@link DataLoader}, by PyTorch's names. */
+/** Options of {@link DataLoader}, named as in PyTorch. */
 export interface DataLoaderOptions<T, B> {
-  /** Items of a batch. Default 1. */
+  /** Items per batch. Default 1. */
   batchSize?: number;
-  /** Another order at each pass, which follows from the seed. Default false. */
+  /** Shuffle for each epoch, determined by the seed. Default false. */
   shuffle?: boolean;
   /** Default 0. */
   seed?: number;
-  /** Leave out a last batch that is not full, which would be compiled by itself. Default false. */
+  /** Drop an incomplete last batch, which would need its own compilation. Default false. */
   dropLast?: boolean;
   /**
-   * Makes a batch of items. By default items that are arrays, such as `[x, y]`, give one tensor for each place, and all
-   * others one tensor: of numbers (float32), nested arrays of numbers, typed arrays, or tensors that are computed.
+   * Converts items to a batch. By default, items that are arrays, such as `[x, y]`, give one tensor per position, and other
+   * items one tensor. Supports numbers (float32), nested arrays of numbers, typed arrays, and computed tensors.
    */
   collateFn?: (items: T[]) => B;
 }
 
-/** Anything with items by number: an array, or a class that reads them when they are asked for. */
+/** A source of items by index: an array, or a class that reads them on access. */
 export interface ItemSource<T> {
   readonly length: number;
   [index: number]: T | Promise<T>;
 }
 
-/** What the default collation makes of items: of arrays a tensor for each place, of all else one tensor. */
+/** Batch type of the default collation: a tensor per position for arrays, else one tensor. */
 export type Stacked<T> = T extends readonly unknown[] ? { -readonly [K in keyof T]: Tensor } : Tensor;
 
 /**
- * Batches of items, in order or shuffled (PyTorch's class of the same name). Each pass over it is one epoch.
+ * Iterates over batches of items, in order or shuffled (PyTorch's class of the same name). Each iteration is one epoch.
  *
  * @example
  * const loader = new DataLoader(pairs, { batchSize: 32, shuffle: true, seed: 1 });
@@ -40,18 +40,18 @@ export class DataLoader<T, B = Stacked<T>> {
   readonly #collate: (items: T[]) => B;
   #epoch = 0;
 
-  /** @throws RangeError when batchSize is no whole number of 1 or more */
+  /** @throws RangeError when batchSize is not an integer of at least 1 */
   constructor(items: ItemSource<T>, options: DataLoaderOptions<T, B> = {}) {
     const { batchSize = 1, shuffle = false, seed = 0, dropLast = false, collateFn } = options;
     if (!Number.isInteger(batchSize) || batchSize < 1) {
-      throw new RangeError(`batchSize must be a whole number of 1 or more, not ${batchSize}`);
+      throw new RangeError(`batchSize must be an integer of at least 1, not ${batchSize}`);
     }
     this.#items = items;
     this.#options = { batchSize, shuffle, seed, dropLast };
     this.#collate = collateFn ?? ((rows) => stack(rows) as B);
   }
 
-  /** Batches of one pass. */
+  /** Batches per epoch. */
   get length(): number {
     const { batchSize, dropLast } = this.#options;
     const count = this.#items.length / batchSize;
@@ -70,7 +70,7 @@ export class DataLoader<T, B = Stacked<T>> {
   }
 }
 
-/** Items one upon the other. */
+/** Stacks items. */
 function stack(items: readonly unknown[]): Tensor | Tensor[] {
   const [first] = items;
   if (!Array.isArray(first)) return stackOne(items);
@@ -83,12 +83,14 @@ function stackOne(parts: readonly unknown[]): Tensor {
   const size = shape.reduce((a, b) => a * b, 1);
   const data = typedArray(dtype, size * values.length);
   for (const [i, value] of values.entries()) {
-    const { data: own } = value.attributes as { data?: TensorData };
-    if (!own || own.length !== size || value.dtype !== dtype) {
-      const found = own ? `${value.dtype} ${showShape(value.shape)}` : "one that is not computed yet";
-      throw new ShapeError(`DataLoader: item ${i} of a batch is ${found}, the first is ${dtype} ${showShape(shape)}`);
+    const { data: itemData } = value.attributes as { data?: TensorData };
+    if (!itemData || itemData.length !== size || value.dtype !== dtype) {
+      const actual = itemData ? `${value.dtype} ${showShape(value.shape)}` : "a tensor that is not computed yet";
+      throw new ShapeError(
+        `DataLoader: item ${i} of a batch is ${actual}, but the first is ${dtype} ${showShape(shape)}`,
+      );
     }
-    for (let k = 0; k < size; k++) data[i * size + k] = own[k];
+    for (let k = 0; k < size; k++) data[i * size + k] = itemData[k];
   }
   return tensor(data, [values.length, ...shape], dtype);
 }

@@ -33,6 +33,6 @@ test("only the answer of a chat is learned, and every token of a text", () => {
   expect([isTokenized(tokens), isTokenized(Dataset.from("d", [{ text: "A" }]))]).toEqual([true, false]);
   expect(tokenizeRows(tokens, tokenizer)).toBe(tokens);
   expect(() => tokenizeRows([{ colour: "red" }], tokenizer)).toThrow(
-    "row 1: its columns (colour) are of no known form",
+    "row 1: its columns (colour) have no supported format",
   );
 });

@@ -3,25 +3,25 @@ import type { ChatMessage, Tokenizer } from "../text/index.ts";
 import { type Example, ignoreIndex, type TokenizedDataset } from "./batch.ts";
 import { DataError, Dataset, type Row } from "./dataset.ts";
 
-/** What a model learns from or is measured on: rows, or tokens. */
+/** Data for training or evaluation: rows, or tokens. */
 export type TrainingData = Dataset | readonly Row[] | TokenizedDataset;
 
-/** Whether data is tokenized already. */
+/** Whether data is already tokenized. */
 export const isTokenized = (data: TrainingData): data is TokenizedDataset => "examples" in data;
 
-/** Rows as a data set with a name and a digest; a data set stays itself. `name` is for rows that have none. */
+/** Returns rows as a data set with a name and a digest. A data set is returned unchanged. */
 export function asDataset(data: Dataset | readonly Row[], name = "rows"): Dataset {
   return data instanceof Dataset ? data : Dataset.from(name, data);
 }
 
 /**
- * Tokenize rows of the forms that are known, told by their columns:
- * - `messages`: a chat; the assistant's turns are learned
+ * Tokenizes rows. The format is detected by the columns:
+ * - `messages`: a chat; the assistant's turns are trained
  * - `prompt` and `completion` (TRL), or `instruction`, `input` and `output` (Alpaca): one question and its answer
- * - `text`: every token is learned
+ * - `text`: every token is trained
  *
- * Tokenized data passes as it is.
- * @throws DataError naming the data set and the row that is wrong
+ * Tokenized data is returned unchanged.
+ * @throws DataError naming the data set and the invalid row
  */
 export function tokenizeRows(data: TrainingData, tokenizer: Tokenizer): TokenizedDataset {
   if (isTokenized(data)) return data;
@@ -52,13 +52,13 @@ function tokenizeRow(row: Row, tokenizer: Tokenizer): Example {
   }
   const columns = Object.keys(row).join(", ") || "none";
   throw new DataError(
-    `its columns (${columns}) are of no known form: use messages, prompt and completion, instruction and output, or text.`,
+    `its columns (${columns}) have no supported format: use messages, prompt and completion, instruction and output, or text.`,
   );
 }
 
 /**
- * A row as a chat that ends with the answer; undefined when it is no chat.
- * @throws DataError when a turn is no text, or of an unknown role
+ * Converts a row to a chat that ends with the answer; undefined when the row is not a chat.
+ * @throws DataError when a turn is not text, or has an unknown role
  */
 export function chatOf(row: Row): ChatMessage[] | undefined {
   if (Array.isArray(row.messages)) return checkMessages("messages", row.messages);
@@ -76,7 +76,7 @@ export function chatOf(row: Row): ChatMessage[] | undefined {
 function turns(column: string, value: unknown, role: ChatMessage["role"]): ChatMessage[] {
   if (typeof value === "string") return [{ role, content: value }];
   if (Array.isArray(value)) return checkMessages(column, value);
-  throw new DataError(`${column} should be text, it is ${JSON.stringify(value) ?? "missing"}.`);
+  throw new DataError(`${column} must be text, not ${JSON.stringify(value) ?? "missing"}.`);
 }
 
 const roles: readonly unknown[] = ["system", "user", "assistant"];
@@ -87,7 +87,7 @@ function checkMessages(column: string, messages: readonly unknown[]): ChatMessag
     const { role, content } = Object(message) as Record<string, unknown>;
     if (!roles.includes(role) || typeof content !== "string") {
       throw new DataError(
-        `${column}[${i}] should be { role: "system" | "user" | "assistant", content: text }, it is ${JSON.stringify(message)?.slice(0, 80)}.`,
+        `${column}[${i}] must be { role: "system" | "user" | "assistant", content: text }, not ${JSON.stringify(message)?.slice(0, 80)}.`,
       );
     }
     return { role: role as ChatMessage["role"], content };

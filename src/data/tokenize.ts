@@ -4,8 +4,8 @@ import type { Example, TokenizedDataset } from "./batch.ts";
 import { DataError } from "./dataset.ts";
 
 /**
- * Plain text cut into blocks of equal length, each text ended by the end-of-text token; every token is learned.
- * @param blockSize tokens in a block; what does not fill the last one is left out
+ * Tokenizes plain text into blocks of equal length. Each text ends with the end-of-text token; every token is trained.
+ * @param blockSize tokens per block; an incomplete last block is dropped
  * @throws DataError when the texts do not fill one block
  */
 export function tokenizeText(
@@ -24,7 +24,7 @@ export function tokenizeText(
   }
   const count = Math.floor(ids.length / blockSize);
   if (count === 0) {
-    throw new DataError(`${name}: ${ids.length} tokens do not fill one block of ${blockSize}.`);
+    throw new DataError(`${name}: ${ids.length} tokens are too few for one block of ${blockSize}.`);
   }
   const examples = Array.from({ length: count }, (_, i): Example => {
     const block = ids.slice(i * blockSize, (i + 1) * blockSize);
@@ -33,7 +33,7 @@ export function tokenizeText(
   return { name, digest: digestOf(hash.digest("hex"), tokenizer), examples };
 }
 
-/** Tokens depend on the text and on the tokenizer. */
+/** Returns a digest of the text and the tokenizer. */
 function digestOf(data: string, tokenizer: Tokenizer): string {
   return createHash("sha256").update(data).update(tokenizer.digest()).digest("hex");
 }

@@ -4,12 +4,12 @@ import { dirname, join } from "node:path";
 import { DataError } from "./dataset.ts";
 
 /**
- * TypeScript's own library declarations (`lib.*.d.ts`) as sample data that is on every machine with Anneal: name and
- * text of each file, sorted by name.
+ * Returns TypeScript's library declarations (`lib.*.d.ts`) as sample data that is part of every Anneal installation: name
+ * and text of each file, sorted by name.
  */
 export function typescriptLibFiles(): { name: string; text: string }[] {
   const require = createRequire(import.meta.url);
-  // Since version 7 the files stand in the package of the platform, beside the compiler.
+  // Since version 7, the files are in the platform's package.
   const main = dirname(require.resolve("typescript/package.json"));
   const platform = `@typescript/typescript-${process.platform}-${process.arch}/package.json`;
   const folder = join(dirname(createRequire(join(main, "package.json")).resolve(platform)), "lib");

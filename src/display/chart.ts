@@ -1,10 +1,10 @@
-/** A series of points to draw as a line. */
+/** A line of a chart. */
 export interface Series {
   name: string;
   points: readonly { x: number; y: number }[];
 }
 
-/** How a line chart is labelled and sized. */
+/** Labels and size of a line chart. */
 export interface LineChartOptions {
   title?: string;
   xTitle?: string;
@@ -16,20 +16,20 @@ export interface LineChartOptions {
   logY?: boolean;
 }
 
-/** MIME type under which JupyterLab draws Vega-Lite. */
+/** MIME type of Vega-Lite charts in JupyterLab. */
 export const vegaLiteMime = "application/vnd.vegalite.v5+json";
 
-/** Most points drawn of one series: a screen is not wider. */
+/** Maximum points to draw per series, about the width of a chart in pixels. */
 const resolution = 400;
 
-/** Series of this many points or fewer show each of them. */
+/** Series with at most this many points are drawn with point marks. */
 const sparse = 20;
 
-/** A line chart as a Vega-Lite specification. Points that are not finite are left out. */
+/** Returns a line chart as a Vega-Lite specification. Points that are not finite are skipped. */
 export function lineChart(series: readonly Series[], options: LineChartOptions = {}): Record<string, unknown> {
   const { title, xTitle = "step", yTitle = "", width = 520, height = 240, logY = false } = options;
   const values = series.flatMap(({ name, points }) => {
-    const shown = thin(points.filter(({ y }) => Number.isFinite(y)));
+    const shown = downsample(points.filter(({ y }) => Number.isFinite(y)));
     return shown.map(({ x, y }) => ({ x, y, series: name, sparse: shown.length <= sparse }));
   });
   const first = values.reduce((least, { x }) => Math.min(least, x), Number.POSITIVE_INFINITY);
@@ -45,7 +45,7 @@ export function lineChart(series: readonly Series[], options: LineChartOptions =
         field: "x",
         type: "quantitative",
         title: xTitle,
-        // No marks between whole steps.
+        // No ticks between integer steps.
         axis: {
           grid: false,
           tickMinStep: 1,
@@ -69,7 +69,7 @@ export function lineChart(series: readonly Series[], options: LineChartOptions =
     },
     layer: [
       { mark: { type: "line", clip: true, strokeWidth: 1.6 } },
-      // A line through few points says too little, and through one nothing at all. A layer of no points makes Vega warn.
+      // Point marks for sparse series: a line through one point is invisible. Vega warns about a layer without points.
       ...(values.some(({ sparse }) => sparse)
         ? [{ transform: [{ filter: "datum.sparse" }], mark: { type: "circle", size: 28, opacity: 1 } }]
         : []),
@@ -78,8 +78,8 @@ export function lineChart(series: readonly Series[], options: LineChartOptions =
   };
 }
 
-/** Means of equal stretches, so that a long series keeps its shape. The last point stays as it is. */
-function thin(points: readonly { x: number; y: number }[]): readonly { x: number; y: number }[] {
+/** Downsamples to the means of equal intervals. The last point is kept. */
+function downsample(points: readonly { x: number; y: number }[]): readonly { x: number; y: number }[] {
   if (points.length <= resolution) return points;
   const size = points.length / resolution;
   return Array.from({ length: resolution }, (_, i) => {

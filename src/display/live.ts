@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { type MimeBundle, notebook } from "./notebook.ts";
 
-/** An output of the running cell that is replaced as it changes. Outside a notebook it shows nothing. */
+/** An output of the running cell that can be replaced. Shows nothing outside a notebook. */
 export class LiveOutput {
   readonly #id = randomUUID();
   #shown = false;
@@ -12,7 +12,7 @@ export class LiveOutput {
   }
 }
 
-/** `1:05` or `2:03:09`, from seconds. */
+/** Formats seconds as `1:05` or `2:03:09`. */
 export function formatDuration(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60), whole % 60];
@@ -20,7 +20,7 @@ export function formatDuration(seconds: number): string {
   return hours > 0 ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }
 
-/** `12.3k` or `4.21M`: a count in as few characters as are worth reading. */
+/** Formats a count as `12.3k` or `4.21M`. */
 export function formatCount(n: number): string {
   if (n >= 1e9) return `${(n / 1e9).toPrecision(3)}B`;
   if (n >= 1e6) return `${(n / 1e6).toPrecision(3)}M`;

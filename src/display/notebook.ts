@@ -1,24 +1,24 @@
-/** A MIME bundle: the same value in several forms, of which a front-end shows the richest it knows. */
+/** A MIME bundle: a value in several formats, of which a front-end shows the richest that it supports. */
 export type MimeBundle = Record<string, unknown>;
 
 /** Options of {@link Notebook.display}. */
 export interface DisplayOptions {
-  /** Names the output so that it can be replaced later. */
+  /** Id of the output, for replacing it later. */
   displayId?: string;
-  /** Replace the output of that name instead of adding a new one. */
+  /** Replace the output with that id instead of adding a new one. */
   update?: boolean;
   /** Output metadata, by MIME type. */
   metadata?: Record<string, unknown>;
 }
 
-/** One cell as it was run. */
+/** An executed cell. */
 export interface ExecutedCell {
-  /** The front-end's cell id, when it sent one. */
+  /** The front-end's cell id, if it sent one. */
   id?: string;
   /** The `In [n]` number. */
   executionCount: number;
   source: string;
-  /** It ended with an error, or was interrupted. */
+  /** Whether it ended with an error, or was interrupted. */
   failed?: boolean;
 }
 
@@ -27,69 +27,69 @@ export interface CommMessage {
   /** JSON. */
   data: Record<string, unknown>;
   metadata: Record<string, unknown>;
-  /** Binary data beside the JSON. */
+  /** Binary data in addition to the JSON. */
   buffers: Uint8Array[];
 }
 
-/** A two-way channel between code in a cell and code in the front-end, as Jupyter has it. */
+/** A Jupyter comm: a two-way channel between code in a cell and the front-end. */
 export interface Comm {
   readonly id: string;
-  /** What is to answer it on the other side, such as `jupyter.widget`. */
+  /** Name of the handler on the other side, such as `jupyter.widget`. */
   readonly target: string;
   readonly closed: boolean;
   send(data: Record<string, unknown>, more?: Partial<Omit<CommMessage, "data">>): void;
   close(data?: Record<string, unknown>): void;
-  /** What a listener prints shows under the cell that added it. Returns a function that takes it off again. */
+  /** Adds a listener, whose output is shown under the cell that added it. Returns a function that removes it. */
   onMessage(listener: (message: CommMessage) => void): () => void;
-  /** Called once, when the other side closes. */
+  /** Called once, when the other side closes the comm. */
   onClose(listener: (message: CommMessage) => void): () => void;
 }
 
-/** Opens comms, and answers those that the front-end opens. */
+/** Opens comms, and handles those that the front-end opens. */
 export interface Comms {
-  /** @param id to be known by, such as a widget's model id; a fresh one otherwise */
+  /** @param id id of the comm, such as a widget's model id; default: a new one */
   open(
     target: string,
     data?: Record<string, unknown>,
     more?: Partial<Omit<CommMessage, "data">> & { id?: string },
   ): Comm;
-  /** Answers comms that the front-end opens for a target. Returns a function that ends it. */
+  /** Handles comms that the front-end opens for a target. Returns a function that removes the handler. */
   onOpen(target: string, listener: (comm: Comm, message: CommMessage) => void): () => void;
 }
 
 /**
- * What a kernel offers to libraries that run in its cells. The kernel puts one on `globalThis` under
- * `Symbol.for("anneal.notebook")`; outside a notebook there is none.
+ * The kernel's interface for libraries that run in its cells. The kernel stores it on `globalThis` under
+ * `Symbol.for("anneal.notebook")`; outside a notebook it is undefined.
  */
 export interface Notebook {
   display(data: MimeBundle, options?: DisplayOptions): void;
   clearOutput(wait?: boolean): void;
-  /** An id of something that is shown: unique here, and the same when the notebook is run again from its beginning. */
+  /** Returns an id for a displayed object: unique in the notebook, and the same when it is run again from the start. */
   newId?(): string;
-  /** Ask the person at the notebook for a line of text. */
+  /** Prompts the user for a line of text. */
   input(prompt: string, options?: { password?: boolean }): Promise<string>;
   /**
-   * Aborted when the user interrupts the cell that is running now. A library that asks for it promises to stop at
-   * its next safe point; the kernel then waits for the cell to settle instead of abandoning it.
+   * Returns a signal that is aborted when the user interrupts the running cell. By calling this, a library commits to stop
+   * at its next safe point; the kernel then waits for the cell to settle instead of abandoning it.
    */
   interruptSignal(): AbortSignal;
   /**
-   * Have something done when the running cell ends; the cell counts as running until it is.
-   * @param finish told whether the cell failed
+   * Runs a function when the running cell ends; the cell counts as running until it is done.
+   * @param finish receives whether the cell failed
    */
   onCellEnd(finish: (failed: boolean) => unknown): void;
   readonly comms: Comms;
-  /** Absolute path of the notebook, when the front-end told it. */
+  /** Absolute path of the notebook, if the front-end sent it. */
   readonly path: string | undefined;
-  /** Unique for one life of the kernel: a restart gives a new one. */
+  /** Unique id of the kernel session; changes on restart. */
   readonly sessionId: string;
-  /** The cells run so far, in order, the running one last. */
+  /** The cells executed so far, in order, including the running one. */
   readonly cells: readonly ExecutedCell[];
 }
 
 const key = Symbol.for("anneal.notebook");
 
-/** The notebook this code runs in, or undefined outside of one. */
+/** Returns the notebook that this code runs in; undefined outside a notebook. */
 export function notebook(): Notebook | undefined {
   return (globalThis as { [key]?: Notebook })[key];
 }

@@ -1,10 +1,10 @@
 import { formatDuration, LiveOutput } from "./live.ts";
 import { notebook } from "./notebook.ts";
 
-/** Wait between two drawings, in milliseconds. */
+/** Minimum time between two updates, in milliseconds. */
 const interval = 200;
 
-/** A line that says how far some work is, in a notebook or a terminal. Work of under half a second shows nothing. */
+/** A progress line in a notebook or a terminal. Shows nothing for work of less than half a second. */
 export class Progress {
   readonly #title: string;
   readonly #output = new LiveOutput();
@@ -15,7 +15,7 @@ export class Progress {
     this.#title = title;
   }
 
-  /** @param unit what is counted: "tensors", "rows" */
+  /** @param unit unit of the counts: "tensors", "rows" */
   show(done: number, total: number, unit: string): void {
     const now = performance.now();
     if (now - this.#start < 500 || now - this.#drawn < interval) return;
@@ -24,7 +24,7 @@ export class Progress {
     this.#print(`${this.#title}: ${done}/${total} ${unit}${left}`);
   }
 
-  /** The last word, when anything was shown. */
+  /** Shows the end, if any progress was shown. */
   done(text = "done"): void {
     if (this.#drawn === 0) return;
     this.#print(`${this.#title}: ${text} in ${formatDuration((performance.now() - this.#start) / 1000)}`);

@@ -3,17 +3,17 @@ import type { MimeBundle } from "./notebook.ts";
 /** A column of a table. */
 export interface Column {
   title: string;
-  /** Numbers stand right, text left. */
+  /** Use right for numbers, left for text. */
   align?: "left" | "right";
 }
 
-/** Text made safe to stand in HTML. */
+/** Escapes text for HTML. */
 export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 }
 
 /**
- * A table that a notebook shows as HTML and a terminal as aligned text.
+ * A table, shown as HTML in a notebook and as aligned text in a terminal.
  * @param note a line below the table
  */
 export class Table {

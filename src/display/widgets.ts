@@ -1,6 +1,6 @@
 /**
- * Widgets: values that the person at the notebook changes with the mouse and that code sees change. They speak the
- * protocol of ipywidgets 8, so every front-end that shows its widgets shows these.
+ * Widgets: interactive controls whose values are shared between a notebook page and code. They implement the protocol of
+ * ipywidgets 8, so that every front-end with ipywidgets support shows them.
  * (https://github.com/jupyter-widgets/ipywidgets/blob/main/packages/schema/messages.md)
  */
 import { randomUUID } from "node:crypto";
@@ -11,13 +11,13 @@ type State = Record<string, unknown>;
 const base = { module: "@jupyter-widgets/base", version: "2.0.0" };
 const controls = { module: "@jupyter-widgets/controls", version: "2.0.0" };
 const protocolVersion = "2.1.0";
-/** How Jupyter names a widget in another one's state. */
+/** Returns Jupyter's reference to a widget, for the state of another. */
 const reference = (id: string) => `IPY_MODEL_${id}`;
 
-/** Models that a front-end may ask for: after a reload it knows none. */
+/** All open models, which a front-end requests after a reload. */
 const live = new Map<string, Model>();
 
-/** One model: the state that code and front-end share. */
+/** A model: the state that code and front-end share. */
 class Model {
   readonly id = notebook()?.newId?.() ?? randomUUID().replaceAll("-", "");
   readonly state: State;
@@ -57,7 +57,7 @@ class Model {
   }
 }
 
-/** A page that was loaded again asks for all models at once. */
+/** Responds to a reloaded page, which requests all models at once. */
 function answerControl(comm: Comm): void {
   comm.onMessage(({ data }) => {
     if (data.method !== "request_states") return;
@@ -88,15 +88,15 @@ function modelState(from: typeof base, name: string, view: string | null): State
   };
 }
 
-/** A widget: the last value of a cell, or an argument of `display`, shows it. */
+/** Base class of widgets. A widget is shown as the last value of a cell, or by `display`. */
 export abstract class Widget {
   readonly #layout: Model;
   readonly #style: Model | undefined;
   readonly #model: Model;
 
   /**
-   * @param kind such as `IntSlider`: the model is then `IntSliderModel`, the view `IntSliderView`
-   * @param state what that model has beside what all have
+   * @param kind such as `IntSlider`, with the model `IntSliderModel` and the view `IntSliderView`
+   * @param state the model's state in addition to the common fields
    * @param layout CSS of the widget's box, such as `{ width: "50%" }`
    */
   protected constructor(
@@ -128,7 +128,7 @@ export abstract class Widget {
     );
   }
 
-  /** How widgets that hold this one name it. */
+  /** Model id, by which container widgets refer to this one. */
   get modelId(): string {
     return this.#model.id;
   }
@@ -141,13 +141,13 @@ export abstract class Widget {
     this.#model.set(update);
   }
 
-  /** Called with what the person at the notebook changed. */
+  /** Called when the user changes the state. */
   protected changed(_update: State): void {}
 
-  /** Called with what the front-end tells beside changes, such as a click. */
+  /** Called for custom messages of the front-end, such as a click. */
   protected custom(_content: State): void {}
 
-  /** Takes the widget off every page. */
+  /** Closes the widget, which removes it from all pages. */
   close(): void {
     for (const model of [this.#model, this.#style, this.#layout]) model?.close();
   }
@@ -167,10 +167,10 @@ export abstract class Widget {
   }
 }
 
-/** What every widget with a value takes. */
+/** Options of widgets with a value. */
 export interface ValueOptions<T> {
   value?: T;
-  /** A label on its left. */
+  /** Label on the left. */
   description?: string;
   disabled?: boolean;
   /** CSS of the widget's box, such as `{ width: "50%" }`. */
@@ -201,23 +201,23 @@ abstract class ValueWidget<T> extends Widget {
     return this.get("value") as T;
   }
 
-  /** Setting it moves the widget on every page, and calls the observers. */
+  /** Setting the value updates all pages, and calls the observers. */
   set value(value: T) {
     this.set({ value });
-    this.#tell();
+    this.#notify();
   }
 
-  /** Calls a function with each new value, and the one before. Returns a function that ends it. */
+  /** Adds an observer, called with each new value and the previous one. Returns a function that removes it. */
   observe(observer: (value: T, before: T) => void): () => void {
     this.#observers.add(observer);
     return () => this.#observers.delete(observer);
   }
 
   protected override changed(): void {
-    this.#tell();
+    this.#notify();
   }
 
-  #tell(): void {
+  #notify(): void {
     const [before, now] = [this.#last, this.value];
     if (Object.is(before, now)) return;
     this.#last = now;
@@ -225,7 +225,7 @@ abstract class ValueWidget<T> extends Widget {
   }
 }
 
-/** Options of sliders and progress bars; all numbers are of the value's own unit. */
+/** Options of sliders and progress bars. */
 export interface RangeOptions extends ValueOptions<number> {
   min?: number;
   max?: number;
@@ -233,19 +233,19 @@ export interface RangeOptions extends ValueOptions<number> {
   orientation?: "horizontal" | "vertical";
 }
 
-/** @throws RangeError when the value lies outside of its bounds */
+/** @throws RangeError when the value is out of range */
 function range(kind: string, options: RangeOptions, fallback: { max: number; step: number }) {
   const { min = 0, max = fallback.max, step = fallback.step, orientation = "horizontal" } = options;
   const value = options.value ?? min;
   if (!(min <= value && value <= max)) {
-    throw new RangeError(`${kind}: value is ${value}, expected ${min} to ${max} (min and max say so)`);
+    throw new RangeError(`${kind}: value ${value} is out of range: it must be from min ${min} to max ${max}`);
   }
   return { value, state: { min, max, step, orientation } };
 }
 
 const slider = { readout: true, continuous_update: true, behavior: "drag-tap" };
 
-/** A slider over whole numbers; 0 to 100 where nothing else is said. */
+/** A slider for integers; by default from 0 to 100. */
 export class IntSlider extends ValueWidget<number> {
   constructor(options: RangeOptions = {}) {
     const { value, state } = range("IntSlider", options, { max: 100, step: 1 });
@@ -253,7 +253,7 @@ export class IntSlider extends ValueWidget<number> {
   }
 }
 
-/** A slider over numbers; 0 to 1 where nothing else is said. */
+/** A slider for numbers; by default from 0 to 1. */
 export class FloatSlider extends ValueWidget<number> {
   constructor(options: RangeOptions = {}) {
     const { value, state } = range("FloatSlider", options, { max: 1, step: 0.01 });
@@ -263,7 +263,7 @@ export class FloatSlider extends ValueWidget<number> {
 
 /** Options of a progress bar. */
 export interface ProgressOptions extends RangeOptions {
-  /** Its colour. */
+  /** Colour. */
   style?: "" | "info" | "success" | "warning" | "danger";
 }
 
@@ -273,7 +273,7 @@ function progress(kind: string, options: ProgressOptions, max: number) {
   return { value, state: { ...rest, bar_style: options.style ?? "", _view_name: "ProgressView" } };
 }
 
-/** A progress bar in whole steps; 0 to 100 where nothing else is said. */
+/** A progress bar for integers; by default from 0 to 100. */
 export class IntProgress extends ValueWidget<number> {
   constructor(options: ProgressOptions = {}) {
     const { value, state } = progress("IntProgress", options, 100);
@@ -281,7 +281,7 @@ export class IntProgress extends ValueWidget<number> {
   }
 }
 
-/** A progress bar; 0 to 1 where nothing else is said. */
+/** A progress bar; by default from 0 to 1. */
 export class FloatProgress extends ValueWidget<number> {
   constructor(options: ProgressOptions = {}) {
     const { value, state } = progress("FloatProgress", options, 1);
@@ -289,14 +289,14 @@ export class FloatProgress extends ValueWidget<number> {
   }
 }
 
-/** A box to tick. */
+/** A checkbox. */
 export class Checkbox extends ValueWidget<boolean> {
   constructor(options: ValueOptions<boolean> = {}) {
     super("Checkbox", options.value ?? false, options, { indent: true }, "CheckboxStyle");
   }
 }
 
-/** A line of text. */
+/** A text field. */
 export class Text extends ValueWidget<string> {
   constructor(options: ValueOptions<string> & { placeholder?: string } = {}) {
     const { placeholder = "" } = options;
@@ -304,23 +304,23 @@ export class Text extends ValueWidget<string> {
   }
 }
 
-/** HTML that code may change. */
+/** HTML content. */
 export class HTML extends ValueWidget<string> {
   constructor(options: ValueOptions<string> = {}) {
     super("HTML", options.value ?? "", options, { placeholder: "" }, "HTMLStyle");
   }
 }
 
-/** A choice among texts. */
+/** A drop-down list of strings. */
 export class Dropdown extends Widget {
   readonly options: readonly string[];
   readonly #observers = new Set<(value: string) => void>();
 
-  /** @throws RangeError when the value is none of the options */
+  /** @throws RangeError when the value is not one of the options */
   constructor(options: ValueOptions<string> & { options: readonly string[] }) {
     const index = options.value === undefined ? 0 : options.options.indexOf(options.value);
     if (index < 0 || options.options.length === 0) {
-      throw new RangeError(`Dropdown: value is ${options.value}, expected one of ${options.options.join(", ")}`);
+      throw new RangeError(`Dropdown: value must be one of ${options.options.join(", ")}, not ${options.value}`);
     }
     const { description = "", disabled = false, layout } = options;
     const state = {
@@ -340,12 +340,12 @@ export class Dropdown extends Widget {
 
   set value(value: string) {
     const index = this.options.indexOf(value);
-    if (index < 0) throw new RangeError(`Dropdown: ${value} is none of ${this.options.join(", ")}`);
+    if (index < 0) throw new RangeError(`Dropdown: value must be one of ${this.options.join(", ")}, not ${value}`);
     this.set({ index });
     this.changed({ index });
   }
 
-  /** Calls a function with each new value. Returns a function that ends it. */
+  /** Adds an observer, called with each new value. Returns a function that removes it. */
   observe(observer: (value: string) => void): () => void {
     this.#observers.add(observer);
     return () => this.#observers.delete(observer);
@@ -365,7 +365,7 @@ export class Button extends Widget {
     super("Button", { description, disabled, button_style: style, icon: "" }, { layout, style: "ButtonStyle" });
   }
 
-  /** Calls a function at each click. Returns a function that ends it. */
+  /** Adds a click listener. Returns a function that removes it. */
   onClick(observer: () => void): () => void {
     this.#observers.add(observer);
     return () => this.#observers.delete(observer);
@@ -376,14 +376,14 @@ export class Button extends Widget {
   }
 }
 
-/** Widgets side by side. */
+/** Widgets in a row. */
 export class HBox extends Widget {
   constructor(children: readonly Widget[], options: { layout?: Record<string, string> } = {}) {
     super("HBox", { children: children.map(({ modelId }) => reference(modelId)), box_style: "" }, options);
   }
 }
 
-/** Widgets below each other. */
+/** Widgets in a column. */
 export class VBox extends Widget {
   constructor(children: readonly Widget[], options: { layout?: Record<string, string> } = {}) {
     super("VBox", { children: children.map(({ modelId }) => reference(modelId)), box_style: "" }, options);

@@ -6,7 +6,7 @@ import {
   type DeviceName,
   findCandidates,
   gpuName,
-  lackOf,
+  missingForWebGpu,
   worthwhile,
 } from "./device.ts";
 import type { Executor } from "./executor.ts";
@@ -20,16 +20,16 @@ import { defineProgram, type Program, type ProgramDefinition, ProgramError } fro
 /** Options of {@link Engine.open}. */
 export interface EngineOptions {
   /**
-   * "auto" takes a GPU that multiplies matrices at least twice as fast as the CPU, else the CPU, and says why in
-   * {@link Device.reason}. Default: the environment's ANNEAL_DEVICE, else "auto".
+   * "auto" selects a GPU that multiplies matrices at least twice as fast as the CPU, else the CPU; {@link Device.reason}
+   * says why. Default: the environment's ANNEAL_DEVICE, else "auto".
    */
   device?: DeviceName | "auto";
-  /** CPU threads; all that the process may use when left out. */
+  /** CPU threads. Default: all that the process may use. */
   threads?: number;
 }
 
 /**
- * Compiles tensor programs for a device and runs them, off the caller's thread. Requests are served in order.
+ * Compiles tensor programs for a device and runs them, off the caller's thread. Requests are processed in order.
  *
  * @example
  * const engine = await Engine.open();
@@ -51,17 +51,17 @@ export class Engine {
     });
   }
 
-  /** @throws EngineError when the device that was asked for is not there, with what is missing */
+  /** @throws EngineError when the requested device is not available, saying what is missing */
   static async open(options: EngineOptions = {}): Promise<Engine> {
     const { device, threads } = checkDevice(options.device, options.threads);
-    if (device === "cpu") return new Engine(cpuDevice(threads, "as asked"));
+    if (device === "cpu") return new Engine(cpuDevice(threads, "as requested"));
     if (device === "interpreter") {
-      return new Engine({ name: device, threads: 1, model: "double precision", reason: "as asked" });
+      return new Engine({ name: device, threads: 1, model: "double precision", reason: "as requested" });
     }
     const { gpus, obstacle } = await findCandidates();
     const model = gpuName(gpus);
     if (device === "webgpu") {
-      const engine = new Engine({ name: "webgpu", threads: 1, model, reason: "as asked" });
+      const engine = new Engine({ name: "webgpu", threads: 1, model, reason: "as requested" });
       await engine.#probe();
       return engine;
     }
@@ -69,10 +69,10 @@ export class Engine {
     return Engine.#faster(threads, model);
   }
 
-  /** The faster of CPU and GPU: what a GPU is worth can only be measured. */
+  /** Returns the faster of CPU and GPU, by measurement. */
   static async #faster(threads: number, model: string): Promise<Engine> {
-    const cpu = new Engine(cpuDevice(threads, "as asked"));
-    const gpu = new Engine({ name: "webgpu", threads: 1, model, reason: "as asked" });
+    const cpu = new Engine(cpuDevice(threads, "as requested"));
+    const gpu = new Engine({ name: "webgpu", threads: 1, model, reason: "as requested" });
     const [loser, name, reason] = await gpu
       .#probe()
       .then(async () => {
@@ -88,19 +88,19 @@ export class Engine {
     return new Engine({ ...winner.device, name, reason });
   }
 
-  /** Find out whether the GPU can be used at all. */
+  /** Checks that the GPU works. */
   async #probe(): Promise<void> {
     try {
       await (await this.compile({ name: "a first program", outputs: { y: zeros([1]) } })).release();
     } catch (error) {
       await this.close();
       const vulkan = findVulkan();
-      const why = (vulkan && lackOf(vulkan)) ?? (error as Error).message;
-      throw new EngineError(`There is no GPU that WebGPU can use: ${why}. \`anneal doctor\` shows what was found.`);
+      const why = (vulkan && missingForWebGpu(vulkan)) ?? (error as Error).message;
+      throw new EngineError(`There is no GPU that WebGPU can use: ${why}. \`anneal doctor\` shows details.`);
     }
   }
 
-  /** Check, lower and load a program. */
+  /** Validates, lowers and loads a program. */
   async compile(definition: ProgramDefinition): Promise<CompiledProgram> {
     const program = defineProgram(definition);
     const attempt: Attempt = { what: definition.name ?? "a program", need: estimateMemory(program) };
@@ -110,13 +110,13 @@ export class Engine {
     return new CompiledProgram(this, id, program, attempt);
   }
 
-  /** A new, empty set of variables on the device. */
+  /** Creates an empty set of variables on the device. */
   createState(): State {
     return new State(this, this.#names++);
   }
 
   /**
-   * Ask the executor, and explain what fails.
+   * Sends a request to the executor, and explains failures.
    * @throws EngineError
    */
   async request<T>(work: (executor: Executor) => Promise<T>, attempt: Attempt = { what: "moving values" }): Promise<T> {
@@ -141,7 +141,7 @@ export class Engine {
     await this.#executor.close();
   }
 
-  /** Whether it can be asked no more: closed, or its device was lost. */
+  /** Whether the engine can no longer be used: it was closed, or its device was lost. */
   get closed(): boolean {
     return this.#failure !== undefined;
   }
@@ -162,21 +162,21 @@ export class CompiledProgram {
   }
 
   /**
-   * Run once.
-   * @param given a typed array for each input of the program, but for those that have a source of their own
-   * @param state holds the program's variables, and takes their new values
-   * @returns the outputs' values
+   * Runs the program once.
+   * @param values a typed array for each input of the program, except for those with a source
+   * @param state contains the program's variables, and is updated
+   * @returns the values of the outputs
    */
-  async run(given: Record<string, TensorData> = {}, state?: State): Promise<Record<string, TensorData>> {
+  async run(values: Record<string, TensorData> = {}, state?: State): Promise<Record<string, TensorData>> {
     const inputs: Record<string, TensorData> = {};
     for (const { attributes } of this.#program.inputs) {
       const { name, dtype, shape, source } = attributes;
-      inputs[name] = checkInput(name, dtype, shape, given[name] ?? source?.());
+      inputs[name] = checkInput(name, dtype, shape, values[name] ?? source?.());
     }
     return this.#engine.request((executor) => executor.run(this.#id, state?.id, inputs), this.#attempt);
   }
 
-  /** Free it on the device. */
+  /** Frees the program on the device. */
   async release(): Promise<void> {
     await this.#engine.request((executor) => executor.unload(this.#id));
   }
@@ -186,10 +186,10 @@ function checkInput(name: string, dtype: DType, shape: Shape, value: TensorData 
   const size = shape.reduce((a, b) => a * b, 1);
   if (value instanceof hostArray(dtype) && value.length === size) return value;
   const got = value === undefined ? "nothing" : `${value.constructor.name} of ${value.length}`;
-  throw new ProgramError(`Input ${name} should be ${dtype} [${shape}] (${size} values), got ${got}.`);
+  throw new ProgramError(`Input ${name} must be ${dtype} [${shape}] (${size} values), got ${got}.`);
 }
 
-/** Variables on a device: parameters, optimizer moments. Programs read and update them by name. */
+/** Variables on a device: parameters, optimizer state. Programs read and update them by name. */
 export class State {
   readonly id: number;
   readonly #engine: Engine;
@@ -200,9 +200,9 @@ export class State {
   }
 
   /**
-   * Create or replace variables. Those in float16 and bfloat16 are kept in 16 bits: their data is a Uint16Array of these
-   * bits, or a Float32Array that is rounded to them.
-   * @param options.transfer give the arrays away instead of copying them: they are empty afterwards
+   * Creates or replaces variables. The data of float16 and bfloat16 variables is a Uint16Array of their bits, or a
+   * Float32Array, which is rounded.
+   * @param options.transfer transfer the arrays' buffers instead of copying them; the arrays are then empty
    */
   async write(values: Readonly<Record<string, HostValue>>, options: { transfer?: boolean } = {}): Promise<void> {
     const bytes = Object.values(values).reduce((sum, { data }) => sum + data.byteLength, 0);
@@ -212,19 +212,19 @@ export class State {
   }
 
   /**
-   * Copy variables back, all of them when no names are given.
-   * @param options.raw 16-bit floats as their bits (`Uint16Array`) instead of as float32
+   * Reads variables; all of them when no names are given.
+   * @param options.raw return 16-bit floats as their bits (`Uint16Array`) instead of float32
    */
   async read(names?: readonly string[], options: { raw?: boolean } = {}): Promise<Record<string, HostValue>> {
     return this.#engine.request((executor) => executor.read(this.id, names, options.raw ?? false));
   }
 
-  /** Drop variables that are no longer needed. */
+  /** Removes variables. */
   async remove(names: readonly string[]): Promise<void> {
     await this.#engine.request((executor) => executor.remove(this.id, names));
   }
 
-  /** Free them on the device. */
+  /** Frees the variables on the device. */
   async release(): Promise<void> {
     await this.#engine.request((executor) => executor.release(this.id));
   }
@@ -232,13 +232,13 @@ export class State {
 
 const shared = new Map<string, Promise<Engine>>();
 
-/** The engine that cells share, one for each choice of device and threads, opened at the first use. */
+/** Returns the engine that cells share, one for each choice of device and threads. It is opened on first use. */
 export async function sharedEngine({ device, threads }: EngineOptions = {}): Promise<Engine> {
   const options = { ...(device ? { device } : {}), ...(threads ? { threads } : {}) };
   const key = JSON.stringify(checkDevice(device, threads));
   const opened = shared.get(key) ?? Engine.open(options);
   shared.set(key, opened);
-  // One that could not be opened, or lost its device, stands in nobody's way.
+  // An engine that could not be opened, or lost its device, is replaced on the next call.
   const engine = await opened.catch((error: unknown) => {
     shared.delete(key);
     throw error;
@@ -248,5 +248,5 @@ export async function sharedEngine({ device, threads }: EngineOptions = {}): Pro
   return sharedEngine(options);
 }
 
-/** The engine that cells share when they ask for nothing in particular. */
+/** Returns the shared engine of the default device. */
 export const defaultEngine = (): Promise<Engine> => sharedEngine();

@@ -1,21 +1,21 @@
-// The only file outside of engine/onnx and engine/interpreter that names them: which executor serves which device.
+// Selects the executor of a device. Only this file may import from engine/onnx and engine/interpreter.
 import type { Device, DeviceName } from "./device.ts";
 import type { Executor } from "./executor.ts";
 import { InterpreterExecutor } from "./interpreter/executor.ts";
 import { loadsWithoutFallback, OnnxExecutor, runtimeVersion } from "./onnx/executor.ts";
 import { defineProgram, type ProgramDefinition } from "./program.ts";
 
-/** Start what runs programs on a device. */
+/** Starts the executor of a device. */
 export function openExecutor(device: Device): Executor {
   return device.name === "interpreter" ? new InterpreterExecutor() : new OnnxExecutor(device);
 }
 
-/** The runtime that the CPU and WebGPU use, with its version. */
+/** Returns the runtime of the CPU and WebGPU, with its version. */
 export const runtime = (): { name: string; version: string } => ({ name: "ONNX Runtime", version: runtimeVersion() });
 
 /**
- * Check that a device has every operator of a program itself.
- * @throws Error when some of them would run elsewhere
+ * Checks that a device supports all operators of a program.
+ * @throws Error when some of them would run on the CPU instead
  */
 export async function runsWithoutFallback(definition: ProgramDefinition, device: DeviceName): Promise<void> {
   await loadsWithoutFallback(defineProgram(definition), device);

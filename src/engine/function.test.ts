@@ -29,7 +29,9 @@ describe("program", () => {
     expect(built).toBe(1);
     expect(said).not.toHaveBeenCalled();
     expect((await double(5)).item()).toBe(10);
-    expect(said).toHaveBeenCalledWith("double: compiled anew for float32 [] (before: float32 [2]), 2 shapes so far.\n");
+    expect(said).toHaveBeenCalledWith(
+      "double: compiled again for float32 [] (before: float32 [2]), 2 shapes so far.\n",
+    );
     expect([built, double.compilations]).toEqual([2, 2]);
   });
 
@@ -40,9 +42,9 @@ describe("program", () => {
     const listed = program((x: Tensor) => [x.sum(), x.min()]);
     expect((await listed([1, 5, 2])).map((t) => t.item())).toEqual([8, 1]);
     const wrong = program((x: Tensor) => ({ sum: x.sum(), rank: x.shape.length as unknown as Tensor }));
-    await expect(wrong([1])).rejects.toThrow("a program gives back tensors; rank is number");
+    await expect(wrong([1])).rejects.toThrow("a program must return tensors, but rank is number");
     const late = program(async (x: Tensor) => x.sum());
-    await expect(late([1])).rejects.toThrow("the function must build its graph at once; it is async");
+    await expect(late([1])).rejects.toThrow("the function must build its graph synchronously, but it returned");
   });
 
   test("takes tensors that have yet to be computed, and gives tensors that go on", async () => {
@@ -69,13 +71,11 @@ describe("program", () => {
 
   test("a parameter without a value, and an assignment outside of a program, say what to do", async () => {
     const empty = parameter([2], zero);
-    await expect(empty.sum().data()).rejects.toThrow(
-      "has no value yet: draw the first values by model.initialize(seed)",
-    );
-    expect(() => assign(counter(), tensor(1))).toThrow("assign: works only inside of a program");
-    expect(() => empty.set([1])).toThrow("of shape [2] takes 2 numbers, got 1");
+    await expect(empty.sum().data()).rejects.toThrow("has no value: call model.initialize(seed)");
+    expect(() => assign(counter(), tensor(1))).toThrow("assign: works only inside a program");
+    expect(() => empty.set([1])).toThrow("of shape [2] needs 2 values, got 1");
     const wrong = program(() => assign(empty, tensor(1)));
-    await expect(wrong()).rejects.toThrow("assign: float32 [] does not fit");
+    await expect(wrong()).rejects.toThrow("assign: a value of float32 [] does not fit");
   });
 
   test("an input with a source is asked at each run", async () => {
@@ -138,9 +138,9 @@ describe("a tensor under a cell", () => {
 describe("a function that is no program", () => {
   test("is refused by name: it gives back no tensors, or waits", async () => {
     const text = program(() => ({ note: "text" }), { name: "noted" });
-    await expect(text()).rejects.toThrow(new ProgramError("noted: a program gives back tensors; note is string."));
+    await expect(text()).rejects.toThrow(new ProgramError("noted: a program must return tensors, but note is string."));
     const waiting = program(async (x: Tensor) => x.add(1), { name: "waiting" });
-    await expect(waiting(tensor([1]))).rejects.toThrow("waiting: the function must build its graph at once");
+    await expect(waiting(tensor([1]))).rejects.toThrow("waiting: the function must build its graph synchronously");
   });
 });
 

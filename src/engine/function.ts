@@ -16,26 +16,26 @@ import { type CompiledProgram, type Engine, type EngineOptions, sharedEngine } f
 import { parameterState, parametersOf, settleParameters } from "./parameters.ts";
 import { ProgramError } from "./program.ts";
 
-/** What a program's function may give back. */
+/** What a program's function may return. */
 type ProgramResult = Tensor | readonly Tensor[] | Readonly<Record<string, Tensor>> | undefined;
 
-/** What may be handed in for a tensor: one, a number, nested arrays, or typed values with their shape. */
+/** An argument of a program: a tensor, a number, nested arrays, or typed values with their shape. */
 export type ProgramArgument = Tensor | Parameters<typeof tensor>[0] | HostValue;
 
 /** Options of {@link program}. */
 export interface ProgramOptions extends EngineOptions {
-  /** What to call it in messages, and the run of a training that it makes up. The function's name when left out. */
+  /** Name for messages, and for the run that an optimizer starts. Default: the function's name. */
   name?: string;
-  /** Where to run; the shared engine of `device` when left out. */
+  /** Engine to run on. Default: the shared engine of `device`. */
   engine?: Engine;
 }
 
-/** A function that runs as one compiled program. */
+/** A compiled function. */
 export interface ProgramFunction<A extends readonly Tensor[], R> {
   (...args: { [K in keyof A]: ProgramArgument }): Promise<R>;
-  /** How many times it was compiled: once for each combination of shapes. */
+  /** Number of compilations: one for each combination of shapes. */
   readonly compilations: number;
-  /** Free what was compiled. */
+  /** Frees the compiled programs. */
   release(): Promise<void>;
 }
 
@@ -48,15 +48,15 @@ interface Compiled {
   readonly program: CompiledProgram;
   readonly recording: Recording;
   readonly parameters: readonly Parameter[];
-  /** Puts the outputs into the form that the function gave them in. */
+  /** Converts the outputs to the form that the function returned. */
   readonly restore: (outputs: Readonly<Record<string, Tensor>>) => ProgramResult;
   readonly outputs: Readonly<Record<string, Tensor>>;
 }
 
 /**
- * Make one program of a function of tensors: it is called once to build the graph, compiled, and from then on only run.
- * Other shapes are compiled anew, which it says. Parameters keep their values on the device; what `assign` and optimizers
- * change inside takes effect after each run.
+ * Compiles a function of tensors into a program. The function is called once to build the graph; calls then only run the
+ * compiled program. Arguments of new shapes compile it again, which is reported on stderr. Parameters keep their values
+ * on the device; assignments by `assign` and optimizers take effect after each run.
  *
  * @example
  * const step = program((x: Tensor, y: Tensor) => {
@@ -78,8 +78,8 @@ export function program<A extends readonly Tensor[], R>(
 
   const find = async (signature: readonly Signature[]): Promise<Compiled> => {
     const key = signature.map(({ dtype, shape }) => `${dtype} ${showShape(shape)}`).join(", ");
-    const known = compiled.get(key) ?? [];
-    for (const candidate of known) {
+    const candidates = compiled.get(key) ?? [];
+    for (const candidate of candidates) {
       const { recording } = await candidate;
       if (recording.conditions.every(({ read, value }) => Object.is(read(), value))) return candidate;
     }
@@ -88,12 +88,12 @@ export function program<A extends readonly Tensor[], R>(
       if (shapes.length > 1) announce(name, shapes);
     }
     const next = compile(name, fn as unknown as (...args: Tensor[]) => unknown, signature, engine as Engine);
-    compiled.set(key, [...known, next]);
-    // A failure is told to who called, and tried anew by the next.
+    compiled.set(key, [...candidates, next]);
+    // A failure is reported to the caller; the next call compiles again.
     next.catch(() =>
       compiled.set(
         key,
-        (compiled.get(key) ?? []).filter((one) => one !== next),
+        (compiled.get(key) ?? []).filter((entry) => entry !== next),
       ),
     );
     return next;
@@ -112,7 +112,7 @@ export function program<A extends readonly Tensor[], R>(
     const inputs = Object.fromEntries(values.map(({ data }, i) => [`argument ${i}`, data]));
     const results = await loaded.run(inputs, parameterState(engine));
     const host = hostValues(outputs, results, "");
-    const observed = hostValues(Object.fromEntries(recording.observed), results, watched);
+    const observed = hostValues(Object.fromEntries(recording.observed), results, observedPrefix);
     const run = { name: options.name, outputs: host, observed, device: deviceTags(engine.device) };
     for (const listener of recording.listeners) listener(run);
     const tensors = Object.entries(host).map(([key, { data, shape, dtype }]) => [key, tensor(data, shape, dtype)]);
@@ -131,8 +131,8 @@ export function program<A extends readonly Tensor[], R>(
   }) as unknown as ProgramFunction<A, R>;
 }
 
-/** Stands before the names of outputs that only listeners see. */
-const watched = "observed: ";
+/** Prefix of outputs for listeners only. */
+const observedPrefix = "observed: ";
 
 function hostValues(
   tensors: Readonly<Record<string, Tensor>>,
@@ -153,10 +153,12 @@ async function compile(
   const args = signature.map(({ dtype, shape }, i) => input(`argument ${i}`, shape, dtype));
   const { result, recording } = record(() => fn(...args));
   if (result instanceof Promise) {
-    throw new ProgramError(`${name}: the function must build its graph at once; it is async, and gave a promise.`);
+    throw new ProgramError(`${name}: the function must build its graph synchronously, but it returned a promise.`);
   }
-  const { outputs, restore } = unfold(name, result);
-  const observed = Object.fromEntries([...recording.observed].map(([key, value]) => [`${watched}${key}`, value]));
+  const { outputs, restore } = toOutputs(name, result);
+  const observed = Object.fromEntries(
+    [...recording.observed].map(([key, value]) => [`${observedPrefix}${key}`, value]),
+  );
   const all = { ...outputs, ...observed };
   const parameters = parametersOf([...Object.values(all), ...recording.updates.values()]);
   const updates = [...recording.updates].map(([parameter, value]) => [parameter.attributes.name, value]);
@@ -165,40 +167,44 @@ async function compile(
   return { program: loaded, recording, parameters: written, restore, outputs };
 }
 
-/** A function's result as named outputs, and the way back. */
-function unfold(name: string, result: unknown): Pick<Compiled, "outputs" | "restore"> {
+/** Converts a function's result to named outputs, and returns a function to convert back. */
+function toOutputs(name: string, result: unknown): Pick<Compiled, "outputs" | "restore"> {
   if (result === undefined) return { outputs: {}, restore: () => undefined };
   if (result instanceof Tensor) return { outputs: { loss: result }, restore: ({ loss }) => loss };
   const entries: [string, Tensor][] = Object.entries(Object(result)).map(([key, value]) => {
     if (value instanceof Tensor) return [key, value];
     throw new ProgramError(
-      `${name}: a program gives back tensors; ${key} is ${value === null ? "null" : typeof value}.`,
+      `${name}: a program must return tensors, but ${key} is ${value === null ? "null" : typeof value}.`,
     );
   });
-  if (entries.length === 0) throw new ProgramError(`${name}: a program gives back tensors, not ${typeof result}.`);
+  if (entries.length === 0) throw new ProgramError(`${name}: a program must return tensors, not ${typeof result}.`);
   return {
     outputs: Object.fromEntries(entries),
     restore: (outputs) => (Array.isArray(result) ? entries.map(([key]) => outputs[key]) : outputs),
   };
 }
 
-/** Values of tensors that were handed in before they were computed: they do not change, and are computed once. */
+/** Cached values of argument tensors that had to be computed. */
 const computed = new WeakMap<Tensor, Promise<TensorData>>();
 
 async function toHost(argument: ProgramArgument): Promise<HostValue> {
   const value = isHostValue(argument) ? tensor(argument.data, argument.shape, argument.dtype) : argument;
-  const given = value instanceof Tensor ? value : tensor(value);
-  const { data } = given.attributes as { data?: TensorData };
-  if (data) return { dtype: given.dtype, shape: given.shape, data };
-  return { dtype: given.dtype, shape: given.shape, data: await (computed.get(given) ?? compute(given)) };
+  const argumentTensor = value instanceof Tensor ? value : tensor(value);
+  const { data } = argumentTensor.attributes as { data?: TensorData };
+  if (data) return { dtype: argumentTensor.dtype, shape: argumentTensor.shape, data };
+  return {
+    dtype: argumentTensor.dtype,
+    shape: argumentTensor.shape,
+    data: await (computed.get(argumentTensor) ?? compute(argumentTensor)),
+  };
 }
 
-function compute(given: Tensor): Promise<TensorData> {
-  const values = given.data();
-  // What depends on a parameter changes with it; what could not be computed is tried anew.
-  if (parametersOf([given]).length === 0) {
-    computed.set(given, values);
-    values.catch(() => computed.delete(given));
+function compute(argumentTensor: Tensor): Promise<TensorData> {
+  const values = argumentTensor.data();
+  // Values that depend on parameters change with them; failed computations are retried.
+  if (parametersOf([argumentTensor]).length === 0) {
+    computed.set(argumentTensor, values);
+    values.catch(() => computed.delete(argumentTensor));
   }
   return values;
 }
@@ -211,6 +217,6 @@ function announce(name: string, shapes: readonly string[]): void {
   const [before, now] = shapes.slice(-2);
   const advice = shapes.length > 4 ? "; pad inputs to a few fixed shapes to compile less often" : "";
   process.stderr.write(
-    `${name}: compiled anew for ${now} (before: ${before}), ${shapes.length} shapes so far${advice}.\n`,
+    `${name}: compiled again for ${now} (before: ${before}), ${shapes.length} shapes so far${advice}.\n`,
   );
 }

@@ -3,38 +3,38 @@ import { interpret } from "./interpreter/interpret.ts";
 
 /** Options of {@link checkGradients}. */
 export interface GradientCheckOptions {
-  /** Half the distance of the two points of a difference. Default 1e-5. */
+  /** Half the distance between the two points of a central difference. Default 1e-5. */
   step?: number;
-  /** Largest difference that passes, as a share of the slope (of 1 where the slope is smaller). Default 1e-6. */
+  /** Maximum error, relative to the derivative (absolute for derivatives below 1). Default 1e-6. */
   tolerance?: number;
-  /** Seed of the weights under which the outputs are summed. Default 0. */
+  /** Seed of the random weights in the sum over outputs. Default 0. */
   seed?: number;
 }
 
-/** One slope, derived and measured. */
+/** One derivative, by differentiation and by central difference. */
 export interface CheckedSlope {
-  /** Which input, from 0. */
+  /** Index of the input. */
   input: number;
-  /** Which element of it, in row-major order. */
+  /** Index of its element, in row-major order. */
   element: number;
   derived: number;
   measured: number;
-  /** Their distance, as a share of the slope. */
+  /** Relative error. */
   error: number;
 }
 
-/** What {@link checkGradients} found. */
+/** Result of {@link checkGradients}. */
 export interface GradientCheck {
   passed: boolean;
-  /** Slopes that were compared. */
+  /** Number of derivatives that were compared. */
   checked: number;
   worst: CheckedSlope;
 }
 
 /**
- * Compare a function's gradient with central differences, both in double precision (PyTorch's gradcheck).
- * @param fn built of tensor operations; outputs of any shape are summed under random weights
- * @param inputs the point at which to look: tensors of known values
+ * Compares a function's gradient with central differences, both in double precision (PyTorch's gradcheck).
+ * @param fn a function of tensor operations; its output, of any shape, is summed with random weights
+ * @param inputs the point at which to check: tensors with known values
  *
  * @example
  * checkGradients((x, w) => gelu(x.matmul(w)), [randomNormal([3, 4], 1), randomNormal([4, 2], 2)]).passed;
@@ -64,7 +64,7 @@ export function checkGradients(
       point[element] = middle;
       const measured = (above - below) / (2 * step);
       const distance = Math.abs(derived[i][element] - measured) / Math.max(1, Math.abs(measured));
-      // What is not a number on one side only is as wrong as can be.
+      // NaN on one side only is the largest possible error.
       const error = Number.isNaN(distance) ? Number.POSITIVE_INFINITY : distance;
       if (error > worst.error) worst = { input: i, element, derived: derived[i][element], measured, error };
       checked++;

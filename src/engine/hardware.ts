@@ -6,33 +6,33 @@ import { promisify } from "node:util";
 
 const run = promisify(execFile);
 
-/** A graphics card or chip, as the system names it. */
+/** A GPU as reported by the system. */
 export interface Gpu {
   name: string;
-  /** Version, or name, of its driver. */
+  /** Version or name of the driver. */
   driver?: string;
   /** Bytes. */
   memory?: number;
 }
 
-/** What WebGPU needs on Linux: a loader, and drivers that describe themselves to it. */
+/** What WebGPU needs on Linux: a loader, and the manifests of drivers. */
 export interface Vulkan {
   /** Path of libvulkan.so.1. */
   loader?: string;
-  /** The drivers' descriptions. */
+  /** Paths of the driver manifests. */
   drivers: string[];
-  /** Whether the drivers are chosen by the environment and all draw with the processor. */
+  /** Whether the environment selects only software drivers. */
   software: boolean;
 }
 
-/** The processor's model. */
+/** Returns the model of the processor. */
 export const processorName = (): string => cpus()[0]?.model.trim() || process.arch;
 
-/** Graphics cards of this machine; software that imitates one does not count. */
+/** Returns the GPUs of this machine, without software emulations. */
 export async function findGpus(): Promise<Gpu[]> {
-  const nvidia = await askNvidia();
+  const nvidia = await queryNvidia();
   if (nvidia.length > 0) return nvidia;
-  // Not systeminformation on Linux: it knows only the cards that lspci lists, which slim containers lack.
+  // Not systeminformation on Linux: it depends on lspci, which slim containers lack.
   if (process.platform === "linux") return findLinuxGpus();
   const { graphics } = await import("systeminformation");
   const { controllers } = await graphics();
@@ -49,11 +49,11 @@ async function output(command: string, args: readonly string[]): Promise<string 
   try {
     return (await run(command, args, { timeout: 10_000, windowsHide: true })).stdout;
   } catch {
-    return undefined; // Not there, or it has nothing to say.
+    return undefined; // The command does not exist, or failed.
   }
 }
 
-async function askNvidia(): Promise<Gpu[]> {
+async function queryNvidia(): Promise<Gpu[]> {
   const text = await output("nvidia-smi", [
     "--query-gpu=name,driver_version,memory.total",
     "--format=csv,noheader,nounits",
@@ -76,16 +76,16 @@ function findLinuxGpus(): Gpu[] {
     const device = join(drm, node, "device");
     try {
       const [vendor, id] = ["vendor", "device"].map((file) => readFileSync(join(device, file), "utf8").trim());
-      const maker = vendors[vendor];
+      const vendorName = vendors[vendor];
       const driver = basename(readlinkSync(join(device, "driver")));
-      return maker ? [{ name: `${maker} GPU ${id}`, driver }] : [];
+      return vendorName ? [{ name: `${vendorName} GPU ${id}`, driver }] : [];
     } catch {
-      return []; // A virtual card describes itself in other ways, and computes nothing.
+      return []; // Virtual cards have no such files, and cannot compute.
     }
   });
 }
 
-/** What there is of Vulkan; undefined where WebGPU does not go through it. */
+/** Returns the Vulkan installation; undefined on platforms where WebGPU does not use Vulkan. */
 export function findVulkan(): Vulkan | undefined {
   if (process.platform !== "linux") return undefined;
   const { LD_LIBRARY_PATH = "", VK_DRIVER_FILES, VK_ICD_FILENAMES } = process.env;

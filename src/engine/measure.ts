@@ -2,15 +2,15 @@ import { input, matmul, Random, type Tensor } from "../tensor/index.ts";
 import type { Engine } from "./engine.ts";
 
 /**
- * How fast a device multiplies float32 matrices: the ceiling of whatever trains on it.
- * @param seconds how long to measure, after a first run that compiles
+ * Measures how fast a device multiplies float32 matrices, an upper bound for training on it.
+ * @param seconds duration of the measurement, after a first run that compiles
  * @param size width of the square matrices
- * @returns 10^9 operations a second, the best of the runs
+ * @returns GFLOPS of the best run
  */
 export async function measureGflops(engine: Engine, seconds: number, size = 1024): Promise<number> {
   const count = 8;
   const [a, b] = [input("a", [size, size]), input("b", [size, size])];
-  // Each product needs the one before: none can be left out, and only one number comes back.
+  // Each product depends on the previous one, so none can be skipped, and only one number is copied back.
   let product: Tensor = a;
   for (let i = 0; i < count; i++) product = matmul(product, b);
   const program = await engine.compile({ name: "the measurement", outputs: { y: product.slice(0, 0, 1).sum() } });

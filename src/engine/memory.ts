@@ -14,22 +14,22 @@ const width: Record<DType, number> = {
 };
 const bytesOf = ({ size, dtype }: Tensor) => size * width[dtype];
 
-/** Operators that hand on the memory they are given. */
+/** Operators whose result shares the memory of their first input. */
 const views = new Set(["reshape", "stopGradient", "custom", "after"]);
-/** Operators that may write their result over an operand nobody needs any more. */
+/** Operators that may write their result over an operand that is not used again. */
 const overwriting = new Set(["add", "sub", "mul", "div", "neg", "exp", "sqrt", "sigmoid", "tanh", "relu", "where"]);
 
-/** What a program holds while it runs, in bytes. */
+/** Memory that a program needs while it runs, in bytes. */
 export interface MemoryNeed {
-  /** Parameters, optimizer moments and the like, which stay between runs. */
+  /** Parameters, optimizer state and other variables, which stay between runs. */
   variables: number;
-  /** Most that results on the way take at one time, when each is freed after its last use. */
+  /** Peak size of intermediate results, when each is freed after its last use. */
   workspace: number;
 }
 
-/** How much memory a program takes, about: runtimes order and reuse in ways of their own. */
+/** Estimates the memory that a program needs; runtimes order operations and reuse memory in their own way. */
 export function estimateMemory(program: Program): MemoryNeed {
-  const kept = new Set([...Object.values(program.outputs), ...Object.values(program.updates)]);
+  const results = new Set([...Object.values(program.outputs), ...Object.values(program.updates)]);
   const owner = new Map<Tensor, Tensor>();
   const ownerOf = (t: Tensor): Tensor => owner.get(t) ?? t;
   const uses = new Map<Tensor, number>();
@@ -38,7 +38,7 @@ export function estimateMemory(program: Program): MemoryNeed {
     for (const i of node.inputs) uses.set(ownerOf(i), (uses.get(ownerOf(i)) ?? 0) + 1);
   }
   let variables = 0;
-  let held = 0;
+  let allocated = 0;
   let workspace = 0;
   for (const node of program.nodes) {
     if (node.operator.name === "variable") variables += bytesOf(node);
@@ -48,25 +48,25 @@ export function estimateMemory(program: Program): MemoryNeed {
       const source = ownerOf(i);
       const left = (uses.get(source) ?? 0) - 1;
       uses.set(source, left);
-      if (left === 0 && source.inputs.length > 0 && !kept.has(source)) freed += bytesOf(source);
+      if (left === 0 && source.inputs.length > 0 && !results.has(source)) freed += bytesOf(source);
     }
     if (owned) {
-      const peak = held + bytesOf(node) - (overwriting.has(node.operator.name) ? freed : 0);
+      const peak = allocated + bytesOf(node) - (overwriting.has(node.operator.name) ? freed : 0);
       workspace = Math.max(workspace, peak);
-      held += bytesOf(node);
+      allocated += bytesOf(node);
     }
-    held -= freed;
+    allocated -= freed;
   }
   return { variables, workspace };
 }
 
-/** Bytes that this process may use at most: the machine's, or what its container gives it. */
+/** Returns the maximum memory of this process in bytes: the machine's, or its container's limit. */
 export function memoryLimit(): number {
   const constrained = process.constrainedMemory?.() ?? 0;
   return constrained > 0 && constrained < totalmem() ? constrained : totalmem();
 }
 
-/** `1.3 GB` */
+/** Formats bytes: `1.3 GB`. */
 export function showBytes(bytes: number): string {
   const units = ["bytes", "kB", "MB", "GB", "TB"];
   const power = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(bytes) / 3));

@@ -2,10 +2,10 @@ import { type HostValue, hostArray, Parameter, type Tensor, topological } from "
 import { defaultEngine, type Engine, type State } from "./engine.ts";
 import { ProgramError } from "./program.ts";
 
-/** Where parameters have their values: one state for each engine. */
+/** States with the parameters' values, one per engine. */
 const states = new WeakMap<Engine, State>();
 
-/** Where a parameter's newest value is: on which engine, and which of the values set from outside it goes back to. */
+/** Location of a parameter's newest value: its engine, and the version that was set from the host. */
 interface Home {
   readonly engine: Engine;
   readonly version: number;
@@ -13,8 +13,8 @@ interface Home {
 
 const homes = new WeakMap<Parameter, Home>();
 
-/** Variables of parameters that nobody holds any more are freed on the device. */
-const forgotten = new FinalizationRegistry<{ name: string; engines: Set<WeakRef<Engine>> }>(({ name, engines }) => {
+/** Frees the variables of parameters that were garbage collected. */
+const finalizers = new FinalizationRegistry<{ name: string; engines: Set<WeakRef<Engine>> }>(({ name, engines }) => {
   for (const reference of engines) {
     const engine = reference.deref();
     if (engine && !engine.closed)
@@ -29,36 +29,36 @@ function setHome(parameter: Parameter, engine: Engine): void {
   homes.set(parameter, { engine, version: parameter.version });
   const engines = tracked.get(parameter);
   if (engines) {
-    if (![...engines].some((known) => known.deref() === engine)) engines.add(new WeakRef(engine));
+    if (![...engines].some((reference) => reference.deref() === engine)) engines.add(new WeakRef(engine));
     return;
   }
   const first = new Set([new WeakRef(engine)]);
   tracked.set(parameter, first);
-  forgotten.register(parameter, { name: parameter.attributes.name, engines: first });
+  finalizers.register(parameter, { name: parameter.attributes.name, engines: first });
 }
 
-/** The state of an engine in which parameters live. */
+/** Returns the state of an engine that contains its parameters. */
 export function parameterState(engine: Engine): State {
   const state = states.get(engine) ?? engine.createState();
   states.set(engine, state);
   return state;
 }
 
-/** The parameters that some tensors depend on. */
+/** Returns the parameters that tensors depend on. */
 export function parametersOf(tensors: readonly Tensor[]): Parameter[] {
   return topological(tensors).filter((t) => t instanceof Parameter);
 }
 
-/** The engine that has a parameter's newest value; undefined when none has. */
+/** Returns the engine that has a parameter's newest value, if any. */
 export function homeOf(parameter: Parameter): Engine | undefined {
   const home = homes.get(parameter);
   return home && !home.engine.closed && home.version === parameter.version ? home.engine : undefined;
 }
 
 /**
- * See that parameters have their values on an engine: those that were set since the last run, and those that ran
- * elsewhere. One tensor is moved at a time, and what the device has is not kept on the host.
- * @throws ProgramError when one has no value
+ * Moves the values of parameters to an engine: those set since the last run, and those on other engines. Moves one tensor at
+ * a time, and keeps no copies on the host.
+ * @throws ProgramError when a parameter has no value
  */
 export async function settleParameters(engine: Engine, parameters: Iterable<Parameter>): Promise<void> {
   for (const parameter of parameters) {
@@ -70,7 +70,7 @@ export async function settleParameters(engine: Engine, parameters: Iterable<Para
       await parameterState(engine).write(values, { transfer: true });
       await parameterState(home).remove([name]);
     } else if (parameter.pending) {
-      // Its memory goes to the device when it is an array of its own.
+      // Transfers the buffer unless the array is a view of a part of it.
       const { data } = parameter.pending;
       const transfer = data.byteLength === data.buffer.byteLength;
       const written = parameterState(engine).write({ [name]: parameter.pending }, { transfer });
@@ -80,11 +80,11 @@ export async function settleParameters(engine: Engine, parameters: Iterable<Para
       continue;
     } else if (homes.has(parameter)) {
       throw new ProgramError(
-        `The value of ${parameter.title} is gone with the device that held it: load the model again.`,
+        `The value of ${parameter.title} was lost with the device that held it: load the model again.`,
       );
     } else {
       throw new ProgramError(
-        `The parameter ${parameter.title} has no value yet: draw the first values by model.initialize(seed), or give it one by set().`,
+        `The parameter ${parameter.title} has no value: call model.initialize(seed), or set() on the parameter.`,
       );
     }
     setHome(parameter, engine);
@@ -92,9 +92,9 @@ export async function settleParameters(engine: Engine, parameters: Iterable<Para
 }
 
 /**
- * Read parameters where they are, one request a device.
- * @param options.raw 16-bit floats as their bits (`Uint16Array`)
- * @throws ProgramError when one has no value
+ * Reads parameters from their engines.
+ * @param options.raw return 16-bit floats as their bits (`Uint16Array`)
+ * @throws ProgramError when a parameter has no value
  */
 export async function readParameters(
   parameters: readonly Parameter[],
@@ -102,7 +102,7 @@ export async function readParameters(
 ): Promise<HostValue[]> {
   const values: HostValue[] = [];
   for (const parameter of parameters) {
-    // A value that is on no device yet is read where it is.
+    // A value that is on no device yet is read from the host.
     if (parameter.pending && !homeOf(parameter) && parameter.pending.data instanceof hostArray(parameter.dtype)) {
       values.push({ ...parameter.pending, data: parameter.pending.data.slice() });
       continue;
@@ -115,7 +115,7 @@ export async function readParameters(
   return values;
 }
 
-/** Free parameters on their devices. They have no value afterwards. */
+/** Frees parameters on their devices. They have no value afterwards. */
 export async function releaseParameters(parameters: Iterable<Parameter>): Promise<void> {
   for (const parameter of parameters) {
     const home = homeOf(parameter);

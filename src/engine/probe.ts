@@ -1,5 +1,5 @@
-// What there is to compute with, and how fast it is, as a line of JSON. A process of its own: a driver that crashes
-// takes only this one along. Argument: seconds to measure each device.
+// Prints the available devices and their speed as a line of JSON. Runs as a separate process, because a driver may crash.
+// Argument: seconds per measurement.
 import { availableParallelism } from "node:os";
 import { pathToFileURL } from "node:url";
 import { type DeviceName, describeDevice, findCandidates } from "./device.ts";
@@ -8,17 +8,17 @@ import { runtime } from "./executors.ts";
 import { findGpus, findVulkan, type Gpu, processorName, type Vulkan } from "./hardware.ts";
 import { measureGflops } from "./measure.ts";
 
-/** A device's speed, or why it has none. */
+/** A device's speed, or why it cannot be used. */
 export type Measured = { gflops: number; model: string } | { error: string };
 
-/** What was found to compute with. */
+/** Result of {@link probe}. */
 export interface Probe {
   processor: { model: string; threads: number };
   gpus: Gpu[];
   vulkan?: Vulkan;
   runtime: { name: string; version: string };
   devices: Record<"cpu" | "webgpu", Measured>;
-  /** What "auto" takes here, in one line. */
+  /** The device that "auto" selects, in one line. */
   auto: string;
 }
 
@@ -33,14 +33,14 @@ async function measure(device: DeviceName, seconds: number): Promise<Measured> {
   }
 }
 
-/** Look, and measure each device. */
+/** Detects and measures the devices. */
 export async function probe(seconds: number): Promise<Probe> {
   const vulkan = findVulkan();
   const cpu = await measure("cpu", seconds);
-  // Trying in vain is not free of noise on the terminal: a driver that is known to be missing is not tried.
+  // A driver that is known to be missing is not tried, because that prints messages to the terminal.
   const { obstacle } = await findCandidates();
-  const hopeless = vulkan !== undefined && !vulkan.software && obstacle !== undefined;
-  const webgpu = hopeless ? { error: obstacle } : await measure("webgpu", seconds);
+  const unusable = vulkan !== undefined && !vulkan.software && obstacle !== undefined;
+  const webgpu = unusable ? { error: obstacle } : await measure("webgpu", seconds);
   const auto = await Engine.open({ device: "auto" });
   await auto.close();
   return {

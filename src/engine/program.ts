@@ -1,33 +1,33 @@
 import { type Tensor, topological } from "../tensor/index.ts";
 
-/** What one run of a program does: from inputs and variables to outputs and new values of variables. */
+/** What a run of a program computes: outputs and new values of variables, from inputs and variables. */
 export interface ProgramDefinition {
-  /** What it is, for errors: "the training step, 8 x 512 tokens". */
+  /** Description for errors: "the training step, 8 x 512 tokens". */
   name?: string;
-  /** Values to hand back, by name. */
+  /** Values to return, by name. */
   outputs?: Readonly<Record<string, Tensor>>;
   /** New values of variables, by the variable's name; they stay on the device. */
   updates?: Readonly<Record<string, Tensor>>;
 }
 
-/** A checked program: a graph in an order in which it can be run. */
+/** A validated program: its graph in topological order. */
 export interface Program {
   readonly nodes: readonly Tensor[];
   readonly inputs: readonly Tensor<"input">[];
   readonly variables: readonly Tensor<"variable">[];
   readonly outputs: Readonly<Record<string, Tensor>>;
   readonly updates: Readonly<Record<string, Tensor>>;
-  /** Variables whose new value may be written over the old one while the program runs. */
+  /** Variables whose new value may overwrite the old one during the run. */
   readonly inPlace: ReadonlySet<string>;
 }
 
-/** A mistake in how a program is put together or fed. */
+/** Thrown when a program's definition or its inputs are invalid. */
 export class ProgramError extends Error {
   override name = "ProgramError";
 }
 
 /**
- * Check a definition and put its graph in order.
+ * Validates a definition and sorts its graph.
  * @throws ProgramError when two leaves share a name, or an update does not fit its variable
  */
 export function defineProgram({ outputs = {}, updates = {} }: ProgramDefinition): Program {
@@ -42,10 +42,10 @@ export function defineProgram({ outputs = {}, updates = {} }: ProgramDefinition)
   }
   for (const [name, value] of Object.entries(updates)) {
     const variable = variables.get(name);
-    if (!variable) continue; // Written without being read: it is created by the first run.
+    if (!variable) continue; // Written but never read: the first run creates it.
     if (`${value.dtype}${value.shape}` !== `${variable.dtype}${variable.shape}`) {
       throw new ProgramError(
-        `Update of ${name} is ${value.dtype} [${value.shape}], the variable is ${variable.dtype} [${variable.shape}].`,
+        `The update of ${name} is ${value.dtype} [${value.shape}], but the variable is ${variable.dtype} [${variable.shape}].`,
       );
     }
   }
@@ -64,16 +64,16 @@ function isLeaf<K extends "input" | "variable">(node: Tensor, kind: K): node is 
 }
 
 function claim<T extends Tensor>(leaves: Map<string, T>, node: T, name: string): void {
-  if (leaves.has(name)) throw new ProgramError(`Two different leaves are named ${name}; make it once and share it.`);
+  if (leaves.has(name)) throw new ProgramError(`Two different leaves are named ${name}; create one and share it.`);
   leaves.set(name, node);
 }
 
 const elementwise = new Set(["add", "sub", "mul", "div", "where", "maximum", "minimum"]);
 
 /**
- * A variable may be overwritten where it lies if all that reads it has finished before the last operation of its
- * update begins, which holds when every reader is an ancestor of that operation. The last operation itself may read
- * it if it works element by element. Halves the memory of a training step, whose state is three times the model.
+ * Returns the variables that can be updated in place. That is safe when all reads of the variable finish before the last
+ * operation of its update starts, which holds if every reader is an ancestor of that operation. The operation itself may
+ * read the variable if it is elementwise. This halves the memory of a training step, whose state is three times the model.
  */
 function inPlaceUpdates(
   nodes: readonly Tensor[],
@@ -87,35 +87,35 @@ function inPlaceUpdates(
   }
   const shared = new Set<Tensor>();
   const result = new Set<string>();
-  // What is handed out as it is, is copied at any time.
-  const handedOut = new Set([...outputs, ...Object.values(updates)]);
+  // Variables that are themselves outputs or updates are copied at an undefined time.
+  const copied = new Set([...outputs, ...Object.values(updates)]);
   for (const [name, value] of Object.entries(updates)) {
     const variable = variables.get(name);
     if (
       !variable ||
-      handedOut.has(variable) ||
+      copied.has(variable) ||
       shared.has(value) ||
       outputs.has(value) ||
       !elementwise.has(value.operator.name)
     )
       continue;
     shared.add(value);
-    const others = (readers.get(variable) ?? []).filter((reader) => reader !== value);
-    if (dependsOnAll(value, others)) result.add(name);
+    const otherReaders = (readers.get(variable) ?? []).filter((reader) => reader !== value);
+    if (dependsOnAll(value, otherReaders)) result.add(name);
   }
   return result;
 }
 
-/** Whether all of some tensors are among those that `value` depends on. Looks no further than it must. */
-function dependsOnAll(value: Tensor, wanted: readonly Tensor[]): boolean {
-  const missing = new Set(wanted);
-  // Ids grow in the order of building: what is older than all that is looked for leads to none of it.
-  const oldest = wanted.reduce((least, { id }) => Math.min(least, id), value.id);
-  const seen = new Set<Tensor>();
+/** Whether `value` depends on all of `targets`. Stops as early as possible. */
+function dependsOnAll(value: Tensor, targets: readonly Tensor[]): boolean {
+  const missing = new Set(targets);
+  // Ids increase in creation order: tensors older than all targets do not depend on any of them.
+  const oldest = targets.reduce((least, { id }) => Math.min(least, id), value.id);
+  const visited = new Set<Tensor>();
   const stack = [...value.inputs];
   for (let next = stack.pop(); next && missing.size > 0; next = stack.pop()) {
-    if (next.id < oldest || seen.has(next)) continue;
-    seen.add(next);
+    if (next.id < oldest || visited.has(next)) continue;
+    visited.add(next);
     missing.delete(next);
     stack.push(...next.inputs);
   }

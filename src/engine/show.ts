@@ -2,41 +2,41 @@ import { isFloating, type Shape, showShape, Tensor, type TensorData } from "../t
 import { describeDevice } from "./device.ts";
 import { defaultEngine } from "./engine.ts";
 
-/** Rows and columns of the corner that is shown. */
+/** Maximum rows and columns to show. */
 const [rowsShown, columnsShown] = [6, 8];
-/** Bars of the histogram. */
+/** Number of histogram bars. */
 const bars = 32;
 
-/** What is said of a tensor's values. */
-interface Look {
+/** Summary of a tensor's values. */
+interface Summary {
   /** `float32 [2, 3] · 24 B · cpu (...)` */
   title: string;
   /** `min -1 · mean 0.2 · max 3` */
   figures: string;
-  /** Numbers of the first matrix, as text; undefined stands for "and so on". */
+  /** Numbers of the first matrix, as text; undefined stands for an ellipsis. */
   corner: readonly (readonly (string | undefined)[])[];
-  /** Where in the tensor the corner lies, when there is more than a matrix. */
+  /** Position of the shown matrix, for tensors with more than two axes. */
   place: string;
-  /** How many finite values fall between the smallest and the largest, in equal stretches. */
+  /** Number of finite values in equal intervals from the minimum to the maximum. */
   histogram: readonly number[];
 }
 
-// Under a cell a tensor is computed, and shows what it is: the kernel waits for it.
+// Displaying a tensor in a notebook computes its values; the kernel awaits them.
 Object.defineProperty(Tensor.prototype, Symbol.for("Jupyter.display"), {
   async value(this: Tensor) {
     const data = await this.data();
     const { device } = await defaultEngine();
-    const look = lookAt(this, data, describeDevice(device).split(":")[0]);
-    return { "text/html": toHtml(look), "text/plain": toText(look) };
+    const summary = summarize(this, data, describeDevice(device).split(":")[0]);
+    return { "text/html": toHtml(summary), "text/plain": toText(summary) };
   },
 });
 
-function lookAt({ shape, dtype, size }: Tensor, data: TensorData, device: string): Look {
+function summarize({ shape, dtype, size }: Tensor, data: TensorData, device: string): Summary {
   const finite = Array.from(data).filter(Number.isFinite);
   const low = finite.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
   const high = finite.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
   const mean = finite.reduce((a, b) => a + b, 0) / finite.length;
-  const odd = data.length - finite.length;
+  const notFinite = data.length - finite.length;
   const spread = isFloating(dtype) && size > 1 && high > low;
   const histogram = Array<number>(spread ? bars : 0).fill(0);
   if (spread) for (const x of finite) histogram[Math.min(bars - 1, Math.floor(((x - low) / (high - low)) * bars))]++;
@@ -46,7 +46,7 @@ function lookAt({ shape, dtype, size }: Tensor, data: TensorData, device: string
       : finite.length === 0
         ? ""
         : `min ${number(low)} · mean ${number(mean)} · max ${number(high)}`;
-  const figures = [size > 1 ? range : "", odd > 0 ? `${odd} not finite` : ""].filter(Boolean).join(" · ");
+  const figures = [size > 1 ? range : "", notFinite > 0 ? `${notFinite} not finite` : ""].filter(Boolean).join(" · ");
   return {
     title: `${dtype} ${showShape(shape)} · ${bytes(data.byteLength)} · ${device}`,
     figures,
@@ -56,7 +56,7 @@ function lookAt({ shape, dtype, size }: Tensor, data: TensorData, device: string
   };
 }
 
-function cornerOf(shape: Shape, data: TensorData, show: (x: number) => string): Look["corner"] {
+function cornerOf(shape: Shape, data: TensorData, show: (x: number) => string): Summary["corner"] {
   const [rows, columns] = shape.length < 2 ? [1, shape[0] ?? 1] : shape.slice(-2);
   const [height, width] = [Math.min(rows, rowsShown), Math.min(columns, columnsShown)];
   const lines = Array.from({ length: height }, (_, i) => {
@@ -66,7 +66,7 @@ function cornerOf(shape: Shape, data: TensorData, show: (x: number) => string): 
   return rows > height ? [...lines, Array<undefined>(lines[0].length).fill(undefined)] : lines;
 }
 
-/** A number in few characters. */
+/** Formats a number in few characters. */
 export function number(x: number): string {
   if (Number.isInteger(x) && Math.abs(x) < 1e6) return String(x);
   if (!Number.isFinite(x)) return String(x);
@@ -79,21 +79,21 @@ function bytes(n: number): string {
   return n < 1024 ** 2 ? `${(n / 1024).toPrecision(3)} KiB` : `${(n / 1024 ** 2).toPrecision(3)} MiB`;
 }
 
-function toText({ title, figures, corner, place }: Look): string {
+function toText({ title, figures, corner, place }: Summary): string {
   const cells = corner.map((line) => line.map((text) => text ?? "…"));
   const width = Math.max(0, ...cells.flat().map((text) => text.length));
   const lines = cells.map((line) => line.map((text) => text.padStart(width)).join("  "));
   return [title, ...(figures ? [figures] : []), ...(place ? [`${place}:`] : []), ...lines].join("\n");
 }
 
-function toHtml({ title, figures, corner, place, histogram }: Look): string {
-  const line = (cells: Look["corner"][number]) => {
+function toHtml({ title, figures, corner, place, histogram }: Summary): string {
+  const line = (cells: Summary["corner"][number]) => {
     return `<tr>${cells.map((text) => `<td style="text-align:right">${text ?? "…"}</td>`).join("")}</tr>`;
   };
-  const most = Math.max(1, ...histogram);
-  // Borders in the colour of the text: what JupyterLab leaves of a page in a notebook that it does not trust yet.
+  const highest = Math.max(1, ...histogram);
+  // Borders in the text colour, because JupyterLab strips most other styles in a notebook that is not trusted.
   const column = (count: number) => {
-    const height = count === 0 ? 0 : Math.max(1, Math.round((38 * count) / most));
+    const height = count === 0 ? 0 : Math.max(1, Math.round((38 * count) / highest));
     const border = `border-bottom-style:solid;border-bottom-width:${height}px`;
     return `<span title="${count}" style="display:inline-block;width:4px;margin-right:1px;vertical-align:bottom;${border}"></span>`;
   };

@@ -20,8 +20,8 @@ const measures: readonly Measure[] = [
 ];
 
 /**
- * The table of before and after. Both columns are logged to the run that made the model after, as `before/test_loss`,
- * `after/test_loss` and so on, with the name that the reports were logged under.
+ * Returns a table that compares a model before and after training. Logs both columns to the run that trained the model, as
+ * `before/test_loss`, `after/test_loss` and so on, with the name of the reports.
  * @throws RangeError when the reports are of different data
  */
 export async function compare(before: EvaluationReport, after: EvaluationReport): Promise<Table> {
@@ -48,7 +48,7 @@ export async function compare(before: EvaluationReport, after: EvaluationReport)
   return new Table(columns, rows, `${after.rows} rows of ${after.dataset}${knownOverlap(after)}.`);
 }
 
-/** What is known of rows that are in the training data, too; nothing is claimed of a model that was trained elsewhere. */
+/** Describes how many rows are also in the training data; empty for a model that was not trained in this process. */
 function knownOverlap({ trainedOn }: EvaluationReport): string {
   if (trainedOn === undefined) return "";
   if (trainedOn === 0) return "; no copy of them is in the data that the model was trained on here";

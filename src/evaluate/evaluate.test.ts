@@ -165,7 +165,7 @@ describe("evaluating a model", () => {
 
   test("says when nothing is left to predict", async () => {
     await expect(evaluate(await model(), data, { maxLength: 2, generate: 0 })).rejects.toThrow(
-      "colours has no token to predict within 2 tokens.",
+      "colours has no target token within 2 tokens.",
     );
   });
 });

@@ -14,44 +14,44 @@ import { type CausalLM, countTrainedOn, measureTokens } from "../models/index.ts
 import { addToRun } from "../track/index.ts";
 import { rougeL } from "./rouge.ts";
 
-/** What to measure. */
+/** Options of {@link evaluate}. */
 export interface EvaluateOptions {
-  /** What the metrics are logged under: `test` gives `test/loss`. The last part of the data set's name when left out. */
+  /** Prefix of the logged metrics: `test` gives `test/loss`. Default: the last part of the data set's name. */
   name?: string;
-  /** Rows in one run of the model. Default 16. */
+  /** Rows per forward pass. Default 16. */
   batchSize?: number;
-  /** Longer examples are cut. Default: the longest, at most 1024. */
+  /** Longer examples are truncated. Default: the longest, at most 1024. */
   maxLength?: number;
-  /** Answers generated for ROUGE-L, from the first rows that are chats. Default 64; 0 leaves it out. */
+  /** Number of answers to generate for ROUGE-L, from the first rows that are chats. Default 64; 0 disables it. */
   generate?: number;
-  /** Most tokens of an answer. Default 64. */
+  /** Maximum tokens per answer. Default 64. */
   maxNewTokens?: number;
 }
 
-/** Metrics of a model on a data set, and some answers to look at. */
+/** Metrics of a model on a data set, with sample answers. */
 export interface EvaluationReport {
   dataset: string;
-  /** What the metrics are logged under. */
+  /** Prefix of the logged metrics. */
   name: string;
   /** SHA-256 of the rows. */
   digest: string;
   rows: number;
-  /** Mean of -log p over the answers' tokens. */
+  /** Mean of -log p over the target tokens. */
   loss: number;
   /** e to the loss. */
   perplexity: number;
-  /** Share of the answers' tokens that were the most likely one, in [0, 1]. */
+  /** Fraction of target tokens that the model predicted as the most likely one, in [0, 1]. */
   tokenAccuracy: number;
-  /** Mean F1 of ROUGE-L over the generated answers, in [0, 1]; absent when none were asked for. */
+  /** Mean F1 of ROUGE-L over the generated answers, in [0, 1]; undefined when none were generated. */
   rougeL: number | undefined;
   samples: { prompt: string; expected: string; answer: string }[];
-  /** Rows that were asked for and not answered, since prompt and answer exceed the model's positions. */
+  /** Rows that were skipped in generation because prompt and answer exceed the model's positions. */
   unanswered: number;
-  /** The run that made the model, which the metrics were logged to. */
+  /** The run that trained the model; the metrics are logged to it. */
   runId: string | undefined;
   /**
-   * How many rows are, token by token, among those that the model was trained on in this process. Undefined when it was not
-   * trained here: then nothing is known.
+   * Number of rows that are, token by token, in the data that the model was trained on in this process. Undefined when it
+   * was not trained in this process.
    */
   trainedOn: number | undefined;
 }
@@ -59,9 +59,9 @@ export interface EvaluationReport {
 const longestByDefault = 1024;
 
 /**
- * Measure a model on the rows that {@link train} takes: loss, perplexity and token accuracy of the answers, and ROUGE-L of
- * what it answers by itself. The metrics are logged to the run that trained the model.
- * @throws DataError when the rows are of no known form
+ * Evaluates a model on the data that {@link train} accepts: loss, perplexity and token accuracy of the target tokens, and
+ * ROUGE-L of generated answers. The metrics are logged to the run that trained the model.
+ * @throws DataError when the rows have no supported format
  */
 export async function evaluate(
   model: CausalLM,
@@ -98,21 +98,21 @@ export async function evaluate(
   return report;
 }
 
-/** `faq.jsonl` as `faq`, `docs/test` as `test`: what metrics of a data set are logged under. */
+/** Returns the prefix of a data set's metrics: `faq` for `faq.jsonl`, `test` for `docs/test`. */
 function metricName(dataset: string): string {
   const last = dataset.split("/").at(-1) ?? dataset;
   return last.replace(/\.(jsonl?|ndjson|csv)$/i, "").replace(/[^\w .:-]/g, "_") || "data";
 }
 
-/** Let the model answer the first chats. */
+/** Generates answers to the first chats. */
 async function answer(
   model: CausalLM,
   dataset: Dataset | undefined,
   { generate, maxNewTokens, batchSize }: Required<Pick<EvaluateOptions, "generate" | "maxNewTokens" | "batchSize">>,
 ): Promise<Pick<EvaluationReport, "samples" | "unanswered">> {
-  const asked = (dataset?.rows ?? []).slice(0, generate).flatMap((row) => questionOf(row) ?? []);
+  const questions = (dataset?.rows ?? []).slice(0, generate).flatMap((row) => questionOf(row) ?? []);
   const room = model.config.maxPositionEmbeddings - maxNewTokens;
-  const fitting = asked.filter(
+  const fitting = questions.filter(
     ({ chat }) => model.tokenizer.encodeChat(chat, { addGenerationPrompt: true }).ids.length <= room,
   );
   const samples: EvaluationReport["samples"] = [];
@@ -129,10 +129,10 @@ async function answer(
     progress.show(samples.length, fitting.length, "questions");
   }
   progress.done();
-  return { samples, unanswered: asked.length - fitting.length };
+  return { samples, unanswered: questions.length - fitting.length };
 }
 
-/** A row as a chat without its last answer; undefined when it is no chat that ends with one. */
+/** Splits a row into a chat and its last answer; undefined when the row is not a chat that ends with an answer. */
 function questionOf(row: Row) {
   const messages = chatOf(row);
   const last = messages?.at(-1);
@@ -141,7 +141,7 @@ function questionOf(row: Row) {
   return { chat, prompt: chat[chat.length - 1].content, expected: last.content };
 }
 
-/** Metrics of a report under the names they are logged by. */
+/** Returns a report's metrics by the names under which they are logged. */
 export function metricsOf(report: EvaluationReport, prefix: string): Record<string, number> {
   return {
     [`${prefix}loss`]: report.loss,

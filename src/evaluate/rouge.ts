@@ -6,10 +6,11 @@ export interface RougeScore {
 }
 
 /**
- * What counts as a word. "ascii" is the rule of google-research's `rouge_score` without stemming: lower-case runs of a to
- * z and digits; it finds no word in most languages. "auto" is that rule for texts in Latin letters, so that figures compare
- * with published ones (there "café" is the word "caf"); where either text has letters of another script, or words but none
- * in ASCII, it takes Unicode's letters, marks and digits, and single characters of scripts that put no spaces between words.
+ * How texts are split into words. "ascii" is the rule of google-research's `rouge_score` without stemming: lower-case runs
+ * of a to z and digits; most other languages have no words by this rule. "auto" uses that rule for texts in Latin letters,
+ * so that scores compare with published ones (there "café" is the word "caf"). If either text has letters of another
+ * script, or words but none in ASCII, it uses Unicode letters, marks and digits, and single characters of scripts without
+ * spaces between words.
  */
 export type RougeWords = "auto" | "ascii";
 
@@ -23,25 +24,25 @@ const unicodeWord = new RegExp(
   "gu",
 );
 
-/** Words of both texts, by one rule. */
+/** Splits both texts into words with the same rule. */
 function wordsOf(one: string, other: string, rule: RougeWords): [string[], string[]] {
   const ascii = (text: string): string[] => text.toLowerCase().match(asciiWord) ?? [];
-  const found: [string[], string[]] = [ascii(one), ascii(other)];
+  const words: [string[], string[]] = [ascii(one), ascii(other)];
   const lacks = (text: string, words: string[]) => otherScript.test(text) || (words.length === 0 && anyWord.test(text));
-  if (rule === "ascii" || !(lacks(one, found[0]) || lacks(other, found[1]))) return found;
+  if (rule === "ascii" || !(lacks(one, words[0]) || lacks(other, words[1]))) return words;
   const unicode = (text: string): string[] => text.normalize("NFC").toLowerCase().match(unicodeWord) ?? [];
   return [unicode(one), unicode(other)];
 }
 
-function score(hits: number, found: number, expected: number): RougeScore {
-  const precision = found === 0 ? 0 : hits / found;
+function score(hits: number, generated: number, expected: number): RougeScore {
+  const precision = generated === 0 ? 0 : hits / generated;
   const recall = expected === 0 ? 0 : hits / expected;
   return { precision, recall, f1: precision + recall === 0 ? 0 : (2 * precision * recall) / (precision + recall) };
 }
 
 /**
- * ROUGE-N (Lin 2004): overlap of runs of `n` words.
- * @param words what counts as a word; see {@link RougeWords}
+ * Computes ROUGE-N (Lin 2004): the overlap of n-grams.
+ * @param words how texts are split into words; see {@link RougeWords}
  */
 export function rougeN(hypothesis: string, reference: string, n: number, words: RougeWords = "auto"): RougeScore {
   const count = (tokens: readonly string[]) => {
@@ -52,16 +53,16 @@ export function rougeN(hypothesis: string, reference: string, n: number, words: 
     }
     return grams;
   };
-  const [found, expected] = wordsOf(hypothesis, reference, words).map(count);
+  const [generated, expected] = wordsOf(hypothesis, reference, words).map(count);
   const size = (grams: Map<string, number>) => [...grams.values()].reduce((a, b) => a + b, 0);
   let hits = 0;
-  for (const [gram, times] of found) hits += Math.min(times, expected.get(gram) ?? 0);
-  return score(hits, size(found), size(expected));
+  for (const [gram, times] of generated) hits += Math.min(times, expected.get(gram) ?? 0);
+  return score(hits, size(generated), size(expected));
 }
 
 /**
- * ROUGE-L (Lin 2004): the longest run of words that both have in the same order, gaps allowed.
- * @param words what counts as a word; see {@link RougeWords}
+ * Computes ROUGE-L (Lin 2004): the longest common subsequence of words.
+ * @param words how texts are split into words; see {@link RougeWords}
  */
 export function rougeL(hypothesis: string, reference: string, words: RougeWords = "auto"): RougeScore {
   const [a, b] = wordsOf(hypothesis, reference, words);

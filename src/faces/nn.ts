@@ -1,5 +1,5 @@
 /**
- * `anneal/nn`: modules, layers, first values of parameters, losses.
+ * `anneal/nn`: modules, layers, parameter initializers and losses.
  *
  * @packageDocumentation
  */

@@ -1,10 +1,10 @@
 /**
- * `anneal/tensor`: tensors and the functions that take and give them.
+ * `anneal/tensor`: tensors and the functions on them.
  *
- * Functions check shapes and dtypes when they are called, and throw a `ShapeError` that names both. They compute nothing:
- * values exist when a program runs, or when `await x.data()` asks for them. Two operands broadcast as in NumPy. Axes count
- * from the end when negative. When left out, `axis` is the last one, `axes` are all of them, `keepDims` is false (reduced
- * axes are removed), and `dtype` is float32, unless the text says otherwise.
+ * Functions check shapes and dtypes when they are called, and throw a `ShapeError` that names both. They only build a graph:
+ * values are computed when a program runs, or by `await x.data()`. Operands broadcast as in NumPy, and negative axes count
+ * from the end. Unless stated otherwise, `axis` defaults to the last one, `axes` to all of them, `keepDims` to false (reduced
+ * axes are removed) and `dtype` to float32.
  *
  * @packageDocumentation
  */

@@ -7,7 +7,7 @@ import { readJson } from "./json.ts";
 
 const names = { config: "adapter_config.json", weights: "adapter_model.safetensors" };
 
-/** Put the adapter of a folder in PEFT's layout on a model's layers. It is not in use yet. */
+/** Loads an adapter from a folder in PEFT's layout onto a model's layers, without activating it. */
 export async function loadAdapter(model: CausalLM, folder: string, name: string): Promise<Adapter> {
   await verifyFolder(folder);
   const adapter = attach(
@@ -19,23 +19,23 @@ export async function loadAdapter(model: CausalLM, folder: string, name: string)
   try {
     const file = await SafetensorsFile.open(join(folder, names.weights));
     try {
-      const wanted = fileParameters(adapter);
-      const missing = [...wanted.keys()].filter((key) => !file.tensors.has(key));
-      const unused = [...file.tensors.keys()].filter((key) => !wanted.has(key));
+      const expected = fileParameters(adapter);
+      const missing = [...expected.keys()].filter((key) => !file.tensors.has(key));
+      const unused = [...file.tensors.keys()].filter((key) => !expected.has(key));
       if (missing.length > 0 || unused.length > 0) {
-        const say = (what: string, list: string[]) =>
+        const describe = (what: string, list: string[]) =>
           list.length > 0
             ? `${what} ${list.slice(0, 3).join(", ")}${list.length > 3 ? ` and ${list.length - 3} more` : ""}`
             : "";
         throw new AdapterError(
-          `${file.path} does not fit the model and its ${names.config}: ${[say("it lacks", missing), say("nothing uses its", unused)].filter(Boolean).join("; ")}.`,
+          `${file.path} does not fit the model and its ${names.config}: ${[describe("missing", missing), describe("unused", unused)].filter(Boolean).join("; ")}.`,
         );
       }
-      for (const [key, parameter] of wanted) {
+      for (const [key, parameter] of expected) {
         const stored = await file.read(key);
         if (String(stored.shape) !== String(parameter.shape)) {
           throw new AdapterError(
-            `${file.path}: ${key} has shape [${stored.shape}]; the settings ask for [${parameter.shape}].`,
+            `${file.path}: ${key} has shape [${stored.shape}], but the configuration requires [${parameter.shape}].`,
           );
         }
         parameter.give(toFloat32(stored));
@@ -50,7 +50,7 @@ export async function loadAdapter(model: CausalLM, folder: string, name: string)
   }
 }
 
-/** Write an adapter in PEFT's layout. */
+/** Saves an adapter in PEFT's layout. */
 export async function saveAdapter(
   folder: string,
   adapter: Adapter,

@@ -164,7 +164,7 @@ test("logits in blocks are not all held at once, and shapes that do not fit are 
   const wrong = (width: number, rows: number) => () =>
     linearCrossEntropy(normal([3, 4]), normal([9, width]), input("t", [rows], "int32"));
   expect(wrong(5, 3)).toThrow("matmul: inner sizes differ: [3, 4] and [9, 5] transposed");
-  expect(wrong(4, 2)).toThrow("states [3, 4] and targets [2] should be [n, hidden] and [n]");
+  expect(wrong(4, 2)).toThrow("expected states [n, hidden] and targets [n]; got [3, 4] and [2]");
 });
 
 test("gradient checkpointing takes the feed-forward part of long rows in parts, with the same gradients", async () => {

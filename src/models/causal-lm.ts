@@ -30,68 +30,68 @@ import { type GenerateOptions, type Generation, Generator } from "./generate.ts"
 import type { Phi3Config } from "./phi3/config.ts";
 import { type SaveModelOptions, saveModel } from "./save.ts";
 
-/** What a model runs on: a device by name, or an engine that is open already. */
+/** Where a model runs: a device by name, or an existing engine. */
 export interface Placement extends EngineOptions {
   engine?: Engine;
 }
 
-/** What a decoder reads: every tensor int32 [batch, length]. */
+/** Inputs of a decoder: each an int32 tensor [batch, length]. */
 export interface DecoderInputs {
   inputIds: Tensor;
   positions: Tensor;
-  /** Which document a token belongs to: tokens see only their own; 0 stands for padding. */
+  /** Document of each token: attention stays within a document; 0 marks padding. */
   segments: Tensor;
 }
 
-/** Keys and values of one layer, [batch, key/value heads, length, head width] each. */
+/** Keys and values of one layer, each [batch, key/value heads, length, head width]. */
 export interface KeyValues {
   keys: Tensor;
   values: Tensor;
 }
 
-/** Keys and values of the tokens so far; `length` is the cache's capacity. */
+/** Keys and values of the previous tokens; `length` is the cache's capacity. */
 export interface KeyValueCache {
   layers: readonly KeyValues[];
 }
 
-/** What a decoder gives. */
+/** Outputs of a decoder. */
 export interface DecoderOutput {
-  /** After the last norm, float32 [batch * length, hidden]. */
+  /** Hidden states after the last norm, float32 [batch * length, hidden]. */
   states: Tensor;
-  /** Of each layer; with a cache, the cache with the new token in it. */
+  /** Keys and values of each layer; with a cache, the cache including the new token. */
   keyValues: KeyValues[];
 }
 
-/** What {@link CausalLM.forward} may be told besides the ids. */
+/** Options of {@link CausalLM.forward}. */
 export interface ForwardOptions {
-  /** int32 [batch, length]; 0, 1, 2, ... when left out. */
+  /** int32 [batch, length]. Default 0, 1, 2, ... */
   positions?: Tensor;
-  /** int32 [batch, length], 1 for tokens and 0 for padding, which no token sees. */
+  /** int32 [batch, length]: 1 for tokens, 0 for padding, which is masked in attention. */
   attentionMask?: Tensor;
-  /** int32 [batch, length]: documents packed into one row see only themselves. Takes the place of the mask. */
+  /** int32 [batch, length]: documents of rows with several packed documents. Replaces the mask. */
   segments?: Tensor;
 }
 
-/** Losses of a batch, token by token. */
+/** Per-token losses of a batch. */
 export interface TokenLosses {
-  /** -log p of each target, 0 where there is none; [batch * length]. */
+  /** -log p of each target, 0 for tokens without one; [batch * length]. */
   losses: Float32Array;
   /** Whether the most likely token was the target. */
   correct: Uint8Array;
 }
 
-/** A language model that predicts the next token: a decoder, an output layer, a tokenizer. */
+/** A language model that predicts the next token: a decoder, an output layer and a tokenizer. */
 export abstract class CausalLM extends Module {
   abstract readonly config: Phi3Config;
   readonly tokenizer: Tokenizer;
   readonly placement: Placement;
-  /** The content of `generation_config.json`: which tokens end an answer, among others. */
+  /** Content of `generation_config.json`, such as the ids that end an answer. */
   generationConfig: Record<string, unknown> = {};
-  /** What the weights were read as: a folder or a hub id. */
+  /** Folder or hub id that the model was loaded from. */
   nameOrPath: string | undefined;
-  /** Id of the tracked run that trained these weights last. */
+  /** Id of the tracked run that last trained these weights. */
   runId: string | undefined;
-  /** Seed of the weights it began with; undefined for a model that was loaded. */
+  /** Seed of the initial weights; undefined for a loaded model. */
   seed: number | undefined;
   readonly #adapters = new Map<string, Adapter>();
   #active: string | undefined;
@@ -104,27 +104,27 @@ export abstract class CausalLM extends Module {
     this.placement = placement;
   }
 
-  /** Build the graph of the decoder. */
+  /** Builds the graph of the decoder. */
   abstract decode(inputs: DecoderInputs, cache?: KeyValueCache): DecoderOutput;
 
-  /** The layers that are quantised. */
+  /** Returns the layers that are quantized, by name. */
   abstract projections(): Map<string, Linear<Weight>>;
 
-  /** Compute each layer's inner values again in the backward pass: less memory for about a third more time. */
+  /** Recompute each layer's activations in the backward pass: less memory for about a third more time. */
   abstract gradientCheckpointing: boolean;
 
   protected abstract get inputEmbeddings(): Embedding;
 
-  /** The output layer; undefined where it is the table of the embeddings. */
+  /** The output layer; undefined when it shares the embeddings' weight. */
   abstract get outputEmbeddings(): Linear<Weight> | undefined;
 
-  /** The engine that it runs on. */
+  /** Returns the engine that the model runs on. */
   async engine(): Promise<Engine> {
     return this.placement.engine ?? sharedEngine(this.placement);
   }
 
   /**
-   * Logits of every token, for use inside of a {@link program}.
+   * Returns the logits of every token. Call it inside a {@link program}.
    * @param inputIds int32 [batch, length]
    * @returns float32 [batch, length, vocabulary]
    */
@@ -135,7 +135,7 @@ export abstract class CausalLM extends Module {
   }
 
   /**
-   * Logits of hidden states.
+   * Returns the logits of hidden states.
    * @param states float32 [n, hidden]
    * @returns float32 [n, vocabulary]
    */
@@ -144,9 +144,9 @@ export abstract class CausalLM extends Module {
   }
 
   /**
-   * -log p of each target, without ever holding all logits.
+   * Returns -log p of each target, without holding all logits in memory at once.
    * @param states float32 [n, hidden], from {@link CausalLM.decode}
-   * @param targets int32 [n], -100 where there is none
+   * @param targets int32 [n], -100 for no target
    * @returns float32 [n]
    */
   tokenLoss(states: Tensor, targets: Tensor): Tensor {
@@ -154,7 +154,7 @@ export abstract class CausalLM extends Module {
   }
 
   /**
-   * Compute the logits of sequences; shorter ones are padded at the end.
+   * Computes the logits of sequences; shorter ones are padded at the end.
    * @returns float32 [sequences, longest, vocabulary]
    */
   async logits(sequences: readonly (readonly number[])[]): Promise<Tensor> {
@@ -174,15 +174,15 @@ export abstract class CausalLM extends Module {
 
   #checkIds(sequences: readonly (readonly number[])[], length: number): void {
     const { maxPositionEmbeddings, vocabSize } = this.config;
-    if (length === 0) throw new ModelError("There are no token ids to compute logits of.");
+    if (length === 0) throw new ModelError("logits needs at least one token id.");
     if (length > maxPositionEmbeddings) {
       throw new ModelError(`${length} tokens exceed the model's ${maxPositionEmbeddings} positions.`);
     }
     const wrong = sequences.flat().find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
-    if (wrong !== undefined) throw new ModelError(`${wrong} is no token id: they go from 0 to ${vocabSize - 1}.`);
+    if (wrong !== undefined) throw new ModelError(`${wrong} is not a token id: ids are from 0 to ${vocabSize - 1}.`);
   }
 
-  /** Loss and correctness of each target of a batch, without training. */
+  /** Computes the loss and correctness of each target of a batch. */
   async tokenLosses(batch: Batch): Promise<TokenLosses> {
     const shape = [batch.batch, batch.length];
     const run = this.program(
@@ -190,13 +190,13 @@ export abstract class CausalLM extends Module {
       (inputIds: Tensor, positions: Tensor, segments: Tensor, targets: Tensor) => {
         const { states } = this.decode({ inputIds, positions, segments });
         const flat = targets.reshape([targets.size]);
-        // In pieces: the logits of all tokens may be larger than the model.
+        // In blocks: the logits of all tokens may be larger than the model.
         const rows = Math.max(1, Math.floor(2 ** 25 / (4 * this.config.vocabSize)));
         const starts = Array.from({ length: Math.ceil(flat.size / rows) }, (_, i) => i * rows);
         const pieces = starts.map((start) => {
           const end = Math.min(start + rows, flat.size);
-          const [logits, wanted] = [this.project(states.slice(0, start, end)), flat.slice(0, start, end)];
-          return { losses: crossEntropy(logits, wanted), correct: where(equal(argmax(logits), wanted), 1, 0) };
+          const [logits, expected] = [this.project(states.slice(0, start, end)), flat.slice(0, start, end)];
+          return { losses: crossEntropy(logits, expected), correct: where(equal(argmax(logits), expected), 1, 0) };
         });
         return {
           losses: concat(
@@ -210,22 +210,24 @@ export abstract class CausalLM extends Module {
         };
       },
     );
-    const given = [batch.inputIds, batch.positions, batch.segments, batch.targets];
-    const [ids, positions, segments, targets] = given.map((values) => tensor(values, shape));
+    const inputs = [batch.inputIds, batch.positions, batch.segments, batch.targets];
+    const [ids, positions, segments, targets] = inputs.map((values) => tensor(values, shape));
     const { losses, correct } = await run(ids, positions, segments, targets);
     return { losses: (await losses.data()) as Float32Array, correct: (await correct.data()) as Uint8Array };
   }
 
-  /** Ids at which an answer ends: the model's own, and the tokenizer's end of a turn. */
+  /** Ids that end an answer: the model's own, and the tokenizer's end of turn. */
   get stopTokenIds(): number[] {
-    const own = this.generationConfig.eos_token_id ?? [];
-    const listed = (Array.isArray(own) ? own : [own]).filter((id): id is number => typeof id === "number");
-    return [...new Set([...listed, ...this.config.eosTokenIds, ...this.tokenizer.stopTokenIds])];
+    const configured = this.generationConfig.eos_token_id ?? [];
+    const ids = (Array.isArray(configured) ? configured : [configured]).filter(
+      (id): id is number => typeof id === "number",
+    );
+    return [...new Set([...ids, ...this.config.eosTokenIds, ...this.tokenizer.stopTokenIds])];
   }
 
   /**
-   * Continue prompts: text as it is, or chats by the tokenizer's template.
-   * @returns one generation for each prompt, in order
+   * Generates continuations of prompts: texts, token ids, or chats, which are formatted by the tokenizer's template.
+   * @returns one generation per prompt, in order
    */
   async generate(
     prompts: readonly (string | readonly ChatMessage[] | readonly number[])[],
@@ -235,17 +237,17 @@ export abstract class CausalLM extends Module {
     return this.#generator.generate(prompts, options);
   }
 
-  /** A program of this model that is compiled once and kept. */
+  /** Returns a compiled program of this model from its cache, or adds it. */
   program<A extends readonly Tensor[], R>(key: string, fn: (...args: A) => R): ProgramFunction<A, R> {
-    const known = this.#programs.get(key) ?? program(fn, { ...this.placement, name: key });
-    this.#programs.set(key, known as ProgramFunction<readonly Tensor[], unknown>);
-    return known as ProgramFunction<A, R>;
+    const cached = this.#programs.get(key) ?? program(fn, { ...this.placement, name: key });
+    this.#programs.set(key, cached as ProgramFunction<readonly Tensor[], unknown>);
+    return cached as ProgramFunction<A, R>;
   }
 
-  /** How many numbers the model has, its adapters' included, and how many of them are trained. */
+  /** Counts the model's parameters, including adapters, and those that are trained. */
   override countParameters(): { total: number; trainable: number } {
     const { total, trainable } = super.countParameters();
-    // A compressed matrix stands for as many numbers as it had.
+    // A compressed matrix counts as its original number of parameters.
     let missing = 0;
     for (const { weight } of this.projections().values()) {
       if (!(weight instanceof CompressedWeight)) continue;
@@ -259,17 +261,17 @@ export abstract class CausalLM extends Module {
     return super.initialize(seed);
   }
 
-  /** The adapters on this model, by name. */
+  /** The model's adapters, by name. */
   get adapters(): ReadonlyMap<string, Adapter> {
     return this.#adapters;
   }
 
-  /** The name of the adapter in use; undefined when the model answers without one. */
+  /** Name of the active adapter, if any. */
   get activeAdapter(): string | undefined {
     return this.#active;
   }
 
-  /** How the projections are compressed; undefined for those that are not. */
+  /** How the projections are quantized, if they are. */
   get quantization(): string | undefined {
     for (const { weight } of this.projections().values()) {
       if (weight instanceof CompressedWeight) return weight.kind;
@@ -278,14 +280,14 @@ export abstract class CausalLM extends Module {
   }
 
   /**
-   * Keep the projections' weights in fewer bits, for training an adapter on them. What is saved or merged later are the
-   * rounded weights. A model that is read from files is better loaded with `quantization`, which never holds the whole.
+   * Quantizes the projections' weights, for training an adapter on them. Saving and merging then use the rounded weights.
+   * To load a quantized model from files, use the option `quantization`, which never holds the whole model in memory.
    * @param kind "nf4" (QLoRA) or "int8"
-   * @throws ModelError on device "webgpu", or when it is quantised otherwise already
+   * @throws ModelError on device "webgpu", or when the model is already quantized differently
    */
   async quantize(kind: Quantization): Promise<void> {
     if (this.quantization === kind) return;
-    if (this.quantization) throw new ModelError(`The model is quantised already: as ${this.quantization}.`);
+    if (this.quantization) throw new ModelError(`The model is already quantized as ${this.quantization}.`);
     const engine = await this.engine();
     checkQuantizable(kind, engine);
     const quantizer = openQuantizer(1);
@@ -306,11 +308,11 @@ export abstract class CausalLM extends Module {
   }
 
   /**
-   * Put a new adapter on the model and use it. The answers do not change until it is trained; training changes the adapter
-   * alone.
-   * @param options.name of the adapter. Default "default"
-   * @param options.seed of its first values. Default 0
-   * @throws AdapterError when the settings do not fit the model
+   * Adds a new adapter to the model and activates it. It does not change the model's output until it is trained; training
+   * updates only the adapter.
+   * @param options.name name of the adapter. Default "default"
+   * @param options.seed seed of its initialization. Default 0
+   * @throws AdapterError when the configuration does not fit the model
    */
   async addAdapter(config: AdapterConfig, { name = "default", seed = 0 } = {}): Promise<void> {
     this.#checkName(name);
@@ -325,8 +327,8 @@ export abstract class CausalLM extends Module {
   }
 
   /**
-   * Read an adapter from a folder in PEFT's layout, and use it.
-   * @param options.name of the adapter. Default "default"
+   * Loads an adapter from a folder in PEFT's layout and activates it.
+   * @param options.name name of the adapter. Default "default"
    * @throws AdapterError or ModelError when it does not fit the model
    */
   async loadAdapter(folder: string, { name = "default" } = {}): Promise<void> {
@@ -337,7 +339,7 @@ export abstract class CausalLM extends Module {
   #checkName(name: string): void {
     if (this.#adapters.has(name)) {
       throw new AdapterError(
-        `The model has an adapter named ${name} already: give the new one another name, or take it off by deleteAdapter("${name}") or mergeAndUnload().`,
+        `The model already has an adapter named ${name}: choose another name, or remove it with deleteAdapter("${name}") or mergeAndUnload().`,
       );
     }
   }
@@ -350,8 +352,8 @@ export abstract class CausalLM extends Module {
   }
 
   /**
-   * Choose the adapter in use; undefined for none. What it is trained with is what is in use.
-   * @throws AdapterError when there is none of that name
+   * Sets the active adapter, which is also the one that is trained; undefined for none.
+   * @throws AdapterError when there is no adapter of that name
    */
   setAdapter(name: string | undefined): void {
     const chosen = name === undefined ? undefined : this.#adapter(name);
@@ -370,13 +372,13 @@ export abstract class CausalLM extends Module {
   }
 
   #adapter(name: string): Adapter {
-    const found = this.#adapters.get(name);
-    if (found) return found;
-    const known = [...this.#adapters.keys()].join(", ") || "none";
-    throw new AdapterError(`The model has no adapter named ${name}; it has ${known}.`);
+    const adapter = this.#adapters.get(name);
+    if (adapter) return adapter;
+    const available = [...this.#adapters.keys()].join(", ") || "none";
+    throw new AdapterError(`The model has no adapter named ${name}; it has: ${available}.`);
   }
 
-  /** Take an adapter off and free its weights. */
+  /** Removes an adapter and frees its weights. */
   async deleteAdapter(name: string): Promise<void> {
     const adapter = this.#adapter(name);
     if (this.#active === name) this.setAdapter(undefined);
@@ -386,8 +388,8 @@ export abstract class CausalLM extends Module {
   }
 
   /**
-   * Fold the adapter in use into the weights and take all adapters off: the model is an ordinary one again. A quantised
-   * layer that carries it becomes float32. Works layer by layer, on the engine.
+   * Merges the active adapter into the weights and removes all adapters. Quantized layers with an adapter become float32.
+   * Works layer by layer, on the engine.
    */
   async mergeAndUnload(): Promise<void> {
     await mergeAdapter(this);
@@ -395,35 +397,35 @@ export abstract class CausalLM extends Module {
     this.setAdapter(undefined);
   }
 
-  /** Name of the output layer among the modules. */
+  /** Returns the name of the output layer among the modules. */
   outputName(): string | undefined {
     const output = this.outputEmbeddings;
     return [...this.namedModules()].find(([, module]) => module === output)?.[0];
   }
 
   /**
-   * Write the model to a folder that transformers and `fromPretrained` read, with the adapter in use folded in. Tensor by
-   * tensor: nothing is held twice.
-   * @throws ModelError when the folder holds anything that Anneal did not write, or cannot be written
+   * Saves the model, with the active adapter merged, to a folder that transformers and `fromPretrained` can load. Works
+   * tensor by tensor, without a second copy of the model in memory.
+   * @throws ModelError when the folder has files that Anneal did not write, or cannot be written
    */
   async save(folder: string, options: SaveModelOptions = {}): Promise<void> {
     await saveModel(this, folder, options);
   }
 
   /**
-   * Write an adapter alone, in PEFT's layout.
-   * @param options.name which; the one in use when left out
+   * Saves an adapter in PEFT's layout.
+   * @param options.name name of the adapter; default: the active one
    * @param options.files other small files for the folder, by name
    */
   async saveAdapter(
     folder: string,
     { name = this.#active, files = {} }: { name?: string | undefined; files?: Readonly<Record<string, string>> } = {},
   ): Promise<void> {
-    if (name === undefined) throw new AdapterError("The model uses no adapter that could be saved.");
+    if (name === undefined) throw new AdapterError("The model has no active adapter to save.");
     await saveAdapter(folder, this.#adapter(name), this.nameOrPath ?? "", files);
   }
 
-  /** What `console.log` and a cell show. */
+  /** The description that `console.log` and a cell show. */
   [Symbol.for("nodejs.util.inspect.custom")](): string {
     const { numHiddenLayers, hiddenSize, vocabSize } = this.config;
     const { total, trainable } = this.countParameters();
@@ -436,16 +438,16 @@ export abstract class CausalLM extends Module {
     return `${this.constructor.name}${this.nameOrPath ? ` ${this.nameOrPath}` : ""}: ${parts.join(" · ")}`;
   }
 
-  /** Free the weights and programs on the device. */
+  /** Frees the weights and programs on the device. */
   async release(): Promise<void> {
     const programs = [...this.#programs.values()];
     this.#programs.clear();
-    for (const one of programs) await one.release();
+    for (const compiled of programs) await compiled.release();
     await releaseParameters(this.parameters());
   }
 }
 
-/** @throws ModelError when weights of this kind cannot be used there */
+/** @throws ModelError when this quantization is not supported on the engine's device */
 export function checkQuantizable(kind: Quantization, { device }: Engine): void {
   if (kind !== "nf4" && kind !== "int8") {
     throw new ModelError(`quantization must be "nf4" or "int8", not ${JSON.stringify(kind)}.`);
@@ -455,18 +457,18 @@ export function checkQuantizable(kind: Quantization, { device }: Engine): void {
   }
 }
 
-/** Positions and segments filled in. */
+/** Fills in positions and segments. */
 function withDefaults(inputIds: Tensor, { positions, attentionMask, segments }: ForwardOptions): DecoderInputs {
   const [batch, length] = inputIds.shape;
-  const counted = Int32Array.from({ length: batch * length }, (_, i) => i % length);
+  const indices = Int32Array.from({ length: batch * length }, (_, i) => i % length);
   return {
     inputIds,
-    positions: positions ?? tensor(counted, [batch, length]),
+    positions: positions ?? tensor(indices, [batch, length]),
     segments: segments ?? attentionMask ?? tensor(new Int32Array(batch * length).fill(1), [batch, length]),
   };
 }
 
-/** Give each layer that carries the adapter in use the weight that does the same without it. */
+/** Replaces the weight of each layer that has the active adapter by the merged weight. */
 async function mergeAdapter(model: CausalLM): Promise<void> {
   const adapter = model.activeAdapter === undefined ? undefined : model.adapters.get(model.activeAdapter);
   const widened = new Set<string>();
@@ -475,17 +477,15 @@ async function mergeAdapter(model: CausalLM): Promise<void> {
     const merged = await part.merge(fullWeight(weight)).data();
     const dtype = weight instanceof Parameter ? weight.dtype : "float32";
     if (weight instanceof CompressedWeight) widened.add(weight.kind);
-    const fresh = new Parameter(weight.shape, () => merged, { dtype });
-    fresh.give(merged);
-    fresh.path = `${path}.weight`;
-    layer.weight = fresh;
+    const replacement = new Parameter(weight.shape, () => merged, { dtype });
+    replacement.give(merged);
+    replacement.path = `${path}.weight`;
+    layer.weight = replacement;
     await releaseParameters(weight instanceof Parameter ? [weight] : weight.parameters());
   }
   if (widened.size === 0) return;
   const rounding = widened.has("int8")
-    ? " In int8 the activations were rounded in training as well, which the merged layers no longer do: measure the model again."
+    ? " Training in int8 also rounded the activations, which the merged layers no longer do: evaluate the model again."
     : "";
-  process.stderr.write(
-    `The merged layers are in float32 now; they were kept in ${[...widened].join(" and ")}.${rounding}\n`,
-  );
+  process.stderr.write(`The merged layers are now float32; they were ${[...widened].join(" and ")}.${rounding}\n`);
 }

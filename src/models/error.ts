@@ -1,4 +1,4 @@
-/** A model's settings do not make sense, its files are damaged, or it cannot do what is asked. */
+/** Thrown when a model's configuration is invalid, its files are damaged, or an operation is not supported. */
 export class ModelError extends Error {
   override name = "ModelError";
 }

@@ -63,8 +63,8 @@ describe("models as others save them", () => {
 
   test.each([
     ["tiny-longrope-3-factors-of-8", /config\.json: short_factor has 3 factors; this head width needs 8\./],
-    ["tiny-safetensors-header-null", /is no whole safetensors file: /],
-    ["tiny-safetensors-overlapping", /is no whole safetensors file: /],
+    ["tiny-safetensors-header-null", /is not a valid safetensors file: /],
+    ["tiny-safetensors-overlapping", /is not a valid safetensors file: /],
   ])("%s is refused in one line", async (name, message) => {
     const error = await load(name).catch((reason: Error) => reason);
     expect(error).toBeInstanceOf(Error);
@@ -73,12 +73,12 @@ describe("models as others save them", () => {
   });
 
   test.each([
-    [{ num_hidden_layers: 1 }, /holds model\.layers\.1\..*config\.json has only 1 layers/],
+    [{ num_hidden_layers: 1 }, /contains model\.layers\.1\..*config\.json has only 1 layers/],
     [{ attention_bias: true }, "attention_bias is true; projections with a bias are not supported"],
     [{ head_dim: 8 }, "head_dim is 8; only heads of hidden_size / num_attention_heads"],
     [{ attention_dropout: 0.1 }, "attention_dropout is 0.1"],
     [{ hidden_act: "gelu" }, 'only "silu" is supported'],
-    [{ rope_scaling: { type: "yarn" } }, 'rotary scaling "yarn" is not known'],
+    [{ rope_scaling: { type: "yarn" } }, 'rotary scaling "yarn" is not supported'],
   ])("settings that are not supported are refused by name: %j", async (change, message) => {
     const folder = join(scratch, `settings-${Object.keys(change)[0]}`);
     await cp(faultPath("tiny-base"), folder, { recursive: true });
@@ -96,7 +96,7 @@ describe("models as others save them", () => {
     await writeFile(path, encodeSafetensors({ ...tensors, "score.weight": extra }));
     const said = vi.spyOn(process.stderr, "write").mockReturnValue(true);
     await Phi3ForCausalLM.fromPretrained(folder);
-    expect(said.mock.calls.map(([text]) => String(text)).join("")).toContain("1 tensors are not used: score.weight");
+    expect(said.mock.calls.map(([text]) => String(text)).join("")).toContain("1 tensors are unused: score.weight");
     said.mockRestore();
     const { "model.norm.weight": _, ...less } = decodeSafetensors(await readFile(path), "x");
     await writeFile(path, encodeSafetensors(less));
@@ -134,16 +134,19 @@ describe("adapters as PEFT saves them", () => {
   };
 
   test.each([
-    [{ target_modules: ["embed_tokens"] }, "An adapter on model.embed_tokens is not supported: it is an embedding"],
-    [{ target_modules: ["q_proj", "v_proj"] }, "There is no module q_proj or v_proj; the linear layers are qkv_proj"],
+    [{ target_modules: ["embed_tokens"] }, "model.embed_tokens cannot have an adapter: it is an embedding"],
+    [
+      { target_modules: ["q_proj", "v_proj"] },
+      "The model has no module q_proj or v_proj; its linear layers are qkv_proj",
+    ],
     [{ fan_in_fan_out: true }, "fan_in_fan_out is true, which is not supported"],
     [{ init_lora_weights: "pissa" }, 'init_lora_weights is "pissa", which is not supported'],
     [{ trainable_token_indices: [1] }, "trainable_token_indices is [1], which is not supported"],
     [{ peft_type: "IA3" }, '/peft_type is "IA3"; only "LORA" is supported'],
-    [{ rank_pattern: { qkv_proj: 2 } }, /has shape \[.*\]; the settings ask for/],
-    [{ target_modules: ["lm_head"] }, /it lacks base_model\.model\.lm_head.*nothing uses its/],
-    [{ exclude_modules: ["o_proj", "qkv_proj", "down_proj", "gate_up_proj"] }, /picks no layer|nothing uses its/],
-    [{ layers_to_transform: [0] }, /nothing uses its/],
+    [{ rank_pattern: { qkv_proj: 2 } }, /has shape \[.*\], but the configuration requires/],
+    [{ target_modules: ["lm_head"] }, /missing base_model\.model\.lm_head.*unused/],
+    [{ exclude_modules: ["o_proj", "qkv_proj", "down_proj", "gate_up_proj"] }, /matches no layer|unused/],
+    [{ layers_to_transform: [0] }, /unused/],
   ])("what does not fit is refused by name: %j", async (edit, message) => {
     const name = `edit-${Object.keys(edit)[0]}-${JSON.stringify(Object.values(edit)[0]).length}`;
     await expect(change((config) => ({ ...config, ...edit }), name)).rejects.toThrow(message);

@@ -5,27 +5,27 @@ import type { CausalLM, KeyValues } from "./causal-lm.ts";
 import { ModelError } from "./error.ts";
 import { checkGenerateOptions } from "./generation-options.ts";
 
-/** How to continue a prompt. Names follow transformers' `GenerationConfig`. */
+/** Options of text generation. Names follow transformers' `GenerationConfig`. */
 export interface GenerateOptions {
-  /** Most tokens to add. Default 128. */
+  /** Maximum number of tokens to generate. Default 128. */
   maxNewTokens?: number;
-  /** 0 takes the most likely token each time; above it, softmax(logits / temperature) is sampled. Default 0. */
+  /** 0 always picks the most likely token; above 0, tokens are sampled from softmax(logits / temperature). Default 0. */
   temperature?: number;
-  /** Sample only from the most likely tokens that together reach this probability, in (0, 1]. Default 1. */
+  /** Sample only from the most likely tokens whose total probability reaches this, in (0, 1]. Default 1. */
   topP?: number;
-  /** Seed of the sampling; the same seed gives the same text. Default 0. */
+  /** Sampling seed; the same seed gives the same text. Default 0. */
   seed?: number;
-  /** Ids that end a text. The model's and the tokenizer's when left out: end of text, end of a turn. */
+  /** Ids that end a text. Default: the model's and the tokenizer's ids for end of text and end of turn. */
   stopTokenIds?: readonly number[];
 }
 
-/** A continued prompt. */
+/** A generated continuation of a prompt. */
 export interface Generation {
-  /** What was added, without special tokens. */
+  /** The generated text, without special tokens. */
   text: string;
-  /** Ids that were added, the one that ended it included. */
+  /** The generated ids, including the one that ended the text. */
   ids: number[];
-  /** Natural log of each id's probability. */
+  /** Natural log of the probability of each generated id. */
   logProbs: number[];
 }
 
@@ -39,13 +39,13 @@ interface Row {
 
 type Prompt = string | readonly ChatMessage[] | readonly number[];
 
-/** Lengths are rounded up to these, so that few programs serve all prompts. */
+/** Rounds a length up, so that few programs serve all prompts. */
 const bucket = (n: number) => 2 ** Math.max(4, Math.ceil(Math.log2(n)));
 
-/** Keys and values of each layer as parameters: they stay on the device from token to token. */
+/** Keys and values of each layer as parameters, which stay on the device between tokens. */
 type Cache = { layers: { keys: Parameter; values: Parameter }[] };
 
-/** Continues prompts with a cache of keys and values: after the prompt, a step computes one token a row. */
+/** Generates text with a cache of keys and values: after the prompt, each step computes one token per row. */
 export class Generator {
   readonly #model: CausalLM;
   readonly #caches = new Map<string, Cache>();
@@ -56,7 +56,7 @@ export class Generator {
   }
 
   generate(prompts: readonly Prompt[], options: GenerateOptions): Promise<Generation[]> {
-    // Generations share the caches, so they follow each other.
+    // Generations share the caches, so they run one after the other.
     const result = this.#queue.then(() => this.#generate(prompts, options));
     this.#queue = result.catch(() => undefined);
     return result;
@@ -75,7 +75,7 @@ export class Generator {
     const longest = rows.reduce((most, { ids }) => Math.max(most, ids.length), 0);
     if (longest + maxNewTokens > config.maxPositionEmbeddings) {
       throw new ModelError(
-        `A prompt of ${longest} tokens and ${maxNewTokens} new ones exceed the model's ${config.maxPositionEmbeddings} positions.`,
+        `A prompt of ${longest} tokens plus ${maxNewTokens} new tokens exceeds the model's ${config.maxPositionEmbeddings} positions.`,
       );
     }
     if (rows.length === 0) return [];
@@ -87,12 +87,12 @@ export class Generator {
       for (const [i, row] of rows.entries()) {
         if (row.done) continue;
         const scores = logits.subarray(i * config.vocabSize, (i + 1) * config.vocabSize);
-        const { id, logProb } = choose(scores, temperature, topP, row.random);
+        const { id, logProb } = sample(scores, temperature, topP, row.random);
         row.ids.push(id);
         row.logProbs.push(logProb);
         row.done = stop.has(id);
       }
-      // LongRoPE turns all positions by other angles once a text outgrows the original length.
+      // LongRoPE changes the rotation of all positions once a text exceeds the original length.
       const reach = Math.max(...rows.map(({ ids }) => ids.length));
       fresh = config.longRope !== undefined && reach === config.originalMaxPositionEmbeddings + 1;
     }
@@ -112,7 +112,7 @@ export class Generator {
     return tokenizer.encodeChat(messages, { addGenerationPrompt: true }).ids;
   }
 
-  /** The cache of a number of rows and a capacity, empty. */
+  /** Returns an empty cache for a number of rows and a capacity. */
   #cache(batch: number, capacity: number): Cache {
     const { numHiddenLayers, numKeyValueHeads: groups, hiddenSize, numAttentionHeads } = this.#model.config;
     const shape = [batch, groups, capacity, hiddenSize / numAttentionHeads];
@@ -148,7 +148,7 @@ export class Generator {
     const last = new Int32Array(batch);
     rows.forEach(({ ids }, r) => {
       inputIds.set(ids, r * length);
-      // Padding follows the text, where no token of it looks, and takes no position beyond the text's own.
+      // Padding comes after the text, where the causal mask hides it, and adds no positions beyond the text's.
       positions.set(
         Int32Array.from({ length: ids.length }, (_, i) => i),
         r * length,
@@ -188,7 +188,7 @@ function padTo(x: Tensor, capacity: number): Tensor {
   return length === capacity ? x : concat([x, zeros([batch, heads, capacity - length, width])], 2);
 }
 
-function choose(logits: Float32Array, temperature: number, topP: number, random: Random) {
+function sample(logits: Float32Array, temperature: number, topP: number, random: Random) {
   let best = 0;
   for (let i = 1; i < logits.length; i++) if (logits[i] > logits[best]) best = i;
   let total = 0;
@@ -199,11 +199,11 @@ function choose(logits: Float32Array, temperature: number, topP: number, random:
   const order = Array.from(logits, (_, id) => id).sort((a, b) => logits[b] - logits[a]);
   const weights = order.map((id) => Math.exp((logits[id] - logits[best]) / temperature));
   const sum = weights.reduce((a, b) => a + b, 0);
-  let kept = 0;
+  let count = 0;
   let mass = 0;
-  while (kept < weights.length && mass < topP * sum) mass += weights[kept++];
+  while (count < weights.length && mass < topP * sum) mass += weights[count++];
   let draw = random.uniform() * mass;
   let chosen = 0;
-  while (chosen < kept - 1 && draw >= weights[chosen]) draw -= weights[chosen++];
+  while (chosen < count - 1 && draw >= weights[chosen]) draw -= weights[chosen++];
   return { id: order[chosen], logProb: logProb(order[chosen]) };
 }

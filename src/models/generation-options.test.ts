@@ -12,9 +12,9 @@ describe("options of generation", () => {
     [{ topP: 0 }, "topP must be above 0 and at most 1, not 0."],
     [{ topP: 2 }, "topP must be above 0 and at most 1, not 2."],
     [{ topP: Number.NaN }, "topP must be above 0 and at most 1, not NaN."],
-    [{ maxNewTokens: 0 }, "maxNewTokens must be a whole number of 1 or more, not 0."],
-    [{ maxNewTokens: 1.5 }, "maxNewTokens must be a whole number of 1 or more, not 1.5."],
-    [{ maxNewTokens: Number.POSITIVE_INFINITY }, "maxNewTokens must be a whole number of 1 or more, not Infinity."],
+    [{ maxNewTokens: 0 }, "maxNewTokens must be an integer of at least 1, not 0."],
+    [{ maxNewTokens: 1.5 }, "maxNewTokens must be an integer of at least 1, not 1.5."],
+    [{ maxNewTokens: Number.POSITIVE_INFINITY }, "maxNewTokens must be an integer of at least 1, not Infinity."],
     [{ temperature: "1" as unknown as number }, 'temperature must be 0 or more, not "1".'],
   ])("%j is refused by name", (options, message) => {
     expect(() => checkGenerateOptions(options)).toThrow(message);

@@ -1,13 +1,13 @@
 import { ModelError } from "./error.ts";
 
 /**
- * Check how a text is to be generated.
- * @throws ModelError naming the option that is wrong
+ * Validates options of text generation.
+ * @throws ModelError naming the invalid option
  */
 export function checkGenerateOptions(options: { maxNewTokens?: number; temperature?: number; topP?: number }): void {
   const { maxNewTokens = 1, temperature = 0, topP = 1 } = options;
   if (!Number.isSafeInteger(maxNewTokens) || maxNewTokens < 1) {
-    throw new ModelError(`maxNewTokens must be a whole number of 1 or more, not ${show(maxNewTokens)}.`);
+    throw new ModelError(`maxNewTokens must be an integer of at least 1, not ${show(maxNewTokens)}.`);
   }
   if (!(Number.isFinite(temperature) && temperature >= 0)) {
     throw new ModelError(`temperature must be 0 or more, not ${show(temperature)}.`);

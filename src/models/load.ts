@@ -11,24 +11,24 @@ import { type HubOptions, resolveModel } from "./files/hub.ts";
 import { ModelFiles, type StoredTensor, toFloat32, verifyFolder } from "./files/index.ts";
 import { readJson } from "./json.ts";
 
-/** How a model is read. */
+/** Options of `fromPretrained`. */
 export interface FromPretrainedOptions extends Placement, HubOptions {
-  /** Folder of an adapter in PEFT's layout, put on top. */
+  /** Folder of an adapter in PEFT's layout to load onto the model. */
   adapter?: string;
-  /** Another tokenizer than the folder's. */
+  /** A tokenizer to use instead of the folder's. */
   tokenizer?: Tokenizer;
-  /** Keeps the projections in fewer bits, for training an adapter on them: "nf4" (QLoRA) or "int8". */
+  /** Quantizes the projections, for training an adapter on them: "nf4" (QLoRA) or "int8". */
   quantization?: Quantization;
   /**
-   * What matrices are kept as. "auto", the default, keeps 16-bit floats as they are stored, for adapters and for use;
-   * training every weight needs "float32".
+   * Dtype of matrices. "auto" (default) keeps 16-bit floats in their stored dtype, for adapters and inference; full
+   * training needs "float32".
    */
   dtype?: "auto" | "float32";
 }
 
 /**
- * Read a model: a folder in Hugging Face's layout, or one of the hub by its id.
- * @param build makes the model of a parsed config.json, without values
+ * Loads a model from a folder in Hugging Face's layout, or from the hub by its id.
+ * @param build creates a model without values from a parsed config.json
  */
 export async function loadModel<M extends CausalLM>(
   idOrFolder: string,
@@ -60,8 +60,8 @@ export async function loadModel<M extends CausalLM>(
 }
 
 /**
- * Bring the tensors of files to the device one at a time (two where they are quantised): no more is held on the host.
- * @throws ModelError when one is missing or has another shape than the settings say
+ * Loads the tensors of files to the device one at a time (two when quantizing), which limits host memory.
+ * @throws ModelError when a tensor is missing or does not have the configured shape
  */
 async function loadWeights(
   model: CausalLM,
@@ -74,7 +74,7 @@ async function loadWeights(
   const modules = model.namedModules();
   const projections = quantization === undefined ? new Map() : model.projections();
   const quantizer = quantization === undefined ? undefined : openQuantizer(2);
-  // Each token goes through the output layer: there 16 bits would be widened every time.
+  // The output layer is used for each token, so 16-bit weights would be widened each time.
   const output = model.outputName();
   const progress = new Progress(`loading ${files.folder}`);
   const named = [...model.namedParameters()];
@@ -98,11 +98,11 @@ async function loadWeights(
     progress.show(++done, named.length, "tensors");
   };
   try {
-    // While one tensor is quantised, the next is read.
-    const atOnce = quantizer ? 2 : 1;
+    // The next tensor is read while one is quantized.
+    const concurrency = quantizer ? 2 : 1;
     const queue = named.values();
     await Promise.all(
-      Array.from({ length: atOnce }, async () => {
+      Array.from({ length: concurrency }, async () => {
         for (const [name, parameter] of queue) await load(name, parameter);
       }),
     );
@@ -113,7 +113,7 @@ async function loadWeights(
   progress.done();
 }
 
-/** Give a parameter its stored value; where that is kept in 16 bits, a parameter of that dtype takes its place. */
+/** Sets a parameter to its stored value; replaces it by one of the stored dtype if that is 16-bit and kept. */
 function fill(
   owner: Module,
   field: string,
@@ -123,36 +123,38 @@ function fill(
 ): Parameter {
   const half = stored.dtype === "bfloat16" || stored.dtype === "float16";
   if (dtype === "auto" && half && stored.shape.length === 2) {
-    const kept = new Parameter(parameter.shape, parameter.initializer, { dtype: stored.dtype as "bfloat16" });
-    kept.path = parameter.path;
-    kept.give(stored.data as Uint16Array<ArrayBuffer>);
-    Object.assign(owner, { [field]: kept });
-    return kept;
+    const half16 = new Parameter(parameter.shape, parameter.initializer, { dtype: stored.dtype as "bfloat16" });
+    half16.path = parameter.path;
+    half16.give(stored.data as Uint16Array<ArrayBuffer>);
+    Object.assign(owner, { [field]: half16 });
+    return half16;
   }
   parameter.give(toFloat32(stored));
   return parameter;
 }
 
 function checkNames(model: CausalLM, files: ModelFiles): void {
-  const wanted = model.namedParameters();
-  for (const [name, { shape }] of wanted) {
+  const expected = model.namedParameters();
+  for (const [name, { shape }] of expected) {
     const info = files.info(name);
-    if (!info) throw new ModelError(`${files.folder} lacks the tensor ${name}, which its config.json asks for.`);
+    if (!info) throw new ModelError(`${files.folder} lacks the tensor ${name}, which its config.json requires.`);
     if (String(info.shape) !== String(shape)) {
-      throw new ModelError(`${files.folder}: ${name} has shape [${info.shape}]; the settings ask for [${shape}].`);
+      throw new ModelError(
+        `${files.folder}: ${name} has shape [${info.shape}], but the configuration requires [${shape}].`,
+      );
     }
   }
-  const extra = files.names().filter((name) => !wanted.has(name));
+  const extra = files.names().filter((name) => !expected.has(name));
   const layer = extra.find((name) => /\.layers\.\d+\.(?!.*rotary_emb\.inv_freq)/.test(name));
   if (layer) {
     throw new ModelError(
-      `${files.folder} holds ${layer}, and config.json has only ${model.config.numHiddenLayers} layers without it: the two do not belong together.`,
+      `${files.folder} contains ${layer}, but config.json has only ${model.config.numHiddenLayers} layers, without it: the two do not match.`,
     );
   }
   const unused = extra.filter((name) => !(name === "lm_head.weight" && model.config.tieWordEmbeddings));
   if (unused.length > 0) {
     process.stderr.write(
-      `${files.folder}: ${unused.length} tensors are not used: ${unused.slice(0, 5).join(", ")}${unused.length > 5 ? ", …" : ""}\n`,
+      `${files.folder}: ${unused.length} tensors are unused: ${unused.slice(0, 5).join(", ")}${unused.length > 5 ? ", …" : ""}\n`,
     );
   }
 }

@@ -50,7 +50,7 @@ describe.each([
     expect(await lossOf(quantized)).toBe(loss);
     expect(inspect(quantized)).toContain("Phi3ForCausalLM: 2 layers of width 64, 264 tokens · ");
     expect(inspect(quantized)).toMatch(new RegExp(`parameters, .* trained · ${kind}$`));
-    await expect(quantized.quantize(kind === "nf4" ? "int8" : "nf4")).rejects.toThrow("quantised already");
+    await expect(quantized.quantize(kind === "nf4" ? "int8" : "nf4")).rejects.toThrow("already quantized");
   });
 
   test("is read in few bits from a file, as it is quantised in memory", async () => {
@@ -76,8 +76,8 @@ describe.each([
     await model.mergeAndUnload();
     const text = said.mock.calls.map(([line]) => String(line)).join("");
     said.mockRestore();
-    expect(text).toContain(`The merged layers are in float32 now; they were kept in ${kind}.`);
-    expect(text.includes("the activations were rounded in training")).toBe(kind === "int8");
+    expect(text).toContain(`The merged layers are now float32; they were ${kind}.`);
+    expect(text.includes("also rounded the activations")).toBe(kind === "int8");
     expect(model.quantization).toBeUndefined();
     const after = await logitsOf(model);
     // NF4 rounds weights alone: merging changes nothing but the order of sums. int8 rounds activations too, to

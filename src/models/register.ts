@@ -5,23 +5,23 @@ import { addToRun, TrackerClient, TrackerError, waitForRun } from "../track/inde
 import type { CausalLM } from "./causal-lm.ts";
 import { ModelError } from "./error.ts";
 
-/** A model in the registry. */
+/** A registered model version. */
 export interface RegisteredVersion {
   name: string;
-  /** Counted from 1 for each name; `(rerun)` when nothing was registered. */
+  /** Starts at 1 for each name; `(rerun)` when nothing was registered. */
   version: string;
   runId: string;
-  /** Page in the tracker. */
+  /** Its page in the tracker. */
   url: string;
 }
 
 /**
- * Register the model that its last training logged, as a new version under a name. The tracker then shows its card and
- * can promote it. While a run is done again to compare its numbers, nothing is registered.
- * @param name letters, digits and `-_. `; a new name makes a new registered model
- * @param options.merge register the whole model with its adapter folded in, which is written for it, instead of the
- * adapter alone. Default false
- * @throws ModelError when the model was not trained here; TrackerError when the tracker does not answer
+ * Registers the model that its last training run logged as a new version of a name. The tracker then shows its card and
+ * can promote it. Nothing is registered during a rerun.
+ * @param name letters, digits and `-_. `; an unused name creates a registered model
+ * @param options.merge save and register the whole model with its adapter merged, instead of the adapter alone. Default
+ * false
+ * @throws ModelError when the model was not trained in a tracked run; TrackerError when the tracker does not respond
  */
 export async function registerModel(
   model: CausalLM,
@@ -37,7 +37,7 @@ export async function registerModel(
   const client = await TrackerClient.connect();
   const url = `${client.address.uri}/tracker/models/${encodeURIComponent(name)}`;
   if (ANNEAL_RERUN_OF) {
-    process.stderr.write(`A rerun registers nothing: ${name} stays as run ${ANNEAL_RERUN_OF} registered it.\n`);
+    process.stderr.write(`A rerun registers nothing: ${name} remains as registered by run ${ANNEAL_RERUN_OF}.\n`);
     return { name, version: "(rerun)", runId, url };
   }
   await client.models.create(name).catch((error) => {
@@ -50,7 +50,7 @@ export async function registerModel(
   return { name, version, runId, url };
 }
 
-/** Write the model with its adapter folded in, tensor by tensor, and add it to the run's files. */
+/** Saves the model with its adapter merged, and logs it to the run. */
 async function logMerged(model: CausalLM, runId: string): Promise<void> {
   const scratch = await mkdtemp(join(tmpdir(), "anneal-merged-"));
   try {

@@ -5,13 +5,13 @@ import type { CausalLM } from "./causal-lm.ts";
 import { type ShardOptions, type StoredData, saveFolder, type TensorSource } from "./files/index.ts";
 import { toConfigFile } from "./phi3/config.ts";
 
-/** How a model is written. */
+/** Options for saving a model. */
 export interface SaveModelOptions extends ShardOptions {
   /** Other small files for the folder, by name. */
   files?: Readonly<Record<string, string>>;
 }
 
-/** Write a model in Hugging Face's layout, tensor by tensor, the adapter in use folded in. */
+/** Saves a model in Hugging Face's layout, tensor by tensor, with the active adapter merged. */
 export async function saveModel(
   model: CausalLM,
   folder: string,
@@ -29,7 +29,7 @@ export async function saveModel(
   });
 }
 
-/** The model's tensors as files hold them: quantised layers in float32, adapters folded in. */
+/** Returns the tensors to save: quantized layers in float32, adapters merged. */
 export function weightSources(model: CausalLM): TensorSource[] {
   const sources: TensorSource[] = [];
   const linears = new Map([...model.namedModules()].filter(([, module]) => module instanceof Linear));
@@ -57,7 +57,7 @@ function linearSource(name: string, layer: Linear<Weight>): TensorSource {
   const { weight } = layer;
   const parts = layer.activeAdapters.flatMap((active) => layer.adapters.get(active) ?? []);
   if (weight instanceof Parameter && parts.length === 0) return parameterSource(name, weight);
-  const merged = () => parts.reduce((sofar, part) => part.merge(sofar), fullWeight(weight));
+  const merged = () => parts.reduce((current, part) => part.merge(current), fullWeight(weight));
   return {
     name,
     dtype: "float32",
@@ -77,7 +77,7 @@ function parameterSource(name: string, parameter: Parameter): TensorSource {
   };
 }
 
-/** What most of the numbers are stored as: what config.json names. */
+/** Returns the most common dtype by number of values, for config.json. */
 function commonDtype(sources: readonly TensorSource[]): string {
   const sizes = new Map<string, number>();
   for (const { dtype, shape } of sources) {
@@ -87,12 +87,12 @@ function commonDtype(sources: readonly TensorSource[]): string {
 }
 
 function generationConfig(model: CausalLM): Record<string, unknown> {
-  const { config, generationConfig: given } = model;
+  const { config, generationConfig: ownConfig } = model;
   const stop = model.stopTokenIds;
   return {
     ...(config.bosTokenId === undefined ? {} : { bos_token_id: config.bosTokenId }),
     ...(config.padTokenId === undefined ? {} : { pad_token_id: config.padTokenId }),
     eos_token_id: stop.length === 1 ? stop[0] : stop,
-    ...given,
+    ...ownConfig,
   };
 }

@@ -3,13 +3,13 @@ import { linear } from "./linear.ts";
 
 /** Options of {@link projectedCrossEntropy} and {@link linearCrossEntropy}. */
 export interface CrossEntropyOptions {
-  /** Most bytes of logits that are held at once. Default 32 MB. */
+  /** Maximum bytes of logits in memory at once. Default 32 MB. */
   blockBytes?: number;
 }
 
 /**
- * Cross entropy of an output layer's logits, without holding all logits at once: where they are many, they are computed
- * a number of rows at a time, and again in the backward pass.
+ * Cross entropy of an output layer's logits, without holding all logits in memory: large numbers of rows are computed in
+ * blocks, and recomputed in the backward pass.
  * @param states float32 [n, hidden]
  * @param targets int32 [n], each in [0, vocabulary), or -100 for a loss of zero
  * @param project the output layer: [rows, hidden] to [rows, vocabulary]
@@ -26,7 +26,7 @@ export function projectedCrossEntropy(
   const [n] = states.shape;
   if (showShape(targets.shape) !== showShape([n])) {
     throw new ShapeError(
-      `cross entropy: states ${showShape(states.shape)} and targets ${showShape(targets.shape)} should be [n, hidden] and [n]`,
+      `cross entropy: expected states [n, hidden] and targets [n]; got ${showShape(states.shape)} and ${showShape(targets.shape)}`,
     );
   }
   const losses = (rows: Tensor, labels: Tensor) => crossEntropy(project(rows), labels);
@@ -40,8 +40,8 @@ export function projectedCrossEntropy(
 }
 
 /**
- * {@link projectedCrossEntropy} of one matrix: crossEntropy(states weight^T, targets).
- * @param weight [vocabulary, hidden], float32, or a dtype that is cast to it where it is used
+ * {@link projectedCrossEntropy} with a matrix as output layer: crossEntropy(states weight^T, targets).
+ * @param weight [vocabulary, hidden], float32 or a dtype that is cast to float32
  */
 export function linearCrossEntropy(
   states: Tensor,

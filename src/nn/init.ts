@@ -1,6 +1,6 @@
 import type { Initializer, Shape } from "../tensor/index.ts";
 
-/** Inputs and outputs that one element of a weight [out, in, ...kernel] connects. */
+/** Returns the number of inputs and outputs of a weight [out, in, ...kernel]. */
 function fans(shape: Shape): { fanIn: number; fanOut: number } {
   const kernel = shape.slice(2).reduce((a, b) => a * b, 1);
   return { fanIn: (shape[1] ?? shape[0] ?? 1) * kernel, fanOut: (shape[0] ?? 1) * kernel };
@@ -8,9 +8,9 @@ function fans(shape: Shape): { fanIn: number; fanOut: number } {
 
 const sizeOf = (shape: Shape) => shape.reduce((a, b) => a * b, 1);
 
-/** First values of parameters, by PyTorch's names. Weights are [out, in, ...kernel]. */
+/** Initializers, named as in PyTorch. Weights are [out, in, ...kernel]. */
 export const init = {
-  /** The same value everywhere. */
+  /** Constant value. */
   constant:
     (value: number): Initializer =>
     (shape) =>
@@ -22,7 +22,7 @@ export const init = {
     (shape, random) =>
       Float32Array.from({ length: sizeOf(shape) }, () => low + (high - low) * random.uniform()),
 
-  /** Normal with a standard deviation (default 1) and a mean (default 0). */
+  /** Normal with a standard deviation (default 1) and mean (default 0). */
   normal:
     (deviation = 1, mean = 0): Initializer =>
     (shape, random) =>
@@ -32,7 +32,7 @@ export const init = {
 
   /**
    * Uniform within gain * sqrt(3 / in) (He et al. 2015).
-   * @param gain sqrt(2) for ReLU; 1 / sqrt(3), the default, is what PyTorch's layers start with
+   * @param gain sqrt(2) for ReLU; the default 1 / sqrt(3) is that of PyTorch's layers
    */
   kaimingUniform:
     (gain = Math.sqrt(1 / 3)): Initializer =>
@@ -42,7 +42,7 @@ export const init = {
     },
 
   /**
-   * Normal with deviation gain / sqrt(in) (He et al. 2015).
+   * Normal with standard deviation gain / sqrt(in) (He et al. 2015).
    * @param gain default sqrt(2), for ReLU
    */
   kaimingNormal:

@@ -27,7 +27,7 @@ export interface ConvOptions extends ConvolutionOptions {
   bias?: boolean;
 }
 
-/** Convolution over x [n, in, length]. */
+/** 1D convolution over x [n, in, length]. */
 export class Conv1d extends Module {
   readonly weight: Parameter;
   readonly bias?: Parameter;
@@ -47,7 +47,7 @@ export class Conv1d extends Module {
   }
 }
 
-/** Convolution over x [n, in, height, width]. */
+/** 2D convolution over x [n, in, height, width]. */
 export class Conv2d extends Module {
   readonly weight: Parameter;
   readonly bias?: Parameter;
@@ -73,12 +73,12 @@ export class Conv2d extends Module {
   }
 }
 
-/** A row of a table for each index (int32). */
+/** Lookup table: returns the row of each int32 index. */
 export class Embedding extends Module {
   weight: Parameter;
   readonly paddingIdx: number | undefined;
 
-  /** @param options.paddingIdx the row that gets no gradient, as in PyTorch */
+  /** @param options.paddingIdx index of a row that gets no gradient, as in PyTorch */
   constructor(numEmbeddings: number, embeddingDim: number, { paddingIdx }: { paddingIdx?: number | undefined } = {}) {
     super();
     this.paddingIdx = paddingIdx;
@@ -93,7 +93,7 @@ export class Embedding extends Module {
   }
 }
 
-/** Layer normalisation over the last axis (Ba et al. 2016). */
+/** Layer normalization over the last axis (Ba et al. 2016). */
 export class LayerNorm extends Module {
   readonly weight: Parameter;
   readonly bias: Parameter;
@@ -111,7 +111,7 @@ export class LayerNorm extends Module {
   }
 }
 
-/** Normalisation by the root mean square over the last axis (Zhang & Sennrich 2019). */
+/** Root mean square normalization over the last axis (Zhang & Sennrich 2019). */
 export class RMSNorm extends Module {
   weight: Parameter;
   readonly epsilon: number;
@@ -128,8 +128,8 @@ export class RMSNorm extends Module {
 }
 
 /**
- * Drops elements at random while training (Srivastava et al. 2014): others in each layer, at each use and at each run. What
- * it drops follows from the seed of `model.initialize(seed)` and from the layer's place in the model.
+ * Randomly zeroes elements during training (Srivastava et al. 2014), with a different mask for each layer, use and run. The
+ * masks are determined by the seed of `model.initialize(seed)` and the layer's name in the model.
  */
 export class Dropout extends Module {
   readonly p: number;
@@ -138,10 +138,10 @@ export class Dropout extends Module {
   #name: string;
   #runs = 0;
 
-  /** @param p share of elements dropped, in [0, 1) */
+  /** @param p fraction of elements to drop, in [0, 1) */
   constructor(p = 0.5) {
     super();
-    if (!(p >= 0 && p < 1)) throw new RangeError(`Dropout's p must lie in [0, 1), not ${p}`);
+    if (!(p >= 0 && p < 1)) throw new RangeError(`Dropout's p must be in [0, 1), not ${p}`);
     this.p = p;
     this.#name = `layer ${count}`;
     this.#key = input(`dropout key ${count++}`, [], "int32", () =>
@@ -160,7 +160,7 @@ export class Dropout extends Module {
   }
 }
 
-/** "", "1", "2", ...: which use of a dropout layer this is in the program that is being built. */
+/** Returns "", "1", "2", ... for successive uses of a dropout layer in the program that is being built. */
 function streamOf(key: Tensor): string {
   const recording = activeRecording();
   if (!recording) return "";
@@ -175,10 +175,10 @@ const usesIn = new WeakMap<Recording, Map<Tensor, number>>();
 
 let count = 0;
 
-/** A module that takes one tensor and gives one, or a function that does. */
+/** A module or a function with one tensor as input and output. */
 export type Layer = (Module & { forward(x: Tensor): Tensor }) | ((x: Tensor) => Tensor);
 
-/** Modules and functions of tensors, one after the other. */
+/** Applies modules and functions of tensors one after the other. */
 export class Sequential extends Module {
   readonly layers: readonly Layer[];
 

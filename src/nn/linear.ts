@@ -11,10 +11,10 @@ import {
 import { init } from "./init.ts";
 import { Module } from "./module.ts";
 
-/** What products are computed in: float32, or bytes where a gradient bears it ({@link switchback}). */
+/** Precision of a layer's matrix products: float32, or int8 except for weight gradients ({@link switchback}). */
 export type Precision = "float32" | "int8";
 
-/** A frozen weight matrix in fewer bits, in place of a layer's parameter: see `src/quantize`. */
+/** A frozen, compressed weight matrix that replaces a layer's parameter: see `src/quantize`. */
 export abstract class CompressedWeight extends Module {
   /** [out, in] */
   abstract readonly shape: readonly [number, number];
@@ -22,35 +22,35 @@ export abstract class CompressedWeight extends Module {
   abstract readonly kind: string;
 
   /**
-   * x W^T, with a gradient for x.
+   * Returns x W^T, differentiable in x.
    * @param x float32 [n, in]
    */
   abstract override forward(x: Tensor): Tensor;
 
-  /** W as float32 [out, in]. */
+  /** Returns W as float32 [out, in]. */
   abstract dequantize(): Tensor;
 }
 
-/** A weight matrix of a linear layer: its parameter, or the compressed form that took its place. */
+/** The weight of a linear layer: its parameter, or a compressed form of it. */
 export type Weight = Parameter | CompressedWeight;
 
-/** What an adapter adds to one linear layer: see `src/adapters`. */
+/** The part of an adapter on one linear layer: see `src/adapters`. */
 export abstract class LayerAdapter extends Module {
   /**
-   * The layer's result with the adapter.
-   * @param y float32 [n, out], the result so far, without the bias
-   * @param x float32 [n, in], what the layer is given
+   * Returns the layer's output with the adapter.
+   * @param y float32 [n, out], the output so far, without the bias
+   * @param x float32 [n, in], the layer's input
    */
   abstract override forward(y: Tensor, x: Tensor, layer: Linear<Weight>): Tensor;
 
   /**
-   * The weight that does what the layer does with the adapter.
+   * Returns the weight with which the layer without the adapter gives the same output.
    * @param weight float32 [out, in]
    */
   abstract merge(weight: Tensor): Tensor;
 }
 
-/** x W^T + b over the last axis. */
+/** Linear layer: x W^T + b over the last axis. */
 export class Linear<W extends Weight = Parameter> extends Module {
   weight: W;
   bias?: Parameter;
@@ -66,7 +66,7 @@ export class Linear<W extends Weight = Parameter> extends Module {
     if (bias) this.bias = parameter([outFeatures], biasInit(inFeatures));
   }
 
-  /** Names of the adapters in use, in order. A program that read this is built again when it changes. */
+  /** Names of the active adapters, in order. Programs that depend on it are rebuilt when it changes. */
   get activeAdapters(): readonly string[] {
     return readCondition(() => this.#active);
   }
@@ -75,7 +75,7 @@ export class Linear<W extends Weight = Parameter> extends Module {
     this.#active = names;
   }
 
-  /** What the product is computed in while the weight is trained. Default float32. */
+  /** Precision of the matrix product while the weight is trained. Default float32. */
   get precision(): Precision {
     return readCondition(() => this.#precision);
   }
@@ -94,7 +94,7 @@ export class Linear<W extends Weight = Parameter> extends Module {
   }
 }
 
-/** PyTorch's bias: uniform within 1 / sqrt(inputs of an output). */
+/** Returns PyTorch's initializer of biases: uniform within 1 / sqrt(fanIn). */
 export const biasInit = (fanIn: number) => init.uniform(-1 / Math.sqrt(fanIn), 1 / Math.sqrt(fanIn));
 
 function product(x: Tensor, weight: Weight, precision: Precision): Tensor {
@@ -103,9 +103,9 @@ function product(x: Tensor, weight: Weight, precision: Precision): Tensor {
 }
 
 /**
- * x W^T, the product of a layer without bias.
+ * Returns x W^T, a linear layer without bias.
  * @param x float32 [n, in]
- * @param weight [out, in], as checkpoints store it; 16-bit floats are cast to float32
+ * @param weight [out, in], as in checkpoints; 16-bit floats are cast to float32
  */
 export function linear(x: Tensor, weight: Tensor, precision: Precision = "float32"): Tensor {
   if (precision === "int8") return switchback(x, weight);
@@ -113,15 +113,15 @@ export function linear(x: Tensor, weight: Tensor, precision: Precision = "float3
 }
 
 /**
- * x W^T with a frozen W in 16 bits, which is widened in each pass by itself: the float32 form is not held in between, and W
- * gets no gradient.
+ * Computes x W^T with a frozen 16-bit W, which is cast to float32 separately in forward and backward pass, so that the float32
+ * copy is not held in between. W gets no gradient.
  */
 const halfProduct = customGradient({
   forward: (x, weight) => matmul(x, weight.cast("float32"), { transposeB: true }),
   backward: (g, _, __, weight) => [matmul(g, after(weight, g).cast("float32")), undefined],
 });
 
-/** A layer's weight as float32 [out, in], however it is stored. */
+/** Returns a layer's weight as float32 [out, in], however it is stored. */
 export function fullWeight(weight: Weight): Tensor {
   if (weight instanceof CompressedWeight) return weight.dequantize();
   return weight.dtype === "float32" ? weight : weight.cast("float32");

@@ -1,18 +1,18 @@
 import { abs, clamp, softplus, type Tensor, where } from "../tensor/index.ts";
 
-/** Mean over all elements of (prediction - target)^2, a scalar. The two broadcast. */
+/** Mean squared error, a scalar: the mean of (prediction - target)^2. The two are broadcast. */
 export function mseLoss(prediction: Tensor, target: Tensor): Tensor {
   return prediction.sub(target).square().mean();
 }
 
-/** Mean over all elements of |prediction - target|, a scalar. The two broadcast. */
+/** Mean absolute error, a scalar: the mean of |prediction - target|. The two are broadcast. */
 export function l1Loss(prediction: Tensor, target: Tensor): Tensor {
   return abs(prediction.sub(target)).mean();
 }
 
 /**
- * Mean over all elements of half the squared distance where that is below delta, and delta * (distance - delta / 2) beyond
- * (Huber 1964); a scalar.
+ * Huber loss (Huber 1964), a scalar: the mean of half the squared distance where that distance is below delta, else of
+ * delta * (distance - delta / 2).
  * @param delta above 0; default 1
  */
 export function huberLoss(prediction: Tensor, target: Tensor, delta = 1): Tensor {
@@ -22,7 +22,7 @@ export function huberLoss(prediction: Tensor, target: Tensor, delta = 1): Tensor
 }
 
 /**
- * Mean binary cross entropy of scores before the sigmoid, without overflow; a scalar.
+ * Mean binary cross entropy of logits, a scalar. Numerically stable.
  * @param logits any shape
  * @param target float, of the same shape: probabilities in [0, 1]
  */

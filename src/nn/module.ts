@@ -1,8 +1,8 @@
 import { type HostValue, Parameter, Random, readCondition, ShapeError, showShape, Tensor } from "../tensor/index.ts";
 
 /**
- * A part of a network: its parameters and other modules are its fields (also in arrays and maps), found by themselves and
- * named by where they stand ("layers.0.weight"), as in PyTorch.
+ * Base class of network modules. Parameters and submodules are fields (also in arrays and maps); they are found
+ * automatically and named by their path ("layers.0.weight"), as in PyTorch.
  *
  * @example
  * class Residual extends Module {
@@ -14,67 +14,67 @@ import { type HostValue, Parameter, Random, readCondition, ShapeError, showShape
 export abstract class Module {
   #training = true;
 
-  /** Build the graph of the result. A module takes what it declares: one tensor, several, or none. */
+  /** Builds the graph of the output. Subclasses declare their inputs: one tensor, several, or none. */
   abstract forward(...inputs: never[]): unknown;
 
-  /** Whether dropout drops. A program that read this is built again when it changes. */
+  /** Whether dropout is active. Programs that depend on it are rebuilt when it changes. */
   get training(): boolean {
     return readCondition(() => this.#training);
   }
 
-  /** Behave as in training: dropout drops. So do new modules. */
+  /** Sets training mode: dropout is active. New modules are in training mode. */
   train(training = true): this {
     for (const module of this.namedModules().values()) module.#training = training;
     return this;
   }
 
-  /** Behave as in use: dropout lets everything through. */
+  /** Sets evaluation mode: dropout is inactive. */
   eval(): this {
     return this.train(false);
   }
 
-  /** Every module by its name, this one as "". */
+  /** Returns all modules by name; this module's name is "". */
   namedModules(): Map<string, Module> {
-    const found = new Map<string, Module>();
+    const modules = new Map<string, Module>();
     visit(this, (value, path) => {
-      if (value instanceof Module) found.set(path, value);
+      if (value instanceof Module) modules.set(path, value);
     });
-    return found;
+    return modules;
   }
 
-  /** Every parameter by its name, those of shared modules once, in the order of the fields. */
+  /** Returns all parameters by name, in the order of the fields. Shared parameters are included once. */
   namedParameters(): Map<string, Parameter> {
-    const found = new Map<string, Parameter>();
+    const parameters = new Map<string, Parameter>();
     visit(this, (value, path) => {
       if (!(value instanceof Parameter)) return;
-      // The whole model knows the longest name, whichever part was asked first.
+      // Keeps the longest path, that of the whole model, whichever module is asked first.
       if (value.path === undefined || path.endsWith(`.${value.path}`)) value.path = path;
-      found.set(path, value);
+      parameters.set(path, value);
     });
-    return found;
+    return parameters;
   }
 
-  /** Every parameter. Optimizers change those with `requiresGrad`. */
+  /** Returns all parameters. Optimizers update those with `requiresGrad`. */
   parameters(): Parameter[] {
     return [...this.namedParameters().values()];
   }
 
-  /** How many numbers the parameters hold, and how many of them optimizers change. */
+  /** Counts the values in all parameters, and in those that are trained. */
   countParameters(): { total: number; trainable: number } {
     const count = (parameters: readonly Parameter[]) => parameters.reduce((sum, { size }) => sum + size, 0);
     const all = this.parameters();
     return { total: count(all), trainable: count(all.filter(({ requiresGrad }) => requiresGrad)) };
   }
 
-  /** Say of all parameters whether optimizers change them (PyTorch's `requires_grad_`). */
+  /** Sets whether optimizers update the parameters (PyTorch's `requires_grad_`). */
   requiresGrad(value = true): this {
     for (const parameter of this.parameters()) parameter.requiresGrad = value;
     return this;
   }
 
   /**
-   * Draw the first values of all parameters, and seed the noise of dropout. Each has a stream of its own, named after it:
-   * the same seed gives the same values, whatever else the model has.
+   * Initializes all parameters, and seeds dropout. Each parameter has its own random stream, derived from its name, so its
+   * values do not depend on the rest of the model.
    * @param seed any safe integer
    */
   initialize(seed: number): this {
@@ -86,21 +86,21 @@ export abstract class Module {
   }
 
   /**
-   * Seed the random numbers that the modules draw while they run, such as dropout's.
+   * Seeds the random numbers that modules use at run time, such as dropout masks.
    * @param seed any safe integer
-   * @param runs how many runs have drawn from it already: where a resumed training goes on
+   * @param runs number of previous runs, when training is resumed
    */
   seedNoise(seed: number, runs = 0): this {
     for (const [name, module] of this.namedModules()) module.onSeed(seed, name, runs);
     return this;
   }
 
-  /** Called with the seed and with this module's name. A module that draws random numbers overrides it. */
+  /** Called with the seed and this module's name. Override it in modules that use random numbers. */
   protected onSeed(_seed: number, _name: string, _runs: number): void {
-    // Most modules draw nothing.
+    // Most modules use no random numbers.
   }
 
-  /** Read the values of all parameters from the device, by name: what `encodeSafetensors` takes. */
+  /** Reads the values of all parameters from the device, by name, in the form that `encodeSafetensors` accepts. */
   async stateDict(): Promise<Record<string, HostValue>> {
     const named = [...this.namedParameters()];
     const values = await Tensor.data(named.map(([, parameter]) => parameter));
@@ -110,9 +110,9 @@ export abstract class Module {
   }
 
   /**
-   * Replace the values of all parameters.
-   * @param options.strict false lets names be missing or too many, and returns them (PyTorch's `strict`)
-   * @throws ShapeError when a name is missing or too many, or a shape differs; nothing is changed then
+   * Sets the values of all parameters.
+   * @param options.strict false allows missing and unexpected names, and returns them (PyTorch's `strict`)
+   * @throws ShapeError when a name is missing or unexpected, or a shape differs; then nothing is changed
    */
   loadStateDict(
     values: Readonly<Record<string, HostValue>>,
@@ -136,21 +136,21 @@ export abstract class Module {
   }
 }
 
-/** Visit modules and parameters, each once, in the order of the fields. */
+/** Visits modules and parameters once each, in the order of the fields. */
 function visit(root: Module, each: (value: Module | Parameter, path: string) => void): void {
-  const seen = new Set<unknown>();
+  const visited = new Set<unknown>();
   const walk = (value: unknown, path: string): void => {
-    if (typeof value !== "object" || value === null || seen.has(value)) return;
+    if (typeof value !== "object" || value === null || visited.has(value)) return;
     const join = (key: string) => (path === "" ? key : `${path}.${key}`);
     if (value instanceof Parameter) {
-      seen.add(value);
+      visited.add(value);
       each(value, path);
     } else if (value instanceof Module || Array.isArray(value)) {
-      seen.add(value);
+      visited.add(value);
       if (value instanceof Module) each(value, path);
       for (const [key, child] of Object.entries(value)) walk(child, join(key));
     } else if (value instanceof Map) {
-      seen.add(value);
+      visited.add(value);
       for (const [key, child] of value) walk(child, join(String(key)));
     }
   };

@@ -1,7 +1,7 @@
 import { type Shape, ShapeError, showShape } from "../tensor/index.ts";
 import { HalfTables, largestBits } from "./halves.ts";
 
-/** A matrix in 8 bits on the host: row i is `scale[i] * values[i]`. */
+/** A matrix in int8 on the host: row i is `scale[i] * values[i]`. */
 export interface Int8Values {
   values: Int8Array<ArrayBuffer>;
   scale: Float32Array<ArrayBuffer>;
@@ -10,15 +10,15 @@ export interface Int8Values {
 const unitOf = (largest: number): number => Math.fround(largest / 127) || 1;
 const rounded = (value: number, unit: number): number => ((value / unit + 128.5) | 0) - 128;
 
-/** Below a 256th of the largest, all is rounded to 0. */
+/** Values below 1/256 of the largest are rounded to 0. */
 const tables = new HalfTables(8, (numbers, largest, codes) => {
   const unit = unitOf(largest);
   for (let i = 0; i < numbers.length; i++) codes[i] = rounded(numbers[i], unit);
 });
 
 /**
- * Round each row of a matrix to whole numbers from -127 to 127 by its largest value. A row of zeros gets scale 1.
- * @param data float32 values [out, in], or bfloat16 ones as their 16 bits
+ * Quantizes each row of a matrix to integers from -127 to 127, scaled by its largest magnitude. A row of zeros has scale 1.
+ * @param data float32 values [out, in], or the bits of bfloat16 values
  * @throws ShapeError when the data does not fill the shape
  */
 export function quantizeInt8(data: Float32Array | Uint16Array, shape: Shape): Int8Values {
@@ -60,7 +60,7 @@ export function quantizeInt8(data: Float32Array | Uint16Array, shape: Shape): In
 }
 
 /**
- * The values that a matrix in 8 bits stands for, row by row.
+ * Returns the values of an int8 matrix, row by row.
  * @throws ShapeError when the values do not fill the shape
  */
 export function dequantizeInt8({ values, scale }: Int8Values, shape: Shape): Float32Array<ArrayBuffer> {
@@ -76,6 +76,6 @@ export function dequantizeInt8({ values, scale }: Int8Values, shape: Shape): Flo
 function checkMatrix(name: string, length: number, shape: Shape): Shape {
   if (shape.length === 2 && shape[0] * shape[1] === length) return shape;
   throw new ShapeError(
-    `${name}: needs a matrix [out, in] that the data fills; got ${showShape(shape)} and ${length} values`,
+    `${name}: expected a matrix [out, in] with matching data; got shape ${showShape(shape)} and ${length} values`,
   );
 }

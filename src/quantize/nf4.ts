@@ -1,22 +1,22 @@
 import { dynamicLevels, nf4Block, nf4Group, nf4Levels, type Shape, ShapeError, showShape } from "../tensor/index.ts";
 import { HalfTables, largestBits } from "./halves.ts";
 
-/** A matrix in NF4 with double quantisation, on the host; see Nf4Weight for what the parts mean. */
+/** A matrix in NF4 with double quantization, on the host; Nf4Weight describes the parts. */
 export interface Nf4Values {
-  /** Two codes a byte, the first in the high half. */
+  /** Two codes per byte, the first in the high half. */
   codes: Uint8Array<ArrayBuffer>;
-  /** One for each block of 64 values. */
+  /** One per block of 64 values. */
   absmaxCodes: Uint8Array<ArrayBuffer>;
-  /** One for each 256 blocks. */
+  /** One per 256 blocks. */
   absmaxScale: Float32Array<ArrayBuffer>;
-  /** One number: the mean of the blocks' largest absolute values. */
+  /** One number: the mean of the blocks' absolute maxima. */
   absmaxOffset: Float32Array<ArrayBuffer>;
 }
 
-/** Bins of normalised values for one unit: so many that hardly any holds a midpoint between two levels. */
+/** Bins per unit of normalized values: enough that hardly any contains a midpoint between two levels. */
 const perUnit = 1024;
 
-/** Marks a bin in which a midpoint lies. */
+/** Marks a bin that contains a midpoint. */
 const mixed = 16;
 
 const midpoints = Float32Array.from(nf4Levels.subarray(1), (level, i) => (level + nf4Levels[i]) / 2);
@@ -27,14 +27,14 @@ const bins = (() => {
   let code = 0;
   for (let bin = 0; bin <= 2 * perUnit; bin++) {
     codes[bin] = code;
-    // A midpoint at a bin's end belongs to the next bin.
+    // A midpoint at the end of a bin belongs to the next bin.
     if (midpoints[code] < (bin + 1) / perUnit - 1) codes[bin] = mixed | code++;
   }
   return codes;
 })();
 
-/** The code of a value whose bin holds a midpoint. */
-const settle = (bin: number, value: number): number => {
+/** Returns the code of a value whose bin contains a midpoint. */
+const resolveCode = (bin: number, value: number): number => {
   const code = bin & 15;
   return value > midpoints[code] ? code + 1 : code;
 };
@@ -43,8 +43,8 @@ const scratch = new Float32Array(nf4Block);
 const scratchBits = new Uint32Array(scratch.buffer);
 
 /**
- * Quantise a matrix to NF4 in blocks of 64 values, row by row; a value half-way between two levels takes the lower one.
- * @param data float32 values, or bfloat16 ones as their 16 bits
+ * Quantizes a matrix to NF4 in blocks of 64 values, row by row; ties between two levels round to the lower one.
+ * @param data float32 values, or the bits of bfloat16 values
  * @throws ShapeError when the data does not fill the shape
  */
 export function quantizeNf4(data: Float32Array | Uint16Array, shape: Shape): Nf4Values {
@@ -69,12 +69,12 @@ export function quantizeNf4(data: Float32Array | Uint16Array, shape: Shape): Nf4
   return { codes, ...quantizeAbsmax(absmax) };
 }
 
-/** Below a 32nd of the largest, all has the code of zero. */
+/** Values below 1/32 of the largest have the code of zero. */
 const tables = new HalfTables(5, (numbers, largest, codes) => {
   for (let i = 0; i < numbers.length; i++) codes[i] = codeOf(numbers[i], perUnit / largest, largest);
 });
 
-/** Write the codes of a block of bfloat16 values, and give the largest absolute value. */
+/** Writes the codes of a block of bfloat16 values, and returns the largest magnitude. */
 function quantizeHalves(data: Uint16Array, start: number, count: number, codes: Uint8Array): number {
   const end = start + count;
   const largest = largestBits(data, start, end);
@@ -96,21 +96,21 @@ function quantizeHalves(data: Uint16Array, start: number, count: number, codes: 
   return scratch[0];
 }
 
-/** The code of one value, where the block's largest is `divisor`. */
+/** Returns the code of one value in a block with largest magnitude `divisor`. */
 function codeOf(value: number, factor: number, divisor: number): number {
   const code = bins[(value * factor + perUnit) | 0];
-  // The quotient itself is only needed where a midpoint is near: codes do not change at the ends of bins.
-  return code >= mixed ? settle(code, Math.fround(value / divisor)) : code;
+  // The exact quotient is needed only near a midpoint: codes do not change at bin boundaries.
+  return code >= mixed ? resolveCode(code, Math.fround(value / divisor)) : code;
 }
 
-/** Write the codes of the scratch's first values from `at` on, and give the largest absolute value. */
+/** Writes the codes of the first values in `scratch`, starting at `at`, and returns the largest magnitude. */
 function quantizeBlock(count: number, codes: Uint8Array, at: number): number {
   let largest = 0;
   for (let i = 0; i < count; i++) {
     const magnitude = Math.abs(scratch[i]);
     if (magnitude > largest) largest = magnitude;
   }
-  // What follows the last one of an odd number of values is zero.
+  // Pads an odd number of values with zero.
   if (count % 2 === 1) scratch[count] = 0;
   const divisor = largest === 0 ? 1 : largest;
   const factor = perUnit / divisor;
@@ -120,7 +120,7 @@ function quantizeBlock(count: number, codes: Uint8Array, at: number): number {
   return largest;
 }
 
-/** The blocks' largest values less their mean, in 8 bits by the largest of each 256 of them. */
+/** Quantizes the blocks' absolute maxima, minus their mean, to 8 bits in groups of 256. */
 function quantizeAbsmax(absmax: Float32Array): Omit<Nf4Values, "codes"> {
   let sum = 0;
   for (let i = 0; i < absmax.length; i++) sum += absmax[i];
@@ -144,7 +144,7 @@ function quantizeAbsmax(absmax: Float32Array): Omit<Nf4Values, "codes"> {
 
 const dynamicMidpoints = Float32Array.from(dynamicLevels.subarray(1), (level, i) => (level + dynamicLevels[i]) / 2);
 
-/** How many midpoints lie below. */
+/** Returns the number of midpoints below the value. */
 function nearestDynamic(value: number): number {
   let [low, high] = [0, dynamicMidpoints.length];
   while (low < high) {
@@ -156,8 +156,8 @@ function nearestDynamic(value: number): number {
 }
 
 /**
- * The values that NF4 codes stand for, row by row.
- * @throws ShapeError when there are not as many codes as the shape has values
+ * Returns the values of an NF4 matrix, row by row.
+ * @throws ShapeError when the number of codes does not match the shape
  */
 export function dequantizeNf4(
   { codes, absmaxCodes, absmaxScale, absmaxOffset }: Nf4Values,
@@ -165,7 +165,7 @@ export function dequantizeNf4(
 ): Float32Array<ArrayBuffer> {
   const size = shape.reduce((product, n) => product * n, 1);
   if (codes.length !== Math.ceil(size / 2)) {
-    throw new ShapeError(`dequantizeNf4: ${codes.length} bytes of codes do not fill ${showShape(shape)}`);
+    throw new ShapeError(`dequantizeNf4: ${codes.length} bytes of codes do not match the shape ${showShape(shape)}`);
   }
   const values = new Float32Array(size);
   const scaled = new Float32Array(16);
@@ -186,6 +186,6 @@ export function dequantizeNf4(
 function checkSize(name: string, length: number, shape: Shape): void {
   const size = shape.reduce((product, n) => product * n, 1);
   if (size !== length) {
-    throw new ShapeError(`${name}: shape ${showShape(shape)} holds ${size} values, the data has ${length}`);
+    throw new ShapeError(`${name}: shape ${showShape(shape)} has ${size} values, but the data has ${length}`);
   }
 }

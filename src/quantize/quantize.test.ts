@@ -96,7 +96,7 @@ test("bfloat16 bits, and threads, give the same as the float32 values", async ()
   ]);
   expect(found).toEqual([nf4, int8, nf4]);
   expect(given[0].length).toBe(0);
-  await expect(quantizer.nf4(given[2], [1, 2])).rejects.toThrow("shape [1, 2] holds 2 values, the data has 420");
+  await expect(quantizer.nf4(given[2], [1, 2])).rejects.toThrow("shape [1, 2] has 2 values, but the data has 420");
   await quantizer.close();
 });
 
@@ -123,5 +123,7 @@ test("every bfloat16 number, beside every kind of largest one, gets the code tha
 
 test("data that does not fill the shape is refused", () => {
   expect(() => quantizeNf4(new Float32Array(5), [2, 3])).toThrow(ShapeError);
-  expect(() => quantizeInt8(new Float32Array(6), [6])).toThrow("needs a matrix [out, in] that the data fills; got [6]");
+  expect(() => quantizeInt8(new Float32Array(6), [6])).toThrow(
+    "expected a matrix [out, in] with matching data; got shape [6]",
+  );
 });

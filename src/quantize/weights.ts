@@ -14,17 +14,17 @@ import type { Int8Values } from "./int8.ts";
 import type { Nf4Values } from "./nf4.ts";
 import type { Quantizer } from "./pool.ts";
 
-/** How frozen weights are kept: "nf4" in 4 bits with double quantisation (QLoRA), "int8" in 8 bits with a scale a row. */
+/** Quantization of frozen weights: "nf4" is 4-bit with double quantization (QLoRA), "int8" has one scale per row. */
 export type Quantization = "nf4" | "int8";
 
-/** A frozen parameter that is given its values. */
+/** Returns a frozen parameter with these values. */
 function frozen(data: TensorData, shape: Shape, dtype: DType): Parameter {
-  const made = new Parameter(shape, () => data, { dtype, requiresGrad: false });
-  made.give(data);
-  return made;
+  const created = new Parameter(shape, () => data, { dtype, requiresGrad: false });
+  created.give(data);
+  return created;
 }
 
-/** A matrix in 8 bits, a scale a row. */
+/** A matrix in int8 with one scale per row. */
 export class Int8LinearWeight extends CompressedWeight {
   readonly kind = "int8";
   readonly shape: readonly [number, number];
@@ -51,7 +51,7 @@ export class Int8LinearWeight extends CompressedWeight {
   }
 }
 
-/** A matrix in NF4 with double quantisation (Dettmers et al. 2023). */
+/** A matrix in NF4 with double quantization (Dettmers et al. 2023). */
 export class Nf4LinearWeight extends CompressedWeight {
   readonly kind = "nf4";
   readonly shape: readonly [number, number];
@@ -84,9 +84,9 @@ export class Nf4LinearWeight extends CompressedWeight {
 }
 
 /**
- * Compress a matrix [out, in].
- * @param data float32, or the bits of bfloat16; its buffer is given away
- * @throws ShapeError when it cannot be kept that way
+ * Compresses a matrix [out, in].
+ * @param data float32, or the bits of bfloat16; its buffer is transferred
+ * @throws ShapeError when the matrix cannot be stored that way
  */
 export async function compress(
   kind: Quantization,

@@ -12,7 +12,7 @@ import type { ReduceAttributes } from "./reduce.ts";
 import type { ShapingAttributes } from "./shaping.ts";
 import type { UnaryAttributes } from "./unary.ts";
 
-/** Every operator with the attributes it carries; an executor's lowering table is typed by this map. */
+/** Attributes of all operators; executors' lowering tables are typed by this map. */
 export interface Attributes
   extends LeafAttributes,
     ElementwiseAttributes,
@@ -28,5 +28,5 @@ export interface Attributes
     RandomBitsAttributes,
     CustomAttributes {}
 
-/** The attributes of an operator that has none. */
+/** Attributes of operators without any. */
 export type None = Record<never, never>;

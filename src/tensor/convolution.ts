@@ -3,10 +3,10 @@ import { full } from "./leaf.ts";
 import { operator, ShapeError, showShape } from "./operator.ts";
 import type { Shape, Tensor } from "./tensor.ts";
 
-/** How a window moves; each list has one number for each spatial axis. */
+/** Window of a convolution or pooling; each list has one number per spatial axis. */
 export interface Window {
   readonly stride: readonly number[];
-  /** Zeros before and after each spatial axis. */
+  /** Zero padding before and after each spatial axis. */
   readonly padding: readonly number[];
   readonly dilation: readonly number[];
 }
@@ -16,27 +16,27 @@ interface Convolution extends Window {
 }
 
 /**
- * A convolution is linear in each operand, so it and its two gradients are each other's gradients, and those three
- * are all that is needed for gradients of any order.
+ * A convolution is linear in each operand, so the convolution and its two gradients are each other's gradients. These
+ * three operators suffice for gradients of any order.
  */
 export interface ConvolutionAttributes {
   /** x [n, in, ...size], weight [out, in / groups, ...kernel] -> [n, out, ...] */
   conv: Convolution;
-  /** g [n, out, ...], weight -> [n, in, ...size]: the transposed convolution. */
+  /** g [n, out, ...], weight -> [n, in, ...size]: transposed convolution. */
   convInputGradient: Convolution & { readonly size: Shape };
   /** x, g -> [out, in / groups, ...kernel] */
   convWeightGradient: Convolution & { readonly kernel: Shape };
-  /** Flat positions (int32) within the spatial axes of each window's first largest element. */
+  /** Flat indices (int32) in the spatial axes of the first maximum of each window. */
   argMaxPool: { readonly kernel: Shape; readonly stride: readonly number[]; readonly padding: readonly number[] };
 }
 
-/** Positions that a window takes along each spatial axis. */
+/** Returns the number of window positions along each spatial axis. */
 function outputSize(name: string, size: Shape, kernel: Shape, { stride, padding, dilation }: Window): Shape {
   return size.map((n, i) => {
     const out = Math.floor((n + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) / stride[i]) + 1;
     if (out < 1) {
       throw new ShapeError(
-        `${name}: a kernel of ${showShape(kernel)} with dilation ${showShape(dilation)} does not fit into ${showShape(size)} with padding ${showShape(padding)}`,
+        `${name}: a kernel of ${showShape(kernel)} with dilation ${showShape(dilation)} is larger than ${showShape(size)} with padding ${showShape(padding)}`,
       );
     }
     return out;
@@ -51,7 +51,7 @@ const convOperator = operator({
     const [out, inner, ...kernel] = weight.shape;
     if (x.shape.length !== weight.shape.length || channels !== inner * groups || out % groups !== 0) {
       throw new ShapeError(
-        `conv: x ${showShape(x.shape)} should be [n, in, ...size] and the weight ${showShape(weight.shape)} [out, in / groups, ...kernel] with groups ${groups}`,
+        `conv: expected x [n, in, ...size] and weight [out, in / groups, ...kernel] with groups ${groups}; got x ${showShape(x.shape)} and weight ${showShape(weight.shape)}`,
       );
     }
     return { shape: [n, out, ...outputSize("conv", size, kernel, attributes)], dtype: x.dtype };
@@ -115,61 +115,61 @@ const argMaxPoolOperator = operator({
   },
 });
 
-/** A number for all spatial axes, or one for each. */
+/** One number for all spatial axes, or one per axis. */
 export type Spatial = number | readonly number[];
 
-/** Options of {@link conv1d} and {@link conv2d}, by PyTorch's names. */
+/** Options of {@link conv1d} and {@link conv2d}, named as in PyTorch. */
 export interface ConvolutionOptions {
   /** Default 1. */
   stride?: Spatial;
-  /** Zeros on either side; "same" keeps the size (stride 1, odd kernels), "valid" is 0. Default 0. */
+  /** Zero padding on both sides; "same" keeps the size (stride 1, odd kernels), "valid" is 0. Default 0. */
   padding?: Spatial | "same" | "valid";
   /** Default 1. */
   dilation?: Spatial;
-  /** Default 1; as many as there are channels for a depthwise convolution. */
+  /** Default 1; the number of channels for a depthwise convolution. */
   groups?: number;
 }
 
 /** Options of the pooling functions. */
 export interface PoolOptions {
-  /** The kernel's size when left out: windows side by side. */
+  /** Default: the kernel size. */
   stride?: Spatial;
   /** Default 0. */
   padding?: Spatial;
 }
 
-const spread = (value: Spatial, rank: number): readonly number[] =>
+const perAxis = (value: Spatial, rank: number): readonly number[] =>
   typeof value === "number" ? Array<number>(rank).fill(value) : value;
 
 function checkRank(name: string, rank: number, ...tensors: readonly Tensor[]): void {
   for (const t of tensors) {
     if (t.shape.length !== rank + 2) {
-      throw new ShapeError(`${name}: needs ${rank + 2} axes, got ${showShape(t.shape)}; use unsqueeze() to add one`);
+      throw new ShapeError(`${name}: expected ${rank + 2} axes, got ${showShape(t.shape)}; use unsqueeze() to add one`);
     }
   }
 }
 
-function checkWhole(name: string, what: string, least: number, values: readonly number[], rank: number): void {
-  if (values.length !== rank || !values.every((n) => Number.isInteger(n) && n >= least)) {
+function checkIntegers(name: string, what: string, minimum: number, values: readonly number[], rank: number): void {
+  if (values.length !== rank || !values.every((n) => Number.isInteger(n) && n >= minimum)) {
     throw new ShapeError(
-      `${name}: ${what} must be ${rank} whole number(s) of ${least} or more, not ${showShape(values)}`,
+      `${name}: ${what} must be ${rank} integer(s) of at least ${minimum}, not ${showShape(values)}`,
     );
   }
 }
 
 function resolveConvolution(name: string, rank: number, kernel: Shape, options: ConvolutionOptions): Convolution {
   const { padding = 0, groups = 1 } = options;
-  const dilation = spread(options.dilation ?? 1, rank);
-  const stride = spread(options.stride ?? 1, rank);
+  const dilation = perAxis(options.dilation ?? 1, rank);
+  const stride = perAxis(options.stride ?? 1, rank);
   const reach = kernel.map((n, i) => dilation[i] * (n - 1));
   if (padding === "same" && (stride.some((n) => n !== 1) || reach.some((n) => n % 2 !== 0))) {
     throw new ShapeError(`${name}: padding "same" needs stride 1 and a kernel of odd size, not ${showShape(kernel)}`);
   }
-  const zeros = padding === "same" ? reach.map((n) => n / 2) : spread(padding === "valid" ? 0 : padding, rank);
-  checkWhole(name, "stride", 1, stride, rank);
-  checkWhole(name, "dilation", 1, dilation, rank);
-  checkWhole(name, "padding", 0, zeros, rank);
-  checkWhole(name, "groups", 1, [groups], 1);
+  const zeros = padding === "same" ? reach.map((n) => n / 2) : perAxis(padding === "valid" ? 0 : padding, rank);
+  checkIntegers(name, "stride", 1, stride, rank);
+  checkIntegers(name, "dilation", 1, dilation, rank);
+  checkIntegers(name, "padding", 0, zeros, rank);
+  checkIntegers(name, "groups", 1, [groups], 1);
   return { stride, dilation, padding: zeros, groups };
 }
 
@@ -179,7 +179,7 @@ function convolve(name: string, rank: number, x: Tensor, weight: Tensor, options
 }
 
 /**
- * Convolution (cross-correlation) over one axis.
+ * 1D convolution (cross-correlation).
  * @param x float [n, in, length]
  * @param weight float [out, in / groups, kernel]
  */
@@ -188,7 +188,7 @@ export function conv1d(x: Tensor, weight: Tensor, options: ConvolutionOptions = 
 }
 
 /**
- * Convolution (cross-correlation) over two axes.
+ * 2D convolution (cross-correlation).
  * @param x float [n, in, height, width]
  * @param weight float [out, in / groups, kernel height, kernel width]
  */
@@ -197,10 +197,10 @@ export function conv2d(x: Tensor, weight: Tensor, options: ConvolutionOptions = 
 }
 
 /**
- * Transposed convolution over two axes, the gradient of {@link conv2d}: it makes sizes larger where that makes them smaller.
+ * 2D transposed convolution, the gradient of {@link conv2d}: upsamples where conv2d downsamples.
  * @param x float [n, in, height, width]
  * @param weight float [in, out / groups, kernel height, kernel width]
- * @param options.outputPadding added to one side of the result's size, below the stride
+ * @param options.outputPadding added to one side of the output size; less than the stride
  */
 export function convTranspose2d(
   x: Tensor,
@@ -211,7 +211,7 @@ export function convTranspose2d(
   const kernel = weight.shape.slice(2);
   const convolution = resolveConvolution("convTranspose2d", 2, kernel, options);
   const { stride, padding, dilation } = convolution;
-  const extra = spread(options.outputPadding ?? 0, 2);
+  const extra = perAxis(options.outputPadding ?? 0, 2);
   const size = x.shape
     .slice(2)
     .map((n, i) => (n - 1) * stride[i] - 2 * padding[i] + dilation[i] * (kernel[i] - 1) + 1 + extra[i]);
@@ -220,12 +220,12 @@ export function convTranspose2d(
 
 function maxPool(name: string, rank: number, x: Tensor, kernel: Spatial, options: PoolOptions): Tensor {
   checkRank(name, rank, x);
-  const window = spread(kernel, rank);
-  const stride = spread(options.stride ?? window, rank);
-  const padding = spread(options.padding ?? 0, rank);
-  checkWhole(name, "the kernel", 1, window, rank);
-  checkWhole(name, "stride", 1, stride, rank);
-  checkWhole(name, "padding", 0, padding, rank);
+  const window = perAxis(kernel, rank);
+  const stride = perAxis(options.stride ?? window, rank);
+  const padding = perAxis(options.padding ?? 0, rank);
+  checkIntegers(name, "the kernel", 1, window, rank);
+  checkIntegers(name, "stride", 1, stride, rank);
+  checkIntegers(name, "padding", 0, padding, rank);
   if (padding.some((n, i) => 2 * n > window[i])) {
     throw new ShapeError(`${name}: padding ${showShape(padding)} is more than half of the kernel ${showShape(window)}`);
   }
@@ -237,12 +237,12 @@ function maxPool(name: string, rank: number, x: Tensor, kernel: Spatial, options
 
 function avgPool(name: string, rank: number, x: Tensor, kernel: Spatial, options: PoolOptions): Tensor {
   checkRank(name, rank, x);
-  const window = spread(kernel, rank);
-  checkWhole(name, "the kernel", 1, window, rank);
+  const window = perAxis(kernel, rank);
+  checkIntegers(name, "the kernel", 1, window, rank);
   const [n, channels, ...size] = x.shape;
   const count = window.reduce((a, b) => a * b, 1);
   const { stride = window, padding = 0 } = options;
-  // Each channel by itself under a kernel of equal weights.
+  // Each channel separately, with a kernel of equal weights.
   const mean = convolve(
     name,
     rank,
@@ -256,22 +256,22 @@ function avgPool(name: string, rank: number, x: Tensor, kernel: Spatial, options
   return mean.reshape([n, channels, ...mean.shape.slice(2)]);
 }
 
-/** Largest element of each window; x is [n, channels, length]. The gradient goes to the first of equal ones. */
+/** 1D max pooling; x is [n, channels, length]. Among equal maxima, the gradient goes to the first. */
 export function maxPool1d(x: Tensor, kernel: Spatial, options: PoolOptions = {}): Tensor {
   return maxPool("maxPool1d", 1, x, kernel, options);
 }
 
-/** Largest element of each window; x is [n, channels, height, width]. The gradient goes to the first of equal ones. */
+/** 2D max pooling; x is [n, channels, height, width]. Among equal maxima, the gradient goes to the first. */
 export function maxPool2d(x: Tensor, kernel: Spatial, options: PoolOptions = {}): Tensor {
   return maxPool("maxPool2d", 2, x, kernel, options);
 }
 
-/** Mean of each window, padding included; x is [n, channels, length]. */
+/** 1D average pooling, including padding; x is [n, channels, length]. */
 export function avgPool1d(x: Tensor, kernel: Spatial, options: PoolOptions = {}): Tensor {
   return avgPool("avgPool1d", 1, x, kernel, options);
 }
 
-/** Mean of each window, padding included; x is [n, channels, height, width]. */
+/** 2D average pooling, including padding; x is [n, channels, height, width]. */
 export function avgPool2d(x: Tensor, kernel: Spatial, options: PoolOptions = {}): Tensor {
   return avgPool("avgPool2d", 2, x, kernel, options);
 }

@@ -4,8 +4,8 @@ import { ShapeError, showShape } from "./operator.ts";
 import type { Shape, Tensor } from "./tensor.ts";
 
 /**
- * Einstein's summation: every letter is an axis; letters that the result lacks are summed over. Without `->` the result
- * has the letters that stand once, in alphabetical order; `...` stands for axes that broadcast.
+ * Einstein summation: each letter is an axis, and letters that are not in the result are summed over. Without `->`, the
+ * result has the letters that occur once, in alphabetical order; `...` stands for broadcast axes.
  *
  * @example
  * einsum("bhqd,bhkd->bhqk", queries, keys); // attention scores
@@ -14,14 +14,14 @@ import type { Shape, Tensor } from "./tensor.ts";
  */
 export function einsum(equation: string, ...operands: readonly Tensor[]): Tensor {
   const { terms, result, sizes } = parse(equation, operands);
-  let sofar: Term = terms[0];
+  let current: Term = terms[0];
   const neededBy = (k: number) => new Set([...result, ...terms.slice(k).flatMap(({ axes }) => axes)]);
-  for (let k = 1; k < terms.length; k++) sofar = contract(sofar, terms[k], neededBy(k + 1), sizes);
-  sofar = sumOver(sofar, new Set(result));
-  return arrange(sofar, result);
+  for (let k = 1; k < terms.length; k++) current = contract(current, terms[k], neededBy(k + 1), sizes);
+  current = sumOver(current, new Set(result));
+  return arrange(current, result);
 }
 
-/** A tensor whose axes have names. */
+/** A tensor with named axes. */
 interface Term {
   tensor: Tensor;
   axes: readonly string[];
@@ -32,27 +32,29 @@ function parse(equation: string, operands: readonly Tensor[]) {
     throw new ShapeError(`einsum "${equation}" of ${operands.map(({ shape }) => showShape(shape)).join(", ")}: ${why}`);
   };
   const match = /^([a-zA-Z.,\s]*)(?:->([a-zA-Z.\s]*))?$/.exec(equation);
-  if (!match) return fail("write letters for axes, commas between operands and -> before the result");
+  if (!match) return fail("expected letters for axes, commas between operands and -> before the result");
   const inputs = match[1].replace(/\s/g, "").split(",");
-  if (inputs.length !== operands.length) fail(`names ${inputs.length} operands, ${operands.length} were given`);
+  if (inputs.length !== operands.length)
+    fail(`the equation has ${inputs.length} operands, but ${operands.length} were given`);
 
-  // The axes that "..." stands for are named by their place from the end: "...1" is the last.
+  // The axes of "..." are named by their position from the end: "...1" is the last.
   const sizes = new Map<string, number>();
   let widest = 0;
   const terms = inputs.map((text, k): Term => {
     const { shape } = operands[k];
     const letters = text.replace("...", "").length;
     const extra = shape.length - letters;
-    if (text.includes("...") ? extra < 0 : extra !== 0) fail(`"${text}" does not name the axes of ${showShape(shape)}`);
+    if (text.includes("...") ? extra < 0 : extra !== 0)
+      fail(`"${text}" does not match the axes of ${showShape(shape)}`);
     widest = Math.max(widest, extra);
     const axes = expand(text, extra);
     axes.forEach((axis, i) => {
-      const known = sizes.get(axis) ?? 1;
-      const broadcasts = axis.startsWith("...") && (shape[i] === 1 || known === 1);
-      if (sizes.has(axis) && known !== shape[i] && !broadcasts) {
-        fail(`axis ${axis} is ${known} in one place and ${shape[i]} in another`);
+      const currentSize = sizes.get(axis) ?? 1;
+      const broadcasts = axis.startsWith("...") && (shape[i] === 1 || currentSize === 1);
+      if (sizes.has(axis) && currentSize !== shape[i] && !broadcasts) {
+        fail(`axis ${axis} has both size ${currentSize} and size ${shape[i]}`);
       }
-      sizes.set(axis, Math.max(known, shape[i]));
+      sizes.set(axis, Math.max(currentSize, shape[i]));
     });
     return diagonal({ tensor: operands[k], axes });
   });
@@ -61,13 +63,13 @@ function parse(equation: string, operands: readonly Tensor[]) {
   const result = expand(match[2]?.replace(/\s/g, "") ?? `${widest > 0 ? "..." : ""}${once.join("")}`, widest);
   for (const axis of result) {
     if (!sizes.has(axis) || result.indexOf(axis) !== result.lastIndexOf(axis)) {
-      fail(`the result's axis ${axis} must stand once, and in an operand`);
+      fail(`the result's axis ${axis} must occur once, and in an operand`);
     }
   }
-  // An axis of "..." that an operand has with size 1 does not take part there.
+  // In an operand, axes of "..." with size 1 are dropped.
   const squeezed = terms.map(({ tensor, axes }): Term => {
-    const kept = axes.filter((axis, i) => tensor.shape[i] === sizes.get(axis));
-    return { tensor: tensor.reshape(kept.map((axis) => sizes.get(axis) ?? 1)), axes: kept };
+    const retained = axes.filter((axis, i) => tensor.shape[i] === sizes.get(axis));
+    return { tensor: tensor.reshape(retained.map((axis) => sizes.get(axis) ?? 1)), axes: retained };
   });
   return { terms: squeezed, result, sizes };
 }
@@ -78,22 +80,25 @@ function expand(text: string, extra: number): string[] {
   return after === undefined ? [...before] : [...before, ...dots, ...after];
 }
 
-/** An axis named twice is taken along its diagonal. */
+/** Takes the diagonal of axes that occur twice. */
 function diagonal({ tensor, axes }: Term): Term {
-  const twice = axes.findIndex((axis, i) => axes.indexOf(axis) < i);
-  if (twice < 0) return { tensor, axes };
-  const first = axes.indexOf(axes[twice]);
+  const repeated = axes.findIndex((axis, i) => axes.indexOf(axis) < i);
+  if (repeated < 0) return { tensor, axes };
+  const first = axes.indexOf(axes[repeated]);
   const n = tensor.shape[first];
-  const mask = eye(n, n, tensor.dtype).reshape(tensor.shape.map((_, i) => (i === first || i === twice ? n : 1)));
-  return diagonal({ tensor: tensor.mul(mask).sum([twice]), axes: axes.filter((_, i) => i !== twice) });
+  const mask = eye(n, n, tensor.dtype).reshape(tensor.shape.map((_, i) => (i === first || i === repeated ? n : 1)));
+  return diagonal({ tensor: tensor.mul(mask).sum([repeated]), axes: axes.filter((_, i) => i !== repeated) });
 }
 
-function sumOver(term: Term, kept: ReadonlySet<string>): Term {
-  const gone = term.axes.flatMap((axis, i) => (kept.has(axis) ? [] : [i]));
-  return { tensor: gone.length > 0 ? term.tensor.sum(gone) : term.tensor, axes: term.axes.filter((a) => kept.has(a)) };
+function sumOver(term: Term, retained: ReadonlySet<string>): Term {
+  const gone = term.axes.flatMap((axis, i) => (retained.has(axis) ? [] : [i]));
+  return {
+    tensor: gone.length > 0 ? term.tensor.sum(gone) : term.tensor,
+    axes: term.axes.filter((a) => retained.has(a)),
+  };
 }
 
-/** Two operands become one: a matrix product over what they share and the result lacks. */
+/** Contracts two operands with a matrix product over the axes that they share and the result lacks. */
 function contract(left: Term, right: Term, needed: ReadonlySet<string>, sizes: ReadonlyMap<string, number>): Term {
   const a = sumOver(left, new Set([...needed, ...right.axes]));
   const b = sumOver(right, new Set([...needed, ...left.axes]));

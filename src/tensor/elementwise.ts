@@ -13,7 +13,7 @@ export interface ElementwiseAttributes {
   mul: None;
   div: None;
   pow: None;
-  /** Of integers; that of floats is built from a division. */
+  /** For integers only; for floats it is composed of other operators. */
   remainder: None;
   maximum: None;
   minimum: None;
@@ -21,16 +21,16 @@ export interface ElementwiseAttributes {
   stopGradient: None;
 }
 
-/** As {@link inferBinary}, for arithmetic, which bools have none of. */
+/** Like {@link inferBinary}, but rejects bools. */
 function inferArithmetic(name: string) {
   const infer = inferBinary(name);
   return (inputs: readonly Tensor[]) => {
-    if (inputs[0].dtype === "bool") throw new ShapeError(`${name}: bools have no arithmetic; cast them first`);
+    if (inputs[0].dtype === "bool") throw new ShapeError(`${name}: bool tensors have no arithmetic; cast them first`);
     return infer(inputs);
   };
 }
 
-/** Sum each cotangent down to the shape of its operand, undoing the broadcast. */
+/** Reduces each cotangent to the shape of its operand. */
 const unbroadcast = (node: Tensor, ...cotangents: readonly Tensor[]) =>
   cotangents.map((g, i) => sumTo(g, node.inputs[i].shape));
 
@@ -60,7 +60,7 @@ const divOperator = operator({
 const powOperator = operator({
   name: "pow",
   infer: inferArithmetic("pow"),
-  // At a = 0 the logarithm has no value, and the slope in b is 0, as in PyTorch.
+  // At a = 0 the logarithm is undefined; the gradient of b is 0 there, as in PyTorch.
   gradient: (g, node) => {
     const [a, b] = node.inputs;
     const zero = equal(a, 0);
@@ -72,7 +72,7 @@ const remainderOperator = operator({ name: "remainder", infer: inferArithmetic("
 const maximumOperator = operator({
   name: "maximum",
   infer: inferArithmetic("maximum"),
-  // At a tie each side takes half, as PyTorch does.
+  // Ties divide the gradient equally, as in PyTorch.
   gradient: (g, node) => {
     const [a, b] = node.inputs;
     const share = where(equal(a, b), half(a), 1);
@@ -112,22 +112,22 @@ export const add = (a: TensorLike, b: TensorLike): Tensor => addOperator(pair(a,
 export const sub = (a: TensorLike, b: TensorLike): Tensor => subOperator(pair(a, b), {});
 /** a * b */
 export const mul = (a: TensorLike, b: TensorLike): Tensor => mulOperator(pair(a, b), {});
-/** a / b; of integers it is cut towards zero. */
+/** a / b; integers are truncated towards zero. */
 export const div = (a: TensorLike, b: TensorLike): Tensor => divOperator(pair(a, b), {});
-/** a to the power b. A negative a with a fractional b gives NaN. */
+/** a^b. NaN for negative a and fractional b. */
 export const pow = (a: TensorLike, b: TensorLike): Tensor => powOperator(pair(a, b), {});
-/** The larger of each pair of elements. */
+/** Elementwise maximum. */
 export const maximum = (a: TensorLike, b: TensorLike): Tensor => maximumOperator(pair(a, b), {});
-/** The smaller of each pair of elements. */
+/** Elementwise minimum. */
 export const minimum = (a: TensorLike, b: TensorLike): Tensor => minimumOperator(pair(a, b), {});
-/** x held within [low, high]. */
+/** Limits x to [low, high]. */
 export const clamp = (x: Tensor, low: TensorLike, high: TensorLike): Tensor => minimum(maximum(x, low), high);
-/** What is left of a / b, with the sign of b (Python's %). */
+/** Remainder of a / b, with the sign of b (Python's %). */
 export function remainder(a: TensorLike, b: TensorLike): Tensor {
   const [x, y] = pair(a, b);
   return isFloating(x.dtype) ? x.sub(floor(x.div(y)).mul(y)) : remainderOperator([x, y], {});
 }
-/** Convert to another dtype. */
+/** Casts to another dtype. */
 export const cast = (x: Tensor, dtype: DType): Tensor => (x.dtype === dtype ? x : castOperator([x], { dtype }));
-/** The same value, through which no gradient flows. */
+/** Returns the same value, but blocks its gradient. */
 export const stopGradient = (x: Tensor): Tensor => stopGradientOperator([x], {});

@@ -4,24 +4,24 @@ import { ShapeError, showShape } from "./operator.ts";
 import type { Tensor } from "./tensor.ts";
 
 /**
- * All tensors that `roots` depend on, themselves included, each after its inputs.
- * @param ends tensors whose inputs are left out, unless something else depends on them
+ * Returns all tensors that `roots` depend on, including `roots`, each after its inputs.
+ * @param ends tensors whose inputs are not followed
  */
 export function topological(roots: readonly Tensor[], ends: ReadonlySet<Tensor> = new Set()): Tensor[] {
-  const seen = new Set<Tensor>();
+  const visited = new Set<Tensor>();
   const stack = [...roots];
   for (let next = stack.pop(); next; next = stack.pop()) {
-    if (seen.has(next)) continue;
-    seen.add(next);
+    if (visited.has(next)) continue;
+    visited.add(next);
     if (!ends.has(next)) stack.push(...next.inputs);
   }
-  return [...seen].sort((a, b) => a.id - b.id);
+  return [...visited].sort((a, b) => a.id - b.id);
 }
 
 /**
- * Push cotangents back from the tensors that have one to those of `wrt`.
- * @param ends where to go no further: what lies before counts as not depending on anything
- * @returns one for each of `wrt`, undefined where none arrives
+ * Propagates cotangents backward from `starts` to `wrt`.
+ * @param ends tensors at which propagation stops; they count as independent of their inputs
+ * @returns one cotangent for each of `wrt`; undefined where `starts` do not depend on it
  */
 export function cotangentsOf(
   starts: ReadonlyMap<Tensor, Tensor>,
@@ -29,10 +29,10 @@ export function cotangentsOf(
   ends: ReadonlySet<Tensor> = new Set(),
 ): (Tensor | undefined)[] {
   const order = topological([...starts.keys()], ends);
-  const wanted = new Set(wrt);
-  // Only what lies between wrt and the result gets a cotangent: frozen weights cost nothing.
+  const targets = new Set(wrt);
+  // Only tensors that depend on wrt get a cotangent, so frozen weights cost nothing.
   const active = new Set<Tensor>();
-  for (const t of order) if (wanted.has(t) || t.inputs.some((i) => active.has(i))) active.add(t);
+  for (const t of order) if (targets.has(t) || t.inputs.some((i) => active.has(i))) active.add(t);
 
   const cotangents = new Map(starts);
   for (const t of order.reverse()) {
@@ -40,24 +40,25 @@ export function cotangentsOf(
     if (!g || !active.has(t) || t.inputs.length === 0 || ends.has(t)) continue;
     if (!t.operator.gradient) {
       if (!isFloating(t.dtype)) continue;
-      throw new ShapeError(`grad: ${t.operator.name} has no gradient`);
+      throw new ShapeError(`grad: ${t.operator.name} is not differentiable`);
     }
     const needed = t.inputs.map((input) => active.has(input));
     t.operator.gradient(g, t, needed).forEach((contribution, i) => {
       const target = t.inputs[i];
       if (!contribution || !active.has(target)) return;
-      const sofar = cotangents.get(target);
-      cotangents.set(target, sofar ? sofar.add(contribution) : contribution);
+      const current = cotangents.get(target);
+      cotangents.set(target, current ? current.add(contribution) : contribution);
     });
   }
   return wrt.map((t) => cotangents.get(t));
 }
 
 /**
- * Reverse-mode differentiation: d loss / d t for each t of `wrt`. Builds graph, so it can be differentiated again.
+ * Reverse-mode differentiation: returns d loss / d t for each t of `wrt`. The result is a graph and can be differentiated
+ * again.
  * @param loss a floating scalar
- * @param wrt tensors the loss may depend on; one that it does not depend on gets zeros
- * @throws ShapeError when the loss is not a scalar, or when an operator on the way has no gradient
+ * @param wrt tensors to differentiate by; zeros for one that the loss does not depend on
+ * @throws ShapeError when the loss is not a scalar, or depends on `wrt` through an operator that is not differentiable
  */
 export function grad(loss: Tensor, wrt: readonly Tensor[]): Tensor[] {
   if (loss.size !== 1) {
@@ -70,8 +71,8 @@ export function grad(loss: Tensor, wrt: readonly Tensor[]): Tensor[] {
 }
 
 /**
- * Vector-Jacobian product: the sum over `outputs` of cotangent times d output / d t, for each t of `wrt`.
- * @param cotangents one for each output, of its shape
+ * Vector-Jacobian product: for each t of `wrt`, the sum over `outputs` of cotangent times d output / d t.
+ * @param cotangents one for each output, of the same shape
  */
 export function vjp(outputs: readonly Tensor[], wrt: readonly Tensor[], cotangents: readonly Tensor[]): Tensor[] {
   const starts = new Map<Tensor, Tensor>();
@@ -82,14 +83,14 @@ export function vjp(outputs: readonly Tensor[], wrt: readonly Tensor[], cotangen
         `vjp: output ${i} of shape ${showShape(output.shape)} needs a cotangent of that shape, got ${cotangent ? showShape(cotangent.shape) : "none"}`,
       );
     }
-    const sofar = starts.get(output);
-    starts.set(output, sofar ? sofar.add(cotangent) : cotangent);
+    const current = starts.get(output);
+    starts.set(output, current ? current.add(cotangent) : cotangent);
   });
   return cotangentsOf(starts, wrt).map((g, i) => g ?? full(wrt[i].shape, 0, wrt[i].dtype));
 }
 
 /**
- * A function of tensors turned into one that gives its value and the gradient by each argument.
+ * Transforms a function of tensors into one that returns its value and the gradients of its arguments.
  *
  * @example
  * const [loss, [dw, db]] = valueAndGrad((w, b) => x.matmul(w).add(b).square().mean())(w, b);

@@ -28,7 +28,7 @@ const gatherOperator = operator({
     const [x, indices] = node.inputs;
     const { axis } = node.attributes;
     if (axis === 0) return [scatterAdd(zeros(x.shape, x.dtype), indices, g), undefined];
-    // The gathered axes come first, are added up, and the axis goes back to its place.
+    // Moves the gathered axes to the front, adds up, and moves the axis back.
     const rank = g.shape.length;
     const gathered = indices.shape.map((_, i) => axis + i);
     const rest = Array.from({ length: rank }, (_, i) => i).filter((i) => !gathered.includes(i));
@@ -46,7 +46,7 @@ const inferScatter =
     const expected = [...indices.shape, ...x.shape.slice(1)];
     if (showShape(updates.shape) !== showShape(expected) || updates.dtype !== x.dtype) {
       throw new ShapeError(
-        `${name}: updates ${updates.dtype} ${showShape(updates.shape)} should be ${x.dtype} ${showShape(expected)} for indices ${showShape(indices.shape)} into ${showShape(x.shape)}`,
+        `${name}: expected updates ${x.dtype} ${showShape(expected)} for indices ${showShape(indices.shape)} into ${showShape(x.shape)}; got ${updates.dtype} ${showShape(updates.shape)}`,
       );
     }
     return { shape: x.shape, dtype: x.dtype };
@@ -72,7 +72,7 @@ const inferAlongAxis = (name: string, x: Tensor, indices: Tensor, axis: number) 
   const fits = indices.shape.length === x.shape.length && x.shape.every((n, i) => i === axis || n === indices.shape[i]);
   if (!fits) {
     throw new ShapeError(
-      `${name}: indices ${showShape(indices.shape)} must have the shape of ${showShape(x.shape)} but for axis ${axis}`,
+      `${name}: indices ${showShape(indices.shape)} must have the shape of ${showShape(x.shape)} except on axis ${axis}`,
     );
   }
 };
@@ -95,7 +95,7 @@ const scatterAddAlongAxisOperator = operator({
     inferAlongAxis("scatterAddAlongAxis", x, indices, axis);
     if (showShape(updates.shape) !== showShape(indices.shape) || updates.dtype !== x.dtype) {
       throw new ShapeError(
-        `scatterAddAlongAxis: updates ${updates.dtype} ${showShape(updates.shape)} should be ${x.dtype} ${showShape(indices.shape)}, like the indices`,
+        `scatterAddAlongAxis: expected updates ${x.dtype} ${showShape(indices.shape)}, like the indices; got ${updates.dtype} ${showShape(updates.shape)}`,
       );
     }
     return { shape: x.shape, dtype: x.dtype };
@@ -108,60 +108,60 @@ const argTopKOperator = operator({
   infer: ([x], { axis, k }) => {
     if (!Number.isInteger(k) || k < 1 || k > x.shape[axis]) {
       throw new ShapeError(
-        `topK: k must be from 1 to ${x.shape[axis]} for axis ${axis} of ${showShape(x.shape)}, not ${k}`,
+        `topK: k must be an integer from 1 to ${x.shape[axis]} for axis ${axis} of ${showShape(x.shape)}, not ${k}`,
       );
     }
     return { shape: x.shape.map((n, i) => (i === axis ? k : n)), dtype: "int32" };
   },
 });
 
-/** Entries of `axis` at `indices` (int32), which must lie in `[0, x.shape[axis])`; their axes stand where `axis` (default 0) stood. */
+/** Elements of `axis` (default 0) at `indices`, int32 in `[0, x.shape[axis])`; the axes of `indices` replace `axis`. */
 export function gather(x: Tensor, indices: Tensor, axis = 0): Tensor {
   if (x.shape.length === 0) throw new ShapeError("gather: a scalar has no axis to gather from");
   return gatherOperator([x, indices], { axis: normalizeAxis("gather", axis, x.shape) });
 }
 
-/** `x` with `updates` added to its rows (axis 0) at `indices`; rows named twice get both, in order. */
+/** Adds `updates` to the rows (axis 0) of `x` at `indices`; for repeated indices, all updates are added, in order. */
 export function scatterAdd(x: Tensor, indices: Tensor, updates: Tensor): Tensor {
   return scatterAddOperator([x, indices, updates], {});
 }
 
-/** `x` with its rows (axis 0) at `indices`, each named once, replaced by `updates`. */
+/** Replaces the rows (axis 0) of `x` at `indices`, which must be unique, by `updates`. */
 export function scatter(x: Tensor, indices: Tensor, updates: Tensor): Tensor {
   return scatterOperator([x, indices, updates], {});
 }
 
-/** Elements of `x` at positions of their own along one axis (NumPy's take_along_axis, PyTorch's gather). */
+/** Elements of `x` at indices along one axis (NumPy's take_along_axis, PyTorch's gather). */
 export function takeAlongAxis(x: Tensor, indices: Tensor, axis = -1): Tensor {
   return takeAlongAxisOperator([x, indices], { axis: normalizeAxis("takeAlongAxis", axis, x.shape) });
 }
 
-/** `x` with each element of `updates` added at its own position along one axis (PyTorch's scatter_add). */
+/** Adds each element of `updates` at its index along one axis of `x` (PyTorch's scatter_add). */
 export function scatterAddAlongAxis(x: Tensor, indices: Tensor, updates: Tensor, axis = -1): Tensor {
   return scatterAddAlongAxisOperator([x, indices, updates], {
     axis: normalizeAxis("scatterAddAlongAxis", axis, x.shape),
   });
 }
 
-/** The k largest values along one axis, largest first, and where they stood (int32). Equal ones keep their order. */
+/** The k largest values along an axis in descending order, and their indices (int32). Equal values keep their order. */
 export function topK(x: Tensor, k: number, axis = -1): { values: Tensor; indices: Tensor } {
   const along = normalizeAxis("topK", axis, x.shape);
   const indices = argTopKOperator([x], { axis: along, k, largest: true });
   return { values: takeAlongAxis(x, indices, along), indices };
 }
 
-/** Positions (int32) that put one axis in ascending order, or in descending. Equal ones keep their order. */
+/** Indices (int32) that sort an axis. Equal values keep their order. */
 export function argsort(x: Tensor, axis = -1, descending = false): Tensor {
   const along = normalizeAxis("argsort", axis, x.shape);
   return argTopKOperator([x], { axis: along, k: x.shape[along], largest: descending });
 }
 
-/** One axis in ascending order, or in descending. */
+/** Sorts an axis, ascending by default. */
 export function sort(x: Tensor, axis = -1, descending = false): Tensor {
   return takeAlongAxis(x, argsort(x, axis, descending), axis);
 }
 
-/** 1 at each index (int32, in `[0, classes)`) and 0 elsewhere, on a new last axis. */
+/** One-hot encoding: 1 at each index (int32, in `[0, classes)`) of a new last axis, 0 elsewhere. */
 export function oneHot(indices: Tensor, classes: number, dtype: DType = "float32"): Tensor {
   checkIndices("oneHot", indices);
   return unsqueeze(indices, -1).equal(arange(classes)).cast(dtype);

@@ -2,17 +2,17 @@ import { type Operator, operator, ShapeError, showShape } from "./operator.ts";
 import type { DType, Shape, Tensor, TensorData } from "./tensor.ts";
 
 export interface LeafAttributes {
-  /** A value known when the program is built. */
+  /** A value that is fixed when the program is built. */
   constant: { readonly data: TensorData; readonly shape: Shape; readonly dtype: DType };
-  /** A value handed in at each run. */
+  /** A value that is passed at each run. */
   input: {
     readonly name: string;
     readonly shape: Shape;
     readonly dtype: DType;
-    /** Gives the value for a run that is not handed one. */
+    /** Returns the value for runs that do not pass one. */
     readonly source?: () => TensorData;
   };
-  /** A value that lives on the device between runs: a parameter, an optimizer moment, a cache. */
+  /** A value that stays on the device between runs: a parameter, an optimizer moment, a cache. */
   variable: { readonly name: string; readonly shape: Shape; readonly dtype: DType };
 }
 
@@ -28,10 +28,10 @@ const applyVariable = operator(variableOperator);
 type Nested = number | boolean | readonly Nested[];
 
 /**
- * A tensor of given values: a number, nested arrays, or a typed array with a shape. Whole typed arrays are not copied.
- * @param shape that of the values when left out; a typed array is then a vector
- * @param dtype when left out, float32 for numbers, bool for booleans, and for a typed array its own
- * @throws ShapeError when nested arrays are ragged, or when the data does not fill the shape
+ * Creates a tensor from a number, nested arrays, or a typed array with a shape. Typed arrays are not copied.
+ * @param shape default: the shape of the nested arrays; a typed array becomes a vector
+ * @param dtype default: float32 for numbers, bool for booleans, and a typed array's own dtype
+ * @throws ShapeError when nested arrays are ragged, or the data does not fill the shape
  */
 export function tensor(values: Nested | TensorData | BigInt64Array, shape?: Shape, dtype?: DType): Tensor {
   if (ArrayBuffer.isView(values)) {
@@ -41,25 +41,25 @@ export function tensor(values: Nested | TensorData | BigInt64Array, shape?: Shap
     const data = kind === natural || hostArray(kind) === hostArray(natural) ? values : typedArray(kind, values);
     return constant(data, shape ?? [values.length], kind);
   }
-  const found: number[] = [];
+  const lengths: number[] = [];
   const flat: number[] = [];
   let anyBoolean = false;
   const visit = (value: Nested, depth: number): void => {
     if (typeof value === "number" || typeof value === "boolean") {
-      if (depth !== found.length) throw new ShapeError("tensor: nested arrays must all have the same lengths");
+      if (depth !== lengths.length) throw new ShapeError("tensor: nested arrays must have equal lengths on each level");
       anyBoolean ||= typeof value === "boolean";
       flat.push(Number(value));
       return;
     }
-    if (found.length === depth && flat.length === 0) found.push(value.length);
-    if (found[depth] !== value.length) {
-      throw new ShapeError(`tensor: ragged array: expected ${found[depth] ?? 0} elements, got ${value.length}`);
+    if (lengths.length === depth && flat.length === 0) lengths.push(value.length);
+    if (lengths[depth] !== value.length) {
+      throw new ShapeError(`tensor: ragged array: expected ${lengths[depth] ?? 0} elements, got ${value.length}`);
     }
     for (const element of value) visit(element, depth + 1);
   };
   visit(values, 0);
   const kind = dtype ?? (anyBoolean ? "bool" : "float32");
-  return constant(typedArray(kind, flat), shape ?? found, kind);
+  return constant(typedArray(kind, flat), shape ?? lengths, kind);
 }
 
 function naturalDtype(values: TensorData): DType {
@@ -69,7 +69,7 @@ function naturalDtype(values: TensorData): DType {
   return values instanceof Float64Array ? "int64" : "bool";
 }
 
-/** The class of typed array that holds a dtype's values on the host. */
+/** Returns the typed array class for a dtype's values on the host. */
 export function hostArray(dtype: DType) {
   if (dtype === "int8") return Int8Array;
   if (dtype === "int32") return Int32Array;
@@ -77,7 +77,7 @@ export function hostArray(dtype: DType) {
   return dtype === "bool" || dtype === "uint8" ? Uint8Array : Float32Array;
 }
 
-/** Typed array that holds values of a dtype, or so many zeros. */
+/** Creates a typed array for a dtype from values, or of zeros. */
 export function typedArray(dtype: DType, values: ArrayLike<number> | number): TensorData {
   const Kind = hostArray(dtype);
   return typeof values === "number" ? new Kind(values) : new Kind(values);
@@ -86,30 +86,30 @@ export function typedArray(dtype: DType, values: ArrayLike<number> | number): Te
 function constant(data: TensorData, shape: Shape, dtype: DType): Tensor {
   const size = shape.reduce((a, b) => a * b, 1);
   if (size !== data.length) {
-    throw new ShapeError(`tensor: shape ${showShape(shape)} holds ${size} elements, the data has ${data.length}`);
+    throw new ShapeError(`tensor: shape ${showShape(shape)} needs ${size} elements, but the data has ${data.length}`);
   }
   return constantOperator([], { data, shape, dtype });
 }
 
-/** A tensor of one repeated value. */
+/** Creates a tensor filled with one value. */
 export function full(shape: Shape, value: number, dtype: DType = "float32"): Tensor {
   const scalar = constant(typedArray(dtype, [value]), [], dtype);
   return shape.length === 0 ? scalar : scalar.broadcastTo(shape);
 }
 
-/** All zeros. */
+/** Creates a tensor of zeros. */
 export function zeros(shape: Shape, dtype: DType = "float32"): Tensor {
   return full(shape, 0, dtype);
 }
 
-/** All ones. */
+/** Creates a tensor of ones. */
 export function ones(shape: Shape, dtype: DType = "float32"): Tensor {
   return full(shape, 1, dtype);
 }
 
 /**
- * Evenly spaced whole numbers: `arange(end)` counts from 0, `arange(start, end, step)` from start; `end` is left out.
- * `step` is 1 and dtype int32 when left out.
+ * Returns evenly spaced numbers: `arange(end)` from 0, `arange(start, end, step)` from start; `end` is exclusive. `step`
+ * defaults to 1 and dtype to int32.
  * @example arange(4) // [0, 1, 2, 3], int32
  */
 export function arange(end: number, dtype?: DType): Tensor;
@@ -119,20 +119,20 @@ export function arange(first: number, second?: number | DType, step = 1, third?:
   const dtype = (typeof second === "string" ? second : third) ?? "int32";
   const count = Math.ceil((end - start) / step);
   if (!(count >= 0) || !Number.isFinite(count)) {
-    throw new ShapeError(`arange: no steps of ${step} lead from ${start} to ${end}`);
+    throw new ShapeError(`arange: steps of ${step} do not lead from ${start} to ${end}`);
   }
   const values = Array.from({ length: count }, (_, i) => start + i * step);
   return constant(typedArray(dtype, values), [count], dtype);
 }
 
-/** `count` evenly spaced float32 numbers from `start` to `end`, both included. */
+/** Returns `count` evenly spaced float32 numbers from `start` to `end`, inclusive. */
 export function linspace(start: number, end: number, count: number): Tensor {
   const step = count > 1 ? (end - start) / (count - 1) : 0;
   const values = Array.from({ length: count }, (_, i) => (i === count - 1 && i > 0 ? end : start + i * step));
   return constant(typedArray("float32", values), [count], "float32");
 }
 
-/** Ones on the diagonal of an n x m matrix (square when m is left out). */
+/** Returns an n x m matrix with ones on the diagonal; m defaults to n. */
 export function eye(n: number, m = n, dtype: DType = "float32"): Tensor {
   const data = typedArray(dtype, n * m);
   for (let i = 0; i < Math.min(n, m); i++) data[i * m + i] = 1;
@@ -140,8 +140,8 @@ export function eye(n: number, m = n, dtype: DType = "float32"): Tensor {
 }
 
 /**
- * A named value handed to the program at each run.
- * @param source gives the value where a run is not handed one: a learning rate, a step's random key
+ * Creates a named input of a program.
+ * @param source returns the value for runs that do not pass one: a learning rate, a random key
  */
 export function input(
   name: string,
@@ -152,7 +152,7 @@ export function input(
   return inputOperator([], { name, shape, dtype, ...(source ? { source } : {}) });
 }
 
-/** A named value that stays on the device between runs. */
+/** Creates a named variable, whose value stays on the device between runs. */
 export function variable(name: string, shape: Shape, dtype: DType = "float32"): Tensor<"variable"> {
   return applyVariable([], { name, shape, dtype });
 }

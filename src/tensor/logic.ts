@@ -20,7 +20,7 @@ function inferLogical(name: string) {
   const infer = inferBinary(name, "bool");
   return (inputs: readonly Tensor[]) => {
     for (const { dtype } of inputs) {
-      if (dtype !== "bool") throw new ShapeError(`${name}: needs bools, not ${dtype}; compare first`);
+      if (dtype !== "bool") throw new ShapeError(`${name}: expected bool, not ${dtype}; compare first`);
     }
     return infer(inputs);
   };
@@ -34,7 +34,7 @@ const orOperator = operator({ name: "or", infer: inferLogical("or") });
 const notOperator = operator({
   name: "not",
   infer: ([x]) => {
-    if (x.dtype !== "bool") throw new ShapeError(`not: needs bools, not ${x.dtype}; compare first`);
+    if (x.dtype !== "bool") throw new ShapeError(`not: expected bool, not ${x.dtype}; compare first`);
     return { shape: x.shape, dtype: x.dtype };
   },
 });
@@ -54,32 +54,32 @@ const whereOperator = operator({
   },
 });
 
-/** Where a = b, as bool. */
+/** Elementwise a = b, as bool. */
 export const equal = (a: TensorLike, b: TensorLike): Tensor => equalOperator(pair(a, b), {});
-/** Where a differs from b, as bool. */
+/** Elementwise a != b, as bool. */
 export const notEqual = (a: TensorLike, b: TensorLike): Tensor => not(equal(a, b));
-/** Where a < b, as bool. */
+/** Elementwise a < b, as bool. */
 export const less = (a: TensorLike, b: TensorLike): Tensor => lessOperator(pair(a, b), {});
-/** Where a <= b, as bool. */
+/** Elementwise a <= b, as bool. */
 export const lessEqual = (a: TensorLike, b: TensorLike): Tensor => lessEqualOperator(pair(a, b), {});
-/** Where a > b, as bool. */
+/** Elementwise a > b, as bool. */
 export const greater = (a: TensorLike, b: TensorLike): Tensor => less(b, a);
-/** Where a >= b, as bool. */
+/** Elementwise a >= b, as bool. */
 export const greaterEqual = (a: TensorLike, b: TensorLike): Tensor => lessEqual(b, a);
-/** Logical and of two bools. */
+/** Logical and of two bool tensors. */
 export const and = (a: Tensor, b: Tensor): Tensor => andOperator([a, b], {});
-/** Logical or of two bools. */
+/** Logical or of two bool tensors. */
 export const or = (a: Tensor, b: Tensor): Tensor => orOperator([a, b], {});
-/** Where just one of two bools holds. */
+/** Exclusive or of two bool tensors. */
 export const xor = (a: Tensor, b: Tensor): Tensor => and(or(a, b), not(and(a, b)));
-/** Logical not of a bool. */
+/** Logical not of a bool tensor. */
 export const not = (x: Tensor): Tensor => notOperator([x], {});
-/** Where x is not a number. */
+/** Whether each element is NaN. */
 export const isNan = (x: Tensor): Tensor => isNanOperator([x], {});
-/** Where x is infinite, on either side. */
+/** Whether each element is positive or negative infinity. */
 export const isInfinite = (x: Tensor): Tensor => equal(abs(x), Number.POSITIVE_INFINITY);
 
-/** Elements of a where the condition holds, else of b. */
+/** Elements of a where the condition is true, else of b. */
 export function where(condition: Tensor, a: TensorLike, b: TensorLike): Tensor {
   const [x, y] = pair(a, b);
   if (x.dtype === "bool" && y.dtype === "bool") return or(and(condition, x), and(not(condition), y));

@@ -4,7 +4,7 @@ import { sumTo } from "./reduce.ts";
 import type { Tensor } from "./tensor.ts";
 
 export interface MatmulAttributes {
-  /** `scale * op(a) @ op(b)`, where op transposes the last two axes if asked: no operand is ever copied to transpose. */
+  /** `scale * op(a) @ op(b)`, where op optionally transposes the last two axes, without copying. */
   matmul: { readonly transposeA: boolean; readonly transposeB: boolean; readonly scale: number };
 }
 
@@ -12,7 +12,7 @@ export interface MatmulAttributes {
 export interface MatmulOptions {
   transposeA?: boolean;
   transposeB?: boolean;
-  /** Multiplies the product; costs nothing. */
+  /** Factor on the product, at no cost. */
   scale?: number;
 }
 
@@ -20,21 +20,21 @@ const matmulOperator = operator({
   name: "matmul",
   infer: ([a, b], { transposeA, transposeB }) => {
     const explain = () => {
-      const marks = (t: Tensor, transposed: boolean) => `${showShape(t.shape)}${transposed ? " transposed" : ""}`;
-      return `${marks(a, transposeA)} and ${marks(b, transposeB)}`;
+      const describe = (t: Tensor, transposed: boolean) => `${showShape(t.shape)}${transposed ? " transposed" : ""}`;
+      return `${describe(a, transposeA)} and ${describe(b, transposeB)}`;
     };
     if (a.shape.length < 2 || b.shape.length < 2) {
-      throw new ShapeError(`matmul: both operands need two axes or more, got ${explain()}`);
+      throw new ShapeError(`matmul: both operands need at least two axes, got ${explain()}`);
     }
     const [m, k] = transposeA ? a.shape.slice(-2).reverse() : a.shape.slice(-2);
     const [l, n] = transposeB ? b.shape.slice(-2).reverse() : b.shape.slice(-2);
     if (k !== l) throw new ShapeError(`matmul: inner sizes differ: ${explain()}`);
     if (!isFloating(a.dtype) || a.dtype !== b.dtype) {
-      throw new ShapeError(`matmul: needs one floating dtype, got ${a.dtype} and ${b.dtype}; cast them`);
+      throw new ShapeError(`matmul: expected equal floating dtypes, got ${a.dtype} and ${b.dtype}; cast them`);
     }
     return { shape: [...broadcastShapes("matmul", a.shape.slice(0, -2), b.shape.slice(0, -2)), m, n], dtype: a.dtype };
   },
-  // With A' = op(A), B' = op(B): dA' = g B'^T and dB' = A'^T g; the flags below say the same without any transpose.
+  // With A' = op(A), B' = op(B): dA' = g B'^T and dB' = A'^T g. The flags express this without transposing.
   gradient: (g, node) => {
     const [a, b] = node.inputs;
     const { transposeA, transposeB, scale } = node.attributes;
@@ -48,7 +48,7 @@ const matmulOperator = operator({
   },
 });
 
-/** Matrix product over the last two axes; leading axes broadcast. */
+/** Matrix product over the last two axes; leading axes are broadcast. */
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
   const { transposeA = false, transposeB = false, scale = 1 } = options;
   return matmulOperator([a, b], { transposeA, transposeB, scale });

@@ -8,7 +8,7 @@ import { logSumExp, normalizeAxis, sumTo } from "./reduce.ts";
 import type { Tensor } from "./tensor.ts";
 import { swapAxes } from "./views.ts";
 
-/** Operators that could be built from others, and are whole because every runtime has a fast kernel for them. */
+/** Operators that could be composed of others, but have fast kernels in every runtime. */
 export interface NeuralAttributes {
   softmax: None;
   crossEntropy: None;
@@ -21,7 +21,7 @@ export interface NeuralAttributes {
 const softmaxOperator = operator({
   name: "softmax",
   infer: ([x]) => {
-    if (!isFloating(x.dtype)) throw new ShapeError(`softmax: needs a floating dtype, not ${x.dtype}; cast first`);
+    if (!isFloating(x.dtype)) throw new ShapeError(`softmax: expected a floating dtype, not ${x.dtype}; cast first`);
     return { shape: x.shape, dtype: x.dtype };
   },
   gradient: (g, node) => {
@@ -35,7 +35,7 @@ const crossEntropyOperator = operator({
   infer: ([logits, labels]) => {
     if (logits.shape.length !== 2 || showShape(labels.shape) !== showShape(logits.shape.slice(0, 1))) {
       throw new ShapeError(
-        `crossEntropy: logits ${showShape(logits.shape)} and labels ${showShape(labels.shape)} should be [n, classes] and [n]`,
+        `crossEntropy: expected logits [n, classes] and labels [n]; got ${showShape(logits.shape)} and ${showShape(labels.shape)}`,
       );
     }
     if (labels.dtype !== "int32") throw new ShapeError(`crossEntropy: labels must be int32, not ${labels.dtype}`);
@@ -44,7 +44,7 @@ const crossEntropyOperator = operator({
   gradient: (g, node) => [crossEntropyGradientOperator([node.inputs[0], node.inputs[1], g], {}), undefined],
 });
 
-/** (softmax(logits) - onehot(labels)) * g, with rows of ignored labels zero. */
+/** (softmax(logits) - onehot(labels)) * g; zero in rows with ignored labels. */
 const crossEntropyGradientOperator = operator({
   name: "crossEntropyGradient",
   infer: ([logits]) => ({ shape: logits.shape, dtype: logits.dtype }),
@@ -65,7 +65,7 @@ const rmsNormOperator = operator({
   infer: ([x, weight]) => {
     if (weight.shape.length !== 1 || weight.shape[0] !== x.shape.at(-1)) {
       throw new ShapeError(
-        `rmsNorm: weight ${showShape(weight.shape)} should be [${x.shape.at(-1)}] for x ${showShape(x.shape)}`,
+        `rmsNorm: expected weight [${x.shape.at(-1)}] for x ${showShape(x.shape)}; got ${showShape(weight.shape)}`,
       );
     }
     return { shape: x.shape, dtype: x.dtype };
@@ -87,7 +87,7 @@ const layerNormOperator = operator({
     const width = showShape(x.shape.slice(-1));
     if (x.shape.length === 0 || showShape(weight.shape) !== width || showShape(bias.shape) !== width) {
       throw new ShapeError(
-        `layerNorm: weight ${showShape(weight.shape)} and bias ${showShape(bias.shape)} should both be ${width} for x ${showShape(x.shape)}`,
+        `layerNorm: expected weight and bias ${width} for x ${showShape(x.shape)}; got ${showShape(weight.shape)} and ${showShape(bias.shape)}`,
       );
     }
     return { shape: x.shape, dtype: x.dtype };
@@ -119,12 +119,12 @@ const rotaryOperator: (inputs: readonly Tensor[], attributes: NeuralAttributes["
       cos.shape[1] * 2 === width;
     if (!fits) {
       throw new ShapeError(
-        `rotary: x ${showShape(x.shape)} [batch, heads, length, width], positions ${showShape(positions.shape)} [batch, length], tables ${showShape(cos.shape)} and ${showShape(sin.shape)} [positions, width / 2] do not fit`,
+        `rotary: expected x [batch, heads, length, width], positions [batch, length] and tables [positions, width / 2]; got ${showShape(x.shape)}, ${showShape(positions.shape)}, ${showShape(cos.shape)} and ${showShape(sin.shape)}`,
       );
     }
     return { shape: x.shape, dtype: x.dtype };
   },
-  // A rotation's transpose is the rotation by the opposite angle.
+  // The transpose of a rotation is the rotation by the opposite angle.
   gradient: (g, node) => {
     const [, positions, cos, sin] = node.inputs;
     return [
@@ -136,20 +136,20 @@ const rotaryOperator: (inputs: readonly Tensor[], attributes: NeuralAttributes["
   },
 });
 
-/** Softmax over one axis, the last when left out. */
+/** Softmax over one axis, by default the last. */
 export function softmax(x: Tensor, axis = -1): Tensor {
   const along = normalizeAxis("softmax", axis, x.shape);
   if (along === x.shape.length - 1) return softmaxOperator([x], {});
   return swapAxes(softmaxOperator([swapAxes(x, along, -1)], {}), along, -1);
 }
 
-/** log(softmax(x)) over one axis, without overflow. */
+/** log(softmax(x)) over one axis, numerically stable. */
 export function logSoftmax(x: Tensor, axis = -1): Tensor {
   return x.sub(logSumExp(x, [axis], true));
 }
 
 /**
- * -log softmax(logits)[label] for each row, zero where the label is -100.
+ * Cross entropy of each row: -log softmax(logits)[label], or zero where the label is -100.
  * @param logits float32 [n, classes]
  * @param labels int32 [n], each -100 or in [0, classes)
  */
@@ -172,10 +172,10 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, epsilon = 1e-
 }
 
 /**
- * Rotary position embedding (Su et al. 2021): element pairs (j, j + width / 2) are turned by the angle of their
- * position. Tables are constants: no gradient flows into them.
+ * Rotary position embedding (Su et al. 2021): rotates element pairs (j, j + width / 2) by the angle of their position. No
+ * gradient flows into the tables.
  * @param x float32 [batch, heads, length, width]
- * @param positions int32 [batch, length], rows of the tables
+ * @param positions int32 [batch, length], row indices of the tables
  * @param cos float32 [positions, width / 2]
  * @param sin float32 [positions, width / 2]
  */

@@ -1,10 +1,10 @@
-/** Values of an NF4 weight that share one largest absolute value. */
+/** Values per block, which share one absmax. */
 export const nf4Block = 64;
 
-/** Blocks whose largest absolute values share one scale. */
+/** Blocks whose absmax values share one scale. */
 export const nf4Group = 256;
 
-/** The 16 values of NF4, quantiles of a normal distribution (Dettmers et al. 2023). */
+/** The 16 levels of NF4, quantiles of a normal distribution (Dettmers et al. 2023). */
 export const nf4Levels = Float32Array.of(
   -1,
   -0.6961928009986877,
@@ -24,10 +24,10 @@ export const nf4Levels = Float32Array.of(
   1,
 );
 
-/** The 256 signed values of the dynamic 8-bit format (Dettmers et al. 2022), in rising order. */
+/** The 256 signed levels of the dynamic 8-bit format (Dettmers et al. 2022), in ascending order. */
 export const dynamicLevels = (() => {
   const levels = [0, 1];
-  // Rounded to single precision at each step, as the tables of other libraries are.
+  // Rounded to single precision at each step, to match other libraries' tables.
   const { fround } = Math;
   const first = fround(0.1);
   for (let i = 0; i < 7; i++) {

@@ -5,34 +5,35 @@ import type { DType, Shape, Tensor } from "./tensor.ts";
 import { cos, log, sqrt } from "./unary.ts";
 
 export interface RandomBitsAttributes {
-  /** Element i holds the top 24 of the i-th `bits()` of {@link Random} under the same key: int32 in [0, 2^24). */
+  /** Element i is the upper 24 bits of the i-th `bits()` of {@link Random} with the same key: int32 in [0, 2^24). */
   randomBits: { readonly shape: Shape };
 }
 
 const randomBitsOperator = operator({
   name: "randomBits",
   infer: ([key], { shape }) => {
-    if (key.dtype !== "int32" || key.size !== 1) throw new ShapeError("random: a key is one int32; see randomKey()");
+    if (key.dtype !== "int32" || key.size !== 1)
+      throw new ShapeError("random: a key must be one int32; see randomKey()");
     return { shape, dtype: "int32" };
   },
 });
 
-/** What a draw starts from: a seed, or a key (int32 scalar, see {@link randomKey}) that is handed in at each run. */
+/** A seed, or a key (int32 scalar, see {@link randomKey}) that is passed at each run. */
 export type Seed = number | Tensor;
 
 function keyOf(seed: Seed, stream: string): Tensor {
   if (typeof seed === "number") return full([], randomKey(seed, stream), "int32");
-  // Another stream of the same key: the key drawn with the name's number as its place.
+  // Derives a key for the stream from the given key.
   if (stream === "") return seed;
   return randomBitsOperator([seed.add(full([], randomKey(0, stream), "int32"))], { shape: [] });
 }
 
 /**
- * Uniform values in [low, high), the same bits on every device (24 of them).
+ * Uniform random values in [low, high), with the same 24 bits on every device.
  * @param options.low default 0
  * @param options.high default 1
- * @param seed draws of one seed and stream are equal wherever and whenever they are made
- * @param options.stream what the values are for; streams are independent of each other
+ * @param seed the same seed and stream always give the same values
+ * @param options.stream purpose of the values; streams are independent of each other
  */
 export function randomUniform(
   shape: Shape,
@@ -46,8 +47,8 @@ export function randomUniform(
 }
 
 /**
- * Normally distributed values (Box and Muller 1958). The uniform draws beneath are the same on every device; logarithm
- * and cosine are the device's, so values agree to rounding. Mean 0 and standard deviation 1 when left out.
+ * Normally distributed random values (Box and Muller 1958), with mean 0 and standard deviation 1 by default. The underlying
+ * uniform values are the same on every device, but logarithm and cosine may round differently.
  */
 export function randomNormal(
   shape: Shape,
@@ -62,25 +63,25 @@ export function randomNormal(
   return sqrt(log(radius).mul(-2)).mul(cos(angle)).mul(deviation).add(mean);
 }
 
-/** True with the given probability, in [0, 1], at each place. `stream` names what the draws are for. */
+/** Random bools that are true with a probability in [0, 1]. `stream` names their purpose. */
 export function randomBernoulli(shape: Shape, probability: number, seed: Seed, stream = ""): Tensor {
   return randomUniform(shape, seed, { stream }).less(probability);
 }
 
-/** Whole numbers (int32) in [0, n), for n up to 2^24. */
+/** Random integers (int32) in [0, n), for n up to 2^24. */
 export function randomInteger(shape: Shape, n: number, seed: Seed, stream = ""): Tensor {
   return randomUniform(shape, seed, { stream }).mul(n).cast("int32");
 }
 
 /**
- * Zero with probability `rate`, the rest scaled up so that the mean stays (Srivastava et al. 2014).
- * @param rate in [0, 1); 0 gives x itself
- * @param key the step's key, handed in at each run: a constant would drop the same elements every time
- * @param stream the layer's name, so that layers drop different elements
+ * Zeroes elements with probability `rate` and scales the others so that the mean is unchanged (Srivastava et al. 2014).
+ * @param rate in [0, 1); 0 returns x
+ * @param key key of the run; a constant would drop the same elements each time
+ * @param stream name of the layer, so that each layer drops different elements
  */
 export function dropout(x: Tensor, rate: number, key: Seed, stream: string): Tensor {
-  if (!(rate >= 0 && rate < 1)) throw new RangeError(`dropout: the rate must lie in [0, 1), not ${rate}`);
+  if (!(rate >= 0 && rate < 1)) throw new RangeError(`dropout: rate must be in [0, 1), not ${rate}`);
   if (rate === 0) return x;
-  const kept = randomBernoulli(x.shape, 1 - rate, key, stream).cast(x.dtype as DType);
-  return x.mul(kept.mul(1 / (1 - rate)));
+  const mask = randomBernoulli(x.shape, 1 - rate, key, stream).cast(x.dtype as DType);
+  return x.mul(mask.mul(1 / (1 - rate)));
 }

@@ -4,27 +4,27 @@ import type { Random } from "./random.ts";
 import { readCondition } from "./recording.ts";
 import { type DType, type HostValue, type Shape, Tensor, type TensorData } from "./tensor.ts";
 
-/** Draws the first value of a parameter. */
+/** Returns the initial value of a parameter. */
 export type Initializer = (shape: Shape, random: Random) => ArrayLike<number>;
 
 let count = 0;
 
 /** Options of {@link parameter}. */
 export interface ParameterOptions {
-  /** Default float32. Halves are kept as they are stored, for weights that are not trained; cast them to compute. */
+  /** Default float32. 16-bit floats are stored as they are, for frozen weights; cast them to compute. */
   dtype?: DType;
-  /** Whether optimizers change it. Default true; false for what a layer only keeps. */
+  /** Whether optimizers update it. Default true; false for buffers. */
   requiresGrad?: boolean;
 }
 
 /**
- * A tensor that keeps its value between runs and can be given another: a weight, a running mean, an optimizer's moment.
- * It lives on the device; `await parameter.data()` reads it.
+ * A tensor whose value persists between runs and can be assigned: a weight, a running mean, an optimizer's state. It is
+ * stored on the device; `await parameter.data()` reads it.
  */
 export class Parameter extends Tensor<"variable"> {
-  /** Draws the first value. */
+  /** Returns the initial value. */
   initializer: Initializer;
-  /** Where it stands in its model ("layers.0.weight"), once that is known. */
+  /** Its path in the model ("layers.0.weight"), once known. */
   path: string | undefined;
   #requiresGrad: boolean;
   #value: HostValue | undefined;
@@ -42,7 +42,7 @@ export class Parameter extends Tensor<"variable"> {
     this.initializer = initializer;
   }
 
-  /** Whether optimizers change it. A program that read this is built again when it changes. */
+  /** Whether optimizers update it. Programs that depend on it are rebuilt when it changes. */
   get requiresGrad(): boolean {
     return readCondition(() => this.#requiresGrad);
   }
@@ -51,24 +51,24 @@ export class Parameter extends Tensor<"variable"> {
     this.#requiresGrad = value;
   }
 
-  /** What to call it in messages. */
+  /** Name for messages. */
   get title(): string {
     return this.path ?? this.attributes.name;
   }
 
-  /** Counts the values that were set from outside; 0 when there was none. */
+  /** Number of times the value was set from the host. */
   get version(): number {
     return this.#version;
   }
 
-  /** The value that was last set from outside and is on no device yet. */
+  /** A value that was set from the host and is not on the device yet. */
   get pending(): HostValue | undefined {
     return this.#value;
   }
 
   /**
-   * Replace its value, from the next run on. The values are copied.
-   * @throws ShapeError when there are too many or too few numbers
+   * Sets the value, starting with the next run. The values are copied.
+   * @throws ShapeError when the number of values is wrong
    */
   set(values: ArrayLike<number>): void {
     this.#check(values.length);
@@ -76,9 +76,9 @@ export class Parameter extends Tensor<"variable"> {
   }
 
   /**
-   * Replace its value by an array that is given away: the device may take its memory.
-   * @param data of the dtype's own array; for 16-bit floats also a Uint16Array of their bits
-   * @throws ShapeError when there are too many or too few numbers
+   * Sets the value without copying; the device may take over the array's memory.
+   * @param data an array of the dtype's type; for 16-bit floats also a Uint16Array of their bits
+   * @throws ShapeError when the number of values is wrong
    */
   give(data: TensorData): void {
     this.#check(data.length);
@@ -86,19 +86,19 @@ export class Parameter extends Tensor<"variable"> {
     this.#version++;
   }
 
-  /** Say that a device has the pending value: from now on it is only there. */
+  /** Clears the pending value, after it was copied to the device. */
   settled(): void {
     this.#value = undefined;
   }
 
   #check(length: number): void {
     if (length === this.size) return;
-    throw new ShapeError(`${this.title} of shape ${showShape(this.shape)} takes ${this.size} numbers, got ${length}`);
+    throw new ShapeError(`${this.title} of shape ${showShape(this.shape)} needs ${this.size} values, got ${length}`);
   }
 }
 
 /**
- * A new parameter of a layer. Its first value is drawn by `model.initialize(seed)`.
+ * Creates a parameter of a layer. `model.initialize(seed)` sets its initial value.
  *
  * @example
  * class Scale extends Module {

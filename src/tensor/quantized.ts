@@ -10,14 +10,14 @@ import { abs } from "./unary.ts";
 export interface QuantizedAttributes {
   quantizeRows: None;
   int8Matmul: {
-    /** Whether x is multiplied by W (a gradient on its way back) instead of its transpose. */
+    /** Whether x is multiplied by W (in the backward pass) instead of its transpose. */
     readonly backward: boolean;
   };
   nf4Matmul: { readonly shape: Shape; readonly backward: boolean };
   nf4Dequantize: { readonly shape: Shape };
 }
 
-/** A frozen matrix in 8 bits: row i is `scale[i] * values[i]`. */
+/** A frozen int8 matrix: row i is `scale[i] * values[i]`. */
 export interface Int8Weight {
   readonly kind: "int8";
   /** int8 [out, in], each from -127 to 127. */
@@ -27,14 +27,14 @@ export interface Int8Weight {
 }
 
 /**
- * A frozen matrix in 4 bits with double quantisation (QLoRA, Dettmers et al. 2023). Each block of 64 values, counted
- * row by row over the whole matrix, is `absmax * levels[code]`, and the blocks' absmax are kept in 8 bits themselves.
+ * A frozen 4-bit matrix with double quantization (QLoRA, Dettmers et al. 2023). Each block of 64 values in row-major order
+ * is `absmax * levels[code]`; the absmax values are themselves quantized to 8 bits.
  */
 export interface Nf4Weight {
   readonly kind: "nf4";
   /** [out, in] */
   readonly shape: Shape;
-  /** uint8 [out * in / 2], rounded up: two codes a byte, the first in the high half. */
+  /** uint8 [out * in / 2], rounded up: two codes per byte, the first in the high half. */
   readonly codes: Tensor;
   /** uint8 [blocks]: indices into the 256 dynamic 8-bit levels. */
   readonly absmaxCodes: Tensor;
@@ -44,7 +44,7 @@ export interface Nf4Weight {
   readonly absmaxOffset: Tensor;
 }
 
-/** A frozen matrix [out, in] in few bits. */
+/** A frozen quantized matrix [out, in]. */
 export type QuantizedWeight = Int8Weight | Nf4Weight;
 
 const int8MatmulOperator: (inputs: readonly Tensor[], attributes: QuantizedAttributes["int8Matmul"]) => Tensor =
@@ -67,7 +67,7 @@ const int8MatmulOperator: (inputs: readonly Tensor[], attributes: QuantizedAttri
       }
       return { shape: [x.shape[0], backward ? width : out], dtype: "float32" };
     },
-    // Rounding has no useful slope: it counts as the identity.
+    // The gradient treats rounding as the identity.
     gradient: (g, node) => {
       const [, values, scale] = node.inputs;
       return [int8MatmulOperator([g, values, scale], { backward: !node.attributes.backward }), undefined, undefined];
@@ -111,10 +111,10 @@ function checkNf4(name: string, parts: readonly Tensor[], shape: Shape): void {
     `float32 ${showShape([Math.ceil(blocks / nf4Group)])}`,
     `float32 ${showShape([1])}`,
   ];
-  const found = parts.map((t) => `${t.dtype} ${showShape(t.shape)}`);
-  if (shape.length === 2 && found.join() === expected.join()) return;
+  const actual = parts.map((t) => `${t.dtype} ${showShape(t.shape)}`);
+  if (shape.length === 2 && actual.join() === expected.join()) return;
   throw new ShapeError(
-    `${name}: an nf4 weight of shape ${showShape(shape)} needs [out, in] as its shape, and codes, absmaxCodes, absmaxScale and absmaxOffset of ${expected.join(", ")}; got ${found.join(", ")}`,
+    `${name}: an nf4 weight of shape ${showShape(shape)} needs a shape [out, in], and codes, absmaxCodes, absmaxScale and absmaxOffset of ${expected.join(", ")}; got ${actual.join(", ")}`,
   );
 }
 
@@ -126,11 +126,11 @@ const nf4Parts = ({ codes, absmaxCodes, absmaxScale, absmaxOffset }: Nf4Weight) 
 ];
 
 /**
- * x W^T for a frozen W in few bits, with a gradient to x only.
+ * x W^T for a frozen, quantized W; differentiable in x only.
  *
- * int8: each row of x is rounded to 8 bits by its own largest value and the product is summed in whole numbers
- * (LLM.int8(), Dettmers et al. 2022, without outliers); the gradient is computed the same way. nf4: the weight is turned
- * into float32 a part at a time and the product is a float32 one.
+ * int8: each row of x is rounded to 8 bits with its own scale, and the product is accumulated in integers (LLM.int8(),
+ * Dettmers et al. 2022, without outliers); the gradient is computed in the same way. nf4: the weight is dequantized to
+ * float32 in blocks for a float32 product.
  * @param x float32 [n, in]
  * @returns float32 [n, out]
  * @throws ShapeError when x does not fit the weight
@@ -141,7 +141,7 @@ export function quantizedMatmul(x: Tensor, weight: QuantizedWeight): Tensor {
     : nf4MatmulOperator([x, ...nf4Parts(weight)], { shape: weight.shape, backward: false });
 }
 
-/** W in full: float32 [out, in]. No gradient flows through an nf4 weight. */
+/** Dequantizes W to float32 [out, in]. No gradient flows through an nf4 weight. */
 export function dequantize(weight: QuantizedWeight): Tensor {
   if (weight.kind === "nf4") return nf4DequantizeOperator(nf4Parts(weight), { shape: weight.shape });
   return weight.values.cast("float32").mul(weight.scale.reshape([weight.scale.size, 1]));
@@ -152,22 +152,22 @@ const quantizeRowsOperator = operator({
   infer: ([x, scale]) => {
     if (x.shape.length !== 2 || showShape(scale.shape) !== showShape(x.shape.slice(0, 1))) {
       throw new ShapeError(
-        `quantizeRows: x ${showShape(x.shape)} and scale ${showShape(scale.shape)} should be [rows, columns] and [rows]`,
+        `quantizeRows: expected x [rows, columns] and scale [rows]; got ${showShape(x.shape)} and ${showShape(scale.shape)}`,
       );
     }
     return { shape: x.shape, dtype: "int8" };
   },
 });
 
-/** A matrix in 8 bits: each row rounded by its own largest value. No gradient flows through it. */
+/** Quantizes a matrix to int8 with one scale per row. No gradient flows through it. */
 export function quantize(weight: Tensor): Int8Weight {
   const scale = maximum(abs(weight).max([1]), 1e-30).mul(1 / 127);
   return { kind: "int8", values: quantizeRowsOperator([weight, scale], {}), scale };
 }
 
 /**
- * x W^T with the product, and the gradient of x, in 8 bits, and the gradient of W in full precision (SwitchBack, Wortsman
- * et al. 2023): for training every weight.
+ * x W^T, where the product and the gradient of x are computed in int8 and the gradient of W in full precision (SwitchBack,
+ * Wortsman et al. 2023): for full training.
  * @param x float32 [n, in]
  * @param weight float32 [out, in]
  */

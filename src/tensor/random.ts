@@ -1,7 +1,7 @@
 /**
- * Counter-based random numbers: a value depends on the seed, the stream's name and the position alone, so any
- * part can be drawn again on any machine. The bits are a counter and a hash of the stream's name put twice through
- * a 32-bit finaliser.
+ * Counter-based random number generator: each value depends only on the seed, the stream's name and the position, so any part
+ * can be reproduced on any machine. The bits are a counter and a hash of the stream's name, passed twice through a 32-bit
+ * finalizer.
  */
 export class Random {
   readonly seed: number;
@@ -11,7 +11,7 @@ export class Random {
 
   /**
    * @param seed any safe integer
-   * @param stream what the numbers are for ("init/model.norm.weight", "order/3"): streams are independent
+   * @param stream purpose of the numbers ("init/model.norm.weight", "order/3"); streams are independent
    */
   constructor(seed: number, stream: string) {
     this.seed = seed;
@@ -19,22 +19,22 @@ export class Random {
     this.#key = randomKey(seed, stream) >>> 0;
   }
 
-  /** Next 32 random bits. */
+  /** Returns the next 32 random bits. */
   bits(): number {
     return randomBits(this.#key, this.#counter++);
   }
 
-  /** Uniform in [0, 1). */
+  /** Returns a number in [0, 1). */
   uniform(): number {
     return (this.bits() * 0x200000 + (this.bits() >>> 11)) / 2 ** 53;
   }
 
-  /** Whole number in [0, n), without bias for any n that matters. */
+  /** Returns an integer in [0, n), with negligible bias. */
   integer(n: number): number {
     return Math.floor(this.uniform() * n);
   }
 
-  /** Standard normal values (Box and Muller 1958). */
+  /** Returns normally distributed values (Box and Muller 1958). */
   normal(count: number, deviation = 1): Float32Array<ArrayBuffer> {
     const out = new Float32Array(count);
     for (let i = 0; i < count; i += 2) {
@@ -46,7 +46,7 @@ export class Random {
     return out;
   }
 
-  /** The numbers 0 to n - 1 in random order (Fisher and Yates). */
+  /** Returns the numbers 0 to n - 1 in random order (Fisher and Yates). */
   permutation(n: number): Int32Array {
     const order = Int32Array.from({ length: n }, (_, i) => i);
     for (let i = n - 1; i > 0; i--) {
@@ -58,23 +58,23 @@ export class Random {
 }
 
 /**
- * The key of a stream: 32 bits (as an int32) hashed from the seed and the stream's name by FNV-1a.
+ * Returns the key of a stream: 32 bits (as an int32) hashed from the seed and the stream's name with FNV-1a.
  * @param seed any safe integer
  */
 export function randomKey(seed: number, stream = ""): number {
-  if (!Number.isSafeInteger(seed)) throw new RangeError(`seed must be a whole number, not ${seed}`);
+  if (!Number.isSafeInteger(seed)) throw new RangeError(`seed must be an integer, not ${seed}`);
   let hash = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(`${seed}/${stream}`)) hash = Math.imul(hash ^ byte, 0x01000193);
   return hash | 0;
 }
 
-/** The 32 random bits at one place of a stream. */
+/** Returns the 32 random bits at a position of a stream. */
 export function randomBits(key: number, counter: number): number {
   const low = mix(counter ^ key);
   return mix((low + Math.imul(key, 0x9e3779b9)) >>> 0);
 }
 
-/** A 32-bit finaliser with full avalanche (MurmurHash3's, Appleby 2011). */
+/** 32-bit finalizer with full avalanche (MurmurHash3's, Appleby 2011). */
 function mix(value: number): number {
   let x = value >>> 0;
   x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);

@@ -2,37 +2,37 @@ import { ShapeError, showShape } from "./operator.ts";
 import type { Parameter } from "./parameter.ts";
 import type { HostValue, Tensor } from "./tensor.ts";
 
-/** What came of one run of a program. */
+/** Result of one run of a program. */
 export interface ProgramRun {
-  /** The program's name, when it was given one. */
+  /** The program's name, if it has one. */
   readonly name: string | undefined;
-  /** The values that it gives back, by name. */
+  /** The returned values, by name. */
   readonly outputs: Values;
-  /** Those that only listeners get. */
+  /** Values for listeners only. */
   readonly observed: Values;
-  /** What it ran on, in words. */
+  /** Description of the device. */
   readonly device: Readonly<Record<string, string>>;
 }
 
 type Values = Readonly<Record<string, HostValue>>;
 
-/** What happens around a graph while it is built: see {@link record}. */
+/** Side effects of building a graph: see {@link record}. */
 export interface Recording {
-  /** New values of parameters, taken all at once after a run. */
+  /** New values of parameters, assigned together after a run. */
   readonly updates: Map<Parameter, Tensor>;
-  /** Values that listeners get besides what the program gives back. */
+  /** Values for listeners, in addition to the returned ones. */
   readonly observed: Map<string, Tensor>;
   /** Called after each run. */
   readonly listeners: ((run: ProgramRun) => void)[];
-  /** What the graph was built by and may change, with its value then: another value means another graph. */
+  /** State that the graph depends on, with its value at build time; a different value requires a rebuild. */
   readonly conditions: { readonly read: () => unknown; readonly value: unknown }[];
-  /** Called before each run; throws to call it off. */
+  /** Called before each run; throws to cancel it. */
   readonly guards: (() => void)[];
 }
 
 let current: Recording | undefined;
 
-/** Call a function that builds graph, and collect what it assigns on the way. */
+/** Calls a function that builds a graph, and records its assignments and other side effects. */
 export function record<R>(build: () => R): { result: R; recording: Recording } {
   const recording: Recording = { updates: new Map(), observed: new Map(), listeners: [], conditions: [], guards: [] };
   const outer = current;
@@ -44,26 +44,26 @@ export function record<R>(build: () => R): { result: R; recording: Recording } {
   }
 }
 
-/** What is being recorded now. */
+/** Returns the recording of the program that is being built, if any. */
 export function activeRecording(): Recording | undefined {
   return current;
 }
 
 /**
- * Give a parameter a new value at the end of each run of the program that is being built.
- * @throws ShapeError outside of a program, or when the value does not fit
+ * Assigns a parameter at the end of each run of the program that is being built.
+ * @throws ShapeError outside a program, or when shape or dtype differ
  */
 export function assign(parameter: Parameter, value: Tensor): void {
-  if (!current) throw new ShapeError("assign: works only inside of a program: program(() => assign(...))");
+  if (!current) throw new ShapeError("assign: works only inside a program: program(() => assign(...))");
   if (showShape(value.shape) !== showShape(parameter.shape) || value.dtype !== parameter.dtype) {
     throw new ShapeError(
-      `assign: ${value.dtype} ${showShape(value.shape)} does not fit ${parameter.title}, which is ${parameter.dtype} ${showShape(parameter.shape)}`,
+      `assign: a value of ${value.dtype} ${showShape(value.shape)} does not fit ${parameter.title} of ${parameter.dtype} ${showShape(parameter.shape)}`,
     );
   }
   current.updates.set(parameter, value);
 }
 
-/** Something a graph depends on besides its tensors: when it changes, programs that read it are built again. */
+/** Reads state that a graph depends on besides its tensors. Programs that read it are rebuilt when it changes. */
 export function readCondition<T>(read: () => T): T {
   const value = read();
   current?.conditions.push({ read, value });

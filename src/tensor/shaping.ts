@@ -9,7 +9,7 @@ export interface ShapingAttributes {
   broadcastTo: { readonly shape: Shape };
   slice: { readonly axis: number; readonly start: number; readonly end: number };
   concat: { readonly axis: number };
-  /** Zeros put before and after, on each axis. */
+  /** Number of zeros to add before and after, per axis. */
   pad: { readonly before: readonly number[]; readonly after: readonly number[] };
   flip: { readonly axis: number };
 }
@@ -41,7 +41,7 @@ const sliceOperator = operator({
   name: "slice",
   infer: ([x], { axis, start, end }) => {
     if (start < 0 || end > x.shape[axis] || start >= end) {
-      throw new ShapeError(`slice: ${start} to ${end} is outside of axis ${axis} of shape ${showShape(x.shape)}`);
+      throw new ShapeError(`slice: ${start} to ${end} is out of range for axis ${axis} of shape ${showShape(x.shape)}`);
     }
     return { shape: x.shape.map((n, i) => (i === axis ? end - start : n)), dtype: x.dtype };
   },
@@ -56,10 +56,10 @@ const sliceOperator = operator({
 const padOperator = operator({
   name: "pad",
   infer: ([x], { before, after }) => {
-    const whole = (n: number) => Number.isInteger(n) && n >= 0;
-    if (before.length !== x.shape.length || after.length !== x.shape.length || ![...before, ...after].every(whole)) {
+    const isCount = (n: number) => Number.isInteger(n) && n >= 0;
+    if (before.length !== x.shape.length || after.length !== x.shape.length || ![...before, ...after].every(isCount)) {
       throw new ShapeError(
-        `pad: before ${showShape(before)} and after ${showShape(after)} must give a whole number of 0 or more for each axis of ${showShape(x.shape)}`,
+        `pad: before ${showShape(before)} and after ${showShape(after)} must have a non-negative integer for each axis of ${showShape(x.shape)}`,
       );
     }
     return { shape: x.shape.map((n, i) => before[i] + n + after[i]), dtype: x.dtype };
@@ -84,7 +84,7 @@ const concatOperator = operator({
       const fits = t.shape.length === first.shape.length && t.shape.every((n, i) => i === axis || n === first.shape[i]);
       if (!fits || t.dtype !== first.dtype) {
         throw new ShapeError(
-          `concat: ${t.dtype} ${showShape(t.shape)} does not join ${first.dtype} ${showShape(first.shape)} along axis ${axis}`,
+          `concat: cannot concatenate ${t.dtype} ${showShape(t.shape)} with ${first.dtype} ${showShape(first.shape)} along axis ${axis}`,
         );
       }
     }
@@ -101,41 +101,43 @@ const concatOperator = operator({
   },
 });
 
-/** Same elements under another shape; one size may be -1 and is then worked out. */
+/** Changes the shape; one size may be -1 and is then inferred. */
 export function reshape(x: Tensor, shape: Shape): Tensor {
-  const known = shape.reduce((product, n) => (n === -1 ? product : product * n), 1);
-  const result = shape.map((n) => (n === -1 ? x.size / known : n));
+  const knownSize = shape.reduce((product, n) => (n === -1 ? product : product * n), 1);
+  const result = shape.map((n) => (n === -1 ? x.size / knownSize : n));
   const size = result.reduce((a, b) => a * b, 1);
   if (size !== x.size || !result.every(Number.isInteger)) {
-    throw new ShapeError(`reshape: ${showShape(x.shape)} (${x.size} elements) does not fit ${showShape(shape)}`);
+    throw new ShapeError(
+      `reshape: ${showShape(x.shape)} (${x.size} elements) cannot be reshaped to ${showShape(shape)}`,
+    );
   }
   return showShape(result) === showShape(x.shape) ? x : reshapeOperator([x], { shape: result });
 }
 
-/** Reorder axes; reverses them all when no permutation is given. */
+/** Permutes the axes; reverses them by default. */
 export function transpose(x: Tensor, permutation?: readonly number[]): Tensor {
   const order = permutation ?? x.shape.map((_, i) => x.shape.length - 1 - i);
   if (order.length !== x.shape.length || x.shape.some((_, i) => !order.includes(i))) {
-    throw new ShapeError(`transpose: [${order.join(", ")}] is no permutation of the axes of ${showShape(x.shape)}`);
+    throw new ShapeError(`transpose: [${order.join(", ")}] is not a permutation of the axes of ${showShape(x.shape)}`);
   }
   return transposeOperator([x], { permutation: order });
 }
 
-/** Repeat along axes of size 1 up to `shape`. */
+/** Repeats along axes of size 1 up to `shape`. */
 export function broadcastTo(x: Tensor, shape: Shape): Tensor {
   return showShape(x.shape) === showShape(shape) ? x : broadcastToOperator([x], { shape });
 }
 
 /**
- * The part from `start` (inclusive) to `end` (exclusive) of one axis, every `step`-th of it.
- * @param step whole number of 1 or more
+ * Returns the elements from `start` (inclusive) to `end` (exclusive) along an axis, in steps of `step`.
+ * @param step integer, at least 1
  */
 export function slice(x: Tensor, axis: number, start: number, end: number, step = 1): Tensor {
   const along = normalizeAxis("slice", axis, x.shape);
   if (!Number.isInteger(step) || step < 1) throw new ShapeError(`slice: step must be 1 or more, not ${step}`);
   const part = start === 0 && end === x.shape[along] ? x : sliceOperator([x], { axis: along, start, end });
   if (step === 1) return part;
-  // Every step-th is the first of each group of `step`.
+  // Groups of `step` elements, of which the first is taken.
   const count = Math.ceil((end - start) / step);
   const missing = part.shape.map((n, i) => (i === along ? count * step - n : 0));
   const groups = [...part.shape.slice(0, along), count, step, ...part.shape.slice(along + 1)];
@@ -147,21 +149,21 @@ export function slice(x: Tensor, axis: number, start: number, end: number, step 
   return slice(reshape(padded, groups), along + 1, 0, 1).reshape(part.shape.map((n, i) => (i === along ? count : n)));
 }
 
-/** Join tensors along one axis. */
+/** Concatenates tensors along an axis. */
 export function concat(tensors: readonly Tensor[], axis: number): Tensor {
-  if (tensors.length === 0) throw new ShapeError("concat: nothing to join");
+  if (tensors.length === 0) throw new ShapeError("concat: needs at least one tensor");
   return tensors.length === 1
     ? tensors[0]
     : concatOperator(tensors, { axis: normalizeAxis("concat", axis, tensors[0].shape) });
 }
 
-/** `x` with so many zeros before and after it on each axis. */
+/** Pads each axis with zeros before and after. */
 export function pad(x: Tensor, before: readonly number[], after: readonly number[]): Tensor {
   if (x.dtype === "bool") return pad(x.cast("int32"), before, after).cast("bool");
   return [...before, ...after].every((n) => n === 0) ? x : padOperator([x], { before, after });
 }
 
-/** The order of one axis turned round. */
+/** Reverses the order along an axis. */
 export function flip(x: Tensor, axis: number): Tensor {
   return flipOperator([x], { axis: normalizeAxis("flip", axis, x.shape) });
 }

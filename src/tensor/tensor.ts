@@ -13,16 +13,16 @@ import * as views from "./views.ts";
 export type Shape = readonly number[];
 
 /**
- * Element types. Indices are int32; comparisons give bool. bfloat16 exists only where a device computes with it; int8
- * and uint8 are what quantised weights are stored as.
+ * Element types. Indices are int32; comparisons return bool. Computing in bfloat16 depends on the device; int8 and uint8
+ * store quantized weights.
  */
 export type DType = "float32" | "float16" | "bfloat16" | "int8" | "uint8" | "int32" | "int64" | "bool";
 
 /**
- * Values of a tensor on the host, in row-major order: a Float32Array for every floating dtype (or, where a state is
- * written, a Uint16Array of the bits of a float16 or bfloat16), an Int32Array, a Float64Array
- * for int64 (whole numbers up to 2^53, so that they stay numbers), an Int8Array or a Uint8Array, and a Uint8Array of 0 and 1 for bool. What
- * all of them can do stands here: TypeScript lets nobody call a method of a union of them.
+ * Values of a tensor on the host, in row-major order: a Float32Array for all floating dtypes (or a Uint16Array with the bits of
+ * float16 or bfloat16, when setting a parameter), an Int32Array, a Float64Array for int64 (exact for integers up to
+ * 2^53), an Int8Array or Uint8Array, and a Uint8Array of 0 and 1 for bool. Declares the methods that all of these share,
+ * because TypeScript cannot call methods of a union of them.
  */
 export interface TensorData extends ArrayLike<number>, Iterable<number> {
   readonly buffer: ArrayBuffer;
@@ -47,20 +47,20 @@ export interface TensorData extends ArrayLike<number>, Iterable<number> {
   subarray(start?: number, end?: number): TensorData;
 }
 
-/** A tensor's values on the host, with what they mean. */
+/** Values of a tensor on the host, with dtype and shape. */
 export interface HostValue {
   readonly dtype: DType;
   readonly shape: Shape;
   readonly data: TensorData;
 }
 
-/** What an operand may be: a number stands for a float32 scalar. */
+/** An operand: a tensor, or a number as a scalar. */
 export type TensorLike = Tensor | number;
 
-/** Runs a graph and gives the values of `tensors`. The engine installs one. */
+/** Computes the values of tensors. Installed by the engine. */
 export type Evaluator = (tensors: readonly Tensor[]) => Promise<TensorData[]>;
 
-/** A number, or arrays of them as deep as a tensor has axes. */
+/** A number, or arrays nested as deep as the tensor has axes. */
 export type NestedArray = number | NestedArray[];
 
 function nest(values: readonly number[], [n, ...rest]: Shape): NestedArray {
@@ -71,7 +71,7 @@ function nest(values: readonly number[], [n, ...rest]: Shape): NestedArray {
 
 let evaluator: Evaluator | undefined;
 
-/** Install what {@link Tensor.data} runs on. */
+/** Installs the evaluator of {@link Tensor.data}. */
 export function setEvaluator(next: Evaluator): void {
   evaluator = next;
 }
@@ -79,15 +79,15 @@ export function setEvaluator(next: Evaluator): void {
 let nextId = 0;
 
 /**
- * A node of a tensor program: an operator applied to other tensors. Building one computes nothing; shapes are checked
- * at once, values exist when an engine runs the program, or when {@link Tensor.data} looks at one.
+ * A node of a graph: an operator applied to other tensors. Creating one checks shapes but computes nothing; values are
+ * computed when a program runs, or by {@link Tensor.data}.
  *
  * @example
  * const x = tensor([[1, 2], [3, 4]]);
  * await x.matmul(x).sum().data(); // Float32Array [54]
  */
 export class Tensor<K extends OperatorName = OperatorName> {
-  /** Grows in the order of building, so that inputs always have smaller ids than what uses them. */
+  /** Increases in creation order: a tensor's inputs have smaller ids. */
   readonly id = nextId++;
   readonly operator: Operator<K>;
   readonly inputs: readonly Tensor[];
@@ -103,7 +103,7 @@ export class Tensor<K extends OperatorName = OperatorName> {
     this.dtype = dtype;
   }
 
-  /** The id that the next tensor will get. */
+  /** Returns the id that the next tensor will get. */
   static nextId(): number {
     return nextId;
   }
@@ -113,33 +113,35 @@ export class Tensor<K extends OperatorName = OperatorName> {
     return this.shape.reduce((product, n) => product * n, 1);
   }
 
-  /** What `console.log` shows: what it is, not the graph behind it. */
+  /** The description that `console.log` shows. */
   [Symbol.for("nodejs.util.inspect.custom")](): string {
     const { data } = this.attributes as Partial<Attributes["constant"]>;
-    const known = data ? ` ${data.length > 6 ? `${Array.from(data.slice(0, 6)).join(", ")}, …` : data.join(", ")}` : "";
-    return `Tensor(${this.dtype} ${showShape(this.shape)}, ${this.operator.name}${known})`;
+    const preview = data
+      ? ` ${data.length > 6 ? `${Array.from(data.slice(0, 6)).join(", ")}, …` : data.join(", ")}`
+      : "";
+    return `Tensor(${this.dtype} ${showShape(this.shape)}, ${this.operator.name}${preview})`;
   }
 
-  /** Compute the values, in row-major order. */
+  /** Computes the values, in row-major order. */
   async data(): Promise<TensorData> {
     const [values] = await Tensor.data([this]);
     return values;
   }
 
-  /** Compute the values of several tensors at once. */
+  /** Computes the values of several tensors in one run. */
   static async data(tensors: readonly Tensor[]): Promise<TensorData[]> {
-    if (!evaluator) throw new Error('No engine to compute with: import { Engine } from "anneal" first.');
+    if (!evaluator) throw new Error('There is no engine to compute with: import { Engine } from "anneal" first.');
     return tensors.length === 0 ? [] : evaluator(tensors);
   }
 
-  /** Compute the values, as nested arrays; a scalar gives a number. */
+  /** Computes the values as nested arrays; a number for a scalar. */
   async array(): Promise<NestedArray> {
     return nest(Array.from(await this.data()), this.shape);
   }
 
   /**
-   * The one value of a scalar that is known: a constant, or what a program gave back.
-   * @throws ShapeError when there are more, or when it has yet to be computed
+   * Returns the value of a scalar that is already computed: a constant, or a result of a program.
+   * @throws ShapeError when the tensor has several values, or is not computed yet
    */
   item(): number {
     const { data } = this.attributes as Partial<Attributes["constant"]>;
@@ -158,11 +160,11 @@ export class Tensor<K extends OperatorName = OperatorName> {
   mul(other: TensorLike): Tensor {
     return elementwise.mul(this, other);
   }
-  /** Quotient; of integers it is cut towards zero. */
+  /** Quotient; integers are truncated towards zero. */
   div(other: TensorLike): Tensor {
     return elementwise.div(this, other);
   }
-  /** This to the power `exponent`. */
+  /** Power. */
   pow(exponent: TensorLike): Tensor {
     return elementwise.pow(this, exponent);
   }
@@ -211,50 +213,50 @@ export class Tensor<K extends OperatorName = OperatorName> {
   greaterEqual(other: TensorLike): Tensor {
     return logic.greaterEqual(this, other);
   }
-  /** Convert to another dtype. Gradients flow between floating dtypes, not into or out of integers and bools. */
+  /** Casts to another dtype. Gradients flow only between floating dtypes. */
   cast(dtype: DType): Tensor {
     return elementwise.cast(this, dtype);
   }
-  /** Sum over `axes` (all of them when left out). */
+  /** Sum over `axes` (default: all). */
   sum(axes?: readonly number[], keepDims = false): Tensor {
     return reduce.sum(this, axes, keepDims);
   }
-  /** Mean over `axes` (all of them when left out). */
+  /** Mean over `axes` (default: all). */
   mean(axes?: readonly number[], keepDims = false): Tensor {
     return reduce.mean(this, axes, keepDims);
   }
-  /** Largest value over `axes`; where several are equal the gradient is shared among them. */
+  /** Maximum over `axes`; the gradient is divided among equal maxima. */
   max(axes?: readonly number[], keepDims = false): Tensor {
     return reduce.max(this, axes, keepDims);
   }
-  /** Smallest value over `axes`; where several are equal the gradient is shared among them. */
+  /** Minimum over `axes`; the gradient is divided among equal minima. */
   min(axes?: readonly number[], keepDims = false): Tensor {
     return reduce.min(this, axes, keepDims);
   }
-  /** Index (int32) of the first largest value along one axis, which is removed. */
+  /** Index (int32) of the first maximum along an axis, which is removed. */
   argmax(axis = -1): Tensor {
     return reduce.argmax(this, axis);
   }
-  /** Same elements in the same order under another shape; one size may be -1. */
+  /** Changes the shape; one size may be -1. */
   reshape(shape: Shape): Tensor {
     return shaping.reshape(this, shape);
   }
-  /** Reorder axes: axis i of the result is axis `permutation[i]` of this. Reverses all when left out. */
+  /** Permutes axes: axis i of the result is axis `permutation[i]` of this. Reverses the axes by default. */
   transpose(permutation?: readonly number[]): Tensor {
     return shaping.transpose(this, permutation);
   }
-  /** Repeat along axes of size 1 (and new leading axes) up to `shape`. */
+  /** Repeats along axes of size 1, and new leading axes, up to `shape`. */
   broadcastTo(shape: Shape): Tensor {
     return shaping.broadcastTo(this, shape);
   }
-  /** The part from `start` (inclusive) to `end` (exclusive) of one axis, every `step`-th. */
+  /** Elements from `start` (inclusive) to `end` (exclusive) along an axis, in steps of `step`. */
   slice(axis: number, start: number, end: number, step = 1): Tensor {
     return shaping.slice(this, axis, start, end, step);
   }
   /**
-   * Index axis after axis, as in NumPy: a whole number takes one and removes the axis (negative counts from the end),
-   * `[start, end]` or `[start, end, step]` a range (undefined for open), `":"` all, `"..."` all axes that are not named,
-   * `null` puts in a new axis of size 1, an int32 tensor gathers along the axis.
+   * Indexes as in NumPy, one argument per axis: an integer selects one element and removes the axis (negative counts from
+   * the end), `[start, end]` or `[start, end, step]` is a range (undefined for open), `":"` keeps the axis, `"..."` stands for
+   * all remaining axes, `null` inserts an axis of size 1, and an int32 tensor gathers along the axis.
    *
    * @example
    * x.at(0);                // first row
@@ -264,23 +266,23 @@ export class Tensor<K extends OperatorName = OperatorName> {
   at(...indices: readonly views.Index[]): Tensor {
     return views.at(this, indices);
   }
-  /** Without axes of size 1 (all of them, or those given). */
+  /** Removes axes of size 1 (all of them, or those given). */
   squeeze(axes?: readonly number[]): Tensor {
     return views.squeeze(this, axes);
   }
-  /** With a new axis of size 1 at `axis`. */
+  /** Inserts an axis of size 1 at `axis`. */
   unsqueeze(axis: number): Tensor {
     return views.unsqueeze(this, axis);
   }
-  /** One axis in place of those from `start` to `end`, both included. */
+  /** Merges the axes from `start` to `end`, inclusive, into one. */
   flatten(start = 0, end = -1): Tensor {
     return views.flatten(this, start, end);
   }
-  /** Matrix product over the last two axes; leading axes broadcast. */
+  /** Matrix product over the last two axes; leading axes are broadcast. */
   matmul(other: Tensor): Tensor {
     return matmul(this, other);
   }
-  /** Entries of `axis` at `indices` (int32), whose axes stand where `axis` stood. */
+  /** Elements of `axis` at `indices` (int32); the axes of `indices` replace `axis`. */
   gather(indices: Tensor, axis = 0): Tensor {
     return indexing.gather(this, indices, axis);
   }

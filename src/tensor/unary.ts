@@ -28,14 +28,14 @@ export interface UnaryAttributes {
 const inferNumeric =
   (name: string) =>
   ([x]: readonly Tensor[]) => {
-    if (x.dtype === "bool") throw new ShapeError(`${name}: bools have no arithmetic; cast them first`);
+    if (x.dtype === "bool") throw new ShapeError(`${name}: bool tensors have no arithmetic; cast them first`);
     return { shape: x.shape, dtype: x.dtype };
   };
 
 const inferFloating =
   (name: string) =>
   ([x]: readonly Tensor[]) => {
-    if (!isFloating(x.dtype)) throw new ShapeError(`${name}: needs a floating dtype, not ${x.dtype}; cast first`);
+    if (!isFloating(x.dtype)) throw new ShapeError(`${name}: expected a floating dtype, not ${x.dtype}; cast first`);
     return { shape: x.shape, dtype: x.dtype };
   };
 
@@ -45,7 +45,7 @@ const absOperator = operator({
   infer: inferNumeric("abs"),
   gradient: (g, node) => [g.mul(sign(node.inputs[0]))],
 });
-// Steps have slope zero wherever they have one.
+// Step functions have gradient zero.
 const signOperator = operator({ name: "sign", infer: inferNumeric("sign"), gradient: () => [undefined] });
 const floorOperator = operator({ name: "floor", infer: inferFloating("floor"), gradient: () => [undefined] });
 const ceilOperator = operator({ name: "ceil", infer: inferFloating("ceil"), gradient: () => [undefined] });
@@ -101,15 +101,15 @@ const reluOperator = operator({
 export const neg = (x: Tensor): Tensor => negOperator([x], {});
 /** |x| */
 export const abs = (x: Tensor): Tensor => absOperator([x], {});
-/** -1, 0 or 1 */
+/** Sign: -1, 0 or 1 */
 export const sign = (x: Tensor): Tensor => signOperator([x], {});
-/** The whole number at or below x. */
+/** Largest integer that is at most x. */
 export const floor = (x: Tensor): Tensor => floorOperator([x], {});
-/** The whole number at or above x. */
+/** Smallest integer that is at least x. */
 export const ceil = (x: Tensor): Tensor => ceilOperator([x], {});
-/** The nearest whole number, halves to the even one. */
+/** Nearest integer; ties round to even. */
 export const round = (x: Tensor): Tensor => roundOperator([x], {});
-/** e to the power x */
+/** e^x */
 export const exp = (x: Tensor): Tensor => expOperator([x], {});
 /** Natural logarithm. */
 export const log = (x: Tensor): Tensor => logOperator([x], {});
@@ -132,7 +132,7 @@ export const tanh = (x: Tensor): Tensor => tanhOperator([x], {});
 /** max(x, 0) */
 export const relu = (x: Tensor): Tensor => reluOperator([x], {});
 
-/** x * x */
+/** x^2 */
 export const square = (x: Tensor): Tensor => mul(x, x);
 /** 1 / x */
 export const reciprocal = (x: Tensor): Tensor => full([], 1, x.dtype).div(x);
@@ -140,16 +140,16 @@ export const reciprocal = (x: Tensor): Tensor => full([], 1, x.dtype).div(x);
 export const rsqrt = (x: Tensor): Tensor => reciprocal(sqrt(x));
 /** x sigmoid(x), also called swish. */
 export const silu = (x: Tensor): Tensor => mul(x, sigmoid(x));
-/** log(1 + e^x), without overflow. */
+/** log(1 + e^x), numerically stable. */
 export function softplus(x: Tensor): Tensor {
-  // Written with where instead of relu and abs, whose slope of 0 at 0 would be wrong here: at 0 it is 1/2.
+  // where instead of relu and abs: their gradient at 0 is 0, but softplus needs 1/2 there.
   const isNegative = x.less(0);
   const distance = where(isNegative, neg(x), x);
   return where(isNegative, 0, x).add(log(add(exp(neg(distance)), 1)));
 }
-/** x where it is positive, else `slope` x; the slope is 0.01 when left out. */
+/** x where it is positive, else slope * x; `slope` defaults to 0.01. */
 export const leakyRelu = (x: Tensor, slope = 0.01): Tensor => where(x.less(0), x.mul(slope), x);
-/** x where it is positive, else alpha (e^x - 1), with alpha 1 when left out (Clevert et al. 2015). */
+/** x where it is positive, else alpha (e^x - 1); `alpha` defaults to 1 (Clevert et al. 2015). */
 export const elu = (x: Tensor, alpha = 1): Tensor =>
   where(
     x.less(0),
@@ -160,13 +160,13 @@ export const elu = (x: Tensor, alpha = 1): Tensor =>
   );
 
 /**
- * x times the normal distribution's cumulative function (Hendrycks & Gimpel 2016).
- * @param approximate "tanh" for the approximation that GPT-2 uses
+ * GELU: x times the normal distribution's cumulative distribution function (Hendrycks & Gimpel 2016).
+ * @param approximate "tanh" for the approximation of GPT-2
  */
 export function gelu(x: Tensor, approximate: "none" | "tanh" = "none"): Tensor {
-  const bend =
+  const cdf =
     approximate === "tanh"
       ? tanh(x.add(pow(x, 3).mul(0.044715)).mul(Math.sqrt(2 / Math.PI)))
       : erf(x.mul(Math.SQRT1_2));
-  return x.mul(0.5).mul(bend.add(1));
+  return x.mul(0.5).mul(cdf.add(1));
 }

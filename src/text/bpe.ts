@@ -1,8 +1,8 @@
-// The trainer is ours because no JavaScript package trains a tokenizer; the official one only runs them.
+// Implemented here because no JavaScript package trains tokenizers; the official one only runs them.
 
-/** Options of a BPE training. */
+/** Options of BPE training. */
 export interface BpeOptions {
-  /** Number of ids, the 256 bytes and the special tokens included. */
+  /** Number of ids, including the 256 bytes and the special tokens. */
   vocabSize: number;
 }
 
@@ -12,10 +12,10 @@ const chatTemplate =
   "{% for message in messages %}{{ '<|' + message['role'] + '|>\n' + message['content'] + '<|end|>\n' }}{% endfor %}" +
   "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}";
 
-/** How byte-level tokenizers cut text into words before merging (GPT-2's rule, which `ByteLevel` in the file names). */
+/** Splits text into words before merging, by GPT-2's rule (`ByteLevel` in the file). */
 const words = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
 
-/** The printable character that stands for each byte in a byte-level vocabulary (GPT-2's table). */
+/** Returns the printable character for each byte in a byte-level vocabulary (GPT-2's table). */
 function byteCharacters(): string[] {
   const printable = (b: number) => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
   let next = 256;
@@ -28,24 +28,24 @@ interface Word {
 }
 
 /**
- * Learn merges from texts, most frequent pair first; ties go to the pair with the smaller ids, so the result does not
- * depend on the order of a hash map.
- * @returns the content of `tokenizer.json` and `tokenizer_config.json`
- * @throws RangeError when the vocabulary has no room for the bytes and the special tokens
+ * Learns merges from texts, most frequent pair first. Ties go to the pair with the smaller ids, so that the result is
+ * deterministic.
+ * @returns the contents of `tokenizer.json` and `tokenizer_config.json`
+ * @throws RangeError when the vocabulary is too small for the bytes and the special tokens
  */
 export function trainBpe(texts: Iterable<string>, { vocabSize }: BpeOptions) {
   const smallest = 256 + specialTokens.length;
   if (!Number.isInteger(vocabSize) || vocabSize < smallest) {
-    throw new RangeError(`vocabSize must be a whole number of ${smallest} or more, not ${vocabSize}`);
+    throw new RangeError(`vocabSize must be an integer of at least ${smallest}, not ${vocabSize}`);
   }
   const tokens = byteCharacters();
-  const wanted = vocabSize - specialTokens.length;
+  const targetSize = vocabSize - specialTokens.length;
   const vocabulary = countWords(texts);
   const pairs = new PairCounts(vocabulary);
   const merges: [string, string][] = [];
-  while (tokens.length < wanted) {
+  while (tokens.length < targetSize) {
     const best = pairs.mostFrequent();
-    if (!best) break; // The texts are too small for more.
+    if (!best) break; // The texts have no more pairs to merge.
     const [left, right] = best;
     merges.push([tokens[left], tokens[right]]);
     pairs.merge(left, right, tokens.length);
@@ -103,7 +103,7 @@ function countWords(texts: Iterable<string>): Word[] {
   return [...counts].map(([word, count]) => ({ ids: [...encoder.encode(word)], count }));
 }
 
-/** How often each pair of neighbours stands in the words, kept up to date as pairs merge. */
+/** Counts adjacent pairs in the words, updated as pairs are merged. */
 class PairCounts {
   readonly #words: Word[];
   readonly #counts = new Map<number, number>();
@@ -116,11 +116,11 @@ class PairCounts {
 
   mostFrequent(): [number, number] | undefined {
     let best = -1;
-    let most = 1; // A pair that stands once is not worth an id.
+    let highest = 1; // A pair that occurs once is not merged.
     for (const [pair, count] of this.#counts) {
-      if (count > most || (count === most && best !== -1 && pair < best)) {
+      if (count > highest || (count === highest && best !== -1 && pair < best)) {
         best = pair;
-        most = count;
+        highest = count;
       }
     }
     return best === -1 ? undefined : [Math.floor(best / pairBase), best % pairBase];

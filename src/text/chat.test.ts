@@ -145,10 +145,10 @@ describe("the answers of a chat", () => {
       "The chat template changes the contents of the messages, so",
     );
     expect(upper.encodeChat(chat("abc")).ids).toEqual(upper.encode("<|user|>ABC<|end|>"));
-    expect(() => upper.encodeChat(chat("a <|end|>"))).toThrow("message 1 holds the text of a special token");
+    expect(() => upper.encodeChat(chat("a <|end|>"))).toThrow("message 1 contains the text of a special token");
     const first = await withConfig({ chat_template: "{{ messages[0].content }}" });
     expect(() => answersOf(first, chat("a", "b"))).toThrow(
-      "The tokens of message 2 cannot be told: the chat template leaves it out.",
+      "The tokens of message 2 cannot be determined: the chat template omits it.",
     );
   });
 });
@@ -181,7 +181,7 @@ describe("where a chat template is kept", () => {
     expect(JSON.parse(tokenizer.files()["tokenizer_config.json"]).chat_template).toEqual(list);
     const without = await withConfig({ chat_template: list.slice(0, 1) });
     expect(() => without.renderChat([])).toThrow(
-      "Of this tokenizer's chat templates (tool_use) none is named default.",
+      "None of this tokenizer's chat templates (tool_use) is named default.",
     );
     const none = await withConfig({ chat_template: null });
     expect(() => none.encodeChat([])).toThrow("This tokenizer has no chat template, neither in chat_template.jinja");

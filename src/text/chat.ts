@@ -3,7 +3,7 @@ import type { ChatMessage } from "./message.ts";
 import { TokenizerError } from "./message.ts";
 import { type Piece, type PlainTokenizer, show } from "./plain.ts";
 
-/** Where an answer lies in a chat's ids: from `start` to before `end`. */
+/** Span of an answer in a chat's ids: from `start` (inclusive) to `end` (exclusive). */
 export interface AnswerSpan {
   start: number;
   end: number;
@@ -12,24 +12,24 @@ export interface AnswerSpan {
 /** A chat as token ids. */
 export interface EncodedChat {
   ids: number[];
-  /** The answers of the assistant, each with the token that ends its turn. Empty if they were not asked for. */
+  /** Spans of the assistant's answers, each including the token that ends its turn. Empty if not requested. */
   answers: AnswerSpan[];
 }
 
-/** What a template is given besides the messages. */
+/** Variables of a template besides the messages. */
 export type TemplateValues = Record<string, unknown>;
 
 /** A piece of a rendered chat: text of the template, or the content of a message. */
 interface ChatPiece extends Piece {
-  /** Index of the message whose content it is. */
+  /** Index of the message. */
   message?: number;
 }
 
 /**
- * Render a chat and encode it. Special tokens are recognised only where the template wrote them: a message that says
- * `<|end|>` stays text.
- * @param wantAnswers also find where the answers lie
- * @throws TokenizerError when the template changes the messages so that this cannot be done
+ * Renders and encodes a chat. Special tokens are recognized only in text of the template: a message with the text `<|end|>`
+ * stays text.
+ * @param wantAnswers return the spans of the answers
+ * @throws TokenizerError when the template changes the messages so that this is impossible
  */
 export function encodeChat(
   messages: readonly ChatMessage[],
@@ -46,8 +46,8 @@ export function encodeChat(
       const why = "The chat template changes the contents of the messages";
       throw new TokenizerError(
         wantAnswers
-          ? `${why}, so the tokens of the answers cannot be told from the others.`
-          : `${why}, and message ${typed + 1} holds the text of a special token, which cannot be told from a real one.`,
+          ? `${why}, so the tokens of the answers cannot be determined.`
+          : `${why}, and message ${typed + 1} contains the text of a special token, which cannot be distinguished from a real one.`,
       );
     }
     return { ids: tokenizer.encode([{ text: rendered, template: true }]), answers: [] };
@@ -56,14 +56,14 @@ export function encodeChat(
   return { ids, answers: wantAnswers ? findAnswers(messages, pieces, ids, tokenizer) : [] };
 }
 
-/** Which parts of a rendered chat are contents; undefined when the template changes them. */
+/** Splits a rendered chat into text of the template and contents; undefined when the template changes the contents. */
 function split(
   messages: readonly ChatMessage[],
   template: Template,
   values: TemplateValues,
   rendered: string,
 ): ChatPiece[] | undefined {
-  // Placeholders stand for the contents while the template runs. They consist of characters that nobody assigned.
+  // Renders with placeholders instead of the contents. They consist of unassigned characters.
   let mark = "\u{F5A3B}";
   while (rendered.includes(mark)) mark += "\u{F5A3C}";
   const placeholder = (i: number) => `${mark}${i}\u{F5A3D}`;
@@ -97,39 +97,39 @@ function findAnswers(
   messages.forEach(({ role }, i) => {
     if (role !== "assistant") return;
     const at = pieces.findIndex(({ message }) => message === i);
-    const fail = (why: string) => new TokenizerError(`The tokens of message ${i + 1} cannot be told: ${why}.`);
-    if (at === -1) throw fail("the chat template leaves it out");
+    const fail = (why: string) => new TokenizerError(`The tokens of message ${i + 1} cannot be determined: ${why}.`);
+    if (at === -1) throw fail("the chat template omits it");
     if (pieces.findLastIndex(({ message }) => message === i) !== at) throw fail("the chat template repeats it");
     const before = pieces.slice(0, at);
     const start = boundary(before, ids, tokenizer, "back");
     if (start === undefined) {
-      throw fail(`a token joins its start ${show(pieces[at].text.slice(0, 10))} and the template's text before it`);
+      throw fail(`a token spans its start ${show(pieces[at].text.slice(0, 10))} and the template's text before it`);
     }
     const closing = endOfTurn(pieces, at, tokenizer);
     const through = [...pieces.slice(0, at + 1), { text: closing, template: true }];
     const after = pieces[at + 1].text.slice(closing.length);
     const end = boundary(through, ids, tokenizer, "forth", after);
     if (end === undefined) {
-      throw fail(`a token joins its end ${show(pieces[at].text.slice(-10))} and the template's text after it`);
+      throw fail(`a token spans its end ${show(pieces[at].text.slice(-10))} and the template's text after it`);
     }
     spans.push({ start, end });
   });
   return spans;
 }
 
-/** The text of the template that ends a turn: up to the first special token that does not begin turns. */
+/** Returns the template's text that ends a turn: up to the first special token that does not start a turn. */
 function endOfTurn(pieces: readonly ChatPiece[], at: number, tokenizer: PlainTokenizer): string {
   const following = pieces[at + 1].text;
-  const found = tokenizer.specialsOf(following);
+  const specials = tokenizer.specialsOf(following);
   const opening = new Set(tokenizer.specialsOf(pieces[0].text).map(({ content }) => content));
-  // After the last answer everything to the last special token ends the text.
-  const closing = at + 2 === pieces.length ? found.at(-1) : found[0];
+  // After the last answer, everything up to the last special token ends the text.
+  const closing = at + 2 === pieces.length ? specials.at(-1) : specials[0];
   if (!closing || opening.has(closing.content)) return "";
   return following.slice(0, closing.end);
 }
 
 /**
- * How many ids stand for the first pieces. A token may join the template's white space with the content beside it; it then
+ * Returns the number of ids of the first pieces. A token may span the template's whitespace and the adjacent content; it then
  * counts as content.
  */
 function boundary(

@@ -4,7 +4,7 @@ export interface ChatMessage {
   content: string;
 }
 
-/** A tokenizer's files are missing or wrong, or a chat cannot be rendered. */
+/** Thrown when a tokenizer's files are missing or invalid, or a chat cannot be rendered. */
 export class TokenizerError extends Error {
   override name = "TokenizerError";
 }

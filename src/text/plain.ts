@@ -2,10 +2,10 @@ import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 
 type Json = Record<string, unknown>;
 
-/** A piece of text, and whether special tokens are recognised in it. */
+/** A piece of text. */
 export interface Piece {
   text: string;
-  /** The template wrote it: special tokens are meant as such. */
+  /** Whether the chat template produced it, so that special tokens are recognized. */
   template: boolean;
 }
 
@@ -15,13 +15,13 @@ interface AddedToken {
   special?: boolean;
 }
 
-/** Tokens that steer a model by their looks, though some files do not call them special (Phi-3's `</s>`). */
+/** Tokens that look like special tokens, though some files do not mark them as special (Phi-3's `</s>`). */
 const looksSpecial = /^(<\|.+\|>|<\/?s>)$/;
 
 /**
- * Encodes text in which special tokens are recognised in some pieces only. It is the same tokenizer, whose special tokens go
- * by names that no text holds; in the pieces where they are meant, they are renamed. So words are cut, and white space is
- * stripped, as ever.
+ * Encodes text in which special tokens are recognized only in some pieces. It wraps the same tokenizer with its special tokens
+ * renamed to names that do not occur in text; pieces that may contain special tokens are renamed accordingly. Word
+ * boundaries and whitespace handling are therefore unchanged.
  */
 export class PlainTokenizer {
   readonly #inner: HuggingFaceTokenizer;
@@ -47,12 +47,12 @@ export class PlainTokenizer {
     this.#inner = new HuggingFaceTokenizer({ ...tokenizer, added_tokens: renamed }, config);
   }
 
-  /** Whether a text holds what is a special token elsewhere. */
+  /** Whether a text contains the text of a special token. */
   hasSpecial(text: string): boolean {
     return this.specialsOf(text).length > 0;
   }
 
-  /** The special tokens in a text of the template, and where each ends. */
+  /** Returns the special tokens in a text of the template, with their ends. */
   specialsOf(text: string): { content: string; end: number }[] {
     if (!this.#pattern) return [];
     return Array.from(text.matchAll(this.#pattern), (match) => {
@@ -62,10 +62,10 @@ export class PlainTokenizer {
 
   encode(pieces: readonly Piece[]): number[] {
     const text = pieces.map(({ text, template }) => {
-      // Who types the names that tokens have here gets text without them.
-      const own = text.replace(/[\u{F5A3E}\u{F5A3F}]/gu, "\uFFFD");
-      if (!template || !this.#pattern) return own;
-      return own.replace(this.#pattern, (content) => this.#names.get(content) ?? content);
+      // Removes the renaming characters from the text.
+      const cleaned = text.replace(/[\u{F5A3E}\u{F5A3F}]/gu, "\uFFFD");
+      if (!template || !this.#pattern) return cleaned;
+      return cleaned.replace(this.#pattern, (content) => this.#names.get(content) ?? content);
     });
     return this.#inner.encode(text.join(""), { add_special_tokens: false }).ids;
   }
@@ -78,5 +78,5 @@ function contentOf(value: unknown): string | undefined {
   return typeof value === "object" && value !== null && "content" in value ? String(value.content) : undefined;
 }
 
-/** A text for a message, on one line. */
+/** Formats a text for a message, on one line. */
 export const show = (text: string) => JSON.stringify(text);

@@ -11,7 +11,7 @@ import { PlainTokenizer } from "./plain.ts";
 type Json = Record<string, unknown>;
 
 /**
- * Text to token ids and back, and chats to text. Reads and writes Hugging Face's `tokenizer.json`,
+ * Converts text to token ids and back, and renders chats. Reads and writes Hugging Face's `tokenizer.json`,
  * `tokenizer_config.json` and `chat_template.jinja`.
  *
  * @example
@@ -33,9 +33,9 @@ export class Tokenizer {
   }
 
   /**
-   * Read a tokenizer from a folder. Its chat template is in `chat_template.jinja`, or else in `tokenizer_config.json`; of
-   * several named ones, "default" is taken.
-   * @throws TokenizerError when a file is missing or no JSON
+   * Loads a tokenizer from a folder. Its chat template is in `chat_template.jinja`, or else in `tokenizer_config.json`; of
+   * several named ones, "default" is used.
+   * @throws TokenizerError when a file is missing or not valid JSON
    */
   static async load(folder: string): Promise<Tokenizer> {
     const read = async (name: string): Promise<Json> => {
@@ -46,7 +46,7 @@ export class Tokenizer {
       try {
         return JSON.parse(text) as Json;
       } catch (error) {
-        throw new TokenizerError(`${path} is no JSON: ${(error as Error).message}`);
+        throw new TokenizerError(`${path} is not valid JSON: ${(error as Error).message}`);
       }
     };
     const template = await readFile(join(folder, "chat_template.jinja"), "utf8").catch(() => undefined);
@@ -54,22 +54,22 @@ export class Tokenizer {
   }
 
   /**
-   * Train a byte-level BPE tokenizer (Sennrich et al. 2016) with the special tokens and chat template of Phi-3.
-   * The same texts in the same order give the same tokenizer.
+   * Trains a byte-level BPE tokenizer (Sennrich et al. 2016) with the special tokens and chat template of Phi-3. The result is
+   * determined by the texts and their order.
    */
   static train(texts: Iterable<string>, options: BpeOptions): Tokenizer {
     const { tokenizer, config } = trainBpe(texts, options);
     return new Tokenizer(tokenizer, config);
   }
 
-  /** Number of ids, special tokens included. */
+  /** Number of ids, including special tokens. */
   get vocabSize(): number {
     let largest = -1;
     for (const id of this.#inner.get_vocab(true).values()) largest = Math.max(largest, id);
     return largest + 1;
   }
 
-  /** The id of one token, such as `<|end|>`. */
+  /** Returns the id of a token, such as `<|end|>`. */
   tokenId(token: string): number | undefined {
     return this.#inner.token_to_id(token);
   }
@@ -86,33 +86,33 @@ export class Tokenizer {
     return this.#special("bos_token");
   }
 
-  /** Ids at which an answer ends: the end of the text, and the end of a chat's turn. */
+  /** Ids that end an answer: end of text, and end of a turn. */
   get stopTokenIds(): number[] {
     return [this.eosTokenId, this.tokenId("<|end|>")].filter((id) => id !== undefined);
   }
 
   /**
-   * Ids of a text.
-   * @param options.addSpecialTokens add what the tokenizer puts around texts, such as a token for their beginning
-   * @param options.allowSpecial false reads the text of special tokens, such as `<|end|>`, as any other text; for what
-   * users type
+   * Encodes a text.
+   * @param options.addSpecialTokens add the special tokens around a text, such as a beginning-of-text token
+   * @param options.allowSpecial false encodes the text of special tokens, such as `<|end|>`, as ordinary text; use it for
+   * user input
    */
   encode(text: string, options: { addSpecialTokens?: boolean; allowSpecial?: boolean } = {}): number[] {
     if (options.allowSpecial === false && !options.addSpecialTokens) {
       return this.#plainTokenizer().encode([{ text, template: false }]);
     }
     if (options.allowSpecial === false) {
-      throw new TokenizerError("addSpecialTokens and allowSpecial: false do not go together.");
+      throw new TokenizerError("addSpecialTokens cannot be combined with allowSpecial: false.");
     }
     return this.#inner.encode(text, { add_special_tokens: options.addSpecialTokens ?? false }).ids;
   }
 
   /**
-   * Ids of a chat as the model was trained to read it. Special tokens are those of the chat template alone: a message that
-   * says `<|end|>` stays text. For other messages the ids are those of {@link Tokenizer.renderChat}'s text.
-   * @param options.addGenerationPrompt end with the opening of the assistant's turn
-   * @param options.answers find which ids are the assistant's answers, with the tokens that end its turns
-   * @throws TokenizerError when the tokenizer has no chat template, or the answers cannot be told from the rest
+   * Encodes a chat in the format that the model was trained on. Only the chat template can produce special tokens: a message
+   * with the text `<|end|>` stays text. Otherwise the ids are those of {@link Tokenizer.renderChat}'s text.
+   * @param options.addGenerationPrompt end with the beginning of the assistant's turn
+   * @param options.answers return the spans of the assistant's answers, including the tokens that end its turns
+   * @throws TokenizerError when the tokenizer has no chat template, or the answers' tokens cannot be determined
    */
   encodeChat(
     messages: readonly ChatMessage[],
@@ -136,8 +136,8 @@ export class Tokenizer {
   }
 
   /**
-   * A chat as the model was trained to read it.
-   * @param options.addGenerationPrompt end with the opening of the assistant's turn
+   * Renders a chat as text in the format that the model was trained on.
+   * @param options.addGenerationPrompt end with the beginning of the assistant's turn
    * @throws TokenizerError when the tokenizer has no chat template
    */
   renderChat(messages: readonly ChatMessage[], options: { addGenerationPrompt?: boolean } = {}): string {
@@ -150,7 +150,7 @@ export class Tokenizer {
     const names = Array.isArray(named) ? named.map((one: Json | null) => String(one?.name)) : [];
     throw new TokenizerError(
       names.length > 0
-        ? `Of this tokenizer's chat templates (${names.join(", ")}) none is named default.`
+        ? `None of this tokenizer's chat templates (${names.join(", ")}) is named default.`
         : "This tokenizer has no chat template, neither in chat_template.jinja nor in tokenizer_config.json.",
     );
   }
@@ -168,7 +168,7 @@ export class Tokenizer {
     return this.#plain;
   }
 
-  /** The files, by name. */
+  /** Returns the contents of the files, by name. */
   files(): Record<string, string> {
     return {
       "tokenizer.json": JSON.stringify(this.#files.tokenizer, null, 1),
@@ -177,7 +177,7 @@ export class Tokenizer {
     };
   }
 
-  /** SHA-256 of the files. */
+  /** Returns the SHA-256 of the files. */
   digest(): string {
     const hash = createHash("sha256");
     for (const content of Object.values(this.files())) hash.update(content);
@@ -196,7 +196,7 @@ export class Tokenizer {
   }
 }
 
-/** The template in a `tokenizer_config.json`: a text, or the default one of a list. */
+/** Returns the template of a `tokenizer_config.json`: a string, or the default one of a list. */
 function templateOf(value: unknown): string | undefined {
   if (typeof value === "string") return value;
   if (!Array.isArray(value)) return undefined;
@@ -204,7 +204,7 @@ function templateOf(value: unknown): string | undefined {
   return typeof chosen?.template === "string" ? chosen.template : undefined;
 }
 
-/** The decoder of bytes drops U+FEFF, as a text's first character; here each run of bytes is a text to it. */
+/** Prevents the byte decoder from dropping U+FEFF, which it would at the start of each run of bytes. */
 function keepByteOrderMarks(decoder: unknown): void {
   if (typeof decoder !== "function" && typeof decoder !== "object") return;
   const parts = decoder as { text_decoder?: InstanceType<typeof TextDecoder>; decoders?: unknown[] } | null;

@@ -7,20 +7,20 @@ import { TrackerError } from "./error.ts";
 import { dataFolder } from "./folder.ts";
 import { uploadFile } from "./upload.ts";
 
-/** How long a tracker may take to answer, in milliseconds. */
-const patience = 60_000;
+/** Timeout for a response, in milliseconds. */
+const defaultTimeout = 60_000;
 
-/** Where a tracker answers. */
+/** Address of a tracker. */
 export interface TrackerAddress {
-  /** Without a trailing slash; requests go to `<uri>/api/2.0/mlflow/...`. */
+  /** Without trailing slash; requests go to `<uri>/api/2.0/mlflow/...`. */
   uri: string;
   token?: string;
 }
 
 /**
- * The tracker to report to: ANNEAL_TRACKER_URI or MLFLOW_TRACKING_URI with their tokens, else the studio that runs on
- * the data folder (which may have another port after a restart, so ask again after a failure).
- * @param folder the data folder; {@link dataFolder} when left out
+ * Returns the tracker to log to: ANNEAL_TRACKER_URI or MLFLOW_TRACKING_URI with their tokens, else the studio that runs on
+ * the data folder. The studio's port may change on restart, so call this again after a failure.
+ * @param folder the data folder; default: {@link dataFolder}
  */
 export async function findTracker(folder = dataFolder()): Promise<TrackerAddress | undefined> {
   const { ANNEAL_TRACKER_URI, ANNEAL_TOKEN, MLFLOW_TRACKING_URI, MLFLOW_TRACKING_TOKEN } = process.env;
@@ -33,7 +33,7 @@ export async function findTracker(folder = dataFolder()): Promise<TrackerAddress
   return { uri: clean(url), token };
 }
 
-/** Fields as a query; a list is a field several times. */
+/** Encodes fields as a query; lists repeat the field. */
 function queryOf(fields: object): URLSearchParams {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(fields)) {
@@ -43,7 +43,7 @@ function queryOf(fields: object): URLSearchParams {
 }
 
 /**
- * Speaks MLflow's REST protocol, to Anneal's tracker or any MLflow server.
+ * Client of MLflow's REST API, for Anneal's tracker or any MLflow server.
  *
  * @example
  * const client = await TrackerClient.connect();
@@ -69,12 +69,12 @@ export class TrackerClient {
     this.loggedModels = new LoggedModels(this);
   }
 
-  /** The tracker of {@link findTracker}. */
+  /** Connects to the tracker of {@link findTracker}. */
   static async connect(): Promise<TrackerClient> {
     const address = await findTracker();
     if (!address) {
       throw new TrackerError(
-        "There is no tracker to talk to. Start the studio (`npm start`) or set ANNEAL_TRACKER_URI.",
+        "There is no tracker. Start the studio (`npm start`) or set ANNEAL_TRACKER_URI.",
         "UNREACHABLE",
         true,
       );
@@ -82,7 +82,7 @@ export class TrackerClient {
     return new TrackerClient(address);
   }
 
-  /** Call `/api/2.0/mlflow/<path>`; the body may be JSON already, as bytes. */
+  /** Calls `/api/2.0/mlflow/<path>`; the body is a value, or JSON as bytes. */
   async call<T = Record<string, unknown>>(
     method: "GET" | "POST" | "PATCH" | "DELETE",
     path: string,
@@ -92,8 +92,8 @@ export class TrackerClient {
     return this.request<T>(method, `/api/2.0/mlflow/${path}${query}`, method === "GET" ? undefined : body);
   }
 
-  /** Call any path with a JSON body, as a value or as bytes. The tracker has `timeout` milliseconds to answer. */
-  async request<T>(method: string, path: string, body?: object, timeout = patience): Promise<T> {
+  /** Calls any path with a JSON body, given as a value or as bytes. `timeout` is in milliseconds. */
+  async request<T>(method: string, path: string, body?: object, timeout = defaultTimeout): Promise<T> {
     const options = {
       method,
       headers: body ? { "content-type": "application/json" } : undefined,
@@ -102,35 +102,35 @@ export class TrackerClient {
     return this.answerTo<T>(`${method} ${path}`, await this.fetch(path, options, timeout));
   }
 
-  /** Store a file as a run's artifact. */
+  /** Uploads a file as a run's artifact. */
   async uploadArtifact(experimentId: string, runId: string, path: string, file: string): Promise<void> {
     await uploadFile(this, `${experimentId}/${runId}/artifacts/${path}`, file);
   }
 
-  /** Read a run's artifact. */
+  /** Downloads a run's artifact. */
   async downloadArtifact(runId: string, path: string): Promise<Uint8Array> {
     const response = await this.fetch(`/get-artifact?${new URLSearchParams({ run_id: runId, path })}`, {});
     return new Uint8Array(await response.arrayBuffer());
   }
 
-  /** The JSON of an answer, without which nothing may count as done. */
+  /** Returns the JSON of a response; a request counts as done only with it. */
   async answerTo<T>(request: string, response: Response): Promise<T> {
     try {
       return (await response.json()) as T;
     } catch (error) {
-      // The connection broke within the answer, or something in between answered in the tracker's place.
+      // The connection broke during the response, or a proxy responded instead of the tracker.
       const reason = error instanceof Error ? error.message : String(error);
-      const message = `The tracker at ${this.address.uri} gave no whole answer to ${request} (${reason}).`;
+      const message = `The tracker at ${this.address.uri} sent an incomplete response to ${request} (${reason}).`;
       throw new TrackerError(message, "UNREACHABLE", true);
     }
   }
 
   /**
-   * Send any request, with the token.
+   * Sends any request, with the token.
    * @param timeout milliseconds
-   * @throws TrackerError for every answer that is not a success
+   * @throws TrackerError for every response that is not a success
    */
-  async fetch(path: string, options: RequestInit, timeout = patience): Promise<Response> {
+  async fetch(path: string, options: RequestInit, timeout = defaultTimeout): Promise<Response> {
     const { uri, token } = this.address;
     const headers = { ...options.headers, ...(token ? { authorization: `Bearer ${token}` } : {}) };
     let response: Response;
@@ -138,7 +138,7 @@ export class TrackerClient {
       response = await fetch(uri + path, { ...options, headers, signal: AbortSignal.timeout(timeout) });
     } catch (error) {
       const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
-      throw new TrackerError(`The tracker at ${uri} does not answer (${cause}).`, "UNREACHABLE", true);
+      throw new TrackerError(`The tracker at ${uri} does not respond (${cause}).`, "UNREACHABLE", true);
     }
     if (response.ok) return response;
     const text = await response.text();
@@ -146,15 +146,15 @@ export class TrackerClient {
     try {
       ({ error_code: code, message = message } = JSON.parse(text));
     } catch {
-      // Not one of MLflow's errors: a proxy in between, say. Its text is all there is.
+      // Not an MLflow error, but for example a proxy's: the text is used as it is.
     }
     const { status } = response;
-    // A wrong token can be put right, and a proxy may refuse for a while: neither is a reason to give a record up.
-    // Nor is a page that is missing at another program, which has taken the port of a tracker that was stopped.
-    const elsewhere = (status === 404 || status === 405) && code === undefined;
-    const temporary = [401, 403, 408, 429].includes(status) || status >= 500 || elsewhere;
+    // Temporary: a wrong token can be corrected, and a proxy may reject requests for a while. A missing page may come from
+    // another program that uses the port of a stopped tracker.
+    const isOtherServer = (status === 404 || status === 405) && code === undefined;
+    const temporary = [401, 403, 408, 429].includes(status) || status >= 500 || isOtherServer;
     const wait = 1000 * Number(response.headers.get("retry-after") ?? Number.NaN);
-    const asked = wait > 0 ? wait : undefined;
-    throw new TrackerError(`${message} (${status})`, code ?? "INTERNAL_ERROR", temporary, status, asked);
+    const retryAfter = wait > 0 ? wait : undefined;
+    throw new TrackerError(`${message} (${status})`, code ?? "INTERNAL_ERROR", temporary, status, retryAfter);
   }
 }

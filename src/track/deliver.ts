@@ -5,29 +5,29 @@ import { TrackerError } from "./error.ts";
 import { createModel, findModel, finishModel } from "./logged-model.ts";
 import type { JournalEntry, JournalRecord } from "./records.ts";
 
-/** Metrics in one request, by MLflow's limit for a batch. */
-const mostPoints = 1000;
-/** Bytes of metrics in one request: MLflow's limit is a megabyte with all around it. */
-const mostBytes = 900_000;
-/** Parameters in one request, by MLflow's limit for a batch. */
-const mostParams = 100;
+/** Metrics per request: MLflow's limit for a batch. */
+const maxPoints = 1000;
+/** Bytes of metrics per request: MLflow's limit is one megabyte in total. */
+const maxBytes = 900_000;
+/** Parameters per request: MLflow's limit for a batch. */
+const maxParams = 100;
 
-/** A run as the tracker knows it. */
+/** A run at the tracker. */
 export interface RemoteRun {
   id: string;
   experimentId: string;
-  /** The tracker's ids of its logged models, by ours. */
+  /** Maps our ids of logged models to the tracker's. */
   readonly models: Map<string, string>;
 }
 
-/** Neighbours that one log-batch request can carry; every other record stands alone. */
+/** Groups consecutive metrics that fit into one log-batch request; all other records are separate. */
 export function* batches(entries: readonly JournalEntry[]): Generator<JournalEntry[]> {
   let current: JournalEntry[] = [];
   let [points, bytes] = [0, 0];
   for (const entry of entries) {
     const count = entry.isMetrics ? entry.pointCount : 0;
     const joins =
-      count > 0 && current[0]?.isMetrics && points + count <= mostPoints && bytes + entry.json.length <= mostBytes;
+      count > 0 && current[0]?.isMetrics && points + count <= maxPoints && bytes + entry.json.length <= maxBytes;
     if (!joins && current.length > 0) {
       yield current;
       current = [];
@@ -40,12 +40,12 @@ export function* batches(entries: readonly JournalEntry[]): Generator<JournalEnt
   if (current.length > 0) yield current;
 }
 
-/** Send what {@link batches} put together; sending it again does no harm. */
+/** Sends a group of {@link batches}. Idempotent. */
 export async function deliver(client: TrackerClient, run: RemoteRun, batch: readonly JournalEntry[]): Promise<void> {
   const [first] = batch;
   if (!first.isMetrics) return deliverRecord(client, run, first.record);
-  if (batch.length > 1 || first.pointCount <= mostPoints) {
-    // Points go as they stand in the journal: nothing is parsed or written anew.
+  if (batch.length > 1 || first.pointCount <= maxPoints) {
+    // Points are sent as stored in the journal, without parsing them.
     const parts = batch.filter((entry) => entry.pointCount > 0).flatMap((entry) => [Buffer.from(","), entry.points]);
     if (parts.length === 0) return;
     const body = [`{"run_id":${JSON.stringify(run.id)},"metrics":[`, ...parts.slice(1), "]}"];
@@ -54,8 +54,8 @@ export async function deliver(client: TrackerClient, run: RemoteRun, batch: read
   }
   const { record } = first;
   const points = record.kind === "metrics" ? record.points : [];
-  for (let i = 0; i < points.length; i += mostPoints) {
-    await client.runs.log(run.id, { metrics: points.slice(i, i + mostPoints) });
+  for (let i = 0; i < points.length; i += maxPoints) {
+    await client.runs.log(run.id, { metrics: points.slice(i, i + maxPoints) });
   }
 }
 
@@ -66,8 +66,8 @@ async function deliverRecord(client: TrackerClient, run: RemoteRun, record: Jour
       return;
     case "params": {
       const params = Object.entries(record.params);
-      for (let i = 0; i < params.length; i += mostParams) {
-        await client.runs.log(run.id, { params: Object.fromEntries(params.slice(i, i + mostParams)) });
+      for (let i = 0; i < params.length; i += maxParams) {
+        await client.runs.log(run.id, { params: Object.fromEntries(params.slice(i, i + maxParams)) });
       }
       return;
     }
@@ -80,7 +80,7 @@ async function deliverRecord(client: TrackerClient, run: RemoteRun, record: Jour
       return client.runs.logInput(run.id, dataset, context);
     }
     case "artifact":
-      // Sent before, and then removed, when the acknowledgement was lost.
+      // Already sent and removed, but the acknowledgement was lost.
       if (!existsSync(record.file)) return;
       await client.uploadArtifact(run.experimentId, run.id, record.path, record.file);
       if (record.model) {
@@ -98,27 +98,27 @@ async function deliverRecord(client: TrackerClient, run: RemoteRun, record: Jour
   }
 }
 
-/** The run that a journal speaks of at the tracker, made where it is not there yet. */
+/** Returns the journal's run at the tracker, or creates it. */
 export async function createRun(
   client: TrackerClient,
   runId: string,
   record: JournalRecord & { kind: "create" },
 ): Promise<RemoteRun> {
-  const known = await runNamed(client, runId);
-  if (known) return known;
+  const existing = await runNamed(client, runId);
+  if (existing) return existing;
   const experimentId = await experimentNamed(client, record.experiment);
-  const ours = await runTagged(client, experimentId, runId);
-  if (ours) return ours;
+  const tagged = await runTagged(client, experimentId, runId);
+  if (tagged) return tagged;
   const { name, startTime, tags } = record;
-  const made = await client.runs.create(experimentId, {
+  const created = await client.runs.create(experimentId, {
     name,
     startTime,
     tags: { ...tags, "anneal.client_id": runId },
   });
-  return { id: made.info.run_id, experimentId, models: new Map() };
+  return { id: created.info.run_id, experimentId, models: new Map() };
 }
 
-/** A run whose id the tracker took from us. */
+/** Returns the run with our id, if the tracker uses our ids. */
 async function runNamed(client: TrackerClient, id: string): Promise<RemoteRun | undefined> {
   try {
     const { info } = await client.runs.get(id);
@@ -129,7 +129,7 @@ async function runNamed(client: TrackerClient, id: string): Promise<RemoteRun | 
   }
 }
 
-/** A run that we created at a tracker which gives ids of its own, as MLflow's does; else each process would create another. */
+/** Returns the run that we created at a tracker that assigns its own ids, such as MLflow's; avoids duplicates. */
 async function runTagged(client: TrackerClient, experiment: string, id: string): Promise<RemoteRun | undefined> {
   const filter = `tags.\`anneal.client_id\` = '${id}'`;
   for await (const { info } of client.runs.search([experiment], { filter, limit: 1 })) {
@@ -147,7 +147,7 @@ async function experimentNamed(client: TrackerClient, name: string): Promise<str
   try {
     return await client.experiments.create(name);
   } catch (error) {
-    // Somebody else was faster.
+    // Another process was faster.
     if (error instanceof TrackerError && error.code === "RESOURCE_ALREADY_EXISTS") {
       return (await client.experiments.getByName(name)).experiment_id;
     }

@@ -9,19 +9,19 @@ import { notebook } from "../display/notebook.ts";
 
 const run = promisify(execFile);
 
-/** What a run is made with: enough to set up the same again, and to say what differs when numbers do. */
+/** The environment of a run, for setting up the same one again, and for explaining differences. */
 export interface Environment {
   node: string;
   platform: string;
   cpu: string;
   cores: number;
-  /** Bytes. */
+  /** Size in bytes. */
   memory: number;
   versions: Record<string, string>;
   git?: { commit: string; dirty: boolean };
 }
 
-/** Facts about this machine and process. */
+/** Collects facts about this machine and process. */
 export async function captureEnvironment(): Promise<Environment> {
   return {
     node: process.version,
@@ -34,19 +34,19 @@ export async function captureEnvironment(): Promise<Environment> {
   };
 }
 
-/** The folder that a run belongs to: the notebook's, else the process's. */
+/** Returns the notebook's folder, else the process's working folder. */
 function workingFolder(): string {
   const path = notebook()?.path;
   return path ? dirname(path) : process.cwd();
 }
 
-/** Name of what is running: the notebook's or script's file name without ending. */
+/** Returns the file name of the notebook or script, without extension. */
 export function sourceName(): string {
   const path = notebook()?.path ?? process.argv[1] ?? "node";
   return basename(path).replace(/\.[^.]+$/, "");
 }
 
-/** The nearest `package-lock.json` above the working folder. */
+/** Returns the path of the nearest `package-lock.json` in the working folder or above. */
 export function findLockfile(): string | undefined {
   for (let folder = workingFolder(); ; folder = dirname(folder)) {
     const path = join(folder, "package-lock.json");
@@ -71,13 +71,13 @@ async function captureGit(folder: string): Promise<Environment["git"]> {
   try {
     return { commit: await git("rev-parse", "HEAD"), dirty: (await git("status", "--porcelain")) !== "" };
   } catch {
-    return undefined; // Not a repository, or no git here.
+    return undefined; // Not a repository, or git is not installed.
   }
 }
 
 /**
- * What the working tree has changed since its commit, as a patch with the names of new files before it: with the commit it
- * says what was run. Undefined where nothing has changed, or it is more than anybody reads.
+ * Returns the uncommitted changes of the working tree as a patch, preceded by the names of new files. Undefined when there are
+ * none, or they are too large.
  */
 export async function captureDiff(): Promise<string | undefined> {
   const options = { cwd: workingFolder(), timeout: 10_000, maxBuffer: 16 * 1024 ** 2 };
@@ -92,8 +92,8 @@ export async function captureDiff(): Promise<string | undefined> {
 }
 
 /**
- * The cells run so far as a notebook that can be run again. A cell that failed has Jupyter's tag for that: whoever runs
- * the notebook again goes on past it, as its writer did.
+ * Returns the executed cells as a notebook that can be run again. Failed cells get Jupyter's tag `raises-exception`, so that
+ * a rerun continues after them.
  */
 export function captureNotebook(): string | undefined {
   const book = notebook();
@@ -114,7 +114,7 @@ export function captureNotebook(): string | undefined {
   return JSON.stringify({ nbformat: 4, nbformat_minor: 5, metadata, cells }, null, 1);
 }
 
-/** A cell that was run twice stands in the notebook twice; ids must differ there. */
+/** Makes cell ids unique: a cell that was run twice occurs twice. */
 function uniqueId(id: string | undefined, index: number, taken: Set<string>): string {
   const chosen = id === undefined || taken.has(id) ? `cell-${index}` : id;
   taken.add(chosen);

@@ -1,13 +1,13 @@
-/** A tracker refused a request, or did not answer. */
+/** Thrown when a tracker rejects a request, or does not respond. */
 export class TrackerError extends Error {
   override name = "TrackerError";
   /** MLflow's error code, or "UNREACHABLE". */
   readonly code: string;
   /** Whether the same request may succeed later. */
   readonly temporary: boolean;
-  /** How long the tracker asks to be left alone, in milliseconds. */
+  /** Delay that the tracker requests, in milliseconds. */
   readonly retryAfter: number | undefined;
-  /** HTTP's status; undefined where nothing answered. */
+  /** HTTP status; undefined when there was no response. */
   readonly status: number | undefined;
 
   constructor(message: string, code: string, temporary: boolean, status?: number, retryAfter?: number) {

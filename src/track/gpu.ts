@@ -1,35 +1,35 @@
 import { spawn } from "node:child_process";
 
-/** Figures of one graphics card, everybody's use of it together. */
+/** Metrics of one GPU, over all processes. */
 export interface CardFigures {
   index: number;
-  /** Percent of the time that it worked. */
+  /** Utilization in percent. */
   load?: number;
-  /** MiB in use. */
+  /** Used memory in MiB. */
   memory?: number;
   /** Watts. */
   power?: number;
 }
 
-/** What one process has of a card. */
+/** One process's use of a GPU. */
 export interface CardProcess {
   index: number;
   pid: number;
-  /** Percent of the card's compute units, over the last second or so. */
+  /** Percent of the GPU's compute units, over about the last second. */
   load?: number;
   /** MiB. */
   memory?: number;
 }
 
-/** What a vendor's tool tells: its cards, and who works on them. */
+/** Report of a vendor's tool: GPUs and the processes that use them. */
 export interface GpuReport {
   cards: CardFigures[];
-  /** Undefined where the system does not tell who works on a card. */
+  /** Undefined when the system does not report processes. */
   processes?: CardProcess[];
 }
 
-/** A tool that answers in no time has broken down, with its driver most likely. Milliseconds. */
-const patience = 5000;
+/** Timeout for a tool in milliseconds; one that does not respond is most likely broken, with its driver. */
+const toolTimeout = 5000;
 
 const number = (text: string | undefined): number | undefined => {
   const value = Number.parseFloat(text ?? "");
@@ -38,7 +38,7 @@ const number = (text: string | undefined): number | undefined => {
 const defined = <T extends object>(fields: T): T =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as T;
 
-/** Cards, of `nvidia-smi --query-gpu=index,utilization.gpu,memory.used,power.draw --format=csv,noheader,nounits`. */
+/** Parses `nvidia-smi --query-gpu=index,utilization.gpu,memory.used,power.draw --format=csv,noheader,nounits`. */
 export function parseNvidiaCards(text: string): CardFigures[] {
   return text
     .split("\n")
@@ -49,7 +49,7 @@ export function parseNvidiaCards(text: string): CardFigures[] {
     );
 }
 
-/** Processes, of `nvidia-smi pmon -c 1 -s um`, whose columns differ from version to version. */
+/** Parses `nvidia-smi pmon -c 1 -s um`, whose columns differ between versions. */
 export function parseNvidiaProcesses(text: string): CardProcess[] {
   const lines = text.split("\n").map((line) => line.trim());
   const columns = (lines.find((line) => /^#\s*gpu\b/.test(line)) ?? "").replace(/^#\s*/, "").split(/\s+/);
@@ -64,7 +64,7 @@ export function parseNvidiaProcesses(text: string): CardProcess[] {
     });
 }
 
-/** Of `rocm-smi --showuse --showmeminfo vram --showpower --showpids --json`; field names differ from version to version. */
+/** Parses `rocm-smi --showuse --showmeminfo vram --showpower --showpids --json`; field names differ between versions. */
 export function parseRocm(text: string): GpuReport {
   const all = JSON.parse(text) as Record<string, Record<string, string>>;
   const cards = Object.entries(all).flatMap(([name, fields]) => {
@@ -81,7 +81,7 @@ export function parseRocm(text: string): GpuReport {
       }),
     ];
   });
-  // "PID1234": "name, number of cards, bytes of memory, ...": the tool does not say which cards.
+  // "PID1234": "name, number of cards, bytes of memory, ...": without the indices of the cards.
   const processes = Object.entries(all.system ?? {}).flatMap(([key, value]) => {
     const pid = /^PID(\d+)$/.exec(key)?.[1];
     const bytes = number(value.split(",")[2]?.trim());
@@ -91,7 +91,7 @@ export function parseRocm(text: string): GpuReport {
   return { cards, processes };
 }
 
-/** Of `ioreg -r -c IOAccelerator -d 1`; who works on the card is not told without the rights of root. */
+/** Parses `ioreg -r -c IOAccelerator -d 1`, which does not report processes without root. */
 export function parseApple(text: string): GpuReport {
   const cards = [...text.matchAll(/"PerformanceStatistics" = \{([^}]*)\}/g)].map(([, fields], index) => {
     const field = (name: string) => number(new RegExp(`"${name}"=(\\d+)`).exec(fields)?.[1]);
@@ -106,15 +106,15 @@ export function parseApple(text: string): GpuReport {
 }
 
 /**
- * What to log of cards for one process: its own use, and the whole load of the cards that it works on, which is called
- * theirs. Of cards that others work on and it does not, nothing.
+ * Returns the metrics to log for one process: its own use, and the total use of the GPUs that it runs on (with `card` in the
+ * name). GPUs that only other processes use are skipped.
  */
 export function gpuFigures({ cards, processes }: GpuReport, pid: number): Record<string, number> {
-  const own = processes?.filter((process) => process.pid === pid) ?? [];
+  const ownProcesses = processes?.filter((process) => process.pid === pid) ?? [];
   const used = cards.filter(({ index, memory = 0 }) => {
     if (processes === undefined) return true;
-    if (own.some((process) => process.index === index)) return true;
-    // In a container nobody is listed, whoever fills the card.
+    if (ownProcesses.some((process) => process.index === index)) return true;
+    // In a container, processes may not be listed even when they use the GPU.
     return memory > 1024 && processes.every((process) => process.index !== index);
   });
   const sum = (values: (number | undefined)[]) =>
@@ -122,8 +122,8 @@ export function gpuFigures({ cards, processes }: GpuReport, pid: number): Record
       ? values.reduce<number>((all, value) => all + (value ?? 0), 0)
       : undefined;
   return defined({
-    "system/gpu_percent": sum(own.map(({ load }) => load)),
-    "system/gpu_memory_mb": sum(own.map(({ memory }) => memory)),
+    "system/gpu_percent": sum(ownProcesses.map(({ load }) => load)),
+    "system/gpu_memory_mb": sum(ownProcesses.map(({ memory }) => memory)),
     "system/gpu_power_w": sum(used.map(({ power }) => power)),
     ...Object.fromEntries(
       used.flatMap(({ index, load, memory }) => [
@@ -134,8 +134,8 @@ export function gpuFigures({ cards, processes }: GpuReport, pid: number): Record
   }) as Record<string, number>;
 }
 
-/** Asks a tool; one that hangs is killed, and waited for no longer even if it cannot be. */
-export function ask(tool: string, args: readonly string[], limit = patience): Promise<string> {
+/** Runs a tool. After the time limit it is killed and the promise is rejected. */
+export function runTool(tool: string, args: readonly string[], limit = toolTimeout): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn(tool, args, { stdio: ["ignore", "pipe", "ignore"] });
     let text = "";
@@ -143,7 +143,7 @@ export function ask(tool: string, args: readonly string[], limit = patience): Pr
       child.kill("SIGKILL");
       child.stdout.destroy();
       child.unref();
-      reject(new Error(`${tool} has not answered within ${limit} ms.`));
+      reject(new Error(`${tool} did not respond within ${limit} ms.`));
     }, limit);
     child.stdout.setEncoding("utf8").on("data", (part: string) => {
       text += part;
@@ -155,7 +155,7 @@ export function ask(tool: string, args: readonly string[], limit = patience): Pr
     child.on("close", (code) => {
       clearTimeout(timer);
       if (code === 0) resolve(text);
-      else reject(new Error(`${tool} ended with ${code}.`));
+      else reject(new Error(`${tool} exited with code ${code}.`));
     });
   });
 }
@@ -163,27 +163,27 @@ export function ask(tool: string, args: readonly string[], limit = patience): Pr
 const sources: Readonly<Record<string, () => Promise<GpuReport>>> = {
   nvidia: async () => {
     const fields = "--query-gpu=index,utilization.gpu,memory.used,power.draw";
-    const cards = parseNvidiaCards(await ask("nvidia-smi", [fields, "--format=csv,noheader,nounits"]));
-    // Some cards, such as parts of one, tell no processes.
-    const processes = await ask("nvidia-smi", ["pmon", "-c", "1", "-s", "um"]).then(
+    const cards = parseNvidiaCards(await runTool("nvidia-smi", [fields, "--format=csv,noheader,nounits"]));
+    // Some GPUs, such as MIG partitions, do not report processes.
+    const processes = await runTool("nvidia-smi", ["pmon", "-c", "1", "-s", "um"]).then(
       parseNvidiaProcesses,
       () => undefined,
     );
     return { cards, ...(processes ? { processes } : {}) };
   },
   amd: async () =>
-    parseRocm(await ask("rocm-smi", ["--showuse", "--showmeminfo", "vram", "--showpower", "--showpids", "--json"])),
+    parseRocm(await runTool("rocm-smi", ["--showuse", "--showmeminfo", "vram", "--showpower", "--showpids", "--json"])),
   apple: async () => {
-    if (process.platform !== "darwin") throw new Error("This is no machine of Apple's.");
-    return parseApple(await ask("ioreg", ["-r", "-c", "IOAccelerator", "-d", "1"]));
+    if (process.platform !== "darwin") throw new Error("This is not a Mac.");
+    return parseApple(await runTool("ioreg", ["-r", "-c", "IOAccelerator", "-d", "1"]));
   },
 };
 
-/** Looks at the cards that there are; a source that failed once is not asked again. */
+/** Samples the available GPUs; a source that has failed is not tried again. */
 export class GpuWatch {
   #sources = Object.values(sources);
 
-  /** What {@link gpuFigures} says of this process. */
+  /** Returns {@link gpuFigures} of this process. */
   async sample(): Promise<Record<string, number>> {
     const figures: Record<string, number> = {};
     for (const source of [...this.#sources]) {

@@ -1,7 +1,7 @@
 export type { Experiments } from "./api/experiments.ts";
 export type { LoggedModels, Models } from "./api/models.ts";
 export type { RunBatch, RunPoint, Runs } from "./api/runs.ts";
-/** Shapes of what a tracker answers: `api.Experiment`, `api.RunInfo`, `api.ModelVersion` and so on. */
+/** Types of the tracker's responses: `api.Experiment`, `api.RunInfo`, `api.ModelVersion` and so on. */
 export type * as api from "./api/types.ts";
 export { findTracker, type TrackerAddress, TrackerClient } from "./client.ts";
 export { TrackerError } from "./error.ts";

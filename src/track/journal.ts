@@ -14,11 +14,11 @@ import {
 import { allSegments, journalFolder, Segment, segmentsOf, sweep } from "./segment.ts";
 import { KeyLists } from "./values.ts";
 
-/** How often appended records are forced to disk: a machine that loses power loses at most this much. */
+/** Interval of fsync, in milliseconds: the most that a power failure can lose. */
 const flushInterval = 1000;
 
-/** Most that is held in memory while a disk takes nothing, in bytes. */
-const mostInMemory = 256 * 2 ** 20;
+/** Maximum bytes in memory while the disk is not writable. */
+const maxInMemory = 256 * 2 ** 20;
 
 const force = promisify(fsync);
 
@@ -28,23 +28,23 @@ interface Line {
 }
 
 /**
- * A run's points on their way to a tracker. Records are appended to a file, each line with a checksum, before
- * anything is sent; a mark beside it says how far the tracker has acknowledged. What was appended and not
- * acknowledged is sent again by this process or a later one; every record may be sent twice without harm.
+ * Journal of a run's records. Records are appended to a file, each line with a checksum, before they are sent; a second file
+ * stores how far the tracker has acknowledged. Records that were not acknowledged are sent again by this process or a later
+ * one; sending a record twice is harmless.
  *
- * While the disk takes nothing, records wait in memory and are sent from there.
+ * While the disk is not writable, records are kept in memory and sent from there.
  */
 export class Journal {
   readonly runId: string;
   #segment: Segment | undefined;
   #file: number | undefined;
-  /** What the disk did not take, in order. */
+  /** Lines that could not be written to disk, in order. */
   #waiting: Line[] = [];
   #waitingBytes = 0;
   #lost = 0;
-  /** The file ends within a line. */
+  /** Whether the file ends within a line. */
   #torn = false;
-  /** Bytes in the file. */
+  /** Size of the file in bytes. */
   #size = 0;
   readonly #keys = new KeyLists();
   #values = new Float64Array(128);
@@ -65,21 +65,21 @@ export class Journal {
   }
 
   /**
-   * Folder for files that wait to be sent with this run.
-   * @throws when the disk takes nothing
+   * Folder for files to send with this run.
+   * @throws when the disk is not writable
    */
   get filesFolder(): string {
     return this.#open().path("files");
   }
 
-  /** Add a record; ignored once the journal is closed. */
+  /** Appends a record; ignored once the journal is closed. */
   append(record: JournalRecord): void {
     if (!this.#closed) this.#write(lineOf(encodeRecord(record)));
   }
 
   /**
-   * Add measured values; ignored once the journal is closed.
-   * @throws TypeError for what is no number
+   * Appends metrics; ignored once the journal is closed.
+   * @throws TypeError for a value that is not a number
    */
   appendMetrics(metrics: Readonly<Record<string, number>>, timestamp: number, step: number): void {
     if (this.#closed) return;
@@ -88,7 +88,7 @@ export class Journal {
     for (let i = 0; i < keys.length; i++) {
       const value = metrics[keys[i]];
       if (typeof value !== "number") {
-        throw new TypeError(`The metric ${keys[i]} is ${JSON.stringify(value)}; log numbers only.`);
+        throw new TypeError(`The metric ${keys[i]} is ${JSON.stringify(value)}, not a number.`);
       }
       this.#values[i] = value;
     }
@@ -98,44 +98,44 @@ export class Journal {
     this.#write(lineOf(encodeMetrics(keys, this.#values, timestamp, step)));
   }
 
-  /** What this process writes to; undefined while the disk takes nothing. */
+  /** The segment that this process writes; undefined while the disk is not writable. */
   get segment(): Segment | undefined {
     return this.#segment;
   }
 
-  /** The records that wait in memory, alone. */
-  readonly held = {
+  /** The records in memory only. */
+  readonly inMemory = {
     pending: (): JournalEntry[] => this.#waiting.slice(0, 1000).map(({ entry }) => entry),
     acknowledge: (entry: JournalEntry): void => {
-      const known = this.#waiting.findIndex((line) => line.entry === entry);
-      for (const { bytes } of this.#waiting.splice(0, known + 1)) this.#waitingBytes -= bytes.length;
+      const index = this.#waiting.findIndex((line) => line.entry === entry);
+      for (const { bytes } of this.#waiting.splice(0, index + 1)) this.#waitingBytes -= bytes.length;
     },
     all: () => this.all(),
   };
 
-  /** The next records that the tracker does not have, and at least one if there is any. */
+  /** Returns the next records to send, at least one if there is any. */
   pending(): JournalEntry[] {
     const stored = this.#segment?.pending() ?? [];
-    return stored.length > 0 ? stored : this.held.pending();
+    return stored.length > 0 ? stored : this.inMemory.pending();
   }
 
-  /** All records, sent or not. */
+  /** Returns all records, sent or not. */
   *all(): Generator<JournalEntry> {
     if (this.#segment) yield* this.#segment.all();
     for (const { entry } of this.#waiting) yield entry;
   }
 
-  /** The tracker has a record of {@link pending}, and all before it. */
+  /** Marks a record of {@link pending}, and all before it, as received by the tracker. */
   acknowledge(entry: JournalEntry): void {
     this.#segment?.acknowledge(entry);
-    this.held.acknowledge(entry);
+    this.inMemory.acknowledge(entry);
   }
 
-  /** Have all that was appended on disk, as far as it takes it. Never blocks the thread. */
+  /** Flushes all records to disk, if it is writable. Never blocks the thread. */
   async flush(): Promise<void> {
     this.#writeWaiting();
     if (!this.#unflushed || this.#file === undefined) return this.#flushing;
-    // One at a time: a disk that is slow to force would otherwise keep every thread of the pool.
+    // One fsync at a time, because a slow disk could otherwise occupy the whole thread pool.
     await this.#flushing;
     if (!this.#unflushed || this.#file === undefined) return this.#flushing;
     this.#unflushed = false;
@@ -149,7 +149,7 @@ export class Journal {
     return this.#flushing;
   }
 
-  /** Close it, and delete what lies on disk when every record has arrived. */
+  /** Closes the journal, and deletes its files if every record has been received. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -157,7 +157,7 @@ export class Journal {
     await this.flush();
     if (this.#waiting.length + this.#lost > 0) {
       process.stderr.write(
-        `${this.#waiting.length + this.#lost} records of run ${this.runId} are lost: there was no place for them on disk, and no tracker took them.\n`,
+        `${this.#waiting.length + this.#lost} records of run ${this.runId} are lost: they could neither be written to disk nor sent to a tracker.\n`,
       );
     }
     if (this.#file !== undefined) closeSync(this.#file);
@@ -166,7 +166,7 @@ export class Journal {
     else this.#segment.disown();
   }
 
-  /** This process's segment, made where there is none yet. */
+  /** Returns this process's segment, created on first use. */
   #open(): Segment {
     if (!this.#segment) {
       mkdirSync(journalFolder(this.#data), { recursive: true });
@@ -178,7 +178,7 @@ export class Journal {
 
   #write(bytes: Buffer): void {
     if (this.#store(bytes)) return;
-    if (this.#waitingBytes + bytes.length > mostInMemory) {
+    if (this.#waitingBytes + bytes.length > maxInMemory) {
       this.#lost++;
       return;
     }
@@ -186,7 +186,7 @@ export class Journal {
     this.#waitingBytes += bytes.length;
   }
 
-  /** Have a line on disk; false when it does not take it, or has to take others first. */
+  /** Writes a line to disk; false when that fails, or other lines must be written first. */
   #store(bytes: Buffer): boolean {
     if (this.#waiting.length > 0 || this.#file === undefined) return false;
     try {
@@ -198,7 +198,7 @@ export class Journal {
     }
   }
 
-  /** Try again to have on disk what it did not take. */
+  /** Retries writing the lines in memory. */
   #writeWaiting(): void {
     try {
       this.#open();
@@ -214,7 +214,7 @@ export class Journal {
   }
 
   #writeWhole(file: number, line: Buffer): void {
-    // What was cut short becomes a line of its own, which nobody reads.
+    // A torn line is terminated, and skipped by readers.
     if (this.#torn) writeSync(file, "\n");
     if (this.#torn) this.#size++;
     this.#torn = true;
@@ -227,7 +227,7 @@ export class Journal {
     this.#unflushed = true;
   }
 
-  /** Names of values as a line of their own; where it begins, if the disk takes it. */
+  /** Writes a list of names as a line; returns its offset if it was written. */
   #writeKeys(keys: readonly string[]): number | undefined {
     if (this.#file === undefined || this.#waiting.length > 0 || this.#torn) return undefined;
     const at = this.#size;
@@ -245,22 +245,22 @@ export class Journal {
     this.#warned = true;
     const reason = error instanceof Error ? error.message : String(error);
     process.stderr.write(
-      `The journal of run ${this.runId} cannot be written (${reason}). Records wait in memory until it can, or the tracker has them.\n`,
+      `The journal of run ${this.runId} cannot be written (${reason}). Records are kept in memory until it can be, or until the tracker has them.\n`,
     );
   }
 
-  /** Keep a record that the tracker refuses for good where a person finds it. */
+  /** Saves a record that the tracker rejects permanently to a separate file. */
   static reject(runId: string, record: JournalRecord, reason: string, data = dataFolder()): void {
     const path = join(journalFolder(data), `${runId}.rejected.jsonl`);
     writeFileSync(path, `${JSON.stringify({ reason, record })}\n`, { flag: "a" });
   }
 
-  /** Whether something of this run may be left to send. */
+  /** Whether there may be records of this run to send. */
   static exists(runId: string): boolean {
     return segmentsOf(runId).length > 0;
   }
 
-  /** Runs whose process is gone and left something to send. */
+  /** Returns the runs with records to send whose process has ended. */
   static orphans(data = dataFolder()): string[] {
     sweep(data);
     const segments = allSegments(data);
@@ -268,7 +268,7 @@ export class Journal {
     return [...new Set(segments.map(({ runId }) => runId))].filter((runId) => !owned.has(runId));
   }
 
-  /** Whether no living process writes to a run's journal. */
+  /** Whether no live process writes to a run's journal. */
   static isOrphan(runId: string, data = dataFolder()): boolean {
     const segments = segmentsOf(runId, data);
     return segments.length > 0 && segments.every((segment) => !segment.isOwned);

@@ -2,37 +2,37 @@ import { appendFileSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
 
-/** Name of the file among a journal's files, and of the artifact. */
+/** File name in the journal's files and in the artifacts. */
 export const outputName = "output.log";
 
-/** Most that is kept, in bytes: what prints more has said what it has to say. */
+/** Maximum bytes to log; later output is dropped. */
 const limit = 8 * 1024 ** 2;
 
-/** What the process prints while a run goes on, on both streams and in order, as a file. */
+/** Logs what the process prints to stdout and stderr during a run, in order, to a file. */
 export class OutputLog {
   readonly #folder: () => string;
   #path = "";
   readonly #restore: (() => void)[] = [];
   #size = 0;
 
-  /** @param folder where the file goes, asked for and made when something is printed */
+  /** @param folder returns the folder of the file; called when something is printed */
   constructor(folder: () => string) {
     this.#folder = folder;
     for (const stream of [process.stdout, process.stderr]) {
       const write = stream.write;
-      const kept = (...args: Parameters<typeof write>): boolean => {
-        this.#keep(args[0]);
+      const logging = (...args: Parameters<typeof write>): boolean => {
+        this.#log(args[0]);
         return write.apply(stream, args);
       };
-      stream.write = kept as typeof write;
-      // Somebody may have put something of theirs on top in the meantime: it stays, and finds the way to the stream.
+      stream.write = logging as typeof write;
+      // Other code may have replaced `write` in the meantime; then its function is kept.
       this.#restore.push(() => {
-        if (stream.write === kept) stream.write = write;
+        if (stream.write === logging) stream.write = write;
       });
     }
   }
 
-  /** The file, if anything was printed and could be kept. */
+  /** Path of the file, if there is any output. */
   get written(): string | undefined {
     return this.#path === "" ? undefined : this.#path;
   }
@@ -42,7 +42,7 @@ export class OutputLog {
     this.#size = this.#size === 0 ? 0 : limit;
   }
 
-  #keep(chunk: Uint8Array | string): void {
+  #log(chunk: Uint8Array | string): void {
     if (this.#size >= limit) return;
     const text = stripVTControlCharacters(typeof chunk === "string" ? chunk : Buffer.from(chunk).toString());
     try {
@@ -52,9 +52,9 @@ export class OutputLog {
         this.#path = join(folder, outputName);
       }
       this.#size += Buffer.byteLength(text);
-      appendFileSync(this.#path, this.#size < limit ? text : `${text}\n… no more is kept of what was printed\n`);
+      appendFileSync(this.#path, this.#size < limit ? text : `${text}\n… further output is not logged\n`);
     } catch {
-      // A full disk must not keep anybody from printing.
+      // A full disk must not prevent printing.
       this.#size = limit;
     }
   }

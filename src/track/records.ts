@@ -1,7 +1,7 @@
 import { crc32 } from "node:zlib";
 import type { RunInfo } from "./api/types.ts";
 
-/** One measured value. */
+/** A metric value. */
 export interface MetricPoint {
   key: string;
   value: number;
@@ -10,17 +10,17 @@ export interface MetricPoint {
   step: number;
 }
 
-/** A data set as MLflow records it. */
+/** A data set in MLflow's form. */
 export interface DatasetInput {
   name: string;
   digest: string;
-  /** What it was used for: train, eval, test. */
+  /** Purpose: train, eval, test. */
   context: string;
-  /** Facts such as `{ rows: 1000 }`. */
+  /** Statistics such as `{ rows: 1000 }`. */
   profile: Record<string, unknown>;
 }
 
-/** What a run's journal is made of, in the order it happened. */
+/** A record of a run's journal. */
 export type JournalRecord =
   | {
       kind: "create";
@@ -28,7 +28,7 @@ export type JournalRecord =
       name: string;
       startTime: number;
       tags: Record<string, string>;
-      /** Only adds to a run that is there. */
+      /** Only adds to an existing run. */
       amend?: boolean;
     }
   | { kind: "params"; params: Record<string, string> }
@@ -40,12 +40,12 @@ export type JournalRecord =
   | { kind: "model-ready"; model: string }
   | { kind: "status"; status: RunInfo["status"]; endTime?: number };
 
-/** A model that a run made; its files follow as artifacts with its id, and then a record that it is ready. */
+/** A model of a run; its files follow as artifacts with its id, then a record that it is complete. */
 export interface LoggedModelRecord {
   kind: "model";
-  /** Given here; the tracker gives another. */
+  /** Local id; the tracker assigns another. */
   model: string;
-  /** Its folder among the run's files. */
+  /** Its folder in the run's artifacts. */
   name: string;
   modelType: string;
   step: number;
@@ -58,7 +58,7 @@ const metricsStart = '{"kind":"metrics","points":[';
 const metricsEnd = "]}";
 const pointStart = Buffer.from('{"key":');
 
-/** Starts of points by key, as JSON: a run logs the same keys at each step. */
+/** Encoded beginnings of points by key: a run logs the same keys at each step. */
 const prefixes = new Map<string, string>();
 
 function prefixOf(key: string): string {
@@ -71,10 +71,10 @@ function prefixOf(key: string): string {
   return prefix;
 }
 
-/** JSON has neither NaN nor infinities; MLflow's protocol writes them as strings. */
+/** JSON has neither NaN nor infinities; MLflow's protocol encodes them as strings. */
 const numberText = (value: number) => (Number.isFinite(value) ? String(value) : `"${value}"`);
 
-/** A record of measured values, as JSON and as the protocol takes its points. */
+/** Encodes metrics as a record whose points have the form of the protocol. */
 export function encodeMetrics(
   keys: readonly string[],
   values: ArrayLike<number>,
@@ -90,20 +90,20 @@ export function encodeMetrics(
 const valuesStart = '{"kind":"values","keys":';
 const keysStart = '{"kind":"keys",';
 
-/** Names of measured values, which records of values refer to by their place in the file. */
+/** Encodes a list of metric names, which records of values refer to by its offset in the file. */
 export const encodeKeys = (keys: readonly string[]): string => `${keysStart}"keys":${JSON.stringify(keys)}}`;
 
 /**
- * A record of many measured values whose names stand elsewhere in the file: a tenth of the bytes, and of the time,
- * that each step of a training pays.
+ * Encodes metric values whose names are elsewhere in the file. Takes a tenth of the bytes and of the time of
+ * {@link encodeMetrics}.
  * @param values 64-bit floating-point numbers, little-endian
  */
 export const encodeValues = (keysAt: number, values: Buffer, timestamp: number, step: number): string =>
   `${valuesStart}${keysAt},"time":${timestamp},"step":${step},"values":"${values.toString("base64")}"}`;
 
 /**
- * An entry as the rest of the house reads it: values with their names, and nothing for a list of names.
- * @param keysAt gives the list of names at a place in the file
+ * Resolves an entry: adds the names to values, and returns undefined for a list of names.
+ * @param keysAt returns the list of names at an offset of the file
  */
 export function resolveEntry(
   entry: JournalEntry,
@@ -126,7 +126,7 @@ export function resolveEntry(
   return new JournalEntry(Buffer.from(encodeMetrics(keys, numbers, time, step)), entry.end);
 }
 
-/** The names that a line holds. */
+/** Returns the list of names in a line. */
 export function keysIn(line: Buffer): readonly string[] | undefined {
   const [entry] = parseLines(line, 0).entries;
   return entry && startsWith(entry.json, keysStart)
@@ -136,15 +136,15 @@ export function keysIn(line: Buffer): readonly string[] | undefined {
 
 const startsWith = (json: Buffer, start: string) => json.toString("latin1", 0, start.length) === start;
 
-/** A record as JSON. */
+/** Encodes a record as JSON. */
 export const encodeRecord = (record: JournalRecord): string =>
   JSON.stringify(record, (_, value) => (typeof value === "number" && !Number.isFinite(value) ? String(value) : value));
 
-/** A record's line: its checksum and its JSON. */
+/** Encodes a record's line: its checksum and its JSON. */
 export function lineOf(json: string): Buffer {
   const length = Buffer.byteLength(json);
   const bytes = Buffer.allocUnsafe(length + 10);
-  // Most is plain ASCII, of which a byte is a letter.
+  // Mostly plain ASCII, where the number of bytes equals that of characters.
   bytes.write(json, 9, length === json.length ? "latin1" : "utf8");
   bytes[8] = space;
   bytes[length + 9] = newline;
@@ -152,10 +152,10 @@ export function lineOf(json: string): Buffer {
   return bytes;
 }
 
-/** A record as it was read. It stays bytes where nobody has to look into it. */
+/** A record that was read. It is parsed only when needed. */
 export class JournalEntry {
   readonly json: Buffer;
-  /** Where the next record begins in the file; undefined for a record that is not in it. */
+  /** Offset of the next record in the file; undefined for a record that is not in the file. */
   readonly end: number | undefined;
 
   constructor(json: Buffer, end: number | undefined) {
@@ -167,15 +167,15 @@ export class JournalEntry {
     return startsWith(this.json, metricsStart);
   }
 
-  /** How many points a record of measured values has. */
+  /** Number of points in a metrics record. */
   get pointCount(): number {
     let count = 0;
-    // Quotes within a key are escaped: this is nothing but the start of a point.
+    // Quotes in keys are escaped, so this matches only the beginnings of points.
     for (let at = this.json.indexOf(pointStart); at !== -1; at = this.json.indexOf(pointStart, at + 1)) count++;
     return count;
   }
 
-  /** Points of a record of measured values, as the protocol takes them, without the brackets of their list. */
+  /** The points of a metrics record in the form of the protocol, without the enclosing brackets. */
   get points(): Buffer {
     return this.json.subarray(metricsStart.length, -metricsEnd.length);
   }
@@ -188,9 +188,9 @@ export class JournalEntry {
 }
 
 /**
- * The whole lines at the start of `bytes`, which lie in the file from `offset` on. A line whose checksum does not hold
- * was torn by a crash or a full disk, or damaged since: it is passed over, and what follows is read.
- * @returns the records, and how many bytes they and the damaged lines between take
+ * Parses the complete lines at the start of `bytes`, which begin at `offset` of the file. A line with a wrong checksum, from
+ * a crash, a full disk or damage, is skipped.
+ * @returns the records, and the number of bytes of all complete lines
  */
 export function parseLines(bytes: Buffer, offset: number): { entries: JournalEntry[]; length: number } {
   const entries: JournalEntry[] = [];

@@ -4,13 +4,13 @@ import type { DrainRequest, ShipOrder, ShipReport } from "./ship-worker.ts";
 import { leftBefore, Shipper } from "./shipper.ts";
 
 /**
- * Sends a run's journal while the run goes on, from a thread of its own: requests of thousands of points would
- * otherwise take time from the thread that trains. What the disk does not take is sent from this one.
+ * Sends a run's journal while the run is active, from a separate thread, because large requests would take time from the
+ * thread that trains. Records that could not be written to disk are sent from this thread.
  */
 export class RunShipper {
   readonly #journal: Journal;
   #worker: Worker | undefined;
-  /** Sends from this thread: what waits in memory, or everything where the other thread cannot. */
+  /** Sends from this thread: the records in memory, or everything if the worker fails. */
   #here: Shipper;
   readonly #drains = new Map<number, (sent: boolean) => void>();
   #count = 0;
@@ -24,21 +24,21 @@ export class RunShipper {
       this.#here = new Shipper(runId, journal, earlier);
       return;
     }
-    this.#here = new Shipper(runId, journal.held, [], { quiet: true });
+    this.#here = new Shipper(runId, journal.inMemory, [], { quiet: true });
     const order: ShipOrder = { runId, segment: segment.name, earlier: earlier.map(({ name }) => name) };
     this.#worker = new Worker(new URL("./ship-worker.js", import.meta.url), { workerData: order, env: SHARE_ENV });
     this.#worker.unref();
-    this.#worker.on("message", (report: ShipReport) => this.#hear(report));
-    this.#worker.on("error", () => this.#goOnHere());
+    this.#worker.on("message", (report: ShipReport) => this.#handleReport(report));
+    this.#worker.on("error", () => this.#sendFromHere());
   }
 
-  /** Send what there is now: see {@link Shipper.drain}. */
+  /** Sends all current records: see {@link Shipper.drain}. */
   async drain(patience: number): Promise<boolean> {
     const sent = await Promise.all([this.#here.drain(patience), this.#drainThread(patience)]);
     return sent.every(Boolean);
   }
 
-  /** Why not everything was sent. */
+  /** Why the last attempt failed. */
   get problem(): string {
     return this.#problem ?? this.#here.problem;
   }
@@ -53,7 +53,7 @@ export class RunShipper {
   async #drainThread(patience: number): Promise<boolean> {
     const worker = this.#worker;
     if (!worker) return true;
-    // Whoever waits for it keeps the process alive.
+    // Pending drains keep the process alive.
     worker.ref();
     const request: DrainRequest = { id: this.#count++, patience };
     try {
@@ -66,9 +66,9 @@ export class RunShipper {
     }
   }
 
-  #hear(report: ShipReport): void {
-    if ("say" in report) {
-      process.stderr.write(report.say);
+  #handleReport(report: ShipReport): void {
+    if ("print" in report) {
+      process.stderr.write(report.print);
       return;
     }
     this.#problem = report.sent ? undefined : report.problem;
@@ -76,8 +76,8 @@ export class RunShipper {
     this.#drains.delete(report.id);
   }
 
-  /** The thread broke down, for want of memory, say. */
-  #goOnHere(): void {
+  /** Sends from this thread after the worker has failed, for example out of memory. */
+  #sendFromHere(): void {
     if (!this.#worker) return;
     this.#worker = undefined;
     this.#here.stop();

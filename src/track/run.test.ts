@@ -63,8 +63,8 @@ describe("a run", () => {
   test("says at once what cannot be logged", async () => {
     const run = startRun();
     const untyped = { "train/loss": undefined } as unknown as Record<string, number>;
-    expect(() => run.logMetrics(untyped, 1)).toThrow("The metric train/loss is undefined; log numbers only.");
-    expect(() => run.logMetrics({ "train/loss": 1 }, 0.5)).toThrow("A step is a whole number, not 0.5.");
+    expect(() => run.logMetrics(untyped, 1)).toThrow("The metric train/loss is undefined, not a number.");
+    expect(() => run.logMetrics({ "train/loss": 1 }, 0.5)).toThrow("step must be an integer, not 0.5.");
     await run.end();
     expect(() => run.logMetrics({ "train/loss": 1 }, 1)).toThrow("has ended");
   });

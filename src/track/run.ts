@@ -12,50 +12,50 @@ import { RunShipper } from "./run-shipper.ts";
 import { leftBefore, recoverJournals, Shipper } from "./shipper.ts";
 import { SystemMonitor } from "./system.ts";
 
-/** How a run ended, by MLflow's names. */
+/** Final status of a run, named as in MLflow. */
 export type RunStatus = "FINISHED" | "FAILED" | "KILLED";
 
 /** Options of {@link startRun}. */
 export interface RunOptions {
-  /** Shown in lists. The notebook's or script's name when left out. */
+  /** Display name. Default: the name of the notebook or script. */
   name?: string;
-  /** Runs of one experiment stand together. The notebook's or script's name when left out. */
+  /** Name of the experiment that groups runs. Default: the name of the notebook or script. */
   experiment?: string;
   tags?: Record<string, string>;
-  /** Go on with a run that ended, or whose process died. */
+  /** Id of a run to resume, which has ended or whose process has died. */
   id?: string;
-  /** Only add to it: see {@link addToRun}. */
+  /** Only add to the run: see {@link addToRun}. */
   amend?: boolean;
 }
 
 /** Options of {@link Run.logModel}. */
 export interface ModelOptions {
-  /** What kind of model, as MLflow calls the framework. `anneal` when left out. */
+  /** Model type in MLflow's sense, such as the framework. Default: `anneal`. */
   modelType?: string;
   params?: Record<string, string>;
   tags?: Record<string, string>;
 }
 
-/** Runs started by this process so far. */
+/** Number of runs started by this process. */
 let count = 0;
 
 const sampleInterval = 5000;
-/** How long ending a run waits for the tracker to take the rest. */
-const endPatience = 15_000;
+/** Maximum time to wait for the tracker when a run ends, in milliseconds. */
+const endTimeout = 15_000;
 
 let active: Run | undefined;
 
-/** The step that runs of this process came to: what is measured after a run's end belongs there. */
+/** Last step of each run of this process, used for metrics that are logged after its end. */
 const lastSteps = new Map<string, number>();
 
-/** The run that is going on in this process. */
+/** Returns the active run of this process. */
 export function activeRun(): Run | undefined {
   return active;
 }
 
 /**
- * Start a run and make it the active one. What it is made with (machine, versions, git, notebook, lockfile) is logged
- * by itself. Nothing here waits for a tracker, and nothing is lost when none answers.
+ * Starts a run and makes it the active one. Logs the environment automatically: machine, versions, git, notebook and
+ * lockfile. Does not wait for a tracker, and loses no data when there is none.
  *
  * @example
  * const run = startRun({ name: "by hand" });
@@ -70,8 +70,8 @@ export function startRun(options: RunOptions = {}): Run {
 }
 
 /**
- * Add to a run that may have ended, such as a metric measured afterwards; its state and times stay as they are.
- * @param add logs what there is to add
+ * Adds to a run that may have ended, such as a metric measured later; its status and times do not change.
+ * @param add logs to the run
  */
 export async function addToRun(id: string, add: (run: Run) => void): Promise<void> {
   if (active?.id === id) {
@@ -86,7 +86,7 @@ export async function addToRun(id: string, add: (run: Run) => void): Promise<voi
   }
 }
 
-/** One run: what was tried, with what, and how it went. Everything is journaled at once and sent in the background. */
+/** A tracked run. Everything is journaled immediately and sent in the background. */
 export class Run {
   readonly id: string;
   readonly name: string;
@@ -130,12 +130,12 @@ export class Run {
     });
     if (id && !amend) {
       this.#journal.append({ kind: "status", status: "RUNNING" });
-      // The run has the tags of its first start; the notebook that goes on with it is another execution.
+      // The run keeps the tags of its first start, but the notebook that resumes it is another execution.
       const execution = process.env.ANNEAL_EXECUTION_ID;
       if (execution) this.#journal.append({ kind: "tags", tags: { "anneal.execution_id": execution } });
     }
-    // What the run is made with is worth having, and no reason to stop it.
-    this.#ready = amend ? Promise.resolve() : this.#capture().catch((error: unknown) => this.#miss(error));
+    // Missing environment data is no reason to stop the run.
+    this.#ready = amend ? Promise.resolve() : this.#capture().catch((error: unknown) => this.#warnIncomplete(error));
     this.#shipper = amend ? new Shipper(this.id, this.#journal, leftBefore(this.id)) : new RunShipper(this.#journal);
     this.#timer = setInterval(() => void this.#sample(true), sampleInterval);
     this.#timer.unref();
@@ -143,7 +143,7 @@ export class Run {
     else this.#output = new OutputLog(() => this.#journal.filesFolder);
   }
 
-  /** Settings; each is written once. Anything but text is written as JSON. */
+  /** Logs parameters; each can be logged only once. Values other than strings are logged as JSON. */
   logParams(params: Record<string, unknown>): void {
     const text = (value: unknown) => (typeof value === "string" ? value : (JSON.stringify(value) ?? String(value)));
     const entries = Object.entries(params).filter(([, value]) => value !== undefined);
@@ -151,35 +151,35 @@ export class Run {
   }
 
   /**
-   * Measured values.
-   * @param step which point of the run they belong to; the last one used when left out
+   * Logs metrics.
+   * @param step step of the metrics; default: the last step
    */
   logMetrics(metrics: Record<string, number>, step = this.#step): void {
     this.#checkOpen();
-    if (!Number.isSafeInteger(step)) throw new TypeError(`A step is a whole number, not ${step}.`);
+    if (!Number.isSafeInteger(step)) throw new TypeError(`step must be an integer, not ${step}.`);
     this.#journal.appendMetrics(metrics, Date.now(), step);
     this.#step = step;
     lastSteps.set(this.id, step);
   }
 
-  /** Labels; setting one again replaces it. */
+  /** Sets tags; existing ones are replaced. */
   setTags(tags: Record<string, string>): void {
     this.#append({ kind: "tags", tags });
   }
 
-  /** What data the run works on. */
+  /** Logs a data set that the run uses. */
   logDataset(dataset: DatasetInput): void {
     this.#append({ kind: "dataset", dataset });
   }
 
-  /** A text as an artifact. */
+  /** Logs a text as an artifact. */
   logText(content: string, path: string): void {
     this.#append({ kind: "artifact", path, file: this.#write(content) });
   }
 
   /**
-   * A file, or a folder with all that is in it, as an artifact. It may be deleted right after.
-   * @param path where it goes, with forward slashes; for a folder, the folder's name there
+   * Logs a file, or a folder with its contents, as an artifact. The source may be deleted afterwards.
+   * @param path destination, with forward slashes; for a folder, the folder's destination
    */
   logArtifact(source: string, path: string): void {
     if (statSync(source).isDirectory()) {
@@ -190,10 +190,10 @@ export class Run {
   }
 
   /**
-   * A trained model, as one of the run's artifacts and as a logged model: a thing of its own that is an output of the
-   * run, has its last metrics, and can be registered. Its id at the tracker is the tracker's to give.
-   * @param folder with its files; may be deleted right after
-   * @param name its folder among the run's artifacts, and its name
+   * Logs a trained model: as an artifact of the run, and as a logged model, which is an output of the run, has its last
+   * metrics, and can be registered. The tracker assigns the model's id.
+   * @param folder folder with the model's files; may be deleted afterwards
+   * @param name name of the model, and of its folder in the artifacts
    */
   logModel(folder: string, name: string, { modelType = "anneal", params = {}, tags = {} }: ModelOptions = {}): void {
     const model = randomUUID();
@@ -209,8 +209,8 @@ export class Run {
   }
 
   /**
-   * End the run and wait a while for the tracker to take the rest. When it does not answer, the journal stays and is
-   * sent later.
+   * Ends the run, and waits for the tracker to receive everything, up to a limit. If the tracker does not respond, the
+   * journal is sent later.
    */
   async end(status: RunStatus = "FINISHED"): Promise<void> {
     if (this.#ended) return;
@@ -222,25 +222,25 @@ export class Run {
     try {
       this.#logNotebook();
     } catch (error) {
-      this.#miss(error);
+      this.#warnIncomplete(error);
     }
     this.#output?.stop();
     const output = this.#output?.written;
     if (output) this.#journal.append({ kind: "artifact", path: outputName, file: output });
     if (!this.#amend) this.#journal.append({ kind: "status", status, endTime: Date.now() });
     void this.#journal.flush();
-    const sent = await this.#shipper.drain(endPatience);
+    const sent = await this.#shipper.drain(endTimeout);
     await this.#shipper.stop();
     await this.#journal.close();
     if (!sent) {
       process.stderr.write(
-        `Run ${this.id} is not at the tracker yet (${this.#shipper.problem}). It is kept, and sent when the studio or another run starts.\n`,
+        `Run ${this.id} is not at the tracker yet (${this.#shipper.problem}). Its journal stays on disk and is uploaded when the studio or another run starts.\n`,
       );
     }
   }
 
-  /** Wait until the tracker has all that was logged so far; false when it takes longer than `patience` milliseconds. */
-  async flush(patience = endPatience): Promise<boolean> {
+  /** Waits until the tracker has everything logged so far; false when that takes longer than `patience` milliseconds. */
+  async flush(patience = endTimeout): Promise<boolean> {
     await this.#ready;
     return this.#shipper.drain(patience);
   }
@@ -251,7 +251,7 @@ export class Run {
   }
 
   #checkOpen(): void {
-    if (this.#ended) throw new Error(`The run ${this.name} has ended; nothing can be logged to it any more.`);
+    if (this.#ended) throw new Error(`The run ${this.name} has ended; nothing more can be logged to it.`);
   }
 
   #reserveFile(): string {
@@ -268,17 +268,17 @@ export class Run {
 
   #copy(source: string): string {
     const file = this.#reserveFile();
-    // Never a hard link: writing to it would write to the user's own file. A clone costs nothing where there are any.
+    // Not a hard link, because writing to it would change the user's file. Cloned where the file system supports it.
     copyFileSync(source, file, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
     return file;
   }
 
-  #miss(error: unknown): void {
+  #warnIncomplete(error: unknown): void {
     const reason = error instanceof Error ? error.message : String(error);
-    process.stderr.write(`The surroundings of run ${this.name} are not recorded in full: ${reason}\n`);
+    process.stderr.write(`The environment of run ${this.name} could not be recorded completely: ${reason}\n`);
   }
 
-  /** One at a time: a tool that takes long must not be asked by many. */
+  /** One sample at a time, because a tool may be slow. */
   async #sample(cards: boolean): Promise<void> {
     if (this.#sampling && cards) return;
     this.#sampling = true;
@@ -301,7 +301,7 @@ export class Run {
         ...(git ? { "mlflow.source.git.commit": git.commit, "anneal.git.dirty": String(git.dirty) } : {}),
       },
     });
-    // Past the check that refuses what comes after the end: a short run ends while this is still going on.
+    // Does not check for the end of the run: a short run may end before this is done.
     const file = this.#write(JSON.stringify(environment, null, 2));
     this.#journal.append({ kind: "artifact", path: "environment.json", file });
     const diff = await captureDiff();
@@ -319,7 +319,7 @@ export class Run {
   }
 }
 
-/** Who runs this. A container may run as a user that the system has no name for. */
+/** Returns the user's name. A container may run as a user without one. */
 function userName(): string {
   try {
     return userInfo().username;
@@ -329,8 +329,8 @@ function userName(): string {
 }
 
 /**
- * Wait until everything that a run has logged so far is at the tracker.
- * @throws TrackerError when it does not get there
+ * Waits until the tracker has everything that a run has logged so far.
+ * @throws TrackerError when that takes too long, or the tracker does not respond
  */
 export async function waitForRun(id: string): Promise<void> {
   const late = (problem: string) =>
@@ -342,7 +342,7 @@ export async function waitForRun(id: string): Promise<void> {
   if (!Journal.exists(id)) return;
   const journal = new Journal(id);
   const shipper = new Shipper(id, journal, leftBefore(id));
-  const sent = await shipper.drain(endPatience);
+  const sent = await shipper.drain(endTimeout);
   shipper.stop();
   await journal.close();
   if (!sent) throw late(shipper.problem);

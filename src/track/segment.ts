@@ -16,22 +16,22 @@ import { join } from "node:path";
 import { dataFolder } from "./folder.ts";
 import { type JournalEntry, keysIn, parseLines, resolveEntry } from "./records.ts";
 
-/** Bytes read at a time, so that a journal of any size is read in pieces; a record that is longer makes it grow. */
+/** Bytes per read. The buffer grows for longer records. */
 const chunk = 2 ** 20;
 
 /** Names of the segments that this process writes. */
 const written = new Set<string>();
 
-/** Where the journals of a data folder are. */
+/** Returns the folder of journals in a data folder. */
 export const journalFolder = (data: string) => join(data, "journal");
 
-/** The process that writes a segment: its number, and when it began, since numbers come again. */
+/** Identifies a process by its id and start time, because ids are reused. */
 const processMark = (pid: number): string => `${pid} ${startOf(pid) ?? ""}`.trim();
 
-/** When a process began, in the system's ticks; undefined where the system does not tell. */
+/** Returns the start time of a process in clock ticks; undefined when the system does not report it. */
 function startOf(pid: number): string | undefined {
   try {
-    // The program's name stands in brackets and may hold anything; the start is the 20th field after it.
+    // The program's name is in parentheses and may contain anything; the start time is the 20th field after it.
     return readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)?.split(" ")[19];
   } catch {
     return undefined;
@@ -50,18 +50,18 @@ function isAlive(owner: string): boolean {
 }
 
 /**
- * One file of a run's journal. It has one writer for its whole life; a process that goes on with the run begins
- * another. So whoever sends what a dead process left may delete its segments and takes nothing from a living one.
+ * One file of a run's journal. A segment has a single writer; a process that resumes the run starts a new segment. A process
+ * that sends the journals of dead processes can therefore delete their segments safely.
  *
- * Beside `<name>.jsonl` lie `<name>.owner` (who writes it), `<name>.sent` (the byte up to which the tracker has
- * everything) and the folder `<name>.files` (files that wait to be sent).
+ * Next to `<name>.jsonl` are `<name>.owner` (the writer), `<name>.sent` (offset up to which the tracker has all records)
+ * and the folder `<name>.files` (files to send).
  */
 export class Segment {
   readonly name: string;
   /** The data folder. */
   readonly #data: string;
   #mark = 0;
-  /** Names of values by the place where they stand. */
+  /** Lists of metric names by their offset. */
   readonly #keys = new Map<number, readonly string[] | undefined>();
 
   constructor(name: string, data = dataFolder()) {
@@ -69,10 +69,10 @@ export class Segment {
     this.#data = data;
   }
 
-  /** A new segment of a run, after those that are there, which belongs to this process. */
+  /** Creates a new segment of a run, owned by this process. */
   static claim(runId: string, data = dataFolder()): Segment {
     const last = segmentsOf(runId, data).at(-1);
-    // Never a name that was there before: a mark that somebody left for it would hide what is in the new one.
+    // Names are never reused: a leftover .sent file would hide the new segment's records.
     const name = `${runId}.${last ? last.number + 1 : 1}-${randomUUID().slice(0, 8)}`;
     written.add(name);
     const segment = new Segment(name, data);
@@ -84,7 +84,7 @@ export class Segment {
     return join(journalFolder(this.#data), `${this.name}.${ending}`);
   }
 
-  /** Its place among a run's segments. Journals of before there were segments are the first. */
+  /** Position among a run's segments; 0 for journals from before segments existed. */
   get number(): number {
     return Number(/\.(\d+)-[0-9a-f]+$/.exec(this.name)?.[1] ?? 0);
   }
@@ -93,23 +93,23 @@ export class Segment {
     return this.name.replace(/\.\d+-[0-9a-f]+$/, "");
   }
 
-  /** Whether a living process writes to it. */
+  /** Whether a live process writes to it. */
   get isOwned(): boolean {
     if (written.has(this.name)) return true;
     const owner = readText(this.path("owner"));
-    // Our own number in a file that we did not write: a process before us had it, as happens in containers.
+    // Our own process id in a file that we did not write is that of an earlier process, as happens in containers.
     return owner !== undefined && owner !== "" && Number.parseInt(owner, 10) !== process.pid && isAlive(owner);
   }
 
-  /** Its writer writes no more. */
+  /** Marks the segment as no longer written. */
   disown(): void {
     rmSync(this.path("owner"), { force: true });
     written.delete(this.name);
   }
 
-  /** Byte up to which the tracker has everything. */
+  /** Offset up to which the tracker has all records. */
   get acknowledged(): number {
-    // Another thread or process may have sent more meanwhile.
+    // Another thread or process may have sent more.
     return Math.max(this.#mark, Number(readText(this.path("sent")) ?? 0) || 0);
   }
 
@@ -117,21 +117,21 @@ export class Segment {
     if (end === undefined || end <= this.acknowledged) return;
     this.#mark = end;
     try {
-      // Written where it stands, as so few bytes are written at once or not at all; to replace a file makes a disk work.
+      // Overwritten in place: so few bytes are written atomically, and replacing the file would be slower.
       const file = openSync(this.path("sent"), constants.O_WRONLY | constants.O_CREAT);
       writeSync(file, String(end).padStart(16, "0"), 0);
       closeSync(file);
     } catch {
-      // A disk that is full: a later process sends it all again, which does no harm.
+      // When the disk is full, a later process sends the records again, which is harmless.
     }
   }
 
-  /** The next records that the tracker does not have: a piece of the file, and at least one if there is any. */
+  /** Returns the next records to send: one chunk of the file, with at least one record if there is any. */
   pending(): JournalEntry[] {
     return this.#read(this.acknowledged);
   }
 
-  /** All records, in pieces. */
+  /** Returns all records, chunk by chunk. */
   *all(): Generator<JournalEntry> {
     for (let from = 0; ; ) {
       const entries = this.#read(from);
@@ -142,7 +142,7 @@ export class Segment {
     }
   }
 
-  /** Delete all of it. In this order: what is cut short leaves records that are sent once more, and nothing else. */
+  /** Deletes the segment. The order ensures that an interrupted deletion leaves at most records that are sent again. */
   remove(): void {
     for (const ending of ["sent", "files", "jsonl"] as const)
       rmSync(this.path(ending), { force: true, recursive: true });
@@ -159,7 +159,7 @@ export class Segment {
     try {
       file = openSync(this.path("jsonl"), "r");
     } catch {
-      return []; // Sent, and deleted, by another process.
+      return []; // Sent and deleted by another process.
     }
     try {
       const { size } = fstatSync(file);
@@ -181,7 +181,7 @@ export class Segment {
   }
 }
 
-/** Reads a line that begins at a byte of a file. */
+/** Reads the line at an offset of a file. */
 function readLine(file: number, at: number): Buffer {
   for (let size = 65_536; ; size *= 2) {
     const bytes = Buffer.allocUnsafe(size);
@@ -200,7 +200,7 @@ function readText(path: string): string | undefined {
   }
 }
 
-/** All segments on disk, each run's in the order they were begun. */
+/** Returns all segments on disk, ordered by their position in each run. */
 export function allSegments(data = dataFolder()): Segment[] {
   const folder = journalFolder(data);
   if (!existsSync(folder)) return [];
@@ -210,11 +210,11 @@ export function allSegments(data = dataFolder()): Segment[] {
     .sort((a, b) => a.number - b.number);
 }
 
-/** A run's segments in the order they were begun. */
+/** Returns a run's segments in order. */
 export const segmentsOf = (runId: string, data = dataFolder()): Segment[] =>
   allSegments(data).filter((segment) => segment.runId === runId);
 
-/** Delete what a process that was killed while it began or deleted a segment left behind. */
+/** Deletes files of processes that were killed while they created or deleted a segment. */
 export function sweep(data = dataFolder()): void {
   const folder = journalFolder(data);
   if (!existsSync(folder)) return;

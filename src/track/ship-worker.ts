@@ -1,9 +1,9 @@
-// Sends a run's journal from a thread of its own: see RunShipper.
+// Sends a run's journal from a separate thread: see RunShipper.
 import { parentPort, workerData } from "node:worker_threads";
 import { Segment } from "./segment.ts";
 import { Shipper } from "./shipper.ts";
 
-/** What the thread is begun with. */
+/** Parameters of the thread. */
 export interface ShipOrder {
   runId: string;
   /** The segment that is being written. */
@@ -12,23 +12,23 @@ export interface ShipOrder {
   earlier: string[];
 }
 
-/** What the thread is asked: to send what there is, within so many milliseconds. */
+/** Request to send all current records within `patience` milliseconds. */
 export interface DrainRequest {
   id: number;
   patience: number;
 }
 
-/** What the thread tells: how a drain went, or a text for whoever runs this. */
-export type ShipReport = { id: number; sent: boolean; problem: string } | { say: string };
+/** Report of the thread: the result of a drain, or a message for the user. */
+export type ShipReport = { id: number; sent: boolean; problem: string } | { print: string };
 
 const { runId, segment, earlier } = workerData as ShipOrder;
-const tell = (report: ShipReport): void => parentPort?.postMessage(report);
+const send = (report: ShipReport): void => parentPort?.postMessage(report);
 const shipper = new Shipper(
   runId,
   new Segment(segment),
   earlier.map((name) => new Segment(name)),
-  { say: (text) => tell({ say: text }) },
+  { print: (text) => send({ print: text }) },
 );
 parentPort?.on("message", ({ id, patience }: DrainRequest) => {
-  void shipper.drain(patience).then((sent) => tell({ id, sent, problem: shipper.problem }));
+  void shipper.drain(patience).then((sent) => send({ id, sent, problem: shipper.problem }));
 });

@@ -9,41 +9,41 @@ import { outputName } from "./output.ts";
 import type { JournalEntry, JournalRecord } from "./records.ts";
 import { type Segment, segmentsOf } from "./segment.ts";
 
-/** Wait between two looks at the journal. */
+/** Interval between two checks of the journal, in milliseconds. */
 const interval = 250;
-/** Wait while much is logged: fewer and fuller requests cost less. */
+/** Interval when much is logged: fewer, larger requests cost less. */
 const busyInterval = 1000;
-/** Records between two looks that are much. */
+/** Number of records between two checks from which the longer interval is used. */
 const busy = 10;
-/** Longest wait after failures. */
-const longestWait = 5000;
-/** Longest wait that a tracker may ask for. */
-const longestAskedWait = 60_000;
+/** Maximum delay after failures. */
+const maxDelay = 5000;
+/** Maximum delay that a tracker may request. */
+const maxRequestedDelay = 60_000;
 
-/** Where records wait to be sent. */
+/** A source of records to send. */
 export interface RecordSource {
-  /** The next that the tracker does not have. */
+  /** Returns the next records to send. */
   pending(): JournalEntry[];
-  /** The tracker has one of them, and all before it. */
+  /** Marks a record, and all before it, as received by the tracker. */
   acknowledge(entry: JournalEntry): void;
   all(): Iterable<JournalEntry>;
 }
 
-/** What processes that are gone left of a run. */
+/** Returns the segments of a run that processes left when they ended. */
 export const leftBefore = (runId: string, data = dataFolder()): Segment[] =>
   segmentsOf(runId, data).filter((segment) => !segment.isOwned);
 
 /**
- * Sends a journal's records to the tracker, in order and in batches, for as long as it takes: a tracker that is down
- * or restarts costs nothing but delay.
+ * Sends a journal's records to the tracker, in order and in batches, until they arrive: when the tracker is down or restarts,
+ * they are only delayed.
  */
 export class Shipper {
   readonly #runId: string;
-  readonly #own: RecordSource;
-  /** What earlier processes left of this run. */
+  readonly #current: RecordSource;
+  /** Segments of this run that earlier processes left. */
   readonly #earlier: Segment[];
   readonly #quiet: boolean;
-  readonly #say: (text: string) => void;
+  readonly #print: (text: string) => void;
   readonly #data: string;
   #client: TrackerClient | undefined;
   #remote: RemoteRun | undefined;
@@ -54,41 +54,41 @@ export class Shipper {
   #stopped = false;
   #lastError = "it has not answered yet";
   #reachable = true;
-  #askedWait = 0;
-  /** Records sent since the last look. */
+  #requestedDelay = 0;
+  /** Records sent since the last check. */
   #sent = 0;
 
   /**
-   * @param own what is written just now
-   * @param earlier what was left before, see {@link leftBefore}; deleted when all has arrived
-   * @param options.quiet says nothing when the tracker does not answer
+   * @param current records of this process
+   * @param earlier segments of earlier processes, see {@link leftBefore}; deleted when everything has arrived
+   * @param options.quiet do not warn when the tracker does not respond
    * @param options.data the data folder
    */
   constructor(
     runId: string,
-    own: RecordSource,
+    current: RecordSource,
     earlier: readonly Segment[],
-    { quiet = false, say = (text: string): void => void process.stderr.write(text), data = dataFolder() } = {},
+    { quiet = false, print = (text: string): void => void process.stderr.write(text), data = dataFolder() } = {},
   ) {
     this.#runId = runId;
-    this.#own = own;
+    this.#current = current;
     this.#earlier = [...earlier];
     this.#quiet = quiet;
-    this.#say = say;
+    this.#print = print;
     this.#data = data;
     this.#schedule();
   }
 
   /**
-   * Send what there is now; true when nothing is left to send. Waits for at most `patience` milliseconds while the
-   * tracker takes records, and not at all for one that does not answer twice.
+   * Sends all current records; true when none are left. Waits at most `patience` milliseconds as long as the tracker accepts
+   * records, and gives up after two failures.
    */
   async drain(patience: number): Promise<boolean> {
-    // A clock that somebody sets meanwhile must not make it longer.
+    // A monotonic clock, because the system time may be changed.
     const deadline = performance.now() + patience;
     const failures = this.#failures;
     while (true) {
-      // A tracker that takes a request and never answers must not hold the end of a run for longer.
+      // A tracker that accepts a request but never responds must not delay the end of a run.
       await within(this.#work(), deadline - performance.now());
       if (this.#isDone) return true;
       if (performance.now() >= deadline || this.#failures > failures + 1) return false;
@@ -102,7 +102,7 @@ export class Shipper {
   }
 
   get #isDone(): boolean {
-    return [...this.#earlier, this.#own].every((source) => source.pending().length === 0);
+    return [...this.#earlier, this.#current].every((source) => source.pending().length === 0);
   }
 
   /** Why the last attempt failed. */
@@ -110,7 +110,7 @@ export class Shipper {
     return this.#lastError;
   }
 
-  /** Whether the tracker answered at the last attempt, if only to refuse. */
+  /** Whether the tracker responded in the last attempt, even with an error. */
   get reachable(): boolean {
     return this.#reachable;
   }
@@ -118,7 +118,7 @@ export class Shipper {
   #schedule(): void {
     if (this.#stopped) return;
     const usual = this.#sent > busy ? busyInterval : interval;
-    const wait = Math.max(this.#askedWait, Math.min(longestWait, usual * 2 ** Math.min(this.#failures, 5)));
+    const wait = Math.max(this.#requestedDelay, Math.min(maxDelay, usual * 2 ** Math.min(this.#failures, 5)));
     this.#sent = 0;
     this.#timer = setTimeout(() => void this.#work().then(() => this.#schedule()), wait);
     this.#timer.unref();
@@ -128,17 +128,19 @@ export class Shipper {
     this.#working ??= this.#send()
       .then(() => {
         this.#failures = 0;
-        this.#askedWait = 0;
+        this.#requestedDelay = 0;
       })
       .catch((error: Error) => {
         this.#failures++;
         this.#lastError = error.message;
-        this.#askedWait = error instanceof TrackerError ? Math.min(longestAskedWait, error.retryAfter ?? 0) : 0;
+        this.#requestedDelay = error instanceof TrackerError ? Math.min(maxRequestedDelay, error.retryAfter ?? 0) : 0;
         this.#reachable = !(error instanceof TrackerError && error.code === "UNREACHABLE");
-        this.#client = undefined; // It may be back under another address.
+        this.#client = undefined; // The tracker may restart at another address.
         if (this.#warned || this.#quiet) return;
         this.#warned = true;
-        this.#say(`${error.message} Nothing is lost: the run is kept in a journal and sent when it is back.\n`);
+        this.#print(
+          `${error.message} No data is lost: the run is stored in a journal, which is uploaded when the tracker is available again.\n`,
+        );
       })
       .finally(() => {
         this.#working = undefined;
@@ -147,7 +149,7 @@ export class Shipper {
   }
 
   async #send(): Promise<void> {
-    for (const source of [...this.#earlier, this.#own]) {
+    for (const source of [...this.#earlier, this.#current]) {
       while (true) {
         const entries = source.pending();
         if (entries.length === 0 || this.#stopped) break;
@@ -161,31 +163,31 @@ export class Shipper {
       }
     }
     if (this.#stopped) return;
-    // Only now: what came later may speak of files that lie there.
+    // Only now, because later records may refer to files in the earlier segments.
     for (const segment of this.#earlier.splice(0)) segment.remove();
   }
 
   async #connect(): Promise<{ client: TrackerClient; remote: RemoteRun }> {
     if (!this.#client) {
       const address = await findTracker(this.#data);
-      if (!address) throw new TrackerError("No tracker runs on this data folder.", "UNREACHABLE", true);
+      if (!address) throw new TrackerError("There is no running tracker for this data folder.", "UNREACHABLE", true);
       this.#client = new TrackerClient(address);
     }
-    // A journal says first what to create; creating it again finds what is there.
+    // The journal starts with the run to create; creating it again returns the existing one.
     this.#remote ??= await createRun(this.#client, this.#runId, this.#first());
     return { client: this.#client, remote: this.#remote };
   }
 
-  /** What the run is, from the first of its records that says so. */
+  /** Returns the first record that creates the run. */
   #first(): JournalRecord & { kind: "create" } {
-    for (const source of [...this.#earlier.map((segment) => segment.all()), this.#own.all()]) {
+    for (const source of [...this.#earlier.map((segment) => segment.all()), this.#current.all()]) {
       for (const entry of source) {
         if (entry.isMetrics) continue;
         const { record } = entry;
         if (record.kind === "create") return record;
       }
     }
-    throw new Error(`The journal of run ${this.#runId} does not say what the run is.`);
+    throw new Error(`The journal of run ${this.#runId} has no record that creates the run.`);
   }
 
   async #deliver(client: TrackerClient, remote: RemoteRun, entries: readonly JournalEntry[]): Promise<void> {
@@ -198,12 +200,12 @@ export class Shipper {
         return;
       }
       Journal.reject(this.#runId, entries[0].record, error.message, this.#data);
-      this.#say(`The tracker refused a record of this run, which is kept aside: ${error.message}\n`);
+      this.#print(`The tracker rejected a record of this run, which is saved separately: ${error.message}\n`);
     }
   }
 }
 
-/** Wait for work, but for no longer than `ms`. */
+/** Waits for a promise, at most `ms` milliseconds. */
 async function within(work: Promise<void>, ms: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<void>((resolve) => {
@@ -214,26 +216,26 @@ async function within(work: Promise<void>, ms: number): Promise<void> {
 }
 
 /**
- * Send what processes that ended before their time left behind, and mark their runs as failed. What cannot be sent now
- * stays for the next time; a journal that cannot be read keeps no new run from starting.
- * @param data the data folder; {@link dataFolder} when left out
+ * Sends the journals of processes that ended early, and marks their runs as failed. Journals that cannot be sent now are kept
+ * for the next time; a damaged journal does not prevent new runs.
+ * @param data the data folder; default: {@link dataFolder}
  */
 export async function recoverJournals(data = dataFolder()): Promise<void> {
   for (const runId of Journal.orphans(data)) {
-    // Somebody may have gone on with it while we were busy with the others. A journal that is damaged or refused must
-    // not keep the others; a tracker that does not answer one answers none.
+    // Another process may have resumed the run in the meantime. A damaged or rejected journal does not affect the others; if
+    // the tracker does not respond, the others are not tried.
     if (Journal.isOrphan(runId, data) && !(await recover(runId, data).catch(() => true))) return;
   }
 }
 
-/** Send one run's journal; false when the tracker does not answer. */
+/** Sends one run's journal; false when the tracker does not respond. */
 async function recover(runId: string, data: string): Promise<boolean> {
   const left = leftBefore(runId, data);
   const journal = new Journal(runId, data);
   const shipper = new Shipper(runId, journal, left, { quiet: true, data });
   try {
     if (isUnfinished(left)) {
-      // What it printed before it died is what one wants to read.
+      // Also logs the output that the process printed before it died.
       const output = left.map((segment) => join(segment.path("files"), outputName)).findLast(existsSync);
       if (output) journal.append({ kind: "artifact", path: outputName, file: output });
       journal.append({ kind: "status", status: "FAILED", endTime: Date.now() });
@@ -245,7 +247,7 @@ async function recover(runId: string, data: string): Promise<boolean> {
   }
 }
 
-/** Whether a run was begun and not ended; what was only added to a run that is over does not count. */
+/** Whether a run was started and not ended, not counting additions to a run that has ended. */
 function isUnfinished(segments: readonly Segment[]): boolean {
   let unfinished = false;
   for (const segment of segments) {

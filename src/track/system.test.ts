@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { ask, gpuFigures, parseApple, parseNvidiaCards, parseNvidiaProcesses, parseRocm } from "./gpu.ts";
+import { gpuFigures, parseApple, parseNvidiaCards, parseNvidiaProcesses, parseRocm, runTool } from "./gpu.ts";
 import { parseDisk, parseNetwork, SystemMonitor } from "./system.ts";
 
 const cards = `0, 97, 41210, 612.44
@@ -88,8 +88,8 @@ test("a tool that hangs is given up", async () => {
   const folder = mkdtempSync(join(tmpdir(), "anneal-tool-"));
   const tool = join(folder, "hangs");
   writeFileSync(tool, "#!/bin/sh\nexec sleep 600\n", { mode: 0o755 });
-  await expect(ask(tool, [], 200)).rejects.toThrow("has not answered within 200 ms");
-  await expect(ask(join(folder, "missing"), [])).rejects.toThrow("ENOENT");
+  await expect(runTool(tool, [], 200)).rejects.toThrow("did not respond within 200 ms");
+  await expect(runTool(join(folder, "missing"), [])).rejects.toThrow("ENOENT");
   rmSync(folder, { recursive: true });
 });
 

@@ -3,7 +3,7 @@ import { GpuWatch } from "./gpu.ts";
 
 const mega = 1e6;
 
-/** Bytes that this process had read from disks and written to them; undefined where the system does not tell. */
+/** Parses the bytes that this process has read from and written to disks; undefined when not reported. */
 export function parseDisk(text: string): { read: number; write: number } | undefined {
   const field = (name: string) => new RegExp(`^${name}: (\\d+)$`, "m").exec(text)?.[1];
   const [read, write] = [field("read_bytes"), field("write_bytes")];
@@ -11,8 +11,8 @@ export function parseDisk(text: string): { read: number; write: number } | undef
 }
 
 /**
- * Bytes that came and went over the network, loopback aside. Linux counts them by namespace, not by process: in a
- * container they are the container's, elsewhere the machine's.
+ * Parses the bytes received and sent over the network, without loopback. Linux counts them per network namespace, not per
+ * process: in a container they are the container's, otherwise the machine's.
  */
 export function parseNetwork(text: string): { receive: number; transmit: number } {
   const total = { receive: 0, transmit: 0 };
@@ -36,7 +36,7 @@ function counters(): Counters {
     try {
       return readFileSync(path, "latin1");
     } catch {
-      return undefined; // Another system than Linux, or one that keeps it to itself.
+      return undefined; // Not Linux, or not readable.
     }
   };
   const [io, net] = [read("/proc/self/io"), read("/proc/self/net/dev")];
@@ -44,7 +44,7 @@ function counters(): Counters {
   return { ...(disk ? { disk } : {}), ...(net === undefined ? {} : { network: parseNetwork(net) }) };
 }
 
-/** Watches this process's use of the machine. */
+/** Monitors this process's use of the machine. */
 export class SystemMonitor {
   #cpu = process.cpuUsage();
   #time = process.hrtime.bigint();
@@ -52,10 +52,10 @@ export class SystemMonitor {
   readonly #gpu = new GpuWatch();
 
   /**
-   * Figures of this process: CPU in percent of one core since the last call, memory in MiB, megabytes read from and
-   * written to disks since the monitor was made; the network's megabytes since then are those of its namespace; and
-   * what {@link GpuWatch} tells.
-   * @param cards whether to look at graphics cards, which takes a second or more
+   * Returns metrics of this process: CPU in percent of one core since the last call, memory in MiB, megabytes read from and
+   * written to disks since the monitor was created, network megabytes of the namespace since then, and the metrics of
+   * {@link GpuWatch}.
+   * @param cards whether to sample GPUs, which takes a second or more
    */
   async sample({ cards = true } = {}): Promise<Record<string, number>> {
     const [cpu, time] = [process.cpuUsage(this.#cpu), process.hrtime.bigint()];

@@ -6,43 +6,43 @@ import type { ReadableStream } from "node:stream/web";
 import type { TrackerClient } from "./client.ts";
 import { TrackerError } from "./error.ts";
 
-/** Below this a file is sent at once; from here on the tracker is asked whether it has it. Bytes. */
-const worthAsking = 1024 * 1024;
+/** Size in bytes from which the tracker is first asked whether it already has the file. */
+const checkSize = 1024 * 1024;
 
-/** From here on a file is sent in parts, so that what breaks off can go on. Bytes. */
-const worthParts = 32 * 1024 * 1024;
+/** Size in bytes from which a file is uploaded in parts, so that uploads can be resumed. */
+const partsSize = 32 * 1024 * 1024;
 
-/** Parts on their way at a time; each is in memory as long. */
-const atOnce = 3;
+/** Number of concurrent part uploads; each part is in memory during its upload. */
+const concurrency = 3;
 
-/** Attempts at one part, and the wait after the first in milliseconds; each later wait is twice as long. */
+/** Maximum attempts per part, and the delay after the first in milliseconds, which doubles each time. */
 const attempts = 5;
-const firstWait = 250;
+const firstDelay = 250;
 
-/** Time allowed for so many bytes, in milliseconds: a large file over a slow line is no tracker that does not answer. */
-const timeFor = (bytes: number): number => 60_000 + Math.ceil(bytes / 1000);
+/** Returns the timeout for a number of bytes, in milliseconds. */
+const timeoutFor = (bytes: number): number => 60_000 + Math.ceil(bytes / 1000);
 
 /**
- * Store a file as an artifact. Anneal's tracker is spared what it has, and gets large files in parts; an upload that
- * broke off goes on where it stopped, even from another process. MLflow's server gets it in one piece.
- * @param path from the tracker's artifact root on
- * @throws TrackerError; a temporary one where the same call may succeed later
+ * Uploads a file as an artifact. With Anneal's tracker, files that it already has are not sent, and large files are uploaded
+ * in parts, which can be resumed, even by another process. With MLflow's server, files are sent in one request.
+ * @param path path below the tracker's artifact root
+ * @throws TrackerError; temporary if the same call may succeed later
  */
 export async function uploadFile(client: TrackerClient, path: string, file: string): Promise<void> {
   const handle = await open(file);
   try {
     const { size } = await handle.stat();
     const sha256 = await digestOf(handle, size);
-    if (size >= worthAsking && (await orRefused(isStored(client, path, size, sha256)))) return;
-    if (size >= worthParts && (await orRefused(uploadParts(client, path, handle, size, sha256)))) return;
+    if (size >= checkSize && (await falseIfRejected(isStored(client, path, size, sha256)))) return;
+    if (size >= partsSize && (await falseIfRejected(uploadParts(client, path, handle, size, sha256)))) return;
     await put(client, path, file, size, sha256);
   } finally {
     await handle.close();
   }
 }
 
-/** What was refused for good is not done; there is the plain way still. */
-async function orRefused(work: Promise<boolean>): Promise<boolean> {
+/** Returns false when the request was rejected permanently; the caller then falls back to a plain upload. */
+async function falseIfRejected(work: Promise<boolean>): Promise<boolean> {
   try {
     return await work;
   } catch (error) {
@@ -51,11 +51,11 @@ async function orRefused(work: Promise<boolean>): Promise<boolean> {
   }
 }
 
-/** Content that was changed on the way may arrive the next time. */
-const mayArrive = (error: unknown): boolean =>
+/** Whether a retry may help; content that was corrupted in transit may arrive intact. */
+const isRetryable = (error: unknown): boolean =>
   error instanceof TrackerError && (error.temporary || error.code === "DIGEST_MISMATCH");
 
-/** SHA-256 of a file's first `size` bytes, in hex. */
+/** Returns the SHA-256 of a file's first `size` bytes, in hex. */
 async function digestOf(handle: FileHandle, size: number): Promise<string> {
   const hash = createHash("sha256");
   if (size > 0) {
@@ -65,7 +65,7 @@ async function digestOf(handle: FileHandle, size: number): Promise<string> {
   return hash.digest("hex");
 }
 
-/** As RFC 9530 writes it. */
+/** Formats a digest as in RFC 9530. */
 const contentDigest = (hex: string): string => `sha-256=:${Buffer.from(hex, "hex").toString("base64")}:`;
 
 async function read(handle: FileHandle, offset: number, length: number): Promise<Buffer<ArrayBuffer>> {
@@ -79,10 +79,10 @@ async function read(handle: FileHandle, offset: number, length: number): Promise
   return bytes.subarray(0, filled);
 }
 
-/** The whole file in one request. */
+/** Uploads the file in one request. */
 async function put(client: TrackerClient, path: string, file: string, size: number, sha256: string): Promise<void> {
   const target = path.split("/").map(encodeURIComponent).join("/");
-  // No further than its length was: a log may have grown since.
+  // Only up to the measured size, because a log file may have grown.
   const stream = () => Readable.toWeb(createReadStream(file, { start: 0, end: size - 1 })) as ReadableStream;
   const options: RequestInit & { duplex: "half" } = {
     method: "PUT",
@@ -96,14 +96,14 @@ async function put(client: TrackerClient, path: string, file: string, size: numb
   };
   const place = `/api/2.0/mlflow-artifacts/artifacts/${target}`;
   try {
-    await client.answerTo(`PUT ${place}`, await client.fetch(place, options, timeFor(size)));
+    await client.answerTo(`PUT ${place}`, await client.fetch(place, options, timeoutFor(size)));
   } catch (error) {
-    if (!(error instanceof TrackerError) || !mayArrive(error)) throw error;
+    if (!(error instanceof TrackerError) || !isRetryable(error)) throw error;
     throw new TrackerError(error.message, error.code, true, error.status);
   }
 }
 
-/** The answer of a call that only Anneal's tracker knows; undefined from any other. */
+/** Sends a request that only Anneal's tracker supports; returns undefined for other servers. */
 async function ask<T>(client: TrackerClient, path: string, body: object): Promise<T | undefined> {
   try {
     return await client.request<T>("POST", `/api/anneal/artifacts/${path}`, body);
@@ -113,12 +113,12 @@ async function ask<T>(client: TrackerClient, path: string, body: object): Promis
   }
 }
 
-/** Whether the tracker has the file already, and has put it under its path as well. */
+/** Whether the tracker already has the file, and has copied it to its path. */
 async function isStored(client: TrackerClient, path: string, size: number, sha256: string): Promise<boolean> {
   return (await ask<{ copied: boolean }>(client, "copies", { path, size, sha256 }))?.copied === true;
 }
 
-/** Sends what is missing of a file, part by part; false where the tracker takes no parts. */
+/** Uploads the missing parts of a file; false when the tracker does not support parts. */
 async function uploadParts(
   client: TrackerClient,
   path: string,
@@ -145,33 +145,33 @@ async function uploadParts(
       try {
         part.etag = await uploadPart(client, part.url ?? "", bytes);
       } catch (error) {
-        // What is on its way still arrives, and need not be sent again; no more is begun.
+        // Running uploads finish and need not be repeated; no new ones are started.
         failed = true;
         throw error;
       }
     }
   };
-  const ends = await Promise.allSettled(Array.from({ length: atOnce }, worker));
-  for (const end of ends) if (end.status === "rejected") throw end.reason;
+  const results = await Promise.allSettled(Array.from({ length: concurrency }, worker));
+  for (const result of results) if (result.status === "rejected") throw result.reason;
   const body = { size, sha256, parts: parts.map(({ part_number, etag }) => ({ part_number, etag })) };
-  // The tracker reads the file once to put it together.
-  await client.request("POST", `/api/anneal/artifacts/uploads/${upload.upload_id}/complete`, body, timeFor(size));
+  // The tracker reads the file once to assemble it.
+  await client.request("POST", `/api/anneal/artifacts/uploads/${upload.upload_id}/complete`, body, timeoutFor(size));
   return true;
 }
 
-/** Sends a part, more than once where need be; its ETag. */
+/** Uploads a part, with retries. Returns its ETag. */
 async function uploadPart(client: TrackerClient, url: string, bytes: Buffer<ArrayBuffer>): Promise<string> {
   const digest = contentDigest(createHash("sha256").update(bytes).digest("hex"));
   const headers = { "content-type": "application/octet-stream", "content-digest": digest };
   for (let attempt = 1; ; attempt++) {
     try {
-      const answer = await client.fetch(url, { method: "PUT", headers, body: bytes }, timeFor(bytes.length));
+      const answer = await client.fetch(url, { method: "PUT", headers, body: bytes }, timeoutFor(bytes.length));
       const etag = answer.headers.get("etag")?.replaceAll('"', "");
       if (etag) return etag;
-      throw new TrackerError("Something answered in the tracker's place to a part of a file.", "UNREACHABLE", true);
+      throw new TrackerError("The response to the upload of a part is not the tracker's.", "UNREACHABLE", true);
     } catch (error) {
-      if (!mayArrive(error) || attempt === attempts) throw error;
-      await new Promise((resolve) => setTimeout(resolve, firstWait * 2 ** (attempt - 1)));
+      if (!isRetryable(error) || attempt === attempts) throw error;
+      await new Promise((resolve) => setTimeout(resolve, firstDelay * 2 ** (attempt - 1)));
     }
   }
 }

@@ -1,35 +1,35 @@
-/** So many values or fewer are written with their names. */
+/** Up to this many values are written with their names. */
 const few = 8;
-/** How often a list of names is used before it is written again: one that is damaged must not cost all. */
-const mostUses = 256;
-/** Lists of names that are kept. */
-const mostLists = 100;
+/** Uses of a list of names before it is written again, which limits the loss if it is damaged. */
+const maxUses = 256;
+/** Maximum number of cached lists. */
+const maxLists = 100;
 
 interface KeyList {
   keys: readonly string[];
-  /** Where it stands in the file. */
+  /** Its offset in the file. */
   at: number;
   uses: number;
 }
 
-/** Tells the lists of names that a file holds: a run logs the same ones at each step. */
+/** Caches the lists of names in a file: a run logs the same names at each step. */
 export class KeyLists {
   #last: KeyList | undefined;
   readonly #lists = new Map<string, KeyList>();
 
   /**
-   * Where the file holds a list of names.
-   * @param write adds the list to the file, and gives the place where it begins; undefined when that fails
-   * @returns undefined for lists that are better written out
+   * Returns the offset of a list of names.
+   * @param write appends the list to the file, and returns its offset; undefined when that fails
+   * @returns undefined for short lists, which are written with the values
    */
   find(keys: readonly string[], write: () => number | undefined): number | undefined {
     if (keys.length <= few) return undefined;
     let list = this.#last && sameKeys(this.#last.keys, keys) ? this.#last : this.#lists.get(keys.join("\n"));
-    if (!list || list.uses >= mostUses || !sameKeys(list.keys, keys)) {
+    if (!list || list.uses >= maxUses || !sameKeys(list.keys, keys)) {
       const at = write();
       if (at === undefined) return undefined;
       list = { keys, at, uses: 0 };
-      if (this.#lists.size >= mostLists) this.#lists.clear();
+      if (this.#lists.size >= maxLists) this.#lists.clear();
       this.#lists.set(keys.join("\n"), list);
     }
     list.uses++;
@@ -37,7 +37,7 @@ export class KeyLists {
     return list.at;
   }
 
-  /** The file is no longer what it was. */
+  /** Clears the cache, when the file has changed. */
   clear(): void {
     this.#last = undefined;
     this.#lists.clear();

@@ -6,7 +6,7 @@ import type { HostValue } from "../tensor/index.ts";
 import { TrainingError } from "./error.ts";
 import type { ResolvedOptions } from "./options.ts";
 
-/** What a training must know, besides its tensors, to go on as if it had never stopped. */
+/** The state, besides tensors, that resuming a training run needs. */
 export interface TrainerState {
   /** Optimizer steps done. */
   step: number;
@@ -14,21 +14,21 @@ export interface TrainerState {
   /** Digest of the training data. */
   dataDigest: string;
   runId: string;
-  /** Tokens trained on so far: those with a loss. */
+  /** Tokens with a loss that were trained on so far. */
   tokens: number;
   /** Seconds spent so far. */
   seconds: number;
   /** Training loss of the last step. */
   loss: number;
-  /** The evaluation's metrics at this step, when there was one. */
+  /** Metrics of the evaluation at this step, if there was one. */
   metrics: Record<string, number> | null;
-  /** The best value of metricForBestModel so far, and the step that it is of. */
+  /** The best value of metricForBestModel so far, and its step. */
   best: { step: number; value: number } | null;
-  /** The adapter's settings in PEFT's form, if one is trained. */
+  /** The trained adapter's configuration in PEFT's form, if any. */
   adapter: Record<string, unknown> | null;
 }
 
-/** A checkpoint as read back. */
+/** A checkpoint that was loaded. */
 export interface Checkpoint {
   folder: string;
   state: TrainerState;
@@ -40,12 +40,12 @@ const names = { weights: "weights.safetensors", moments: "optimizer.safetensors"
 
 const prefix = "step-";
 
-/** Where the checkpoint of a step lies. */
+/** Returns the folder of a step's checkpoint. */
 export function checkpointFolder(outputDir: string, step: number): string {
   return join(outputDir, `${prefix}${String(step).padStart(6, "0")}`);
 }
 
-/** Save a checkpoint whole or not at all. */
+/** Saves a checkpoint atomically. */
 export async function saveCheckpoint(
   outputDir: string,
   state: TrainerState,
@@ -58,7 +58,7 @@ export async function saveCheckpoint(
     await writer.tensors(names.moments, sources(moments));
     await writer.file(names.state, JSON.stringify(state, null, 1));
   };
-  // A damaged checkpoint of this step is made anew.
+  // Replaces a damaged checkpoint of this step.
   await saveFolder(folder, write, { overwrite: true });
   return folder;
 }
@@ -69,27 +69,27 @@ const sources = (values: Readonly<Record<string, HostValue>>) =>
   });
 
 /**
- * Delete checkpoints of a training's own, but for the newest `limit` and the best.
- * @param own steps that this training saved, oldest first
- * @returns those that are left
+ * Deletes this training's checkpoints, except the newest `limit` and the best.
+ * @param savedSteps steps that this training saved, oldest first
+ * @returns the steps that are left
  */
 export async function pruneCheckpoints(
   outputDir: string,
-  own: readonly number[],
+  savedSteps: readonly number[],
   limit: number,
   best: number | undefined,
 ): Promise<number[]> {
-  const kept = own.filter((step, i) => i >= own.length - limit || step === best);
-  for (const step of own) {
-    if (!kept.includes(step)) await rm(checkpointFolder(outputDir, step), { recursive: true, force: true });
+  const retained = savedSteps.filter((step, i) => i >= savedSteps.length - limit || step === best);
+  for (const step of savedSteps) {
+    if (!retained.includes(step)) await rm(checkpointFolder(outputDir, step), { recursive: true, force: true });
   }
-  return kept;
+  return retained;
 }
 
 /**
- * The newest checkpoint that is whole. Damaged ones are passed over with a warning: an earlier one is better than none.
- * @returns undefined when there is none at all
- * @throws TrainingError when there are some, and every one is damaged
+ * Loads the newest valid checkpoint. Damaged ones are skipped with a warning.
+ * @returns undefined when there are no checkpoints
+ * @throws TrainingError when all checkpoints are damaged
  */
 export async function newestCheckpoint(outputDir: string): Promise<Checkpoint | undefined> {
   const folders = (await checkpointFolders(outputDir)).reverse();
@@ -99,20 +99,20 @@ export async function newestCheckpoint(outputDir: string): Promise<Checkpoint | 
       return await loadCheckpoint(folder);
     } catch (error) {
       problems.push((error as Error).message);
-      process.stderr.write(`Passing over a checkpoint: ${(error as Error).message}\n`);
+      process.stderr.write(`Skipping a damaged checkpoint: ${(error as Error).message}\n`);
     }
   }
   if (problems.length > 0) {
     throw new TrainingError(
-      `No checkpoint in ${outputDir} is whole. Delete the folder, or train without resumeFromCheckpoint into another.`,
+      `All checkpoints in ${outputDir} are damaged. Delete the folder, or train with another outputDir and without resumeFromCheckpoint.`,
     );
   }
   return undefined;
 }
 
 /**
- * Read a checkpoint.
- * @throws ModelError when a file of it is missing, cut short or changed
+ * Loads a checkpoint.
+ * @throws ModelError when one of its files is missing, truncated or changed
  */
 export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
   await verifyFolder(folder);
@@ -127,16 +127,16 @@ export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
 async function readState(folder: string): Promise<TrainerState> {
   const path = join(folder, names.state);
   const text = await readFile(path, "utf8").catch((error: Error) => {
-    throw new TrainingError(`${folder} is no checkpoint: ${error.message}`);
+    throw new TrainingError(`${folder} is not a checkpoint: ${error.message}`);
   });
   try {
     return JSON.parse(text) as TrainerState;
   } catch (error) {
-    throw new TrainingError(`${path} is no JSON: ${(error as Error).message}`);
+    throw new TrainingError(`${path} is not valid JSON: ${(error as Error).message}`);
   }
 }
 
-/** Folders of checkpoints, by step. */
+/** Returns the checkpoint folders, by step. */
 export async function checkpointFolders(outputDir: string): Promise<string[]> {
   if (!existsSync(outputDir)) return [];
   const entries = await readdir(outputDir);
@@ -146,5 +146,5 @@ export async function checkpointFolders(outputDir: string): Promise<string[]> {
     .map((name) => join(outputDir, name));
 }
 
-/** The step of a checkpoint's folder. */
+/** Returns the step of a checkpoint folder. */
 export const stepOf = (folder: string): number => Number(/step-(\d+)$/.exec(folder)?.[1]);

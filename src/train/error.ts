@@ -1,4 +1,4 @@
-/** A training that cannot start or go on. */
+/** Thrown when training cannot start or continue. */
 export class TrainingError extends Error {
   override name = "TrainingError";
 }

@@ -7,7 +7,7 @@ import type { Run } from "../track/index.ts";
 import { snakeCase } from "./names.ts";
 import type { Plan } from "./plan.ts";
 
-/** Log all that a training is set up with: the resolved settings, not only those given. */
+/** Logs a training run's setup, with all defaults resolved. */
 export function logSetup(
   run: Run,
   model: CausalLM,
@@ -22,7 +22,7 @@ export function logSetup(
     "anneal.seeds": JSON.stringify({ seed: options.seed, model: model.seed }),
     ...(model.nameOrPath === undefined ? {} : { "anneal.base_model": model.nameOrPath }),
   });
-  // A run's parameters are written once.
+  // A run's parameters can be written only once.
   if (resumed) return;
   const adapter = model.activeAdapter === undefined ? undefined : model.adapters.get(model.activeAdapter);
   run.logParams({
@@ -39,15 +39,15 @@ export function logSetup(
   for (const [context, one] of Object.entries({ train: data, eval: evalData })) {
     if (!one) continue;
     const dropped = Object.values(one.dropped).reduce((a, b) => a + b, 0);
-    // MLflow keeps 36 characters of a digest; the whole stands in the profile.
+    // MLflow's digests have at most 36 characters; the profile has the full one.
     const profile = { ...one.profile, ...(dropped > 0 ? { dropped } : {}), sha256: one.digest };
     run.logDataset({ name: one.name, digest: one.digest.slice(0, 36), context, profile });
   }
 }
 
 /**
- * Log what was trained: an adapter in PEFT's layout, or the whole model in Hugging Face's. A model with an adapter is not
- * merged for it.
+ * Logs the trained model: an adapter in PEFT's layout, or the whole model in Hugging Face's. A model with an adapter is not
+ * merged.
  */
 export async function logModel(run: Run, model: CausalLM): Promise<void> {
   const scratch = await mkdtemp(join(tmpdir(), "anneal-model-"));
@@ -67,7 +67,7 @@ export async function logModel(run: Run, model: CausalLM): Promise<void> {
   }
 }
 
-/** MLflow's description of a model folder: what kind it is, and what goes in and comes out. */
+/** Returns MLflow's description of a model folder: its format and signature. */
 function mlmodel(run: Run, format: string): string {
   const column = (name: string) => JSON.stringify([{ type: "string", name, required: true }]);
   return [

@@ -10,21 +10,21 @@ import { TrainingMonitor } from "./monitor.ts";
 import { snakeCase } from "./names.ts";
 import { Optimizer, type OptimizerStep } from "./optimizers/optimizer.ts";
 
-/** A training loop that a user wrote, as a run sees it: all the steps of one optimizer. */
+/** A user-written training loop in a run: all steps of one optimizer. */
 interface Loop {
   readonly run: Run;
   readonly parameters: readonly Parameter[];
-  /** What its metrics begin with, and its settings: a second loop in a run is told from the first. */
+  /** Prefix of its metrics and settings, which distinguishes a run's second loop from the first. */
   readonly metrics: string;
-  /** The folder of its weights among the run's files. */
+  /** Folder of its weights in the run's artifacts. */
   readonly folder: string;
   readonly title: string;
   steps: number;
 }
 
-/** A cell that trains, or a whole process outside of a notebook. */
+/** One cell's training, or that of the whole process outside a notebook. */
 interface Cell {
-  /** The run that was started because there was none; it ends with the cell. */
+  /** The run that was started because none was active; it ends with the cell. */
   run?: Run;
   readonly loops: Map<Loop, { monitor: TrainingMonitor; last: number }>;
 }
@@ -32,12 +32,12 @@ interface Cell {
 const loops = new WeakMap<Run, Map<Optimizer, Loop>>();
 let cell: Cell | undefined;
 
-// Optimizers that nobody else listens to log to the active run.
+// Optimizers without a listener log to the active run.
 Optimizer.listener = { before: checkInterrupt, after: logStep };
 
 /**
- * Stop between two steps when the user has interrupted the cell.
- * @throws TrainingError then
+ * Stops between two steps when the user has interrupted the cell.
+ * @throws TrainingError when interrupted
  */
 function checkInterrupt({ steps }: Optimizer): void {
   if (!notebook()?.interruptSignal().aborted) return;
@@ -45,8 +45,8 @@ function checkInterrupt({ steps }: Optimizer): void {
 }
 
 /**
- * Log a step to the active run. With none, one is started that ends with the cell (or with the process), so that a loop
- * of one's own is recorded as a training by `train` is.
+ * Logs a step to the active run. If there is none, starts one that ends with the cell (or with the process), so that
+ * user-written loops are recorded like calls of `train`.
  */
 function logStep({ optimizer, parameters, learningRate, run: programRun }: OptimizerStep): void {
   const { outputs, observed, name } = programRun;
@@ -54,10 +54,10 @@ function logStep({ optimizer, parameters, learningRate, run: programRun }: Optim
   cell ??= beginCell();
   const run = activeRun() ?? openRun(cell, name);
   const loop = loops.get(run)?.get(optimizer) ?? beginLoop(run, optimizer, parameters, programRun);
-  const shown = cell.loops.get(loop) ?? { monitor: new TrainingMonitor(loop.title), last: performance.now() };
-  cell.loops.set(loop, shown);
-  const seconds = (performance.now() - shown.last) / 1000;
-  shown.last = performance.now();
+  const progress = cell.loops.get(loop) ?? { monitor: new TrainingMonitor(loop.title), last: performance.now() };
+  cell.loops.set(loop, progress);
+  const seconds = (performance.now() - progress.last) / 1000;
+  progress.last = performance.now();
   loop.steps++;
   const scalars = Object.entries(outputs).filter(([, { data }]) => data.length === 1);
   const measured = {
@@ -73,28 +73,28 @@ function logStep({ optimizer, parameters, learningRate, run: programRun }: Optim
     },
     loop.steps,
   );
-  shown.monitor.step({ step: loop.steps, loss, rate: `${steady(1 / seconds)} steps/s` });
+  progress.monitor.step({ step: loop.steps, loss, rate: `${formatRate(1 / seconds)} steps/s` });
   if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
     throw new TrainingError(
-      `The loss became ${loss} (gradient norm ${gradNorm}) at step ${loop.steps}; the weights are those from before it. Lower the learning rate (now ${learningRate}), or set the optimizer's maxGradNorm.`,
+      `The loss became ${loss} (gradient norm ${gradNorm}) at step ${loop.steps}; the weights are those before it. Lower the learning rate (now ${learningRate}), or set the optimizer's maxGradNorm.`,
     );
   }
 }
 
-/** `0.52`, `8.1` or `1250`. */
-const steady = (rate: number) => (rate < 10 ? rate.toPrecision(2) : formatCount(rate));
+/** Formats a rate as `0.52`, `8.1` or `1250`. */
+const formatRate = (rate: number) => (rate < 10 ? rate.toPrecision(2) : formatCount(rate));
 
 function beginCell(): Cell {
-  const begun: Cell = { loops: new Map() };
+  const started: Cell = { loops: new Map() };
   const book = notebook();
-  if (book) book.onCellEnd((failed) => endCell(begun, failed));
-  else process.once("beforeExit", () => endCell(begun, false));
-  return begun;
+  if (book) book.onCellEnd((failed) => endCell(started, failed));
+  else process.once("beforeExit", () => endCell(started, false));
+  return started;
 }
 
-function openRun(begun: Cell, name: string | undefined): Run {
-  begun.run = startRun(name === undefined ? {} : { name });
-  return begun.run;
+function openRun(started: Cell, name: string | undefined): Run {
+  started.run = startRun(name === undefined ? {} : { name });
+  return started.run;
 }
 
 function beginLoop(
@@ -103,19 +103,19 @@ function beginLoop(
   parameters: readonly Parameter[],
   { name, device }: ProgramRun,
 ): Loop {
-  const others = loops.get(run) ?? new Map<Optimizer, Loop>();
-  loops.set(run, others);
-  const number = others.size + 1;
-  const own = number === 1 ? undefined : (name ?? `loop ${number}`);
+  const runLoops = loops.get(run) ?? new Map<Optimizer, Loop>();
+  loops.set(run, runLoops);
+  const number = runLoops.size + 1;
+  const loopName = number === 1 ? undefined : (name ?? `loop ${number}`);
   const loop: Loop = {
     run,
     parameters,
-    metrics: own === undefined ? "train/" : `train/${own}/`,
-    folder: own === undefined ? "model" : `model/${own.replaceAll("/", "-")}`,
-    title: own ?? run.name,
+    metrics: loopName === undefined ? "train/" : `train/${loopName}/`,
+    folder: loopName === undefined ? "model" : `model/${loopName.replaceAll("/", "-")}`,
+    title: loopName ?? run.name,
     steps: 0,
   };
-  others.set(optimizer, loop);
+  runLoops.set(optimizer, loop);
   const settings = {
     optimizer: optimizer.name,
     learningRate: optimizer.rateAt(0),
@@ -123,12 +123,12 @@ function beginLoop(
     ...(Number.isFinite(optimizer.maxGradNorm) ? { maxGradNorm: optimizer.maxGradNorm } : {}),
     parameters: Object.fromEntries(parameters.map(({ title, shape }) => [title, shape])),
   };
-  // A parameter of a run is written once.
-  const prefix = own === undefined ? "" : `${own}.`;
+  // A run's parameters can be written only once.
+  const prefix = loopName === undefined ? "" : `${loopName}.`;
   run.logParams(
     Object.fromEntries(Object.entries(settings).map(([key, value]) => [`${prefix}${snakeCase(key)}`, value])),
   );
-  const trained = [...others.values()].flatMap((one) => one.parameters);
+  const trained = [...runLoops.values()].flatMap((one) => one.parameters);
   const trainable = [...new Set(trained)].reduce((sum, { size }) => sum + size, 0);
   run.setTags({ ...device, "anneal.trainable_parameters": String(trainable) });
   return loop;
@@ -141,7 +141,7 @@ async function endCell(ended: Cell, failed: boolean): Promise<void> {
   for (const [loop, { monitor }] of ended.loops) {
     if (activeRun() === loop.run) {
       await logWeights(loop).catch((error: Error) => {
-        process.stderr.write(`The weights of ${loop.title} are not kept: ${error.message}\n`);
+        process.stderr.write(`Could not log the weights of ${loop.title}: ${error.message}\n`);
       });
     }
     monitor.finish(stopped ? "interrupted" : failed ? "failed" : "done");
@@ -149,10 +149,10 @@ async function endCell(ended: Cell, failed: boolean): Promise<void> {
   if (ended.run && activeRun() === ended.run) await ended.run.end(stopped ? "KILLED" : failed ? "FAILED" : "FINISHED");
 }
 
-/** Most that is kept of a loop's weights without being asked, in bytes. */
+/** Maximum size of a loop's weights to log automatically, in bytes. */
 const weightLimit = 512 * 1024 ** 2;
 
-/** Keep what the loop came to: `model.loadStateDict(await readSafetensors(file))` takes it back. */
+/** Logs a loop's final weights. `model.loadStateDict(await readSafetensors(file))` loads them. */
 async function logWeights({ run, parameters, folder: path }: Loop): Promise<void> {
   if (parameters.reduce((sum, { size }) => sum + 4 * size, 0) > weightLimit) return;
   const values = await Tensor.data(parameters);

@@ -1,20 +1,20 @@
 import { formatDuration, LiveOutput, lineChart, notebook, type Series, vegaLiteMime } from "../display/index.ts";
 
-/** What is shown of a step. */
+/** A step as the monitor shows it. */
 export interface ShownStep {
   /** Steps done, from 1. */
   step: number;
-  /** Left out where nobody knows. */
+  /** Omitted when the number of steps is not known. */
   totalSteps?: number;
   loss: number;
-  /** How fast it goes, in words: "12.3k tokens/s". */
+  /** Speed as text: "12.3k tokens/s". */
   rate: string;
 }
 
-/** Wait between two drawings, in milliseconds: often enough to move, seldom enough to cost nothing. */
+/** Minimum time between two redraws, in milliseconds. */
 const interval = 700;
 
-/** Shows a training as it goes: a chart of the losses and a line of figures in a notebook, the line in a terminal. */
+/** Shows training progress: a chart of the losses and a status line in a notebook, only the status line in a terminal. */
 export class TrainingMonitor {
   readonly #title: string;
   readonly #chart = new LiveOutput();
@@ -30,7 +30,7 @@ export class TrainingMonitor {
     this.#title = title;
   }
 
-  /** Say what goes on before the first step. */
+  /** Shows a message before the first step. */
   announce(text: string): void {
     this.#showLine(text);
   }
@@ -50,9 +50,9 @@ export class TrainingMonitor {
     this.#draw();
   }
 
-  /** The last word: `text` takes the place of the time left. */
+  /** Draws the last state, with `text` in place of the remaining time. */
   finish(text: string): void {
-    // Where nothing was trained or measured there is no curve to show.
+    // Without training or evaluation steps there is no curve to show.
     if (this.#last || this.#eval.length > 0) this.#draw();
     this.#showLine(this.#last ? `${this.#figures()} · ${text}` : `${this.#title}: ${text}`);
     if (!notebook() && process.stderr.isTTY) process.stderr.write("\n");

@@ -4,16 +4,15 @@ import { type Engine, type ProgramFunction, program, readParameters, releasePara
 import type { HostValue, Parameter, Tensor, TensorData } from "../tensor/index.ts";
 import type { Optimizer } from "./optimizers/index.ts";
 
-/** Where the optimizer's state lies between the steps instead of on the device. */
+/** Where the optimizer's state is stored between steps, instead of on the device. */
 export type OffloadTarget = "host" | "disk";
 
-/** Parameters are updated in groups of at most so many bytes. */
+/** Maximum size of a group of parameters that is updated at once, in bytes. */
 const groupBytes = 256 * 1024 ** 2;
 
 /**
- * Takes optimizer steps in parts: after the gradients of a whole step are there, the parameters are updated group by
- * group, and what the optimizer keeps for a group is on the device only meanwhile (the effect of ZeRO-Offload, Ren et
- * al. 2021).
+ * Applies optimizer steps in parts: once all gradients of a step are computed, the parameters are updated group by group,
+ * and a group's optimizer state is on the device only during its update (as in ZeRO-Offload, Ren et al. 2021).
  */
 export class OffloadedUpdates {
   readonly #optimizer: Optimizer;
@@ -22,7 +21,7 @@ export class OffloadedUpdates {
   readonly #updates: readonly ProgramFunction<readonly [Tensor], undefined>[];
   readonly #folder: string | undefined;
 
-  /** @param folder where to keep the state; undefined for the host's memory */
+  /** @param folder folder for the state; undefined for host memory */
   constructor(optimizer: Optimizer, parameters: readonly Parameter[], engine: Engine, folder: string | undefined) {
     this.#optimizer = optimizer;
     this.#folder = folder;
@@ -39,20 +38,20 @@ export class OffloadedUpdates {
     );
   }
 
-  /** Update all parameters by the gradients that wait. @returns their norm */
+  /** Updates all parameters with the accumulated gradients. @returns their norm */
   async step(): Promise<number> {
     const { gradNorm } = await this.#norm();
     for (const [i, group] of this.#groups.entries()) {
       const slots = group.flatMap((parameter) => Object.values(this.#optimizer.slotsOf(parameter)));
-      await this.#bring(slots);
+      await this.#load(slots);
       await this.#updates[i](gradNorm);
-      await this.#takeAway(slots);
+      await this.#unload(slots);
     }
     this.#optimizer.finishStep(gradNorm.item());
     return gradNorm.item();
   }
 
-  /** The optimizer's state, read from where it is. */
+  /** Returns the optimizer's state. */
   async state(): Promise<Record<string, HostValue>> {
     const values: Record<string, HostValue> = {};
     for (const [name, holder] of this.#optimizer.stateParameters()) {
@@ -70,12 +69,12 @@ export class OffloadedUpdates {
     if (this.#folder) await rm(this.#folder, { recursive: true, force: true });
   }
 
-  /** What is in memory goes to the device by itself; what is on the disk is read first. */
-  async #bring(slots: readonly Parameter[]): Promise<void> {
+  /** Loads state from disk; the engine uploads state in host memory. */
+  async #load(slots: readonly Parameter[]): Promise<void> {
     for (const holder of slots) if (!holder.pending) holder.give(await this.#read(holder));
   }
 
-  async #takeAway(slots: readonly Parameter[]): Promise<void> {
+  async #unload(slots: readonly Parameter[]): Promise<void> {
     for (const holder of slots) {
       const [{ data }] = await readParameters([holder]);
       await releaseParameters([holder]);
@@ -90,9 +89,9 @@ export class OffloadedUpdates {
 
   async #read(holder: Parameter): Promise<TensorData> {
     const { buffer, byteOffset, byteLength } = await readFile(this.#path(holder));
-    const own = new ArrayBuffer(byteLength);
-    new Uint8Array(own).set(new Uint8Array(buffer, byteOffset, byteLength));
-    return new Float32Array(own);
+    const copy = new ArrayBuffer(byteLength);
+    new Uint8Array(copy).set(new Uint8Array(buffer, byteOffset, byteLength));
+    return new Float32Array(copy);
   }
 
   #path(holder: Parameter): string {

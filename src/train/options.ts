@@ -7,61 +7,61 @@ import type { OffloadTarget } from "./offload.ts";
 import { describeOptimizer, type Optimizer, type OptimizerName, optimizerNames } from "./optimizers/index.ts";
 import type { LearningRateSchedule } from "./schedule.ts";
 
-/** How to train. Names are transformers', TRL's and PEFT's; what is left out gets the default given. */
+/** Options of {@link train}. Names are those of transformers, TRL and PEFT. */
 export interface TrainOptions {
-  /** What to learn from: a data set, rows, or tokens. */
+  /** Training data: a data set, rows, or tokens. */
   trainDataset: TrainingData;
-  /** Measured at every `evalSteps` and at the end. */
+  /** Evaluated every `evalSteps` steps and at the end. */
   evalDataset?: TrainingData;
-  /** What is learned of a row. Default `sft()`: cross entropy of the next token. */
+  /** What is optimized. Default `sft()`: cross entropy of the next token. */
   objective?: Objective<never>;
   /**
-   * A new adapter that is trained while the model's own weights stay as they are. Without one, the adapter in use is
-   * trained further, or every weight where there is none.
+   * Configuration of a new adapter to train while the model's own weights are frozen. Without it, the active adapter is
+   * trained further; without an active adapter, all weights are trained.
    */
   peftConfig?: AdapterConfig;
   /**
-   * "int8" computes the projections' products and what goes back through them in bytes, and the gradients of the weights
-   * in full (SwitchBack): for training every weight on the CPU (docs/devices.md). Default "float32".
+   * "int8" computes the projections' outputs and input gradients in int8, and weight gradients in full precision
+   * (SwitchBack): for full training on the CPU (docs/devices.md). Default "float32".
    */
   precision?: Precision;
   /**
-   * What changes the weights: a name, with the settings below, or an optimizer with settings of its own. Default "adamw".
+   * An optimizer's name, configured by the settings below, or an optimizer instance. Default "adamw".
    * @see Optimizer
    */
   optimizer?: OptimizerName | Optimizer;
-  /** Peak of the schedule. Default 2e-4 for an adapter, 2e-5 for every weight with AdamW or Adam; others have none. */
+  /** Peak learning rate. Default with AdamW or Adam: 2e-4 for an adapter, 2e-5 for full training; others have no default. */
   learningRate?: number;
-  /** Passes over the data, also a fraction. Default 3. */
+  /** Passes over the data; may be fractional. Default 3. */
   numTrainEpochs?: number;
   /** Optimizer steps; overrides numTrainEpochs. */
   maxSteps?: number;
-  /** Rows in one run of the model. Default 8. */
+  /** Rows per forward pass. Default 8. */
   perDeviceTrainBatchSize?: number;
-  /** The same for evaluation. Default: as for training. */
+  /** Rows per forward pass in evaluation. Default: perDeviceTrainBatchSize. */
   perDeviceEvalBatchSize?: number;
-  /** Batches whose gradients make one optimizer step. Default 1. */
+  /** Batches accumulated per optimizer step. Default 1. */
   gradientAccumulationSteps?: number;
-  /** Tokens in a row; longer examples are cut, shorter rows padded. Default: the longest example, at most 1024. */
+  /** Tokens per row; longer examples are truncated, shorter rows padded. Default: the longest example, at most 1024. */
   maxLength?: number;
-  /** Compute each layer's inner values again in the backward pass: less memory, a third more time. Default false. */
+  /** Recompute each layer's activations in the backward pass: less memory, a third more time. Default false. */
   gradientCheckpointing?: boolean;
   /**
-   * Keep the optimizer's state off the device between its updates: in the host's memory ("host") or on the disk ("disk"). For
-   * training every weight where the state does not fit beside the model; slower. Default: on the device.
+   * Keep the optimizer's state off the device between updates: in host memory ("host") or on disk ("disk"). For full
+   * training when the state does not fit on the device next to the model; slower. Default: on the device.
    */
   offloadOptimizer?: OffloadTarget;
-  /** Put several examples into one row, unseen by each other: no time is spent on padding. Default false. */
+  /** Pack several examples into one row, without attention between them: avoids padding. Default false. */
   packing?: boolean;
   /** Default "cosine". */
   lrSchedulerType?: LearningRateSchedule;
-  /** Share of the steps over which the learning rate rises from 0, in [0, 1). Default 0.03. */
+  /** Fraction of the steps during which the learning rate rises from 0, in [0, 1). Default 0.03. */
   warmupRatio?: number;
   /** Steps of warmup; overrides warmupRatio. */
   warmupSteps?: number;
   /** Default 0.01. */
   weightDecay?: number;
-  /** Of AdamW, Adam and what Muon leaves to them. Default 0.9. */
+  /** Used by AdamW, Adam, and Muon for the parameters that it leaves to AdamW. Default 0.9. */
   adamBeta1?: number;
   /** Default 0.999. */
   adamBeta2?: number;
@@ -69,34 +69,34 @@ export interface TrainOptions {
   adamEpsilon?: number;
   /** Default 1. */
   maxGradNorm?: number;
-  /** Order of the data, dropout, and the adapter's first values. Default 42. */
+  /** Seeds the order of the data, dropout, and the adapter's initialization. Default 42. */
   seed?: number;
-  /** Evaluate every so many steps. Default: ten times in all. */
+  /** Steps between evaluations. Default: ten evaluations in total. */
   evalSteps?: number;
-  /** Save every so many steps. Default: four times in all, and at the end. */
+  /** Steps between checkpoints. Default: four checkpoints in total, and one at the end. */
   saveSteps?: number;
-  /** Checkpoints kept, the best one besides; older ones are deleted. Default 2. */
+  /** Number of checkpoints to keep, not counting the best one; older ones are deleted. Default 2. */
   saveTotalLimit?: number;
-  /** Where checkpoints go. Default: a folder of the run's, in the data folder. */
+  /** Folder for checkpoints. Default: a folder for the run in the data folder. */
   outputDir?: string;
   /**
-   * Go on from the newest whole checkpoint in outputDir (true; with none there it starts anew), or from the checkpoint of
-   * this folder. Default false.
+   * Resume from the newest valid checkpoint in outputDir (true; starts from scratch if there is none), or from the
+   * checkpoint in this folder. Default false.
    */
   resumeFromCheckpoint?: boolean | string;
-  /** End with the weights of the evaluation that was best. Needs evalDataset. Default false. */
+  /** Load the weights of the best evaluation at the end. Needs evalDataset. Default false. */
   loadBestModelAtEnd?: boolean;
-  /** What is best: a metric of the evaluation, such as "eval_loss". Default "eval_loss". */
+  /** The evaluation metric that decides which checkpoint is best. Default "eval_loss". */
   metricForBestModel?: string;
-  /** Whether more of it is better. Default: not of a loss or perplexity. */
+  /** Whether a higher value of that metric is better. Default: false for a loss or perplexity, true otherwise. */
   greaterIsBetter?: boolean;
-  /** Shown in the tracker. Default: the notebook's name and the objective. */
+  /** The run's name in the tracker. Default: the notebook's name and the objective. */
   runName?: string;
   /** Called after each optimizer step. */
   onStep?: (event: StepEvent) => void;
 }
 
-/** What is known after a step. */
+/** Passed to {@link TrainOptions.onStep} after each step. */
 export interface StepEvent {
   /** Steps done, from 1. */
   step: number;
@@ -104,20 +104,20 @@ export interface StepEvent {
   loss: number;
   learningRate: number;
   gradNorm: number;
-  /** Tokens trained on in a second: those with a loss. */
+  /** Tokens with a loss, per second. */
   tokensPerSecond: number;
-  /** Share of the places in the step's batches that held no token, in [0, 1). */
+  /** Fraction of padding in the step's batches, in [0, 1). */
   paddingShare: number;
 }
 
-/** Options with every default filled in: what is logged, and what a checkpoint must agree with. */
+/** Options with all defaults filled in, as they are logged and stored in checkpoints. */
 export interface ResolvedOptions {
   objective: string;
-  /** "full", or the adapter's kind as PEFT names it. */
+  /** "full", or the adapter's type in PEFT's naming. */
   method: string;
   quantization: string;
   precision: Precision;
-  /** The optimizer's name, with its settings where it was made by hand. */
+  /** The optimizer's name; for an optimizer instance, also its settings. */
   optimizer: string;
   learningRate: number;
   numTrainEpochs: number;
@@ -141,7 +141,7 @@ export interface ResolvedOptions {
   saveTotalLimit: number;
 }
 
-/** What decides which numbers a checkpoint holds and which rows come next: another value is another training. */
+/** Options that cannot change on resuming: they determine the checkpoint's tensors or the order of the rows. */
 const fixed: ReadonlySet<keyof ResolvedOptions> = new Set([
   "objective",
   "method",
@@ -152,13 +152,16 @@ const fixed: ReadonlySet<keyof ResolvedOptions> = new Set([
 ]);
 
 /**
- * How a resumed training differs from the one that made the checkpoint.
- * @throws TrainingError naming what may not change
+ * Compares the options of a resumed training run with those of its checkpoint.
+ * @returns a description of each change
+ * @throws TrainingError when an option differs that must not change
  */
 export function changesSince(folder: string, before: ResolvedOptions, now: ResolvedOptions): string[] {
   const rows = (o: ResolvedOptions) => o.perDeviceTrainBatchSize * o.gradientAccumulationSteps;
   const refuse = (what: string, a: unknown, b: unknown) => {
-    throw new TrainingError(`${folder} was trained with ${what} ${a}, now it is ${b}; change it back, or train anew.`);
+    throw new TrainingError(
+      `${folder} was trained with ${what} ${a}, now it is ${b}; change it back, or start a new run.`,
+    );
   };
   if (rows(before) !== rows(now)) {
     refuse("perDeviceTrainBatchSize x gradientAccumulationSteps", rows(before), rows(now));
@@ -172,32 +175,32 @@ export function changesSince(folder: string, before: ResolvedOptions, now: Resol
   });
 }
 
-/** What the defaults depend on. */
+/** Inputs of the defaults. */
 export interface OptionContext {
   method: string;
   quantization: string | undefined;
   objective: string;
-  /** Tokens of a row. */
+  /** Tokens per row. */
   length: number;
-  /** Rows of the training data: examples, or packed rows. */
+  /** Rows in the training data: examples, or packed rows. */
   rows: number;
 }
 
 /**
- * Fill in the defaults and check.
- * @throws TrainingError naming the option that is wrong
+ * Fills in the defaults and validates the options.
+ * @throws TrainingError naming the invalid option
  */
 export function resolveOptions(options: TrainOptions, context: OptionContext): ResolvedOptions {
   const { method } = context;
   const batch = options.perDeviceTrainBatchSize ?? 8;
   const accumulation = options.gradientAccumulationSteps ?? 1;
   const epochs = options.numTrainEpochs ?? 3;
-  whole("perDeviceTrainBatchSize", batch, 1);
-  whole("gradientAccumulationSteps", accumulation, 1);
+  checkInteger("perDeviceTrainBatchSize", batch, 1);
+  checkInteger("gradientAccumulationSteps", accumulation, 1);
   if (!(epochs > 0)) throw new TrainingError(`numTrainEpochs must be above 0, not ${epochs}.`);
   const stepsPerEpoch = stepsOfEpoch(context.rows, batch * accumulation);
   const totalSteps = options.maxSteps ?? Math.max(1, Math.ceil(epochs * stepsPerEpoch - 1e-9));
-  whole("maxSteps", totalSteps, 1);
+  checkInteger("maxSteps", totalSteps, 1);
   const optimizer = options.optimizer ?? "adamw";
   const resolved: ResolvedOptions = {
     objective: context.objective,
@@ -226,55 +229,55 @@ export function resolveOptions(options: TrainOptions, context: OptionContext): R
     saveSteps: options.saveSteps ?? Math.max(1, Math.ceil(totalSteps / 4)),
     saveTotalLimit: options.saveTotalLimit ?? 2,
   };
-  within("learningRate", resolved.learningRate, 0, Number.POSITIVE_INFINITY);
-  within("weightDecay", resolved.weightDecay, 0, Number.POSITIVE_INFINITY);
-  within("warmupRatio", options.warmupRatio ?? 0, 0, 1);
-  within("adamBeta1", resolved.adamBeta1, 0, 1);
-  within("adamBeta2", resolved.adamBeta2, 0, 1);
+  checkRange("learningRate", resolved.learningRate, 0, Number.POSITIVE_INFINITY);
+  checkRange("weightDecay", resolved.weightDecay, 0, Number.POSITIVE_INFINITY);
+  checkRange("warmupRatio", options.warmupRatio ?? 0, 0, 1);
+  checkRange("adamBeta1", resolved.adamBeta1, 0, 1);
+  checkRange("adamBeta2", resolved.adamBeta2, 0, 1);
   if (!(resolved.maxGradNorm > 0)) throw new TrainingError(`maxGradNorm must be above 0, not ${resolved.maxGradNorm}.`);
-  oneOf("lrSchedulerType", resolved.lrSchedulerType, ["linear", "cosine", "constant"]);
-  if (typeof optimizer === "string") oneOf("optimizer", optimizer, optimizerNames);
-  oneOf("offloadOptimizer", resolved.offloadOptimizer, ["none", "host", "disk"]);
-  oneOf("precision", resolved.precision, ["float32", "int8"]);
+  checkOneOf("lrSchedulerType", resolved.lrSchedulerType, ["linear", "cosine", "constant"]);
+  if (typeof optimizer === "string") checkOneOf("optimizer", optimizer, optimizerNames);
+  checkOneOf("offloadOptimizer", resolved.offloadOptimizer, ["none", "host", "disk"]);
+  checkOneOf("precision", resolved.precision, ["float32", "int8"]);
   if (resolved.precision === "int8" && method !== "full") {
     throw new TrainingError(
       'precision "int8" is for training every weight; for an adapter, load the model with quantization: "int8".',
     );
   }
   if (options.loadBestModelAtEnd && !options.evalDataset) {
-    throw new TrainingError("loadBestModelAtEnd needs an evalDataset to tell which model is best.");
+    throw new TrainingError("loadBestModelAtEnd needs an evalDataset to determine which model is best.");
   }
-  whole("perDeviceEvalBatchSize", options.perDeviceEvalBatchSize ?? 1, 1);
-  whole("warmupSteps", resolved.warmupSteps, 0);
-  whole("evalSteps", resolved.evalSteps, 1);
-  whole("saveSteps", resolved.saveSteps, 1);
-  whole("saveTotalLimit", resolved.saveTotalLimit, 1);
+  checkInteger("perDeviceEvalBatchSize", options.perDeviceEvalBatchSize ?? 1, 1);
+  checkInteger("warmupSteps", resolved.warmupSteps, 0);
+  checkInteger("evalSteps", resolved.evalSteps, 1);
+  checkInteger("saveSteps", resolved.saveSteps, 1);
+  checkInteger("saveTotalLimit", resolved.saveTotalLimit, 1);
   if (!Number.isSafeInteger(resolved.seed)) {
-    throw new TrainingError(`seed must be a whole number, not ${resolved.seed}.`);
+    throw new TrainingError(`seed must be an integer, not ${resolved.seed}.`);
   }
   return resolved;
 }
 
-/** Steps in which every row of an epoch is seen once; the last one may have fewer rows. */
+/** Returns the number of steps per epoch; the last step may have fewer rows. */
 export const stepsOfEpoch = (rows: number, rowsOfStep: number): number => Math.max(1, Math.ceil(rows / rowsOfStep));
 
 function defaultRate(optimizer: OptimizerName | Optimizer, method: string): number {
   if (typeof optimizer !== "string") return optimizer.rateAt(0);
   if (optimizer === "adamw" || optimizer === "adam") return method === "full" ? 2e-5 : 2e-4;
-  throw new TrainingError(`There is no usual learningRate for ${optimizer}; give one.`);
+  throw new TrainingError(`learningRate is required for the optimizer ${optimizer}: it has no default.`);
 }
 
-function whole(name: string, value: number, least: number): void {
-  if (!Number.isInteger(value) || value < least) {
-    throw new TrainingError(`${name} must be a whole number of ${least} or more, not ${value}.`);
+function checkInteger(name: string, value: number, minimum: number): void {
+  if (!Number.isInteger(value) || value < minimum) {
+    throw new TrainingError(`${name} must be an integer of at least ${minimum}, not ${value}.`);
   }
 }
 
-function within(name: string, value: number, low: number, high: number): void {
+function checkRange(name: string, value: number, low: number, high: number): void {
   if (!(value >= low && value < high)) throw new TrainingError(`${name} must be in [${low}, ${high}), not ${value}.`);
 }
 
-function oneOf(name: string, value: string, allowed: readonly string[]): void {
+function checkOneOf(name: string, value: string, allowed: readonly string[]): void {
   if (allowed.includes(value)) return;
   throw new TrainingError(
     `${name} must be ${allowed.slice(0, -1).join(", ")} or ${allowed.at(-1)}, not ${String(value)}.`,

@@ -8,59 +8,63 @@ import type { Objective, Prepared } from "./objectives/objective.ts";
 import { sft } from "./objectives/sft.ts";
 import { changesSince, type ResolvedOptions, resolveOptions, type TrainOptions } from "./options.ts";
 
-/** A training that was checked: nothing has been changed yet. */
+/** A validated training run. Nothing has been changed yet. */
 export interface Plan {
   objective: Objective<unknown>;
   options: ResolvedOptions;
   data: Prepared<unknown>;
   evalData: Prepared<unknown> | undefined;
-  /** Undefined for a folder of the run's own. */
+  /** Undefined for the run's default folder. */
   outputDir: string | undefined;
   checkpoint: Checkpoint | undefined;
-  /** How the settings differ from the checkpoint's. */
+  /** Differences between the options and those of the checkpoint. */
   changes: readonly string[];
 }
 
 /**
- * Check everything that can be checked before anything is changed.
- * @throws TrainingError, DataError or AdapterError saying what is wrong
+ * Checks everything that can be checked before anything is changed.
+ * @throws TrainingError, DataError or AdapterError when a check fails
  */
-export async function planTraining(model: CausalLM, given: TrainOptions): Promise<Plan> {
-  const objective = (given.objective ?? sft()) as unknown as Objective<unknown>;
-  const seed = given.seed ?? 42;
-  const prepare = { ...(given.maxLength === undefined ? {} : { maxLength: given.maxLength }), seed };
-  const data = objective.prepare(given.trainDataset, model, { ...prepare, packing: given.packing ?? false });
-  tellDropped(data);
-  if (data.rows.length === 0) throw new TrainingError(`The training data ${data.name} has nothing to learn from.`);
-  const evalData = given.evalDataset
-    ? objective.prepare(given.evalDataset, model, { ...prepare, maxLength: data.length, packing: false })
+export async function planTraining(model: CausalLM, trainOptions: TrainOptions): Promise<Plan> {
+  const objective = (trainOptions.objective ?? sft()) as unknown as Objective<unknown>;
+  const seed = trainOptions.seed ?? 42;
+  const prepare = { ...(trainOptions.maxLength === undefined ? {} : { maxLength: trainOptions.maxLength }), seed };
+  const data = objective.prepare(trainOptions.trainDataset, model, {
+    ...prepare,
+    packing: trainOptions.packing ?? false,
+  });
+  warnDropped(data);
+  if (data.rows.length === 0)
+    throw new TrainingError(`The training data ${data.name} has no rows with a token to learn.`);
+  const evalData = trainOptions.evalDataset
+    ? objective.prepare(trainOptions.evalDataset, model, { ...prepare, maxLength: data.length, packing: false })
     : undefined;
-  if (evalData) tellDropped(evalData);
+  if (evalData) warnDropped(evalData);
   if (evalData?.rows.length === 0)
-    throw new TrainingError(`The evaluation data ${evalData.name} has nothing to measure.`);
+    throw new TrainingError(`The evaluation data ${evalData.name} has no rows with a token to predict.`);
 
-  const adapter = given.peftConfig ?? currentAdapter(model);
-  const options = resolveOptions(given, {
+  const adapter = trainOptions.peftConfig ?? currentAdapter(model);
+  const options = resolveOptions(trainOptions, {
     objective: objective.name,
     method: adapter?.peftType.toLowerCase() ?? "full",
     quantization: model.quantization,
     length: data.length,
     rows: data.rows.length,
   });
-  await checkModel(model, given, options);
+  await checkModel(model, trainOptions, options);
 
-  // A run that is done again to compare begins at the first step, and leaves alone what the recorded one saved.
-  const again = process.env.ANNEAL_RERUN_OF !== undefined;
-  const { resumeFromCheckpoint: resume = false } = given;
+  // A rerun starts at the first step, and does not touch the recorded run's checkpoints.
+  const isRerun = process.env.ANNEAL_RERUN_OF !== undefined;
+  const { resumeFromCheckpoint: resume = false } = trainOptions;
   const named = typeof resume === "string" ? resolve(resume) : undefined;
-  const asked = given.outputDir ?? (named === undefined ? undefined : dirname(named));
-  if (resume && asked === undefined) {
+  const requestedDir = trainOptions.outputDir ?? (named === undefined ? undefined : dirname(named));
+  if (resume && requestedDir === undefined) {
     throw new TrainingError(
-      "resumeFromCheckpoint: true needs the outputDir that holds the checkpoints; or name the folder of a checkpoint.",
+      "resumeFromCheckpoint: true needs the outputDir that holds the checkpoints; or pass the folder of a checkpoint.",
     );
   }
-  const outputDir = asked === undefined || again ? undefined : resolve(asked);
-  const checkpoint = again
+  const outputDir = requestedDir === undefined || isRerun ? undefined : resolve(requestedDir);
+  const checkpoint = isRerun
     ? undefined
     : named !== undefined
       ? await loadCheckpoint(named)
@@ -68,45 +72,46 @@ export async function planTraining(model: CausalLM, given: TrainOptions): Promis
         ? await newestCheckpoint(outputDir)
         : undefined;
   if (outputDir) await checkOutput(outputDir, resume !== false);
-  const changes = checkpoint ? agree(checkpoint, options, data, adapter) : [];
+  const changes = checkpoint ? checkCheckpoint(checkpoint, options, data, adapter) : [];
   return { objective, options, data, evalData, outputDir, checkpoint, changes };
 }
 
 const currentAdapter = (model: CausalLM): AdapterConfig | undefined =>
   model.activeAdapter === undefined ? undefined : model.adapters.get(model.activeAdapter)?.config;
 
-function tellDropped({ name, dropped, rows }: Prepared<unknown>): void {
+function warnDropped({ name, dropped, rows }: Prepared<unknown>): void {
   for (const [reason, count] of Object.entries(dropped)) {
-    process.stderr.write(`${name}: ${count} rows are left out (${reason}); ${rows.length} rows are used.\n`);
+    process.stderr.write(`${name}: ${count} rows are skipped (${reason}); ${rows.length} rows are used.\n`);
   }
 }
 
-async function checkModel(model: CausalLM, given: TrainOptions, options: ResolvedOptions): Promise<void> {
+async function checkModel(model: CausalLM, trainOptions: TrainOptions, options: ResolvedOptions): Promise<void> {
   if (options.method === "full" && model.quantization) {
     throw new TrainingError(
-      "Quantised weights cannot be trained: give a peftConfig, or load the model without quantization.",
+      "Quantized weights cannot be trained: pass a peftConfig, or load the model without quantization.",
     );
   }
-  if (given.peftConfig && model.activeAdapter !== undefined) {
-    const same = JSON.stringify(given.peftConfig.toFile("")) === JSON.stringify(currentAdapter(model)?.toFile(""));
+  if (trainOptions.peftConfig && model.activeAdapter !== undefined) {
+    const same =
+      JSON.stringify(trainOptions.peftConfig.toFile("")) === JSON.stringify(currentAdapter(model)?.toFile(""));
     if (!same) {
       throw new TrainingError(
-        `The model uses the adapter ${model.activeAdapter}, which has other settings than peftConfig. Train it further without peftConfig, or take it off by mergeAndUnload() or deleteAdapter().`,
+        `The model's active adapter ${model.activeAdapter} has other settings than peftConfig. Train it further without peftConfig, or remove it with mergeAndUnload() or deleteAdapter().`,
       );
     }
   }
   const { device } = await model.engine();
   if (options.precision === "int8" && device.name !== "cpu") {
-    throw new TrainingError(`precision "int8" is for device "cpu"; this model is on ${device.name}.`);
+    throw new TrainingError(`precision "int8" needs device "cpu"; this model is on ${device.name}.`);
   }
 }
 
-/** Find out before the first step whether checkpoints can be written. */
+/** Checks before the first step that checkpoints can be written. */
 async function checkOutput(outputDir: string, resumes: boolean): Promise<void> {
-  const there = await checkpointFolders(outputDir);
-  if (there.length > 0 && !resumes) {
+  const existing = await checkpointFolders(outputDir);
+  if (existing.length > 0 && !resumes) {
     throw new TrainingError(
-      `${outputDir} holds checkpoints of another training (${there.at(-1)}). Go on from them by resumeFromCheckpoint: true, or choose another outputDir.`,
+      `${outputDir} holds checkpoints of another training run (${existing.at(-1)}). Resume from them with resumeFromCheckpoint: true, or choose another outputDir.`,
     );
   }
   const probe = join(outputDir, `.probe-${process.pid}`);
@@ -119,8 +124,8 @@ async function checkOutput(outputDir: string, resumes: boolean): Promise<void> {
   }
 }
 
-/** A checkpoint goes on with what it was made with; what may change is told. */
-function agree(
+/** Checks that a checkpoint matches the options, data and adapter. Returns the options that changed. */
+function checkCheckpoint(
   { folder, state }: Checkpoint,
   options: ResolvedOptions,
   data: Prepared<unknown>,
@@ -135,12 +140,12 @@ function agree(
   const [before, now] = [state.adapter, adapter?.toFile("") ?? null].map((one) => JSON.stringify(one));
   if (before !== now) {
     throw new TrainingError(
-      `${folder} was trained with the adapter ${before}, now it is ${now}; change it back, or train anew.`,
+      `${folder} was trained with the adapter ${before}, now it is ${now}; change it back, or start a new run.`,
     );
   }
   if (state.step > options.totalSteps) {
     throw new TrainingError(
-      `${folder} is of step ${state.step}, and ${options.totalSteps} steps are asked for: raise numTrainEpochs or maxSteps.`,
+      `${folder} is of step ${state.step}, but training ends at step ${options.totalSteps}: raise numTrainEpochs or maxSteps.`,
     );
   }
   return changes;

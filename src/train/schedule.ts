@@ -1,11 +1,11 @@
-/** How the learning rate moves over training. */
+/** Learning rate schedules. */
 export type LearningRateSchedule = "linear" | "cosine" | "constant";
 
 /**
- * Factor on the learning rate at an optimizer step (transformers' schedules of the same names): linear warmup from 0,
- * then linear to 0, cosine, or constant.
+ * Returns the factor on the learning rate at an optimizer step: linear warmup from 0, then linear to 0, cosine, or
+ * constant, as transformers' schedules of the same names.
  * @param step from 0
- * @param numCycles waves of the cosine; 0.5 goes down to 0 once
+ * @param numCycles cosine cycles; 0.5 decays to 0 once
  */
 export function scheduleMultiplier(
   schedule: LearningRateSchedule,

@@ -5,9 +5,9 @@ import type { Collated, Objective } from "./objectives/objective.ts";
 import type { OffloadedUpdates } from "./offload.ts";
 import type { Optimizer } from "./optimizers/index.ts";
 
-/** What came of an optimizer step. */
+/** Result of an optimizer step. */
 export interface StepResult {
-  /** Mean over everything that the step's batches sum over. */
+  /** Mean over all terms of the step's batches. */
   loss: number;
   gradNorm: number;
   learningRate: number;
@@ -16,8 +16,8 @@ export interface StepResult {
 type BatchProgram = ProgramFunction<readonly Tensor[], { loss: Tensor }>;
 
 /**
- * An optimizer step over one or more batches, as programs: forward, backward, clipping and optimizer are one graph, and
- * the batches before the last add their gradients up.
+ * Runs optimizer steps of one or more batches. Forward, backward, clipping and update are one program; another program
+ * accumulates the gradients of all batches but the last.
  */
 export class Stepper {
   readonly #optimizer: Optimizer;
@@ -26,7 +26,7 @@ export class Stepper {
   readonly #offloaded: OffloadedUpdates | undefined;
   #last: Pick<StepResult, "gradNorm" | "learningRate"> = { gradNorm: Number.NaN, learningRate: Number.NaN };
 
-  /** @param names the batch's tensors, in the order in which they are handed in */
+  /** @param names names of the batch's tensors, in the order of the program's arguments */
   constructor(
     model: CausalLM,
     objective: Objective<never>,
@@ -42,16 +42,16 @@ export class Stepper {
     };
     const { engine, title } = options;
     this.#add = program(
-      (...given: Tensor[]) => {
-        const loss = scaledLoss(given);
+      (...inputs: Tensor[]) => {
+        const loss = scaledLoss(inputs);
         optimizer.accumulate(loss, model);
         return { loss };
       },
       { engine, name: `a micro-batch of training, ${title}` },
     );
     this.#step = program(
-      (...given: Tensor[]) => {
-        const loss = scaledLoss(given);
+      (...inputs: Tensor[]) => {
+        const loss = scaledLoss(inputs);
         optimizer.minimize(loss, model);
         return { loss };
       },
@@ -65,14 +65,14 @@ export class Stepper {
     };
   }
 
-  /** Take one step. The loss of a step is the mean over all its batches: micro-batches add up to one large batch. */
+  /** Takes one step. The loss is the mean over all its batches: micro-batches are equivalent to one large batch. */
   async take(batches: readonly Collated[]): Promise<StepResult> {
     const scale = 1 / batches.reduce((sum, { weight }) => sum + weight, 0);
     let total = 0;
     for (const [k, { tensors }] of batches.entries()) {
-      const given = Object.values(tensors).map(({ data, shape, dtype }) => tensor(data, shape, dtype));
+      const inputs = Object.values(tensors).map(({ data, shape, dtype }) => tensor(data, shape, dtype));
       const run = k === batches.length - 1 && !this.#offloaded ? this.#step : this.#add;
-      const { loss } = await run(scale, ...given);
+      const { loss } = await run(scale, ...inputs);
       total += loss.item();
     }
     if (this.#offloaded) {

@@ -1,4 +1,4 @@
-// A training small enough for tests, which can also be run as a process of its own and killed.
+// A training run small enough for tests. It can also run as a separate process, which tests kill.
 import { pathToFileURL } from "node:url";
 import type { TokenizedDataset } from "../data/index.ts";
 import { Phi3ForCausalLM, type Placement } from "../models/index.ts";
@@ -8,7 +8,7 @@ import { type TrainOptions, train } from "./index.ts";
 const sentences = Array.from({ length: 40 }, (_, i) => `item ${i} has colour ${["red", "green", "blue"][i % 3]}`);
 const tokenizer = Tokenizer.train(sentences, { vocabSize: 300 });
 
-/** Forty short sentences. */
+/** Returns forty short sentences, tokenized. */
 export function toyData(): TokenizedDataset {
   const examples = sentences.map((text) => {
     const ids = [...tokenizer.encode(text), tokenizer.eosTokenId ?? 0];
@@ -17,7 +17,7 @@ export function toyData(): TokenizedDataset {
   return { name: "toy", digest: tokenizer.digest(), examples };
 }
 
-/** A model of some ten thousand parameters. */
+/** Returns a model of about ten thousand parameters. */
 export function toyModel(placement: Placement = {}): Phi3ForCausalLM {
   const config = {
     hiddenSize: 32,
@@ -29,7 +29,7 @@ export function toyModel(placement: Placement = {}): Phi3ForCausalLM {
   return new Phi3ForCausalLM(config, tokenizer, placement).initialize(3).eval();
 }
 
-/** Thirty steps of full training. */
+/** Returns the options of thirty steps of full training. */
 export function toyOptions(): TrainOptions {
   return { trainDataset: toyData(), maxSteps: 30, perDeviceTrainBatchSize: 4, learningRate: 5e-3, seed: 5 };
 }

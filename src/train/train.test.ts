@@ -160,7 +160,7 @@ describe("training", () => {
       const model = toyModel({ device: "cpu" });
       await model.quantize(quantization);
       await expect(train(model, { ...toyOptions(), outputDir: folder("refused") })).rejects.toThrow(
-        "Quantised weights cannot be trained",
+        "Quantized weights cannot be trained",
       );
     },
   );
@@ -221,15 +221,15 @@ describe("training", () => {
 
 describe("bad input is refused before anything changes", () => {
   test.each([
-    [{ trainDataset: { ...toyData(), examples: [] } }, "The training data toy has nothing to learn from"],
+    [{ trainDataset: { ...toyData(), examples: [] } }, "The training data toy has no rows with a token to learn"],
     [{ learningRate: -1 }, "learningRate must be in [0, Infinity), not -1"],
-    [{ perDeviceTrainBatchSize: 1.5 }, "perDeviceTrainBatchSize must be a whole number of 1 or more, not 1.5"],
+    [{ perDeviceTrainBatchSize: 1.5 }, "perDeviceTrainBatchSize must be an integer of at least 1, not 1.5"],
     [{ maxLength: 100_000 }, "maxLength must be from 2 to the model's"],
     [{ precision: "int4" as "int8" }, "precision must be float32 or int8, not int4"],
     [{ precision: "int8" as const, peftConfig: new LoraConfig() }, 'precision "int8" is for training every weight'],
     [{ lrSchedulerType: "sinus" as "cosine" }, "lrSchedulerType must be linear, cosine or constant, not sinus"],
     [{ resumeFromCheckpoint: true, outputDir: undefined }, "resumeFromCheckpoint: true needs the outputDir"],
-    [{ optimizer: "sgd" as const, learningRate: undefined }, "There is no usual learningRate for sgd; give one."],
+    [{ optimizer: "sgd" as const, learningRate: undefined }, "learningRate is required for the optimizer sgd"],
     [{ optimizer: "rmsprop" as "sgd" }, "optimizer must be adamw, adam, sgd, lion, adafactor or muon, not rmsprop"],
   ])("%o", async (wrong, message) => {
     const model = toyModel();
@@ -285,7 +285,7 @@ describe("bad input is refused before anything changes", () => {
       outputDir: folder("dropped"),
     });
     expect(said.mock.calls.map(([text]) => String(text)).join("")).toContain(
-      "toy: 2 rows are left out (no token to learn within",
+      "toy: 2 rows are skipped (no token to learn within",
     );
     said.mockRestore();
   });
@@ -297,7 +297,7 @@ describe("bad input is refused before anything changes", () => {
     );
     await train(toyModel(), { ...toyOptions(), maxSteps: 1, outputDir: folder("taken") });
     await expect(train(toyModel(), { ...toyOptions(), outputDir: folder("taken") })).rejects.toThrow(
-      /holds checkpoints of another training \(.*step-000001\)/,
+      /holds checkpoints of another training run \(.*step-000001\)/,
     );
   });
 });
@@ -351,7 +351,7 @@ describe("checkpoints", () => {
     expect((await newestCheckpoint(folder("cut")))?.state.step).toBe(10);
     await writeFile(join(folder("cut"), "step-000010", "trainer_state.json"), "{}");
     await truncate(join(folder("cut"), "step-000008", "optimizer.safetensors"), 0);
-    await expect(newestCheckpoint(folder("cut"))).rejects.toThrow("is whole. Delete the folder");
+    await expect(newestCheckpoint(folder("cut"))).rejects.toThrow("are damaged. Delete the folder");
   });
 
   test("goes on with more epochs, another rate, and 2 x 2 for 4 x 1, and says what it changes", async () => {
@@ -371,7 +371,7 @@ describe("checkpoints", () => {
     expect(steps).toEqual([5, 6]);
     const text = said.mock.calls.map(([line]) => String(line)).join("");
     said.mockRestore();
-    expect(text).toContain("Going on from step 4 with changes:");
+    expect(text).toContain("Resuming from step 4 with changes:");
     for (const change of ["learningRate 0.005 -> 0.001", "totalSteps 4 -> 6", "perDeviceTrainBatchSize 4 -> 2"]) {
       expect(text).toContain(change);
     }
@@ -384,7 +384,7 @@ describe("checkpoints", () => {
     const after = await train(toyModel(), { ...ended, resumeFromCheckpoint: true });
     const text = said.mock.calls.map(([line]) => String(line)).join("");
     said.mockRestore();
-    expect(text).toContain("This training has already ended, at step 2 of 2: nothing is trained.");
+    expect(text).toContain("This training already ended at step 2 of 2, so nothing is trained.");
     expect(after).toMatchObject({ runId: before.runId, steps: 2, loss: before.loss });
   });
 

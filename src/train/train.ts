@@ -25,34 +25,34 @@ import { type Plan, planTraining } from "./plan.ts";
 import { scheduleMultiplier } from "./schedule.ts";
 import { Stepper } from "./stepper.ts";
 
-/** What a training came to. */
+/** Result of {@link train}. */
 export interface TrainResult {
   runId: string;
   steps: number;
   /** Training loss of the last step. */
   loss: number;
-  /** Evaluation at the end, when there was an evalDataset. */
+  /** Evaluation at the end, if there was an evalDataset. */
   evalLoss?: number;
   evalPerplexity?: number;
-  /** Tokens trained on: those with a loss. */
+  /** Tokens with a loss that were trained on. */
   tokens: number;
   seconds: number;
-  /** Tokens trained on in a second. */
+  /** Tokens with a loss, per second. */
   tokensPerSecond: number;
-  /** Newest checkpoint. */
+  /** Folder of the newest checkpoint. */
   checkpoint: string;
-  /** The checkpoint that was best, when loadBestModelAtEnd was asked for. */
+  /** Folder of the best checkpoint, with loadBestModelAtEnd. */
   bestCheckpoint?: string;
 }
 
 /**
- * Train a model in place: with no code for it, the run is logged, shown live, checkpointed, and can be interrupted and
- * resumed. The loss of a step is the mean over all its target tokens; every row of an epoch is seen once.
+ * Trains a model in place. The run is logged, shown live and checkpointed, and can be interrupted and resumed. The loss of
+ * a step is the mean over all its target tokens; each epoch visits every row once.
  *
- * Interrupting stops after the current step with a checkpoint written; the model then holds the weights of that step. So
- * it does when a loss is no number: that step changes nothing.
+ * An interrupt stops after the current step and writes a checkpoint; the model then holds the weights of that step. When
+ * a loss is not finite, training stops too, and that step does not change the weights.
  *
- * @throws TrainingError when an option is wrong, the data is empty, the loss is no number any more, or on interrupt
+ * @throws TrainingError when an option is invalid, the data is empty, the loss is not finite, or on interrupt
  * @example
  * await train(model, { trainDataset: rows, peftConfig: new LoraConfig({ r: 16 }), numTrainEpochs: 2 });
  */
@@ -67,14 +67,14 @@ export async function train(model: CausalLM, options: TrainOptions): Promise<Tra
 
 class Training {
   readonly #model: CausalLM;
-  readonly #given: TrainOptions;
+  readonly #trainOptions: TrainOptions;
   readonly #plan: Plan;
   readonly #run: Run;
   readonly #ownsRun: boolean;
   readonly #outputDir: string;
   readonly #monitor: TrainingMonitor;
   readonly #optimizer: Optimizer;
-  readonly #usualRate: Optimizer["learningRate"];
+  readonly #initialRate: Optimizer["learningRate"];
   readonly #engine: Engine;
   readonly #trained: readonly Parameter[];
   #stepper: Stepper | undefined;
@@ -85,19 +85,19 @@ class Training {
   #loss = Number.NaN;
   #best: TrainerState["best"] = null;
   #evaluation: { step: number; metrics: Record<string, number> } | undefined;
-  /** Steps that this training saved. */
+  /** Steps with a checkpoint of this training. */
   #saved: number[] = [];
   #writing: Promise<void> = Promise.resolve();
 
   private constructor(
     model: CausalLM,
-    given: TrainOptions,
+    trainOptions: TrainOptions,
     plan: Plan,
     engine: Engine,
     run: { run: Run; owned: boolean },
   ) {
     this.#model = model;
-    this.#given = given;
+    this.#trainOptions = trainOptions;
     this.#plan = plan;
     this.#engine = engine;
     this.#run = run.run;
@@ -105,24 +105,24 @@ class Training {
     this.#outputDir = plan.outputDir ?? join(dataFolder(), "checkpoints", run.run.id);
     this.#monitor = new TrainingMonitor(run.run.name);
     this.#trained = model.parameters().filter(({ requiresGrad }) => requiresGrad);
-    this.#optimizer = buildOptimizer(given.optimizer ?? "adamw", plan.options);
-    this.#usualRate = this.#optimizer.learningRate;
+    this.#optimizer = buildOptimizer(trainOptions.optimizer ?? "adamw", plan.options);
+    this.#initialRate = this.#optimizer.learningRate;
   }
 
-  static async begin(model: CausalLM, given: TrainOptions, plan: Plan): Promise<Training> {
+  static async begin(model: CausalLM, trainOptions: TrainOptions, plan: Plan): Promise<Training> {
     const { checkpoint, options } = plan;
     const engine = await model.engine();
-    // Before there is a run: a checkpoint that does not fit leaves none open.
+    // Before a run is started, so that a checkpoint that does not fit leaves no open run.
     if (checkpoint) setValues(model, checkpoint.weights, checkpoint.folder);
     const current = activeRun();
     const run =
       current ??
       startRun({
-        ...(given.runName ? { name: given.runName } : {}),
+        ...(trainOptions.runName ? { name: trainOptions.runName } : {}),
         ...(checkpoint ? { id: checkpoint.state.runId } : {}),
         ...(model.runId ? { tags: { "anneal.base_run_id": model.runId } } : {}),
       });
-    const training = new Training(model, given, plan, engine, { run, owned: current === undefined });
+    const training = new Training(model, trainOptions, plan, engine, { run, owned: current === undefined });
     await releaseParameters(training.#optimizer.reset());
     if (checkpoint) await training.#restore(checkpoint);
     model.seedNoise(options.seed, training.#batchesDone());
@@ -151,14 +151,14 @@ class Training {
       for (const layer of projections) layer.precision = options.precision;
       logSetup(this.#run, this.#model, this.#plan, { resumed: this.#step > 0, device: this.#engine.device });
       if (changes.length > 0) {
-        process.stderr.write(`Going on from step ${this.#step} with changes: ${changes.join(", ")}.\n`);
+        process.stderr.write(`Resuming from step ${this.#step} with changes: ${changes.join(", ")}.\n`);
         this.#run.setTags({ "anneal.resumed_with": changes.join(", ") });
       }
       const { totalSteps } = options;
       const hadEnded = this.#step >= totalSteps;
       if (hadEnded) {
         process.stderr.write(
-          `This training has already ended, at step ${this.#step} of ${totalSteps}: nothing is trained. More numTrainEpochs or maxSteps go on with it; another outputDir begins anew.\n`,
+          `This training already ended at step ${this.#step} of ${totalSteps}, so nothing is trained. To continue it, increase numTrainEpochs or maxSteps; to start again, use another outputDir.\n`,
         );
       } else {
         this.#monitor.announce(`${this.#describeTrained()} · compiling for ${describeDevice(this.#engine.device)}…`);
@@ -178,7 +178,7 @@ class Training {
       this.#model.eval();
       this.#model.gradientCheckpointing = false;
       for (const layer of projections) layer.precision = "float32";
-      this.#optimizer.learningRate = this.#usualRate;
+      this.#optimizer.learningRate = this.#initialRate;
       await this.#stepper?.release();
       await releaseParameters(this.#optimizer.reset());
     }
@@ -188,22 +188,22 @@ class Training {
     const { totalSteps, evalSteps, saveSteps } = this.#plan.options;
     while (this.#step < totalSteps) {
       const event = await this.#trainStep();
-      this.#given.onStep?.(event);
+      this.#trainOptions.onStep?.(event);
       const last = this.#step === totalSteps;
       let due = last || this.#step % saveSteps === 0;
       if (this.#plan.evalData && (last || this.#step % evalSteps === 0)) {
         const better = await this.#evaluate();
-        if (better && this.#given.loadBestModelAtEnd) due = true;
+        if (better && this.#trainOptions.loadBestModelAtEnd) due = true;
       }
       if (due || signal?.aborted) await this.#save();
       if (signal?.aborted && !last) {
         await this.#writing;
         throw new TrainingError(
-          `Stopped after step ${this.#step} of ${totalSteps}. The model holds the weights of that step; to go on, train again with resumeFromCheckpoint: true and outputDir: ${JSON.stringify(this.#outputDir)}.`,
+          `Stopped after step ${this.#step} of ${totalSteps}. The model holds the weights of that step; to resume, train again with resumeFromCheckpoint: true and outputDir: ${JSON.stringify(this.#outputDir)}.`,
         );
       }
     }
-    // A checkpoint of the last step leaves nothing to train; what is asked for at the end is still measured.
+    // When resumed from a checkpoint of the last step, only the evaluation is left to do.
     if (this.#plan.evalData && this.#evaluation?.step !== this.#step) await this.#evaluate();
   }
 
@@ -212,7 +212,7 @@ class Training {
     const { totalSteps, gradientAccumulationSteps, perDeviceTrainBatchSize } = options;
     const start = performance.now();
     const batches = Array.from({ length: gradientAccumulationSteps }, (_, k) => this.#batch(this.#step, k)).filter(
-      // Of an epoch's last step some batches may be empty.
+      // Batches of an epoch's last step may be empty.
       ({ weight }) => weight > 0,
     );
     const tokens = batches.reduce((sum, batch) => sum + batch.tokens, 0);
@@ -263,23 +263,24 @@ class Training {
     });
   }
 
-  /** The step changed nothing: keep a checkpoint of what was before it, and stop. */
+  /** Saves a checkpoint of the last finite step, and throws. */
   async #notFinite(loss: number, gradNorm: number): Promise<never> {
     if (this.#step > 0 && !this.#saved.includes(this.#step)) await this.#save();
     await this.#writing;
     throw new TrainingError(
-      `The loss became ${loss} (gradient norm ${gradNorm}) at step ${this.#step + 1}; the model holds the weights from before it. Lower learningRate (now ${this.#plan.options.learningRate}) or raise warmupSteps, and go on with resumeFromCheckpoint: true and outputDir: ${JSON.stringify(this.#outputDir)}, or train anew.`,
+      `The loss became ${loss} (gradient norm ${gradNorm}) at step ${this.#step + 1}; the model holds the weights before it. Lower learningRate (now ${this.#plan.options.learningRate}) or raise warmupSteps, and resume with resumeFromCheckpoint: true and outputDir: ${JSON.stringify(this.#outputDir)}, or start a new run.`,
     );
   }
 
   #learningRate(step: number): number {
     const { learningRate, lrSchedulerType, totalSteps, warmupSteps } = this.#plan.options;
-    // An optimizer made by hand may bring a schedule of its own.
-    if (this.#given.learningRate === undefined && typeof this.#usualRate === "function") return this.#usualRate(step);
+    // An optimizer instance may have its own schedule.
+    if (this.#trainOptions.learningRate === undefined && typeof this.#initialRate === "function")
+      return this.#initialRate(step);
     return learningRate * scheduleMultiplier(lrSchedulerType, step, totalSteps, warmupSteps);
   }
 
-  /** The k-th batch of a step: each epoch goes through all rows once, in an order of its own. */
+  /** Returns the k-th batch of a step: each epoch visits all rows once, in its own order. */
   #batch(step: number, k: number): Collated {
     const { data, objective, options } = this.#plan;
     const { perDeviceTrainBatchSize: size, gradientAccumulationSteps, seed } = options;
@@ -290,7 +291,7 @@ class Training {
     return objective.collate(rows, this.#model, { size, length: data.length });
   }
 
-  /** Batches of the steps that are done: an epoch's last step may have fewer than the others. */
+  /** Returns the number of batches in the finished steps: an epoch's last step may have fewer than the others. */
   #batchesDone(): number {
     const { perDeviceTrainBatchSize: size, gradientAccumulationSteps } = this.#plan.options;
     const rows = this.#plan.data.rows.length;
@@ -302,17 +303,17 @@ class Training {
   #orders = new Map<number, Int32Array>();
 
   #order(epoch: number, seed: number): Int32Array {
-    const known = this.#orders.get(epoch) ?? epochOrder(this.#plan.data.rows.length, seed, epoch);
-    if (!this.#orders.has(epoch)) this.#orders = new Map([[epoch, known]]);
-    return known;
+    const rowOrder = this.#orders.get(epoch) ?? epochOrder(this.#plan.data.rows.length, seed, epoch);
+    if (!this.#orders.has(epoch)) this.#orders = new Map([[epoch, rowOrder]]);
+    return rowOrder;
   }
 
-  /** Measure, and tell whether it is the best so far. */
+  /** Evaluates the model, and returns whether it is the best so far. */
   async #evaluate(): Promise<boolean> {
     const { evalData, objective, options } = this.#plan;
     if (!evalData) return false;
     this.#model.eval();
-    const batchSize = this.#given.perDeviceEvalBatchSize ?? options.perDeviceTrainBatchSize;
+    const batchSize = this.#trainOptions.perDeviceEvalBatchSize ?? options.perDeviceTrainBatchSize;
     const metrics = await objective.evaluate(this.#model, evalData, { batchSize });
     this.#model.train();
     this.#evaluation = { step: this.#step, metrics };
@@ -321,22 +322,22 @@ class Training {
       this.#step,
     );
     this.#monitor.evaluated(this.#step, metrics.loss);
-    const name = (this.#given.metricForBestModel ?? "loss").replace(/^eval[_/]/, "");
+    const name = (this.#trainOptions.metricForBestModel ?? "loss").replace(/^eval[_/]/, "");
     const value = metrics[name];
     if (value === undefined) {
       throw new TrainingError(
-        `metricForBestModel ${name} is not measured; there are ${Object.keys(metrics).join(", ")}.`,
+        `metricForBestModel ${name} is not a metric of the evaluation; available: ${Object.keys(metrics).join(", ")}.`,
       );
     }
-    const up = this.#given.greaterIsBetter ?? !/loss|perplexity/.test(name);
+    const up = this.#trainOptions.greaterIsBetter ?? !/loss|perplexity/.test(name);
     const better = this.#best === null || (up ? value > this.#best.value : value < this.#best.value);
     if (better) this.#best = { step: this.#step, value };
     return better;
   }
 
-  /** Copy what is trained, and write it while the next steps run. */
+  /** Copies the trained state, and writes it while the next steps run. */
   async #save(): Promise<void> {
-    // One copy at a time.
+    // Only one copy at a time.
     await this.#writing;
     const weights = await this.#values();
     const moments = await (this.#offloaded?.state() ?? readAll(this.#optimizer.stateParameters()));
@@ -354,7 +355,7 @@ class Training {
       adapter: adapter === undefined ? null : (this.#model.adapters.get(adapter)?.config.toFile("") ?? null),
     };
     this.#writing = this.#write(state, weights, moments);
-    // It is waited for later; until then its failure belongs to nobody.
+    // The promise is awaited later; this prevents an unhandled rejection until then.
     this.#writing.catch(() => undefined);
   }
 
@@ -367,7 +368,7 @@ class Training {
     const folder = await saveCheckpoint(this.#outputDir, state, weights, moments).catch((error: Error) => {
       const before = this.#saved.at(-1);
       const rest =
-        before === undefined ? "" : ` The newest whole checkpoint is ${checkpointFolder(this.#outputDir, before)}.`;
+        before === undefined ? "" : ` The newest valid checkpoint is ${checkpointFolder(this.#outputDir, before)}.`;
       throw new TrainingError(`The checkpoint of step ${step} was not written: ${error.message}${rest}`);
     });
     this.#run.logArtifact(folder, `checkpoints/step-${step}`);
@@ -375,18 +376,18 @@ class Training {
       "anneal.checkpoint": `checkpoints/step-${step}`,
       "anneal.checkpoint.loss": String(state.loss),
     });
-    const own = [...this.#saved.filter((other) => other !== step), step];
-    const best = this.#given.loadBestModelAtEnd ? state.best?.step : undefined;
-    this.#saved = await pruneCheckpoints(this.#outputDir, own, this.#plan.options.saveTotalLimit, best);
+    const savedSteps = [...this.#saved.filter((other) => other !== step), step];
+    const best = this.#trainOptions.loadBestModelAtEnd ? state.best?.step : undefined;
+    this.#saved = await pruneCheckpoints(this.#outputDir, savedSteps, this.#plan.options.saveTotalLimit, best);
   }
 
   async #values(): Promise<Record<string, HostValue>> {
     return readAll(new Map(this.#trained.map((parameter) => [parameter.title, parameter])));
   }
 
-  /** @param how the training ended, for the last line that is shown */
-  async #finish(how: string): Promise<TrainResult> {
-    const best = this.#given.loadBestModelAtEnd ? this.#best : null;
+  /** @param status how the training ended, for the last progress line */
+  async #finish(status: string): Promise<TrainResult> {
+    const best = this.#trainOptions.loadBestModelAtEnd ? this.#best : null;
     if (best && best.step !== this.#step) {
       const { weights, folder, state } = await loadCheckpoint(checkpointFolder(this.#outputDir, best.step));
       setValues(this.#model, weights, folder);
@@ -402,10 +403,10 @@ class Training {
     this.#model.eval();
     await logModel(this.#run, this.#model).catch((error: Error) => {
       process.stderr.write(
-        `The model is trained, and not kept with its run: ${error.message} Save it by model.save(folder).\n`,
+        `The model is trained, but could not be logged to its run: ${error.message} Save it with model.save(folder).\n`,
       );
     });
-    this.#monitor.finish(how);
+    this.#monitor.finish(status);
     const evalLoss = this.#evaluation?.metrics.loss;
     return {
       runId: this.#run.id,
@@ -426,7 +427,7 @@ async function readAll(parameters: ReadonlyMap<string, Parameter>): Promise<Reco
   return Object.fromEntries([...parameters.keys()].map((name, i) => [name, values[i]]));
 }
 
-/** Give the trained parameters the values of a checkpoint. */
+/** Sets the trained parameters to the values of a checkpoint. */
 function setValues(model: CausalLM, values: Readonly<Record<string, HostValue>>, folder: string): void {
   const parameters = model.parameters().filter(({ requiresGrad }) => requiresGrad);
   const wrong = parameters.find(({ title, size }) => values[title]?.data.length !== size);

@@ -1,6 +1,6 @@
 import type { Attributes, Shape } from "../../tensor/index.ts";
 
-/** A tensor's values in double precision; integers and bools are numbers, too. */
+/** A tensor's values in double precision, also for integers and bools. */
 export interface Value {
   readonly shape: Shape;
   readonly data: Float64Array;
@@ -8,7 +8,7 @@ export interface Value {
 
 export const sizeOf = (shape: Shape): number => shape.reduce((product, n) => product * n, 1);
 
-/** How far apart neighbours along each axis lie. */
+/** Returns the strides of a row-major shape. */
 export function stridesOf(shape: Shape): number[] {
   const strides = Array<number>(shape.length).fill(1);
   for (let i = shape.length - 2; i >= 0; i--) strides[i] = strides[i + 1] * shape[i + 1];
@@ -16,9 +16,9 @@ export function stridesOf(shape: Shape): number[] {
 }
 
 /**
- * Where each element of a result comes from.
- * @param strides how far each axis of the result moves in the source
- * @param start where its first element lies there
+ * Returns the source index of each element of a result.
+ * @param strides strides of the result's axes in the source
+ * @param start source index of the first element
  */
 export function offsets(shape: Shape, strides: readonly number[], start = 0): Int32Array {
   const result = new Int32Array(sizeOf(shape));
@@ -36,7 +36,7 @@ export function offsets(shape: Shape, strides: readonly number[], start = 0): In
   return result;
 }
 
-/** Where the elements of a broadcast result come from. */
+/** Returns the source index of each element of a broadcast result. */
 export function broadcastOffsets(shape: Shape, from: Shape): Int32Array {
   const strides = stridesOf(from);
   const lead = shape.length - from.length;
@@ -51,8 +51,8 @@ export function pick(source: Float64Array, from: Int32Array): Float64Array {
 }
 
 /**
- * Visit every product that a convolution adds up.
- * @param visit offsets into x, the weight and the result
+ * Visits all products of a convolution.
+ * @param visit receives indices into x, the weight and the result
  */
 export function forEachTap(
   { stride, padding, dilation, groups }: Attributes["conv"],
@@ -88,7 +88,7 @@ export function forEachTap(
   }
 }
 
-/** A flat position as one number for each axis. */
+/** Converts a flat index to one index per axis. */
 export function indexOf(flat: number, shape: Shape): number[] {
   return stridesOf(shape).map((stride, i) => Math.floor(flat / stride) % shape[i]);
 }

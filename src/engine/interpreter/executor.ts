@@ -3,19 +3,19 @@ import type { Executor, Failure } from "../executor.ts";
 import type { Program } from "../program.ts";
 import { interpret } from "./interpret.ts";
 
-/** A variable's value in double precision. */
-interface Held {
+/** A variable with its value in double precision. */
+interface StoredVariable {
   readonly value: HostValue;
   readonly data: Float64Array;
 }
 
 /**
- * Runs programs in plain TypeScript and double precision, on the caller's thread. Slow; it says what a program means,
- * and other executors are held against it. Values are rounded to their dtype only when they are read.
+ * Runs programs in plain TypeScript and double precision, on the caller's thread. Slow; other executors are tested against
+ * it. Values are rounded to their dtype only when they are read.
  */
 export class InterpreterExecutor implements Executor {
   readonly #programs = new Map<number, Program>();
-  readonly #states = new Map<number, Map<string, Held>>();
+  readonly #states = new Map<number, Map<string, StoredVariable>>();
 
   async compile(id: number, program: Program): Promise<void> {
     this.#programs.set(id, program);
@@ -28,41 +28,41 @@ export class InterpreterExecutor implements Executor {
   async run(id: number, state: number | undefined, inputs: Readonly<Record<string, TensorData>>) {
     const program = this.#programs.get(id);
     if (!program) throw new Error("This program has been released.");
-    const held = state === undefined ? new Map<string, Held>() : this.#state(state);
-    const given = new Map<Tensor, ArrayLike<number>>();
-    for (const node of program.inputs) given.set(node, inputs[node.attributes.name]);
+    const variables = state === undefined ? new Map<string, StoredVariable>() : this.#state(state);
+    const leafValues = new Map<Tensor, ArrayLike<number>>();
+    for (const node of program.inputs) leafValues.set(node, inputs[node.attributes.name]);
     for (const node of program.variables) {
-      const found = held.get(node.attributes.name);
-      if (!found) throw new Error(`Variable ${node.attributes.name} has no value in this state.`);
-      given.set(node, found.data);
+      const variable = variables.get(node.attributes.name);
+      if (!variable) throw new Error(`Variable ${node.attributes.name} has no value in this state.`);
+      leafValues.set(node, variable.data);
     }
     const outputs = Object.entries(program.outputs);
     const updates = Object.entries(program.updates);
     const values = interpret(
       [...outputs, ...updates].map(([, t]) => t),
-      given,
+      leafValues,
     );
     updates.forEach(([name, { dtype, shape }], i) => {
       const data = values[outputs.length + i];
-      held.set(name, { value: { dtype, shape, data: toHost(dtype, data) }, data });
+      variables.set(name, { value: { dtype, shape, data: toHost(dtype, data) }, data });
     });
     return Object.fromEntries(outputs.map(([name, { dtype }], i) => [name, toHost(dtype, values[i])]));
   }
 
   async write(state: number, values: Readonly<Record<string, HostValue>>): Promise<void> {
-    const held = this.#state(state);
+    const variables = this.#state(state);
     for (const [name, value] of Object.entries(values)) {
-      held.set(name, { value, data: Float64Array.from(value.data) });
+      variables.set(name, { value, data: Float64Array.from(value.data) });
     }
   }
 
   async read(state: number, names: readonly string[] | undefined) {
-    const held = this.#state(state);
+    const variables = this.#state(state);
     return Object.fromEntries(
-      [...(names ?? held.keys())].map((name): [string, HostValue] => {
-        const found = held.get(name);
-        if (!found) throw new Error(`There is no variable ${name}.`);
-        return [name, { ...found.value, data: toHost(found.value.dtype, found.data) }];
+      [...(names ?? variables.keys())].map((name): [string, HostValue] => {
+        const variable = variables.get(name);
+        if (!variable) throw new Error(`There is no variable ${name}.`);
+        return [name, { ...variable.value, data: toHost(variable.value.dtype, variable.data) }];
       }),
     );
   }
@@ -80,7 +80,7 @@ export class InterpreterExecutor implements Executor {
   }
 
   onEnd(): void {
-    // It ends only when it is closed.
+    // It ends only by close().
   }
 
   async close(): Promise<void> {
@@ -88,10 +88,10 @@ export class InterpreterExecutor implements Executor {
     this.#states.clear();
   }
 
-  #state(id: number): Map<string, Held> {
-    const known = this.#states.get(id) ?? new Map<string, Held>();
-    this.#states.set(id, known);
-    return known;
+  #state(id: number): Map<string, StoredVariable> {
+    const variables = this.#states.get(id) ?? new Map<string, StoredVariable>();
+    this.#states.set(id, variables);
+    return variables;
   }
 }
 

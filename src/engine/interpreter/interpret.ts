@@ -3,26 +3,26 @@ import type { Value } from "./arrays.ts";
 import { rules } from "./rules.ts";
 
 /**
- * Run a graph in plain TypeScript and double precision. Slow, and the plainest statement of what each operator means: the
- * executors are checked against it, and gradients against its finite differences.
- * @param values what inputs and variables stand for
+ * Computes a graph in plain TypeScript and double precision. Slow; it is the reference definition of each operator, against
+ * which executors and gradients are tested.
+ * @param values values of inputs and variables
  */
 export function interpret(
   roots: readonly Tensor[],
   values: ReadonlyMap<Tensor, ArrayLike<number>> = new Map(),
 ): Float64Array[] {
-  const known = new Map<Tensor, Value>();
+  const results = new Map<Tensor, Value>();
   for (const node of topological(roots)) {
-    const given = values.get(node);
-    const data = given
-      ? Float64Array.from(given)
+    const value = values.get(node);
+    const data = value
+      ? Float64Array.from(value)
       : evaluate(
           node,
-          node.inputs.map((i) => known.get(i) as Value),
+          node.inputs.map((i) => results.get(i) as Value),
         );
-    known.set(node, { shape: node.shape, data });
+    results.set(node, { shape: node.shape, data });
   }
-  return roots.map((root) => (known.get(root) as Value).data);
+  return roots.map((root) => (results.get(root) as Value).data);
 }
 
 function evaluate<K extends OperatorName>(node: Tensor<K>, inputs: readonly Value[]): Float64Array {

@@ -11,12 +11,12 @@ import {
 } from "../../tensor/index.ts";
 import { broadcastOffsets, forEachTap, indexOf, offsets, pick, sizeOf, stridesOf, type Value } from "./arrays.ts";
 
-/** An operator's meaning: the values of its result, row by row. */
+/** Computes the values of an operator's result, in row-major order. */
 type Rule<K extends OperatorName> = (inputs: readonly Value[], attributes: Attributes[K], node: Tensor) => Float64Array;
 
 type Binary = (a: number, b: number) => number;
 
-/** Element by element; of int32 by `whole` where that differs. */
+/** Elementwise operator; `whole` is used for int32 where that differs. */
 const binary =
   (fn: Binary, whole: Binary = fn) =>
   ([a, b]: readonly Value[], _: unknown, node: Tensor): Float64Array => {
@@ -37,8 +37,8 @@ type Reduction = { readonly axes: readonly number[] };
 const reduction =
   (start: number, fn: Binary) =>
   ([x]: readonly Value[], { axes }: Reduction, node: Tensor): Float64Array => {
-    const kept = x.shape.map((n, i) => (axes.includes(i) ? 1 : n));
-    const to = broadcastOffsets(x.shape, kept);
+    const reducedShape = x.shape.map((n, i) => (axes.includes(i) ? 1 : n));
+    const to = broadcastOffsets(x.shape, reducedShape);
     const result = new Float64Array(node.size).fill(start);
     x.data.forEach((value, i) => {
       result[to[i]] = fn(result[to[i]], value);
@@ -46,7 +46,7 @@ const reduction =
     return result;
   };
 
-/** The lines of a tensor along one axis: where each begins, how long it is, and how far apart its elements lie. */
+/** Returns the 1D slices of a tensor along one axis: their start offsets, length and stride. */
 function lines({ shape }: Value, axis: number) {
   const stride = stridesOf(shape)[axis];
   const starts = offsets(
@@ -67,7 +67,7 @@ const choice =
     });
   };
 
-/** Rows of the last axis, each turned into another of its length. */
+/** Maps each row of the last axis to another of the same length. */
 function byRow({ shape, data }: Value, fn: (row: Float64Array, index: number) => ArrayLike<number>): Float64Array {
   const width = shape.at(-1) ?? 1;
   const result = new Float64Array(data.length);
@@ -84,7 +84,7 @@ function softmaxRow(row: Float64Array): Float64Array {
   return powers.map((p) => p / total);
 }
 
-/** erf by its series with terms of one sign (Abramowitz & Stegun 7.1.6). */
+/** erf by its series of terms with equal sign (Abramowitz & Stegun 7.1.6). */
 function erf(x: number): number {
   if (Math.abs(x) > 6) return Math.sign(x);
   let [term, sum] = [x, x];
@@ -106,7 +106,7 @@ function castTo(dtype: Tensor["dtype"], x: number): number {
   return dtype === "int32" || dtype === "int64" ? Math.trunc(x) : x;
 }
 
-/** Rows of axis 0 at `indices` of `into`, changed by `fn` with those of `updates`. */
+/** Combines rows of axis 0 at `indices` with those of `updates` by `fn`. */
 const scattering =
   (fn: Binary) =>
   ([x, indices, updates]: readonly Value[]): Float64Array => {
@@ -120,7 +120,7 @@ const scattering =
     return result;
   };
 
-/** Where elements with positions of their own along one axis lie. */
+/** Returns the offsets of elements at indices along one axis. */
 function alongAxis(x: Value, indices: Value, axis: number): Int32Array {
   const strides = stridesOf(x.shape);
   const base = offsets(
@@ -438,7 +438,7 @@ export const rules: { readonly [K in OperatorName]: Rule<K> } = {
   after: copy,
 };
 
-/** A weight in NF4 as numbers, row by row. */
+/** Returns the values of an NF4 weight, row by row. */
 function nf4Values([codes, absmaxCodes, absmaxScale, absmaxOffset]: readonly Value[], shape: Shape): Float64Array {
   return Float64Array.from({ length: sizeOf(shape) }, (_, i) => {
     const block = Math.floor(i / nf4Block);

@@ -6,7 +6,7 @@ const { onnx } = proto;
 const { DataType } = onnx.TensorProto;
 const { AttributeType } = onnx.AttributeProto;
 
-/** ONNX's number for each of our dtypes. */
+/** ONNX element types of our dtypes. */
 export const elementType: Record<DType | "uint16" | "uint32", number> = {
   float32: DataType.FLOAT,
   float16: DataType.FLOAT16,
@@ -22,7 +22,7 @@ export const elementType: Record<DType | "uint16" | "uint32", number> = {
 
 type Attribute = number | readonly number[] | string | { float: number };
 
-/** Collects nodes and initializers of one ONNX graph, and encodes it. Values are referred to by name. */
+/** Builds an ONNX graph of nodes and initializers, and encodes it. Values are referred to by name. */
 export class GraphBuilder {
   readonly #nodes: proto.onnx.INodeProto[] = [];
   readonly #initializers: proto.onnx.ITensorProto[] = [];
@@ -33,14 +33,14 @@ export class GraphBuilder {
   readonly #hidesShapes: boolean;
   #count = 0;
 
-  /** @param options.hideShapes whether the runtime is kept from knowing shapes before it computes: see shapes.ts */
+  /** @param options.hideShapes whether to hide shapes from the runtime's memory planner: see shapes.ts */
   constructor({ hideShapes = false }: { hideShapes?: boolean } = {}) {
     this.#hidesShapes = hideShapes;
   }
 
   /**
-   * Add a node and return the name of its result.
-   * @param options.result which of a node's several results, from 0
+   * Adds a node and returns the name of its result.
+   * @param options.result index of the result, for nodes with several
    */
   node(
     opType: string,
@@ -49,24 +49,24 @@ export class GraphBuilder {
     options: { domain?: string; output?: string; result?: number } = {},
   ): string {
     const output = options.output ?? `${opType}_${this.#count++}`;
-    const others = Array.from({ length: options.result ?? 0 }, (_, i) => `${output}_other_${i}`);
+    const unusedOutputs = Array.from({ length: options.result ?? 0 }, (_, i) => `${output}_other_${i}`);
     this.#nodes.push({
       opType,
       domain: options.domain ?? "",
       name: output,
       input: [...inputs],
-      output: [...others, output],
+      output: [...unusedOutputs, output],
       attribute: Object.entries(attributes).map(([name, value]) => attribute(name, value)),
     });
     return output;
   }
 
-  /** Give a node's result another name, wherever it is used. */
+  /** Renames a node's result everywhere. */
   rename(from: string, to: string): void {
     this.#renamed.set(from, to);
   }
 
-  /** A value known when the graph is built. */
+  /** Adds a constant. */
   constant(data: TensorData, shape: Shape, dtype: DType): string {
     if (dtype === "float16" || dtype === "bfloat16") {
       return this.node("Cast", [this.constant(data, shape, "float32")], { to: elementType[dtype] });
@@ -82,11 +82,11 @@ export class GraphBuilder {
     return name;
   }
 
-  /** Whole numbers as ONNX wants them for shapes and axes: int64, shared when equal. */
+  /** Adds integers for shapes and axes as int64; equal ones are shared. */
   integers(values: readonly number[], shape: Shape = [values.length]): string {
     const key = `${values}:${shape}`;
-    const known = this.#integers.get(key);
-    if (known) return known;
+    const existing = this.#integers.get(key);
+    if (existing) return existing;
     const name = `integers_${this.#count++}`;
     const data = BigInt64Array.from(values, BigInt);
     this.#initializers.push({
@@ -99,7 +99,7 @@ export class GraphBuilder {
     return name;
   }
 
-  /** A value handed in at each run; a size of -1 may be any. */
+  /** Adds an input that is passed at each run; a size of -1 means any size. */
   input(name: string, shape: Shape, dtype: DType | "uint16"): void {
     this.#inputs.push(valueInfo(name, shape, dtype));
   }
@@ -108,7 +108,7 @@ export class GraphBuilder {
     this.#outputs.push(valueInfo(name, shape, dtype));
   }
 
-  /** A result that is an empty sequence. */
+  /** Adds an output that is an empty sequence. */
   sequenceOutput(name: string): void {
     this.node("SequenceEmpty", [], {}, { output: name });
     const elemType = { tensorType: { elemType: elementType.float32 } };
@@ -116,24 +116,24 @@ export class GraphBuilder {
   }
 
   encode(): Uint8Array {
-    // Only what needs the newer operators is written in them: not every device has all of them.
+    // Newer operator sets are used only for programs that need them, because not every device supports all of them.
     if (this.#hidesShapes) hideShapes(this, this.#nodes, this.#inputs, this.#initializers);
     const named = (name: string) => this.#renamed.get(name) ?? name;
     const nodes = this.#nodes.map((node) => {
       return { ...node, input: node.input?.map(named) ?? [], output: node.output?.map(named) ?? [] };
     });
-    const recent = nodes.some(({ opType }) => opType === "BitCast");
+    const needsBitCast = nodes.some(({ opType }) => opType === "BitCast");
     const model = onnx.ModelProto.create({
-      irVersion: recent ? 11 : 8,
+      irVersion: needsBitCast ? 11 : 8,
       producerName: "anneal",
       opsetImport: [
-        { domain: "", version: recent ? 26 : 18 },
+        { domain: "", version: needsBitCast ? 26 : 18 },
         { domain: "com.microsoft", version: 1 },
       ],
       graph: {
         name: "program",
-        // The runtime walks from the results to what they need, latest node first: in reverse, what was built first is
-        // computed first, and a gradient's ingredients are used up before the next ones are made.
+        // The runtime walks from the results to their inputs, latest node first. In reverse order, nodes run in the order
+        // in which they were built, and a gradient's inputs are consumed before the next ones are computed.
         node: nodes.reverse(),
         initializer: this.#initializers,
         input: this.#inputs,

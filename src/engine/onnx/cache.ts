@@ -4,15 +4,15 @@ import { cpus, homedir } from "node:os";
 import { join } from "node:path";
 import * as ort from "onnxruntime-node";
 
-/** Most that is kept, in bytes; what was used longest ago goes first. */
+/** Maximum size of the cache in bytes; the least recently used programs are deleted. */
 const limit = 512 * 1024 ** 2;
 
-/** Programs of fewer bytes are optimized in no time, and there are many of them. */
-const least = 32 * 1024;
+/** Smaller programs are not cached: they are many, and optimize quickly. */
+const minimumSize = 32 * 1024;
 
 /**
- * Where optimized programs are kept between processes: ANNEAL_CACHE, or the system's folder for such things.
- * "off" keeps none.
+ * Returns the folder of the cache of optimized programs: ANNEAL_CACHE, or the system's cache folder. "off" disables the
+ * cache.
  */
 export function cacheFolder(): string | undefined {
   const { ANNEAL_CACHE, XDG_CACHE_HOME, LOCALAPPDATA } = process.env;
@@ -28,26 +28,26 @@ export function cacheFolder(): string | undefined {
 }
 
 /**
- * Load a program, optimized before by this or another process where there was one: the optimizer takes longer than all
- * the rest. A cache that cannot be read or written costs nothing but time.
+ * Loads a program, if possible in an optimized form from the cache, because optimizing takes longer than everything else. If
+ * the cache cannot be read or written, the program is optimized again.
  */
 export async function openSession(
   bytes: Uint8Array,
   options: ort.InferenceSession.SessionOptions,
 ): Promise<ort.InferenceSession> {
   const folder = cacheFolder();
-  // What is optimized for a GPU goes by the adapter, which nobody tells.
+  // Programs for a GPU are optimized for its adapter, which the runtime does not report.
   const onCpu = String(options.executionProviders) === "cpu";
-  if (!folder || !onCpu || bytes.length < least) return ort.InferenceSession.create(bytes, options);
+  if (!folder || !onCpu || bytes.length < minimumSize) return ort.InferenceSession.create(bytes, options);
   const file = join(folder, `${keyOf(bytes, options)}.onnx`);
-  const known = await readFile(file).catch(() => undefined);
-  if (known) {
+  const optimized = await readFile(file).catch(() => undefined);
+  if (optimized) {
     try {
-      const session = await ort.InferenceSession.create(known, { ...options, graphOptimizationLevel: "disabled" });
+      const session = await ort.InferenceSession.create(optimized, { ...options, graphOptimizationLevel: "disabled" });
       await utimes(file, new Date(), new Date()).catch(() => undefined);
       return session;
     } catch {
-      // Cut short by a full disk or a crash: made anew.
+      // The file is truncated, by a full disk or a crash: it is created again.
       await rm(file, { force: true });
     }
   }
@@ -63,13 +63,13 @@ export async function openSession(
     await trim(folder);
     return session;
   } catch {
-    // A program that is wrong fails again, with its own message; a disk that is full does not matter.
+    // An invalid program fails again with its own message; a full disk does not matter.
     await rm(scratch, { force: true }).catch(() => undefined);
     return ort.InferenceSession.create(bytes, options);
   }
 }
 
-/** Other bytes, another runtime, processor or setting: another file. */
+/** Returns a key of the program, runtime, processor and settings. */
 function keyOf(bytes: Uint8Array, options: ort.InferenceSession.SessionOptions): string {
   const { intraOpNumThreads: _, ...settings } = options;
   return createHash("sha256")

@@ -10,14 +10,14 @@ import { lower } from "./lower.ts";
 import type { ProgramPlan } from "./session-runner.ts";
 import type { Reply, Request } from "./thread.ts";
 
-/** Version of the onnxruntime-node package. */
+/** Returns the version of the onnxruntime-node package. */
 export function runtimeVersion(): string {
   return (createRequire(import.meta.url)("onnxruntime-node/package.json") as { version: string }).version;
 }
 
 /**
- * Load a program on a device that may not leave any of it to the CPU.
- * @throws Error when it has to
+ * Loads a program on a device with fallback to the CPU disabled.
+ * @throws Error when the program needs the fallback
  */
 export async function loadsWithoutFallback(program: Program, device: DeviceName): Promise<void> {
   const session = await ort.InferenceSession.create(lower(program, device), {
@@ -28,16 +28,16 @@ export async function loadsWithoutFallback(program: Program, device: DeviceName)
   await session.release();
 }
 
-interface Waiting {
+interface PendingRequest {
   resolve(value: unknown): void;
   reject(error: Error): void;
 }
 
-/** Runs programs with ONNX Runtime on a thread of its own, so that the caller's thread stays responsive. */
+/** Runs programs with ONNX Runtime on a separate thread, so that the caller's thread stays responsive. */
 export class OnnxExecutor implements Executor {
   readonly #device: Device;
   readonly #worker: Worker;
-  readonly #waiting = new Map<number, Waiting>();
+  readonly #pending = new Map<number, PendingRequest>();
   readonly #listeners: ((reason: string) => void)[] = [];
   #ended: string | undefined;
   #requests = 0;
@@ -101,30 +101,30 @@ export class OnnxExecutor implements Executor {
     await this.#worker.terminate();
   }
 
-  /** Nobody answers any more: say why to who listens, and to who waits. */
+  /** Marks the executor as ended: notifies listeners and rejects pending requests. */
   #end(reason: string): void {
     this.#ended ??= reason;
     for (const listener of this.#listeners) listener(this.#ended);
-    for (const { reject } of this.#waiting.values()) reject(new Error(this.#ended));
-    this.#waiting.clear();
+    for (const { reject } of this.#pending.values()) reject(new Error(this.#ended));
+    this.#pending.clear();
   }
 
   #request(request: Request, transfer: readonly ArrayBuffer[] = []): Promise<unknown> {
     if (this.#ended !== undefined) return Promise.reject(new Error(this.#ended));
     const id = this.#requests++;
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject });
-      // A process that waits for nothing but an answer must wait for it; an idle engine keeps no process alive.
+      this.#pending.set(id, { resolve, reject });
+      // Pending requests keep the process alive; an idle engine does not.
       this.#worker.ref();
       this.#worker.postMessage({ id, request }, transfer);
     });
   }
 
   #settle(reply: Reply): void {
-    const waiting = this.#waiting.get(reply.id);
-    this.#waiting.delete(reply.id);
-    if (this.#waiting.size === 0) this.#worker.unref();
-    if ("error" in reply) waiting?.reject(new Error(reply.error));
-    else waiting?.resolve(reply.value);
+    const pending = this.#pending.get(reply.id);
+    this.#pending.delete(reply.id);
+    if (this.#pending.size === 0) this.#worker.unref();
+    if ("error" in reply) pending?.reject(new Error(reply.error));
+    else pending?.resolve(reply.value);
   }
 }

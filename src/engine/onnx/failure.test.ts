@@ -7,7 +7,7 @@ import { classifyFailure } from "./failure.ts";
 const explainFailure = (message: string, device: Device, what: typeof attempt) =>
   explain(message, classifyFailure(message), device, what);
 
-const gpu: Device = { name: "webgpu", threads: 1, model: "Some GPU", reason: "as asked" };
+const gpu: Device = { name: "webgpu", threads: 1, model: "Some GPU", reason: "as requested" };
 const attempt = { what: "the training step, 8 x 512 tokens", need: { variables: 2e9, workspace: 10.5e9 } };
 
 test("memory that is not there is told with the program, the bytes and what to turn down", () => {
@@ -17,14 +17,14 @@ test("memory that is not there is told with the program, the bytes and what to t
     attempt,
   );
   expect(cpu.message).toBe(
-    "The machine ran out of memory in the training step, 8 x 512 tokens: a tensor of 4.0 GB was asked for; the whole needs about 12.5 GB (2.0 GB of variables, 10.5 GB of results on the way). Lower perDeviceTrainBatchSize (gradientAccumulationSteps makes up for it) or maxLength, train an adapter (peftConfig), or set gradientCheckpointing: true (checkpoint() in a loop of your own).",
+    "The machine ran out of memory in the training step, 8 x 512 tokens: a tensor of 4.0 GB was requested; the program needs about 12.5 GB (2.0 GB of variables, 10.5 GB of intermediate results). Lower perDeviceTrainBatchSize (and raise gradientAccumulationSteps) or maxLength, train an adapter (peftConfig), or set gradientCheckpointing: true (checkpoint() in your own loop).",
   );
   const limit = explainFailure(
     "Buffer size (1296000000) exceeds the max buffer size limit (1073741824).",
     gpu,
     attempt,
   );
-  expect(limit.message).toContain("a tensor of 1.3 GB was asked for; the device's longest is 1.1 GB");
+  expect(limit.message).toContain("a tensor of 1.3 GB was requested; the device's maximum is 1.1 GB");
   expect(() => checkFits(attempt.need, 8e9, attempt.what)).toThrow("needs about 12.5 GB");
   expect(() => checkFits(attempt.need, 16e9, attempt.what)).not.toThrow();
 });

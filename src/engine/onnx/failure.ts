@@ -4,15 +4,15 @@ const memoryWords =
   /failed to allocate|out.?of.?memory|bad_alloc|max buffer size|Array buffer allocation|narrowing_error/i;
 const lostWords = /device (was |is )?lost|DEVICE_LOST|A valid external Instance reference no longer exists/i;
 
-/** What the runtime's message means. */
+/** Classifies an error message of the runtime. */
 export function classifyFailure(message: string): Failure {
   if (lostWords.test(message)) return { kind: "lost" };
   if (memoryWords.test(message)) {
-    const asked = /(?:requested buffer of size|buffer size \()\s*(\d+)/i.exec(message)?.[1];
+    const requested = /(?:requested buffer of size|buffer size \()\s*(\d+)/i.exec(message)?.[1];
     const limit = /max buffer size limit \((\d+)\)/i.exec(message)?.[1];
     return {
       kind: "memory",
-      ...(asked ? { asked: Number(asked) } : {}),
+      ...(requested ? { requested: Number(requested) } : {}),
       ...(limit ? { limit: Number(limit) } : {}),
     };
   }

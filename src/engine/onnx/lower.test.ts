@@ -7,7 +7,7 @@ import { graphNames, lower } from "./lower.ts";
 test("WebGPU refuses a bfloat16 variable and says what to keep it in", () => {
   const program = defineProgram({ outputs: { y: variable("w", [3], "bfloat16").cast("float32") } });
   expect(() => lower(program, "webgpu")).toThrow(
-    "The variable w is bfloat16, which WebGPU does not have: keep it in float16",
+    "The variable w is bfloat16, which WebGPU does not support: use float16",
   );
 });
 
@@ -21,7 +21,7 @@ test("WebGPU refuses a product with an NF4 weight", () => {
     absmaxOffset: tensor(new Float32Array(1)),
   };
   const program = defineProgram({ outputs: { y: quantizedMatmul(input("x", [2, 64]), weight) } });
-  expect(() => lower(program, "webgpu")).toThrow("nf4Matmul does not run on WebGPU");
+  expect(() => lower(program, "webgpu")).toThrow("nf4Matmul is not supported on WebGPU");
 });
 
 test("of a bfloat16 table only the rows that are read are taken for numbers", () => {

@@ -8,7 +8,7 @@ import { int8Product, nf4Full, nf4Product } from "./quantized.ts";
 import { borderType, storedType } from "./values.ts";
 import { webgpuLowerings } from "./webgpu.ts";
 
-/** An operator in ONNX: the names of its inputs go in, the name of its result comes out. */
+/** Adds an operator to an ONNX graph: takes the names of its inputs, returns the name of its result. */
 type Lowering<K extends OperatorName> = (
   graph: GraphBuilder,
   inputs: readonly string[],
@@ -16,7 +16,7 @@ type Lowering<K extends OperatorName> = (
   node: Tensor,
 ) => string;
 
-/** How each operator is said in ONNX. */
+/** Lowerings of all operators. */
 export type Lowerings = { [K in OperatorName]: Lowering<K> };
 
 const contrib = { domain: "com.microsoft" };
@@ -25,16 +25,16 @@ const same =
   (graph: GraphBuilder, inputs: readonly string[]): string =>
     graph.node(opType, inputs);
 
-function handedIn(): never {
+function notLowered(): never {
   throw new Error("inputs and variables are named by lower()");
 }
 
 /** One entry for each operator of a tensor program. */
 const lowerings: Lowerings = {
   constant: (graph, _, { data, shape, dtype }) => graph.constant(data, shape, dtype),
-  // Leaves that are handed in have their names before anything is lowered.
-  input: handedIn,
-  variable: handedIn,
+  // Inputs and variables have their names before anything is lowered.
+  input: notLowered,
+  variable: notLowered,
 
   add: same("Add"),
   sub: same("Sub"),
@@ -105,13 +105,13 @@ const lowerings: Lowerings = {
   convInputGradient: (graph, inputs, attributes, node) => {
     const { size, stride, padding, dilation } = attributes;
     const [positions, kernel] = node.inputs.map(({ shape }) => shape.slice(2));
-    // What the forward convolution's rounding left over at the end.
+    // Elements at the end that the forward convolution's windows did not reach.
     const rest = size.map(
       (n, i) => n - ((positions[i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (kernel[i] - 1) + 1),
     );
     return graph.node("ConvTranspose", inputs, { ...windowAttributes(attributes), output_padding: rest });
   },
-  // The channels take the batch's place and the batch the channels': then it is a convolution itself.
+  // With batch and channels swapped, this is a convolution, too.
   convWeightGradient: (graph, [x, g], attributes, node) => {
     const { groups, kernel, stride, dilation, padding } = attributes;
     const [n, channels, ...size] = node.inputs[0].shape;
@@ -157,7 +157,7 @@ const lowerings: Lowerings = {
   scatterAddAlongAxis: (graph, inputs, { axis }) => graph.node("ScatterElements", inputs, { axis, reduction: "add" }),
   argTopK: (graph, [x], { axis, k, largest }) =>
     toInt32(graph, graph.node("TopK", [x, graph.integers([k])], { axis, largest: +largest }, { result: 1 })),
-  // ScatterElements walks its updates in order, so sums do not depend on the number of threads; ScatterND's do.
+  // ScatterElements adds in order, so that sums do not depend on the number of threads; ScatterND does not.
   scatterAdd: (graph, [x, indices, updates], _, node) => {
     const rows = node.inputs[1].size;
     const row = node.shape.slice(1);
@@ -224,7 +224,7 @@ function windowAttributes({ stride, padding, dilation, groups }: Omit<Attributes
   return { strides: stride, pads: [...padding, ...padding], dilations: dilation, group: groups };
 }
 
-/** A uint32 in the shape of one element. */
+/** Returns a uint32 of shape [1]. */
 function unsigned(graph: GraphBuilder, value: number): string {
   return graph.node("Cast", [graph.integers([value])], { to: elementType.uint32 });
 }
@@ -232,7 +232,7 @@ function unsigned(graph: GraphBuilder, value: number): string {
 const shiftRight = (graph: GraphBuilder, value: string, places: number) =>
   graph.node("BitShift", [value, unsigned(graph, places)], { direction: "RIGHT" });
 
-/** The finaliser of `randomBits` in `tensor/random.ts`. */
+/** The finalizer of `randomBits` in `tensor/random.ts`. */
 function mixBits(graph: GraphBuilder, value: string): string {
   const fold = (x: string, places: number) => graph.node("BitwiseXor", [x, shiftRight(graph, x, places)]);
   const first = graph.node("Mul", [fold(value, 16), unsigned(graph, 0x85ebca6b)]);
@@ -244,7 +244,7 @@ function scalar(graph: GraphBuilder, value: number): string {
   return graph.constant(Float32Array.of(value), [], "float32");
 }
 
-/** Labels as a column of valid indices, and which of them stand for "ignore" (-100). */
+/** Returns labels as a column of valid indices, and which of them are ignored (-100). */
 function labelColumns(graph: GraphBuilder, labels: string, node: Tensor) {
   const first = graph.constant(Int32Array.of(0), [], "int32");
   const ignored = graph.node("Less", [labels, first]);
@@ -257,22 +257,22 @@ function labelColumns(graph: GraphBuilder, labels: string, node: Tensor) {
 }
 
 /**
- * Names of a lowered program's inputs and outputs, as {@link lower} gives them: by their place, so that equal programs
- * have equal bytes whatever their variables are called.
+ * Names of the inputs and outputs of a lowered program. They are positional, so that equal programs have equal bytes,
+ * whatever their variables are called.
  */
 export const graphNames = {
   input: (i: number) => `input:${i}`,
   variable: (i: number) => `variable:${i}`,
   output: (i: number) => `output:${i}`,
   update: (i: number) => `update:${i}`,
-  /** First of the results on the CPU, of a kind that cannot be handed back: see the executor. */
+  /** First result on the CPU, of a type that the binding cannot return: see the session runner. */
   end: "end",
 };
 
-/** Elements from which on a result is worth freeing early; smaller programs start faster with shapes known. */
+/** Elements from which a result is worth freeing early; smaller programs start faster with static shapes. */
 const largeSize = 1 << 22;
 
-/** A program as the bytes of an ONNX model, in the operators that are fast on the device. */
+/** Encodes a program as an ONNX model, with operators that are fast on the device. */
 export function lower(program: Program, device: DeviceName): Uint8Array {
   const table: Lowerings = device === "webgpu" ? { ...lowerings, ...webgpuLowerings } : lowerings;
   const graph = new GraphBuilder({
@@ -283,13 +283,13 @@ export function lower(program: Program, device: DeviceName): Uint8Array {
     const { shape, dtype } = node;
     const name = graphNames.input(i);
     graph.input(name, shape, borderType(dtype));
-    // Half-precision values are float32 on the host.
+    // 16-bit floats are float32 on the host.
     names.set(node, borderType(dtype) === dtype ? name : graph.node("Cast", [name], { to: elementType[dtype] }));
   }
   for (const [i, node] of program.variables.entries()) {
     if (node.dtype === "bfloat16" && device === "webgpu") {
       throw new EngineError(
-        `The variable ${node.attributes.name} is bfloat16, which WebGPU does not have: keep it in float16 or float32.`,
+        `The variable ${node.attributes.name} is bfloat16, which WebGPU does not support: use float16 or float32.`,
       );
     }
     graph.input(graphNames.variable(i), node.shape, storedType(node.dtype));
@@ -297,65 +297,65 @@ export function lower(program: Program, device: DeviceName): Uint8Array {
   }
   const nameOf = (t: Tensor) => {
     const name = names.get(t);
-    if (name === undefined) throw new Error(`${t.operator.name} is used before it is built`);
+    if (name === undefined) throw new Error(`${t.operator.name} is used before it is defined`);
     return name;
   };
-  // Each reader of a bfloat16 variable takes its bits for numbers anew: one copy for all would stay until the last.
+  // Each reader of a bfloat16 variable casts its bits separately; a shared copy would stay in memory until the last read.
   const operandOf = (t: Tensor) =>
     isStoredBfloat16(t) ? graph.node("BitCast", [nameOf(t)], { to: elementType.bfloat16 }) : nameOf(t);
   for (const node of program.nodes) {
     if (names.has(node)) continue;
     if (node.operator.name === "gather" && isStoredBfloat16(node.inputs[0])) {
-      // The rows alone are taken for numbers: doing so to the whole table would copy it.
+      // Casts only the gathered rows: casting the table would copy it.
       const rows = lowerNode(table, graph, node, node.inputs.map(nameOf));
       names.set(node, graph.node("BitCast", [rows], { to: elementType.bfloat16 }));
       continue;
     }
-    const read = handingOn.has(node.operator.name) ? nameOf : operandOf;
-    names.set(node, lowerNode(table, graph, node, node.inputs.map(read)));
+    const resolve = passThrough.has(node.operator.name) ? nameOf : operandOf;
+    names.set(node, lowerNode(table, graph, node, node.inputs.map(resolve)));
   }
   if (device === "cpu") graph.sequenceOutput(graphNames.end);
-  const given = new Set<string>();
-  const give = (name: string, t: Tensor, copy = false) => {
+  const written = new Set<string>();
+  const emitOutput = (name: string, t: Tensor, copy = false) => {
     const current = nameOf(t);
-    // A result that is handed out once is written straight to where it goes; leaves and shared ones are copied.
-    if (t.inputs.length > 0 && !given.has(current) && !copy) {
+    // A result that is returned once is written directly to its output; leaves and shared results are copied.
+    if (t.inputs.length > 0 && !written.has(current) && !copy) {
       graph.rename(current, name);
       names.set(t, name);
     } else {
       graph.node("Identity", [current], {}, { output: name });
     }
-    given.add(name);
+    written.add(name);
     graph.output(name, t.shape, storedType(t.dtype));
   };
   for (const [i, t] of Object.values(program.outputs).entries()) {
     if (borderType(t.dtype) === t.dtype) {
-      give(graphNames.output(i), t);
+      emitOutput(graphNames.output(i), t);
     } else {
       graph.node("Cast", [operandOf(t)], { to: elementType.float32 }, { output: graphNames.output(i) });
       graph.output(graphNames.output(i), t.shape, borderType(t.dtype));
     }
   }
   for (const [i, [name, t]] of Object.entries(program.updates).entries()) {
-    // A WebGPU shader may not read and write one buffer: what changes where it lies is computed beside it, then copied.
+    // A WebGPU shader cannot read and write the same buffer: in-place updates are computed separately, then copied.
     const aliased = program.inPlace.has(name) && t.inputs.some(({ operator }) => operator.name === "variable");
     if (t.dtype === "bfloat16" && !isStoredBfloat16(t)) {
       graph.node("BitCast", [nameOf(t)], { to: elementType.uint16 }, { output: graphNames.update(i) });
       graph.output(graphNames.update(i), t.shape, storedType(t.dtype));
     } else {
-      give(graphNames.update(i), t, device === "webgpu" && aliased);
+      emitOutput(graphNames.update(i), t, device === "webgpu" && aliased);
     }
   }
   return graph.encode();
 }
 
-/** Operators that hand on the first of their inputs as it is, and read no values of the others. */
-const handingOn: ReadonlySet<OperatorName> = new Set<OperatorName>(["custom", "after"]);
+/** Operators that return their first input, and do not read the values of the others. */
+const passThrough: ReadonlySet<OperatorName> = new Set<OperatorName>(["custom", "after"]);
 
-/** Whether a tensor's name stands for the bits of a bfloat16 variable, which have yet to be taken for numbers. */
+/** Whether a tensor's name refers to the bits of a bfloat16 variable, which still need a cast. */
 function isStoredBfloat16(t: Tensor): boolean {
   if (t.dtype !== "bfloat16") return false;
-  return handingOn.has(t.operator.name) ? isStoredBfloat16(t.inputs[0]) : t.operator.name === "variable";
+  return passThrough.has(t.operator.name) ? isStoredBfloat16(t.inputs[0]) : t.operator.name === "variable";
 }
 
 function lowerNode<K extends OperatorName>(

@@ -3,25 +3,25 @@ import { dynamicLevels, nf4Block, nf4Group, nf4Levels, type Shape } from "../../
 import { elementType, type GraphBuilder } from "./builder.ts";
 
 /**
- * Whether the processor sums products of bytes in 32 bits. Those without add pairs of them in 16 bits first, where
- * larger ones are cut off: there, one operand gets 7 bits.
+ * Whether the processor accumulates products of bytes in 32 bits. Others add pairs of products in 16 bits with saturation;
+ * there, one operand is limited to 7 bits.
  */
 const wideSums = (() => {
   if (process.arch !== "x64") return true;
   try {
     return /\b(avx512_vnni|avx_vnni|amx_int8)\b/.test(readFileSync("/proc/cpuinfo", "utf8"));
   } catch {
-    return false; // Only Linux tells.
+    return false; // Only Linux has this file.
   }
 })();
 
-/** Largest whole number that a row's largest value is rounded to. */
+/** Quantized value of a row's largest magnitude. */
 const levels = wideSums ? 127 : 63;
 
-/** Bytes that a transposed part of an int8 weight may take. */
+/** Maximum bytes of a transposed part of an int8 weight. */
 const transposedLimit = 64e6;
 
-/** Bytes of float32 values that an nf4 weight is turned into at a time; what is needed on the way is 1.5 times more. */
+/** Maximum bytes of a dequantized part of an nf4 weight; temporaries need 1.5 times more. */
 const expandedLimit = 32e6;
 
 const contrib = { domain: "com.microsoft" };
@@ -31,14 +31,14 @@ const slice = (graph: GraphBuilder, x: string, start: number, end: number, axis 
 const concat = (graph: GraphBuilder, parts: readonly string[]) =>
   parts.length === 1 ? parts[0] : graph.node("Concat", parts, { axis: 1 });
 
-/** [start, end] of parts of `size` of a length; the last may be shorter. */
+/** Splits a length into [start, end] ranges of `size`; the last may be shorter. */
 function parts(length: number, size: number): [start: number, end: number][] {
   return Array.from({ length: Math.ceil(length / size) }, (_, i) => [i * size, Math.min(length, (i + 1) * size)]);
 }
 
 /**
- * x [rows, in] times the transpose of int8 `values` [out, in] with one scale a row of them; backward, x [rows, out] times
- * the weight itself. The rows of x are rounded to bytes by their largest values.
+ * Multiplies x [rows, in] by the transpose of int8 `values` [out, in] with one scale per row; backward, x [rows, out] by the
+ * weight itself. The rows of x are quantized to int8 by their largest magnitude.
  */
 export function int8Product(
   graph: GraphBuilder,
@@ -46,7 +46,7 @@ export function int8Product(
   { rows, shape: [out, width], backward }: { rows: number; shape: Shape; backward: boolean },
 ): string {
   const one = number(graph, 1);
-  // The runtime's fast product takes one operand without sign: zero is in the middle.
+  // The runtime's fast product needs one unsigned operand, with the zero point in the middle.
   const middle = graph.constant(Uint8Array.of(levels + 1), [], "uint8");
   const scaled = backward ? graph.node("Mul", [x, scale]) : x;
   const largest = graph.node("ReduceMax", [graph.node("Abs", [scaled]), graph.integers([1])], { keepdims: 1 });
@@ -67,7 +67,7 @@ export function int8Product(
   return graph.node("Mul", [concat(graph, products), unit]);
 }
 
-/** An nf4 weight in a graph: the names of its parts, with each block's largest value in full. */
+/** Graph nodes of an nf4 weight, with dequantized absmax values. */
 class Nf4Parts {
   readonly #graph: GraphBuilder;
   readonly #codes: string;
@@ -88,8 +88,8 @@ class Nf4Parts {
     const column = graph.node("Reshape", [absmaxScale, graph.integers([groups, 1])]);
     const repeated = graph.node("Expand", [column, graph.integers([groups, nf4Group])]);
     const scales = graph.node("Reshape", [repeated, graph.integers([groups * nf4Group])]);
-    const own = groups * nf4Group === blocks ? scales : slice(graph, scales, 0, blocks);
-    this.#absmax = graph.node("Add", [graph.node("Mul", [rest, own]), absmaxOffset]);
+    const blockScales = groups * nf4Group === blocks ? scales : slice(graph, scales, 0, blocks);
+    this.#absmax = graph.node("Add", [graph.node("Mul", [rest, blockScales]), absmaxOffset]);
     const pairs = new Float32Array(2 * 256);
     for (let byte = 0; byte < 256; byte++) {
       pairs[2 * byte] = nf4Levels[byte >> 4];
@@ -98,7 +98,7 @@ class Nf4Parts {
     this.#table = graph.constant(pairs, [256, 2], "float32");
   }
 
-  /** Parts of the rows that begin with a block and a byte each. */
+  /** Returns ranges of rows that start at a block and at a byte. */
   rows(): [start: number, end: number][] {
     const [out, width] = this.#shape;
     let step = 1;
@@ -106,7 +106,7 @@ class Nf4Parts {
     return parts(out, Math.max(1, Math.floor(expandedLimit / (4 * width * step))) * step);
   }
 
-  /** The codes and largest values of some rows. */
+  /** Slices the codes and absmax values of some rows. */
   #slices(start: number, end: number): [codes: string, absmax: string] {
     const [out, width] = this.#shape;
     if (start === 0 && end === out) return [this.#codes, this.#absmax];
@@ -116,13 +116,13 @@ class Nf4Parts {
     ];
   }
 
-  /** x times the transpose of some rows. */
+  /** Multiplies x by the transpose of some rows. */
   product(x: string, start: number, end: number): string {
     const attributes = { K: this.#shape[1], N: end - start, block_size: nf4Block, quant_type: 1 };
     return this.#graph.node("MatMulBnb4", [x, ...this.#slices(start, end)], attributes, contrib);
   }
 
-  /** Some rows in float32. */
+  /** Dequantizes some rows to float32. */
   expand(start: number, end: number): string {
     const graph = this.#graph;
     const count = (end - start) * this.#shape[1];
@@ -146,8 +146,8 @@ class Nf4Parts {
 }
 
 /**
- * x [rows, in] times the transpose of an nf4 weight; backward, x [rows, out] times the weight itself. A part of the
- * weight's rows is in float32 at a time.
+ * Multiplies x [rows, in] by the transpose of an nf4 weight; backward, x [rows, out] by the weight itself. Only a part of
+ * the weight's rows is dequantized at a time.
  */
 export function nf4Product(
   graph: GraphBuilder,
@@ -162,8 +162,8 @@ export function nf4Product(
       pieces.map(([start, end]) => weight.product(x, start, end)),
     );
   }
-  // The runtime's product with 4 bits multiplies by the transpose only, whatever it is asked for.
-  // Each piece is added before the next one is built: the runtime then holds one of them at a time.
+  // MatMulBnb4 supports only the transposed product, whatever its attributes.
+  // Each part is added before the next one is dequantized, so that the runtime holds only one at a time.
   return pieces.reduce((sum, [start, end]) => {
     const part = pieces.length === 1 ? x : slice(graph, x, start, end, 1);
     const product = graph.node("MatMul", [part, weight.expand(start, end)]);
@@ -171,7 +171,7 @@ export function nf4Product(
   }, "");
 }
 
-/** An nf4 weight in float32 [out, in]. */
+/** Dequantizes an nf4 weight to float32 [out, in]. */
 export function nf4Full(graph: GraphBuilder, names: readonly string[], shape: Shape): string {
   const weight = new Nf4Parts(graph, names, shape);
   const pieces = weight.rows().map(([start, end]) => weight.expand(start, end));

@@ -7,7 +7,7 @@ import { sessionOptions } from "./session.ts";
 import { deviceTransfer, hostTensor, hostTransfer, type Transfer } from "./transfer.ts";
 import { borderType, emptyTensor, fromRuntime } from "./values.ts";
 
-/** What the executor must know of a program besides its bytes. */
+/** Metadata of a program that the executor needs besides its bytes. */
 export interface ProgramPlan {
   inputs: readonly { name: string; dtype: DType; shape: Shape }[];
   variables: readonly string[];
@@ -23,13 +23,13 @@ interface Loaded {
 /** Named tensors on the device. */
 interface Variables {
   values: Map<string, ort.Tensor>;
-  /** Second buffers of variables that cannot change where they lie: they take turns with the first. */
+  /** Second buffers of variables that cannot be updated in place; they alternate with the first. */
   spares: Map<string, ort.Tensor>;
 }
 
 /**
- * Runs lowered programs with ONNX Runtime. Variables live in states: named tensors that stay where the device is.
- * Everything here blocks its thread while the runtime works, so it runs on a thread of its own (thread.ts).
+ * Runs lowered programs with ONNX Runtime. Variables are stored in states: named tensors that stay on the device. All calls
+ * block the thread while the runtime works, so this runs on a separate thread (thread.ts).
  */
 export class SessionRunner {
   readonly #options: ort.InferenceSession.SessionOptions;
@@ -61,7 +61,7 @@ export class SessionRunner {
     }
   }
 
-  /** Copies, so that the caller may give them away. */
+  /** Returns copies, whose buffers the caller may transfer. */
   async read(state: number, names?: readonly string[], raw?: boolean): Promise<Record<string, HostValue>> {
     const { values: source } = this.#variables(state);
     const result: Record<string, HostValue> = {};
@@ -124,7 +124,7 @@ export class SessionRunner {
     return Object.fromEntries(plan.outputs.map(({ name }, i) => [name, fromRuntime(targets[graphNames.output(i)])]));
   }
 
-  /** Where an update's result goes: over the old value, or into a buffer beside it. */
+  /** Returns the buffer for an update's result: the variable's own, or a second one. */
   async #target(
     { name, dtype, shape, inPlace }: ProgramPlan["updates"][number],
     variables: Variables | undefined,
@@ -138,17 +138,16 @@ export class SessionRunner {
   }
 
   #variables(state: number): Variables {
-    const known = this.#states.get(state) ?? { values: new Map(), spares: new Map() };
-    this.#states.set(state, known);
-    return known;
+    const variables = this.#states.get(state) ?? { values: new Map(), spares: new Map() };
+    this.#states.set(state, variables);
+    return variables;
   }
 }
 
 /**
- * Run a program so that its results are where `targets` point, and nowhere else. The binding hands back a copy of each
- * result on the host, also of those it was given memory for: for a training step, of the whole state. So the first
- * result of a CPU program is of a kind that it cannot hand back: its call ends there, with all computed and nothing
- * copied.
+ * Runs a program whose results are written only to `targets`. The binding also returns a host copy of each result, even of
+ * preallocated ones: for a training step, a copy of the whole state. Therefore the first result of a CPU program has a type
+ * that the binding cannot return: the call fails there, after everything is computed and before anything is copied.
  */
 async function runInto(
   session: ort.InferenceSession,

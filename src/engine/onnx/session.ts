@@ -1,22 +1,22 @@
 import type { InferenceSession } from "onnxruntime-node";
 import type { DeviceName } from "../device.ts";
 
-/** How programs are loaded on a device. */
+/** Returns the session options for a device. */
 export function sessionOptions(device: DeviceName, threads: number): InferenceSession.SessionOptions {
   const common: InferenceSession.SessionOptions = {
     interOpNumThreads: 1,
     executionMode: "sequential",
     graphOptimizationLevel: "all",
-    // Failures come as errors; there is no need to print them as well.
+    // Failures are thrown as errors and need not be logged.
     logSeverityLevel: 4,
   };
   if (device === "webgpu") {
     return {
       ...common,
-      // A mistake, or memory that is not there, comes back as an error instead of as wrong numbers.
+      // Validation reports errors, such as failed allocations, instead of returning wrong numbers.
       executionProviders: [{ name: "webgpu", validationMode: "basic" }],
       intraOpNumThreads: 1,
-      // The copies that let a variable change where it lies must stay.
+      // Keeps the copies that in-place updates of variables need.
       extra: { optimization: { disable_specified_optimizers: "EliminateIdentity" } },
     };
   }
@@ -24,14 +24,14 @@ export function sessionOptions(device: DeviceName, threads: number): InferenceSe
     ...common,
     executionProviders: ["cpu"],
     intraOpNumThreads: threads,
-    // The pattern's one block would come on top of what the first run took, which is kept as well.
+    // The memory pattern would allocate one block in addition to the memory of the first run.
     enableMemPattern: false,
-    // Denormal numbers make a step many times slower late in training, and carry nothing.
+    // Denormal numbers do not matter, but make steps many times slower late in training.
     extra: {
       session: { set_denormal_as_zero: "1" },
-      // Weights are turned into floats where they are used, in both passes: once for both would keep all of them.
-      // And a Reshape that waits for a value (see after.ts) must not become one with the next.
-      // A broadcast zero is not worth its memory, nor its place in the file of a program that is kept.
+      // 1. Weights are cast to float32 separately in each pass; sharing the cast would keep all of them in memory.
+      // 2. A Reshape that waits for a value (see after.ts) must not be fused with the next one.
+      // 3. Folding broadcast zeros would take memory, also in cached programs.
       optimization: {
         disable_specified_optimizers: "CommonSubexpressionElimination;ReshapeFusion;GatherSliceToSplitFusion",
         constant_folding_max_output_size_in_bytes: String(256 * 1024),

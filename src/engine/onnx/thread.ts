@@ -3,7 +3,7 @@ import type { HostValue, TensorData } from "../../tensor/index.ts";
 import type { Device } from "../device.ts";
 import { type ProgramPlan, SessionRunner } from "./session-runner.ts";
 
-/** What the executor asks of its thread. */
+/** Request to the executor's thread. */
 export type Request =
   | { kind: "load"; program: number; bytes: Uint8Array; plan: ProgramPlan }
   | { kind: "unload"; program: number }
@@ -13,7 +13,7 @@ export type Request =
   | { kind: "release"; state: number }
   | { kind: "run"; program: number; state: number | undefined; inputs: Readonly<Record<string, TensorData>> };
 
-/** What it answers. */
+/** Reply of the thread. */
 export type Reply = { id: number } & ({ value: unknown } | { error: string });
 
 // Where there is a Float16Array (Node.js 26), ONNX Runtime's tensors use it, and its binding cannot read or write one.
@@ -46,7 +46,7 @@ function buffersOf(value: unknown): ArrayBuffer[] {
   return data.map((item) => ("buffer" in item ? item.buffer : item.data.buffer));
 }
 
-// One request at a time, in order: state is never read half-written.
+// Requests are processed one at a time, in order, so that state is never read half-written.
 let queue = Promise.resolve();
 parentPort?.on("message", ({ id, request }: { id: number; request: Request }) => {
   queue = queue.then(async () => {

@@ -3,20 +3,20 @@ import type { DType, HostValue, Shape } from "../../tensor/index.ts";
 import { GraphBuilder } from "./builder.ts";
 import { dtypeOf, emptyTensor, fromRuntime, toRuntime } from "./values.ts";
 
-/** Brings values to a device and back. */
+/** Copies values to a device and back. */
 export interface Transfer {
-  /** The value where programs read it. On the CPU that is the very memory it was handed in. */
+  /** Returns the value in memory that programs can read. On the CPU it shares the caller's memory. */
   upload(value: HostValue): Promise<ort.Tensor>;
-  /** Memory that a program may write to. */
+  /** Allocates memory that a program can write to. */
   allocate(dtype: DType, shape: Shape): Promise<ort.Tensor>;
   /**
-   * A copy that its receiver may keep or give away.
-   * @param raw half precision as its 16 bits
+   * Returns a copy, which the caller owns.
+   * @param raw return 16-bit floats as their bits
    */
   download(tensor: ort.Tensor, raw?: boolean): Promise<HostValue>;
 }
 
-/** A tensor over the caller's memory. */
+/** Returns a tensor over the caller's memory. */
 export function hostTensor({ dtype, data, shape }: HostValue): ort.Tensor {
   return toRuntime(dtype, data, shape);
 }
@@ -34,9 +34,9 @@ export const hostTransfer: Transfer = {
 };
 
 /**
- * To a device with memory of its own, by programs that hand on what they are given: the runtime has no other way in or
- * out. (Reading a device tensor directly ends the process.)
- * @param options what the device's sessions are made with
+ * Returns the transfer for a device with its own memory. It runs identity programs, because the runtime has no other way to
+ * copy. (Reading a device tensor directly crashes the process.)
+ * @param options session options of the device
  */
 export function deviceTransfer(options: ort.InferenceSession.SessionOptions): Transfer {
   const programs = new Map<string, Promise<ort.InferenceSession>>();
@@ -44,7 +44,7 @@ export function deviceTransfer(options: ort.InferenceSession.SessionOptions): Tr
     const key = `${value.type} ${value.dims.length} ${to}`;
     const program =
       programs.get(key) ??
-      ort.InferenceSession.create(passOn(value.type as DType, value.dims.length), {
+      ort.InferenceSession.create(identityProgram(value.type as DType, value.dims.length), {
         ...options,
         preferredOutputLocation: to,
       });
@@ -59,8 +59,8 @@ export function deviceTransfer(options: ort.InferenceSession.SessionOptions): Tr
   };
 }
 
-/** A program whose output is its input, of any shape of this rank. */
-function passOn(dtype: DType, rank: number): Uint8Array {
+/** Returns a program whose output is its input, for any shape of this rank. */
+function identityProgram(dtype: DType, rank: number): Uint8Array {
   const graph = new GraphBuilder();
   const shape: Shape = Array.from({ length: rank }, () => -1);
   graph.input("x", shape, dtype);

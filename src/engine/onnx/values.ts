@@ -10,13 +10,13 @@ import {
   typedArray,
 } from "../../tensor/index.ts";
 
-/** What a program's inputs and outputs are handed in and out as. Variables keep their own form. */
+/** Dtype in which a program's inputs and outputs are passed. Variables are not converted. */
 export const borderType = (dtype: DType): DType => (dtype === "float16" || dtype === "bfloat16" ? "float32" : dtype);
 
-/** What a variable is kept as. */
+/** Dtype in which a variable is stored. */
 export const storedType = (dtype: DType): DType | "uint16" => (dtype === "bfloat16" ? "uint16" : dtype);
 
-/** Memory for a value of the runtime's own form, on the host. */
+/** Allocates a tensor of the runtime on the host. */
 export function emptyTensor(dtype: DType, shape: Shape): ort.Tensor {
   const size = shape.reduce((a, b) => a * b, 1);
   if (isHalf(dtype)) return halfTensor(dtype, new Uint16Array(size), shape);
@@ -26,31 +26,31 @@ export function emptyTensor(dtype: DType, shape: Shape): ort.Tensor {
 
 const isHalf = (dtype: DType) => dtype === "float16" || dtype === "bfloat16";
 
-/** The runtime's binding has no bfloat16: its 16 bits go as whole numbers, and programs know what they stand for. */
+/** The runtime's binding has no bfloat16: its bits are passed as uint16, and programs cast them. */
 function halfTensor(dtype: DType, bits: Uint16Array, shape: Shape): ort.Tensor {
   return new ort.Tensor(dtype === "float16" ? dtype : "uint16", bits, shape);
 }
 
-/** 16 bits each of values in half precision: they may be given so, or as floats to be rounded. */
+/** Returns the bits of 16-bit floats: data may already be bits, or floats, which are rounded. */
 function halfBits(dtype: DType, data: TensorData): Uint16Array {
   if (data instanceof Uint16Array) return data;
   const floats = data instanceof Float32Array ? data : Float32Array.from(data);
   return dtype === "float16" ? float32ToFloat16(floats) : float32ToBfloat16(floats);
 }
 
-/** A host value as the runtime takes it. */
+/** Converts a host value to the runtime's. */
 export function toRuntime(dtype: DType, data: TensorData, shape: Shape): ort.Tensor {
   if (isHalf(dtype)) return halfTensor(dtype, halfBits(dtype, data), shape);
   if (dtype === "int64") return new ort.Tensor(dtype, BigInt64Array.from(Array.from(data, BigInt)), shape);
   return new ort.Tensor(dtype as "float32", data as Float32Array, shape);
 }
 
-/** The dtype of a runtime's value. */
+/** Returns the dtype of a runtime's value. */
 export const dtypeOf = ({ type }: ort.Tensor): DType => (type === "uint16" ? "bfloat16" : (type as DType));
 
 /**
- * The runtime's value as the host has it. What the host has in the same form is not copied.
- * @param raw give half precision as its 16 bits instead of as floats
+ * Converts the runtime's value to the host's. Data that has the same form on both sides is not copied.
+ * @param raw return 16-bit floats as their bits instead of float32
  */
 export function fromRuntime(value: ort.Tensor, raw = false): TensorData {
   const { data } = value;
@@ -68,5 +68,5 @@ export function fromRuntime(value: ort.Tensor, raw = false): TensorData {
 function exactNumber(value: bigint): number {
   const number = Number(value);
   if (Number.isSafeInteger(number)) return number;
-  throw new Error(`The int64 ${value} is too large for a number; cast it to float32, or keep it below 2^53.`);
+  throw new Error(`The int64 value ${value} is too large for a number; cast it to float32, or keep it below 2^53.`);
 }

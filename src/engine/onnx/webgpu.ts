@@ -6,8 +6,8 @@ import { elementType, type GraphBuilder } from "./builder.ts";
 import type { Lowerings } from "./lower.ts";
 
 /**
- * Operators that the WebGPU provider lacks as the CPU's table has them, or whose sums there depend on the order in which
- * threads arrive. Whatever it lacks would run on the CPU, with a copy there and back.
+ * Lowerings of operators that the WebGPU provider does not support in the CPU's form, or that would depend on the order of
+ * its threads. Unsupported operators would run on the CPU, with copies in both directions.
  */
 export const webgpuLowerings: Partial<Lowerings> = {
   quantizeRows: onCpuOnly,
@@ -15,10 +15,10 @@ export const webgpuLowerings: Partial<Lowerings> = {
   nf4Matmul: onCpuOnly,
   nf4Dequantize: onCpuOnly,
 
-  // A shape that is computed on the GPU would have to come back for each variable.
+  // A shape that is computed on the GPU would be copied to the host for each variable.
   after: (graph, inputs, _, node) => chosenAfter(graph, inputs, node),
 
-  // There is no FusedMatMul. Gemm transposes and scales matrices; a stack of them is transposed by itself.
+  // There is no FusedMatMul. Gemm transposes and scales matrices; batches of them need a separate Transpose.
   matmul: (graph, [a, b], { transposeA, transposeB, scale }, node) => {
     const plain = !transposeA && !transposeB && scale === 1;
     if (plain) return graph.node("MatMul", [a, b]);
@@ -28,7 +28,7 @@ export const webgpuLowerings: Partial<Lowerings> = {
     }
     const factor = (name: string) =>
       scale === 1 ? name : graph.node("Mul", [name, graph.constant(Float32Array.of(scale), [], "float32")]);
-    // The scale goes where it costs least: attention's scores are larger than its queries.
+    // The scale is applied to the smaller tensor: attention's scores are larger than its queries.
     const early = left.size <= node.size;
     const product = graph.node("MatMul", [
       swapLast(graph, early ? factor(a) : a, left, transposeA),
@@ -37,7 +37,7 @@ export const webgpuLowerings: Partial<Lowerings> = {
     return early ? product : factor(product);
   },
 
-  // There is no LogSoftmax: log(sum(e^x)) - x[label], with the largest x taken off first.
+  // There is no LogSoftmax: computes log(sum(e^x)) - x[label], with the maximum subtracted first.
   crossEntropy: (graph, [logits, labels], _, node) => {
     const [n, first] = [node.inputs[1].size, graph.constant(Int32Array.of(0), [], "int32")];
     const column = graph.node("Reshape", [graph.node("Max", [labels, first]), graph.integers([n, 1])]);
@@ -53,7 +53,7 @@ export const webgpuLowerings: Partial<Lowerings> = {
     return graph.node("Where", [graph.node("Less", [labels, first]), zero, losses]);
   },
 
-  // There MaxPool tells no positions: the windows' elements are laid side by side, and the largest one's place looked up.
+  // MaxPool returns no indices here: concatenates the windows' elements and takes the index of the maximum.
   argMaxPool: (graph, [x], { kernel, stride, padding }, node) => {
     const size = node.inputs[0].shape.slice(2);
     const places = node.shape.slice(2);
@@ -76,7 +76,7 @@ export const webgpuLowerings: Partial<Lowerings> = {
     return graph.node("Add", [offset, graph.constant(Int32Array.from(starts), places, "int32")]);
   },
 
-  // ScatterElements adds floats there in whatever order its threads come; a product with one-hot rows has one order.
+  // ScatterElements adds floats in an undefined order here; the product with one-hot rows is deterministic.
   scatterAdd: (graph, [x, indices, updates], _, node) => {
     const [target, { size: n }] = node.inputs;
     const rows = target.shape[0];
@@ -96,12 +96,12 @@ export const webgpuLowerings: Partial<Lowerings> = {
 
 function onCpuOnly(_graph: GraphBuilder, _inputs: readonly string[], _attributes: unknown, node: Tensor): never {
   throw new EngineError(
-    `${node.operator.name} does not run on WebGPU: open the engine with { device: "cpu" }, or keep the weights in float32 or float16.`,
+    `${node.operator.name} is not supported on WebGPU: open the engine with { device: "cpu" }, or use float32 or float16 weights.`,
   );
 }
 
-function swapLast(graph: GraphBuilder, name: string, { shape: { length } }: Tensor, wanted: boolean): string {
-  if (!wanted) return name;
+function swapLast(graph: GraphBuilder, name: string, { shape: { length } }: Tensor, transpose: boolean): string {
+  if (!transpose) return name;
   const permutation = Array.from({ length }, (_, i) => (i === length - 1 ? i - 1 : i === length - 2 ? i + 1 : i));
   return graph.node("Transpose", [name], { perm: permutation });
 }

@@ -5,22 +5,22 @@ import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ModelError } from "../error.ts";
 
-/** A file of a model, as the hub describes it. */
+/** A file of a model on the hub. */
 export interface RemoteFile {
   name: string;
   url: string;
   /** SHA-256 of a large file, git's SHA-1 of a small one. */
   etag: string;
-  /** Bytes. */
+  /** Size in bytes. */
   size: number;
 }
 
-/** How to ask. */
+/** Options of a request. */
 export interface Call {
   headers: Readonly<Record<string, string>>;
-  /** Milliseconds before the second attempt. */
+  /** Milliseconds before the first retry. */
   delay: number;
-  /** What is fetched, for messages. */
+  /** Name of the model, for messages. */
   what: string;
   method?: "GET" | "HEAD";
   redirect?: "follow" | "manual";
@@ -29,16 +29,16 @@ export interface Call {
 const attempts = 5;
 
 /**
- * Ask a server; network failures, 429 and 5xx are tried again.
- * @returns the answer, whatever its status
+ * Sends a request; retries after network failures, 429 and 5xx.
+ * @returns the response, whatever its status
  * @throws ModelError with a cause when the server cannot be reached
  */
 export async function request(url: string, { headers, delay, what, method, redirect }: Call): Promise<Response> {
   for (let attempt = 1; ; attempt++) {
     try {
       const answer = await fetch(url, { headers, method: method ?? "GET", redirect: redirect ?? "follow" });
-      const again = answer.status === 429 || answer.status >= 500;
-      if (!again || attempt === attempts) return answer;
+      const retry = answer.status === 429 || answer.status >= 500;
+      if (!retry || attempt === attempts) return answer;
       await answer.body?.cancel();
     } catch (error) {
       if (attempt === attempts) throw unreachable(what, url, error);
@@ -51,15 +51,15 @@ function unreachable(what: string, url: string, error: unknown): ModelError {
   const { cause, message } = error as Error;
   const why = cause instanceof Error ? cause.message || (cause as NodeJS.ErrnoException).code : message;
   return new ModelError(
-    `Fetching ${what} from ${new URL(url).host} failed ${attempts} times (${why}). What has arrived is kept; run it again to go on.`,
+    `Downloading ${what} from ${new URL(url).host} failed ${attempts} times (${why}). Run it again to resume the download.`,
     { cause: error },
   );
 }
 
 /**
- * Fetch a file. What an earlier attempt left in `<path>.incomplete`, ours or Python's, is gone on with.
- * @param progress called with the bytes that are there
- * @throws ModelError when the network fails, the disk is full, or the content is not what the hub announced
+ * Downloads a file. Resumes `<path>.incomplete`, also one that Python's huggingface_hub left.
+ * @param progress called with the number of bytes on disk
+ * @throws ModelError when the network fails, the disk is full, or the content does not match the hub's metadata
  */
 export async function download(
   file: RemoteFile,
@@ -74,10 +74,10 @@ export async function download(
     const { size } = await stat(incomplete);
     if (size !== file.size || (digest !== undefined && digest !== file.etag)) {
       await rm(incomplete, { force: true });
-      const found =
+      const mismatch =
         size === file.size ? `its digest is ${digest}, not ${file.etag}` : `it has ${size} bytes, not ${file.size}`;
       throw new ModelError(
-        `${file.name} of ${call.what} arrived damaged: ${found}. It was deleted; run it again to fetch it anew.`,
+        `${file.name} of ${call.what} is damaged after the download: ${mismatch}. It was deleted; run it again.`,
       );
     }
     await rename(incomplete, path);
@@ -85,11 +85,11 @@ export async function download(
     const { code, syscall } = error as NodeJS.ErrnoException;
     if (error instanceof ModelError || !code || !syscall) throw error;
     const why = code === "ENOSPC" ? "the disk is full" : (error as Error).message;
-    throw new ModelError(`Cannot keep ${file.name} of ${call.what} in ${dirname(path)}: ${why} (${code}).`);
+    throw new ModelError(`Cannot save ${file.name} of ${call.what} in ${dirname(path)}: ${why} (${code}).`);
   }
 }
 
-/** Write what is missing, in as many attempts as it takes. Returns the digest, if the ETag is one. */
+/** Downloads the missing part, with retries. Returns the digest, if the ETag is one. */
 async function fill(
   file: RemoteFile,
   incomplete: string,
@@ -108,11 +108,11 @@ async function fill(
         if (!answer.ok && answer.status !== 416) {
           await answer.body?.cancel();
           throw new ModelError(
-            `The server answered ${answer.status} for ${file.name} of ${call.what}. Run it again to go on.`,
+            `The server responded with ${answer.status} for ${file.name} of ${call.what}. Run it again to resume.`,
           );
         }
-        const goesOn = answer.status === 206 && answer.headers.get("content-range")?.startsWith(`bytes ${before}-`);
-        if (before > 0 && !goesOn) {
+        const resumed = answer.status === 206 && answer.headers.get("content-range")?.startsWith(`bytes ${before}-`);
+        if (before > 0 && !resumed) {
           await handle.truncate(0);
           state = { size: 0, hash: newHash(file) };
         }
@@ -157,7 +157,7 @@ async function resume(
   return { size, hash };
 }
 
-/** The digest that an ETag is, begun. */
+/** Starts the hash that the ETag is the digest of. */
 function newHash({ etag, size }: RemoteFile): Hash | undefined {
   if (/^[0-9a-f]{64}$/.test(etag)) return createHash("sha256");
   if (/^[0-9a-f]{40}$/.test(etag)) return createHash("sha1").update(`blob ${size}\0`);

@@ -1,10 +1,10 @@
 import { fromFloat16, type HostValue, type TensorData, toFloat16 } from "../../tensor/index.ts";
 import { ModelError } from "../error.ts";
 
-/** How the numbers of a stored tensor are kept. */
+/** Dtypes of stored tensors. */
 export type StoredDType = "float32" | "float16" | "bfloat16" | "int8" | "uint8" | "int32" | "int64" | "bool";
 
-/** Numbers as they lie in a file: 16-bit floats as their bits, booleans as bytes. */
+/** Data of a stored tensor: 16-bit floats as their bits, booleans as bytes. */
 export type StoredData =
   | Float32Array<ArrayBuffer>
   | Uint16Array<ArrayBuffer>
@@ -13,15 +13,15 @@ export type StoredData =
   | Int32Array<ArrayBuffer>
   | BigInt64Array<ArrayBuffer>;
 
-/** A tensor as it lies in a file. */
+/** A tensor in its stored dtype. */
 export interface StoredTensor {
   dtype: StoredDType;
   shape: number[];
-  /** float16 and bfloat16 are raw bits in a Uint16Array; int64 is a BigInt64Array; bool is a byte per value. */
+  /** Raw bits in a Uint16Array for float16 and bfloat16, a BigInt64Array for int64, one byte per value for bool. */
   data: StoredData;
 }
 
-/** A dtype's name in the format, the bytes of a number, and the view of a buffer. */
+/** A dtype's name in the format, bytes per value, and typed array. */
 export const storage: Readonly<
   Record<StoredDType, { name: string; bytes: number; view: (buffer: ArrayBuffer) => StoredData }>
 > = {
@@ -35,17 +35,17 @@ export const storage: Readonly<
   bool: { name: "BOOL", bytes: 1, view: (buffer) => new Uint8Array(buffer) },
 };
 
-/** Dtypes by their names in the format. */
+/** Dtypes by their name in the format. */
 export const dtypeOf: ReadonlyMap<string, StoredDType> = new Map(
   (Object.keys(storage) as StoredDType[]).map((dtype) => [storage[dtype].name, dtype]),
 );
 
-/** Whether a dtype holds floating point numbers. */
+/** Whether a dtype is floating point. */
 export const isFloat = (dtype: StoredDType) => dtype === "float32" || dtype === "float16" || dtype === "bfloat16";
 
 let halves: Float32Array | undefined;
 
-/** What each of the 65 536 float16 numbers stands for. */
+/** Returns the values of all 65 536 float16 numbers. */
 function float16Table(): Float32Array {
   if (!halves) {
     halves = new Float32Array(65_536);
@@ -54,7 +54,7 @@ function float16Table(): Float32Array {
   return halves;
 }
 
-/** A stored tensor's numbers as float32. A tensor that is float32 already gives its own data, not a copy. */
+/** Converts a stored tensor's data to float32. Data that is already float32 is returned, not copied. */
 export function toFloat32({ dtype, data }: Pick<StoredTensor, "dtype" | "data">): Float32Array<ArrayBuffer> {
   if (data instanceof Float32Array) return data;
   const count = data.length;
@@ -72,10 +72,10 @@ export function toFloat32({ dtype, data }: Pick<StoredTensor, "dtype" | "data">)
   return result;
 }
 
-/** A bfloat16 is the upper half of a float32. Two are read at once, which halves the time. */
+/** Converts bfloat16, the upper half of a float32. Reads two at once, which halves the time. */
 function widenBfloat16(halves: Uint16Array, words: Int32Array): void {
   const pairs = halves.byteOffset % 4 === 0 ? halves.length >> 1 : 0;
-  // The machines that Node runs on are little-endian, as the file format is.
+  // Node's platforms are little-endian, like the file format.
   const read = new Int32Array(halves.buffer, pairs > 0 ? halves.byteOffset : 0, pairs);
   for (let i = 0, at = 0; i < pairs; i++, at += 2) {
     const pair = read[i];
@@ -86,8 +86,8 @@ function widenBfloat16(halves: Uint16Array, words: Int32Array): void {
 }
 
 /**
- * Numbers rounded to a dtype as it is stored, the nearest number, halves to the even one.
- * @param data float32 numbers, or numbers that have the dtype already: those are returned as they are
+ * Converts data to a dtype's stored form, rounding to nearest, ties to even.
+ * @param data float32 values, or data of that dtype, which is returned unchanged
  */
 export function toStored(dtype: StoredDType, data: StoredData | TensorData): StoredData {
   switch (dtype) {
@@ -112,7 +112,7 @@ export function toStored(dtype: StoredDType, data: StoredData | TensorData): Sto
       const like = storage[dtype].view(new ArrayBuffer(0));
       if (data.constructor === like.constructor) return data as StoredData;
       throw new ModelError(
-        `Numbers of dtype ${dtype} come in a ${like.constructor.name}, not ${data.constructor.name}.`,
+        `Data of dtype ${dtype} must be a ${like.constructor.name}, not a ${data.constructor.name}.`,
       );
     }
   }
@@ -129,13 +129,13 @@ function roundToBfloat16(numbers: Float32Array): Uint16Array<ArrayBuffer> {
   const result = new Uint16Array(numbers.length);
   for (let i = 0; i < result.length; i++) {
     const word = bits[i];
-    // Adding to a NaN could make it an infinity.
+    // The rounding addition could turn a NaN into an infinity.
     result[i] = (word & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : (word + 0x7fff + ((word >>> 16) & 1)) >>> 16;
   }
   return result;
 }
 
-/** A stored tensor as the rest of the library takes it: floats as float32, uint8 as int32, int64 as whole numbers. */
+/** Converts a stored tensor to a host value: floats to float32, uint8 to int32, int64 to numbers. */
 export function toHostValue(stored: StoredTensor): HostValue {
   const { dtype, shape, data } = stored;
   if (isFloat(dtype)) return { dtype: "float32", shape, data: toFloat32(stored) };

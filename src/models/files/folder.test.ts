@@ -42,7 +42,7 @@ describe("saving a folder", () => {
     expect((await readdir(folder)).sort()).toEqual(["a.txt", "by hand.txt", "manifest.json"]);
     expect(await readdir(join(folder, ".."))).toEqual(["model"]);
     await writeFile(join(folder, "by hand.txt"), "changed");
-    await expect(verifyFolder(folder)).rejects.toThrow("by hand.txt (7 bytes) is not what was written");
+    await expect(verifyFolder(folder)).rejects.toThrow("by hand.txt (7 bytes) differs from what was written");
   });
 
   test("refuses a folder with anything else in it, by name, and leaves it as it was", async () => {
@@ -65,7 +65,7 @@ describe("saving a folder", () => {
     await refused("notes.md was not written by Anneal", { overwrite: true });
     await rm(join(folder, "notes.md"));
     await writeFile(join(folder, "a.txt"), "edited");
-    await refused("a.txt was changed since it was saved");
+    await refused("a.txt was changed after it was saved");
     expect(await read(folder, "a.txt")).toBe("edited");
     await writeFolder(folder, { "a.txt": "new" }, { overwrite: true });
     expect(await read(folder, "a.txt")).toBe("new");
@@ -105,13 +105,13 @@ describe("saving a folder", () => {
   test("gives names that lead outside no way, and an error of the writer's as it is", async () => {
     const folder = join(await fresh(), "model");
     for (const name of ["../a", "/a", "", "manifest.json", "b/../../a"]) {
-      await expect(writeFolder(folder, { [name]: "x" })).rejects.toThrow("A file cannot be named");
+      await expect(writeFolder(folder, { [name]: "x" })).rejects.toThrow("is not a valid file name");
     }
     const own = new TypeError("my own");
     await expect(saveFolder(folder, () => Promise.reject(own))).rejects.toBe(own);
     expect(await readdir(join(folder, ".."))).toEqual([]);
     const slow = saveFolder(folder, (writer) => writer.file("a", "1"));
-    await expect(writeFolder(folder, { a: "2" })).rejects.toThrow("is being saved already");
+    await expect(writeFolder(folder, { a: "2" })).rejects.toThrow("is already being saved");
     await slow;
     expect(await read(folder, "a")).toBe("1");
   });
@@ -164,7 +164,7 @@ describe("when it cannot be saved", () => {
       const folder = join(mount, "model");
       await writeFolder(folder, { "a.txt": "1" });
       await expect(writeFolder(folder, { "a.txt": "2", "b.txt": big })).rejects.toThrow(
-        /^Cannot save .*model: the disk is full\. .*\(ENOSPC\)\. What was there before is intact\.$/,
+        /^Cannot save .*model: the disk is full\. .*\(ENOSPC\)\. The previous content is intact\.$/,
       );
       expect(await read(folder, "a.txt")).toBe("1");
       expect(await readdir(mount)).toEqual(["model"]);
@@ -177,7 +177,7 @@ describe("when it cannot be saved", () => {
       await expect(writeFolder(join(mount, "model"), { a: "1" })).rejects.toThrow(/read-only.*\(EROFS\)/);
     });
     await onMount("size=2m", async (mount) => {
-      await expect(writeFolder(mount, { a: "1" })).rejects.toThrow("Name a folder inside it");
+      await expect(writeFolder(mount, { a: "1" })).rejects.toThrow("Choose a folder inside it");
     });
   });
 

@@ -12,42 +12,42 @@ import {
   writeShards,
 } from "./write.ts";
 
-/** Files of a folder, by path inside it. */
+/** Files of a folder, by relative path. */
 export type Files = Readonly<Record<string, Uint8Array | string>>;
 
 const manifestName = "manifest.json";
 
-/** What {@link saveFolder} is told. */
+/** Options of {@link saveFolder}. */
 export interface SaveOptions {
   /**
-   * Replace a folder that we wrote even where its files were changed or damaged since. A folder with files that are not
-   * of ours is never replaced. Default false.
+   * Replace a folder that Anneal wrote even if its files were changed or damaged since. A folder with other files is never
+   * replaced. Default false.
    */
   overwrite?: boolean;
 }
 
-/** Writes the files of a folder that is being saved, and notes their digests as it does. */
+/** Writes the files of a folder that is being saved, and records their digests. */
 export interface FolderWriter {
-  /** The folder to write into, which gets its real name when all is written. */
+  /** The temporary folder to write into; it is renamed when everything is written. */
   readonly path: string;
-  /** Write a small file; `name` may hold `/`. */
+  /** Writes a small file; `name` may contain `/`. */
   file(name: string, content: Uint8Array | string): Promise<void>;
-  /** Write tensors one after the other into a `.safetensors` file. */
+  /** Writes tensors one after the other to a `.safetensors` file. */
   tensors(name: string, tensors: Sources, metadata?: Readonly<Record<string, string>>): Promise<void>;
-  /** Write a model's tensors, in one file or several. */
+  /** Writes a model's tensors to one or several files. */
   shards(tensors: Sources, options?: ShardOptions): Promise<void>;
 }
 
-/** Folders that this process is writing at the moment. */
+/** Folders that this process is currently writing. */
 const active = new Set<string>();
 
 /**
- * Save a folder so that it is there whole or not at all. Everything goes to a hidden folder beside it, is flushed to the
- * disk with a manifest of digests, and then takes its name. What we did not write is never deleted or replaced: a folder
- * that holds anything else is refused. Of a symbolic link, the folder that it points to is used.
- * @param folder where to; missing parents are made
- * @param write writes the files, by the writer's methods or straight into its `path`
- * @throws ModelError when the folder is occupied or cannot be written; it then holds what it held before
+ * Saves a folder atomically. All files are written to a hidden folder next to it and flushed to disk with a manifest of
+ * digests; then that folder is renamed. Files that Anneal did not write are never deleted or replaced: a folder that has
+ * any is refused. Symbolic links are followed.
+ * @param folder destination; missing parents are created
+ * @param write writes the files, with the writer's methods or directly to its `path`
+ * @throws ModelError when the folder is occupied or cannot be written; it is then unchanged
  */
 export async function saveFolder(
   folder: string,
@@ -58,8 +58,8 @@ export async function saveFolder(
   const target = await followLinks(resolve(folder)).catch((error) => {
     throw failed(error);
   });
-  if (target === process.cwd()) throw new ModelError(`${folder} is the folder you are in. Name a folder inside it.`);
-  if (active.has(target)) throw new ModelError(`${folder} is being saved already. Wait for that to end.`);
+  if (target === process.cwd()) throw new ModelError(`${folder} is the current folder. Choose a folder inside it.`);
+  if (active.has(target)) throw new ModelError(`${folder} is already being saved. Wait until that is done.`);
   active.add(target);
   const partial = beside(target, "partial");
   try {
@@ -72,7 +72,7 @@ export async function saveFolder(
     const written = new Map<string, WrittenFile>();
     await write(folderWriter(partial, written));
     await finish(partial, written);
-    // Files may have come while we wrote.
+    // Files may have been added in the meantime.
     const state = await checkReplaceable(target, folder, overwrite);
     await moveIntoPlace(partial, target, state);
   } catch (error) {
@@ -83,7 +83,7 @@ export async function saveFolder(
   }
 }
 
-/** Save files that are in memory as a folder; see {@link saveFolder}. */
+/** Saves files from memory as a folder; see {@link saveFolder}. */
 export async function writeFolder(folder: string, files: Files, options: SaveOptions = {}): Promise<void> {
   await saveFolder(
     folder,
@@ -95,7 +95,7 @@ export async function writeFolder(folder: string, files: Files, options: SaveOpt
 }
 
 /**
- * Check a folder against the manifest that {@link saveFolder} left in it. Folders without one, from elsewhere, pass.
+ * Verifies a folder against the manifest that {@link saveFolder} wrote. Folders without a manifest pass.
  * @throws ModelError naming the file that is missing or differs
  */
 export async function verifyFolder(folder: string): Promise<void> {
@@ -104,24 +104,24 @@ export async function verifyFolder(folder: string): Promise<void> {
   if (manifest === "damaged") throw new ModelError(`${join(folder, manifestName)} is damaged.`);
   if (!manifest) return;
   for (const [name, expected] of Object.entries(manifest)) {
-    const found = await digestOf(join(folder, name)).catch(() => undefined);
-    if (!found) throw new ModelError(`${folder} is not whole: ${name} is missing.`);
-    if (found.sha256 !== expected) {
-      throw new ModelError(`${folder} is damaged: ${name} (${found.bytes} bytes) is not what was written.`);
+    const actual = await digestOf(join(folder, name)).catch(() => undefined);
+    if (!actual) throw new ModelError(`${folder} is incomplete: ${name} is missing.`);
+    if (actual.sha256 !== expected) {
+      throw new ModelError(`${folder} is damaged: ${name} (${actual.bytes} bytes) differs from what was written.`);
     }
   }
 }
 
 /**
- * Put a folder back that a process was replacing when it was killed: a moment lies between the old folder's leaving and
- * the new one's taking its name. Does nothing when the folder stands.
+ * Restores a folder when the process was killed while replacing it, between renaming the old folder and the new one. Does
+ * nothing when the folder exists.
  */
 export async function recoverFolder(folder: string): Promise<void> {
   if (await kindOf(folder)) return;
   const old = (await leftovers(folder, "old")).find(({ pid }) => !isAlive(pid));
   if (!old) return;
   const partial = beside(folder, "partial", old.pid);
-  // The old one leaves only when the new one is complete.
+  // The old folder is renamed only after the new one is complete.
   renameSync((await kindOf(partial)) ? partial : old.path, folder);
 }
 
@@ -129,7 +129,7 @@ function folderWriter(path: string, written: Map<string, WrittenFile>): FolderWr
   const at = async (name: string) => {
     const inside = relative(path, resolve(path, name));
     if (inside === "" || inside.startsWith("..") || isAbsolute(inside) || inside === manifestName) {
-      throw new ModelError(`A file cannot be named ${JSON.stringify(name)}.`);
+      throw new ModelError(`${JSON.stringify(name)} is not a valid file name.`);
     }
     await mkdir(dirname(join(path, inside)), { recursive: true });
     return { file: join(path, inside), key: inside.split(sep).join("/") };
@@ -150,14 +150,14 @@ function folderWriter(path: string, written: Map<string, WrittenFile>): FolderWr
   };
 }
 
-/** Add the manifest, and flush what is not flushed yet. */
+/** Writes the manifest, and flushes files that are not flushed yet. */
 async function finish(partial: string, written: Map<string, WrittenFile>): Promise<void> {
   const { files, folders } = await contents(partial);
   const sha256: Record<string, string> = {};
   for (const name of files.sort()) {
-    const known = written.get(name);
-    sha256[name] = (known ?? (await digestOf(join(partial, name)))).sha256;
-    if (!known) await flush(join(partial, name));
+    const digested = written.get(name);
+    sha256[name] = (digested ?? (await digestOf(join(partial, name)))).sha256;
+    if (!digested) await flush(join(partial, name));
   }
   await writeContent(join(partial, manifestName), JSON.stringify({ sha256 }, null, 1));
   for (const name of folders) await flush(join(partial, name));
@@ -169,7 +169,7 @@ async function moveIntoPlace(partial: string, target: string, state: "absent" | 
   if (state === "empty") await rmdir(target);
   if (state === "ours") {
     await rm(old, { recursive: true, force: true });
-    // One after the other without a pause, so that the folder is away for as short as can be.
+    // Synchronous renames, so that the folder is missing only briefly.
     renameSync(target, old);
     try {
       renameSync(partial, target);
@@ -182,13 +182,13 @@ async function moveIntoPlace(partial: string, target: string, state: "absent" | 
   }
   await flush(dirname(target));
   if (state !== "ours") return;
-  // Under its other name it is never taken for a folder to put back, whenever the process is killed.
+  // With the partial folder's name, the old folder is not restored if the process is killed now.
   renameSync(old, partial);
   await rm(partial, { recursive: true, force: true });
 }
 
 /**
- * What stands where a folder is to be saved.
+ * Returns what exists at the destination of a save.
  * @throws ModelError when it must not be replaced
  */
 async function checkReplaceable(
@@ -214,13 +214,13 @@ async function checkReplaceable(
     for (const name of files) {
       if (name === manifestName) continue;
       const { sha256 } = await digestOf(join(target, name));
-      if (sha256 !== names[name]) throw refuse(name, "was changed since it was saved");
+      if (sha256 !== names[name]) throw refuse(name, "was changed after it was saved");
     }
   }
   return "ours";
 }
 
-/** Digests by file, undefined where there is no manifest of ours. */
+/** Returns the digests by file; undefined when there is no manifest of Anneal. */
 async function readManifest(folder: string): Promise<Record<string, string> | "damaged" | undefined> {
   const text = await readFile(join(folder, manifestName), "utf8").catch(() => undefined);
   if (text === undefined) return undefined;
@@ -237,7 +237,7 @@ async function readManifest(folder: string): Promise<Record<string, string> | "d
   return Object.entries(digests).every(right) ? (digests as Record<string, string>) : "damaged";
 }
 
-/** Names inside a folder, with `/` between folders. Links are not followed and count as files. */
+/** Lists a folder's files recursively, with `/` as separator. Links are not followed and count as files. */
 async function contents(folder: string): Promise<{ files: string[]; folders: string[] }> {
   const files: string[] = [];
   const folders: string[] = [];
@@ -256,7 +256,7 @@ async function contents(folder: string): Promise<{ files: string[]; folders: str
   return { files, folders };
 }
 
-/** Size and SHA-256 of a file, read piece by piece. */
+/** Computes the size and SHA-256 of a file. */
 async function digestOf(path: string): Promise<WrittenFile> {
   const hash = createHash("sha256");
   let bytes = 0;
@@ -267,7 +267,7 @@ async function digestOf(path: string): Promise<WrittenFile> {
   return { bytes, sha256: hash.digest("hex") };
 }
 
-/** The hidden folders of a save stand beside the folder. */
+/** Returns the path of a hidden folder next to the folder that is being saved. */
 function beside(folder: string, kind: "partial" | "old", pid = process.pid): string {
   return join(dirname(folder), `.${basename(folder)}.${kind}-${pid}`);
 }
@@ -280,7 +280,7 @@ async function leftovers(folder: string, kind: "partial" | "old"): Promise<{ pat
     .map((name) => ({ path: join(dirname(folder), name), pid: Number(name.slice(prefix.length)) }));
 }
 
-/** Remove what processes that are gone have left of unfinished saves. */
+/** Removes the temporary folders of processes that have exited. */
 async function removeStale(folder: string): Promise<void> {
   for (const { path, pid } of [...(await leftovers(folder, "partial")), ...(await leftovers(folder, "old"))]) {
     if (pid !== process.pid && isAlive(pid)) continue;
@@ -305,7 +305,7 @@ async function kindOf(path: string): Promise<"folder" | "other" | undefined> {
   return facts && (facts.isDirectory() ? "folder" : "other");
 }
 
-/** Where a path leads: links are followed, also one whose target is not there yet. */
+/** Resolves a path's symbolic links, even when the target does not exist. */
 async function followLinks(path: string): Promise<string> {
   const facts = await lstat(path).catch(() => undefined);
   if (!facts?.isSymbolicLink()) return path;
@@ -313,7 +313,7 @@ async function followLinks(path: string): Promise<string> {
 }
 
 async function flush(path: string): Promise<void> {
-  // Windows cannot open a folder; there the rename alone has to do.
+  // Windows cannot open a folder; there the rename is not flushed.
   const handle = await open(path, "r").catch(() => undefined);
   await handle?.sync().catch(() => undefined);
   await handle?.close();
@@ -321,25 +321,25 @@ async function flush(path: string): Promise<void> {
 
 const reasons: Readonly<Record<string, string>> = {
   ENOSPC: "the disk is full. Free some space and save again",
-  EDQUOT: "your share of the disk is full. Free some space and save again",
+  EDQUOT: "your disk quota is exceeded. Free some space and save again",
   EROFS: "the file system is read-only. Choose another folder",
-  EACCES: "you may not write there. Choose another folder",
-  EPERM: "you may not write there. Choose another folder",
+  EACCES: "permission denied. Choose another folder",
+  EPERM: "permission denied. Choose another folder",
   EEXIST: "a part of the path is a file. Choose another folder",
   ENOTDIR: "a part of the path is a file. Choose another folder",
-  EBUSY: "another file system is mounted there. Name a folder inside it",
-  EXDEV: "another file system is mounted there. Name a folder inside it",
+  EBUSY: "another file system is mounted there. Choose a folder inside it",
+  EXDEV: "another file system is mounted there. Choose a folder inside it",
   ENAMETOOLONG: "the name is too long. Choose a shorter one",
-  ELOOP: "its links lead in a circle. Choose another folder",
+  ELOOP: "its symbolic links form a loop. Choose another folder",
 };
 
-/** An error of the file system in words; others stay as they are. */
+/** Converts an error of the file system to a ModelError; returns other errors unchanged. */
 function explain(folder: string, error: unknown): Error {
   if (!(error instanceof Error)) return new Error(String(error));
   const { code, syscall } = error as NodeJS.ErrnoException;
   if (error instanceof ModelError || !code || !syscall) return error;
   const reason = reasons[code] ?? error.message;
-  return new ModelError(`Cannot save ${folder}: ${reason} (${code}). What was there before is intact.`, {
+  return new ModelError(`Cannot save ${folder}: ${reason} (${code}). The previous content is intact.`, {
     cause: error,
   });
 }

@@ -85,7 +85,7 @@ describe("fetching a model", () => {
     await writeFile(join(snapshot, "config.json"), "{}");
     expect(await resolve({ localFilesOnly: true })).toBe(snapshot);
     await rm(join(snapshot, "model.safetensors"));
-    await expect(resolve({ localFilesOnly: true })).rejects.toThrow("is not whole in");
+    await expect(resolve({ localFilesOnly: true })).rejects.toThrow("is incomplete or missing in");
     await resolve();
     expect((await lstat(join(snapshot, "model.safetensors"))).isSymbolicLink()).toBe(true);
     expect(server.requests.filter((line) => line.startsWith("GET") && line.includes("safetensors"))).toEqual([]);
@@ -119,13 +119,13 @@ describe("fetching a model", () => {
     const wrong = Uint8Array.from(weights).fill(0, 5, 6).fill(9, 7, 8);
     put({ damaged: { "model.safetensors": wrong } });
     await expect(resolve()).rejects.toThrow(
-      /model\.safetensors of owner\/name arrived damaged: its digest is .* deleted/,
+      /model\.safetensors of owner\/name is damaged after the download: its digest is .* deleted/,
     );
     expect(await blobs()).not.toContain(`${hubEtag(weights, true)}.incomplete`);
     expect(await blobs()).toContain(hubEtag(files["config.json"], false));
     put({ damaged: { "config.json": '{"model_type":"phi4"}' } });
     await rm(store(), { recursive: true });
-    await expect(resolve()).rejects.toThrow("config.json of owner/name arrived damaged");
+    await expect(resolve()).rejects.toThrow("config.json of owner/name is damaged");
     put();
     await resolve();
   });
@@ -134,13 +134,13 @@ describe("fetching a model", () => {
 describe("what cannot be fetched is said with what to do", () => {
   test("unknown, private and gated models, revisions and files", async () => {
     await expect(resolveModel("owner/typo", { cacheDir })).rejects.toThrow(
-      /There is no model owner\/typo .*spelling; .*HF_TOKEN.*\(401\)/,
+      /owner\/typo does not exist .*spelling; .*HF_TOKEN.*\(401\)/,
     );
     await expect(resolveModel("owner/typo", { cacheDir, token: "t" })).rejects.toThrow(/the token is valid.*\(404\)/);
     await expect(resolve({ revision: "v9" })).rejects.toThrow("owner/name has no revision v9. (404)");
     await expect(resolve({ files: ["absent.json"] })).rejects.toThrow("has no file absent.json");
     put({ gated: true });
-    await expect(resolve()).rejects.toThrow(`accept its licence at ${server.url}/owner/name and give a token`);
+    await expect(resolve()).rejects.toThrow(`accept its licence at ${server.url}/owner/name and pass a token`);
     put({ files: { "config.json": "{}", "pytorch_model.bin": "x" } });
     await expect(resolve()).rejects.toThrow("has no .safetensors files");
     put({ files: { ...files, "../../x.safetensors": "x" } });
@@ -149,7 +149,7 @@ describe("what cannot be fetched is said with what to do", () => {
 
   test("a token is taken from the option, the environment or the file", async () => {
     put({ token: "secret" });
-    await expect(resolve()).rejects.toThrow("give a token");
+    await expect(resolve()).rejects.toThrow("pass a token");
     await resolve({ token: "secret", files: ["config.json"] });
     vi.stubEnv("HF_TOKEN", "secret");
     await resolve({ files: ["tokenizer.json"] });
@@ -170,7 +170,7 @@ describe("what cannot be fetched is said with what to do", () => {
   test("no network: says that a new try goes on, and uses the cache if it is whole", async () => {
     vi.stubEnv("HF_ENDPOINT", "http://127.0.0.1:65000");
     await expect(resolve()).rejects.toThrow(
-      /Fetching owner\/name from 127\.0\.0\.1:65000 failed 5 times .*run it again to go on/,
+      /Downloading owner\/name from 127\.0\.0\.1:65000 failed 5 times .*Run it again to resume/,
     );
     vi.stubEnv("HF_ENDPOINT", server.url);
     const folder = await resolve();

@@ -5,34 +5,34 @@ import { ModelError } from "../error.ts";
 import { download, type RemoteFile, request } from "./download.ts";
 import { indexName } from "./write.ts";
 
-// Written here, over fetch: the official @huggingface/hub (2.17) neither resumes nor checks what it fetches, ignores
-// HF_ENDPOINT, HF_TOKEN and offline mode, fetches all files, and tells no progress.
+// Implemented here, over fetch: the official @huggingface/hub (2.17) neither resumes nor verifies downloads, ignores
+// HF_ENDPOINT, HF_TOKEN and offline mode, downloads all files, and reports no progress.
 
-/** How far a download is. */
+/** Progress of a download. */
 export interface HubProgress {
-  /** Name of the file that is being fetched. */
+  /** Name of the file that is being downloaded. */
   file: string;
-  /** Bytes of all needed files that are there. */
+  /** Bytes of all needed files that are already on disk. */
   received: number;
-  /** Bytes of all needed files. */
+  /** Total bytes of all needed files. */
   total: number;
 }
 
-/** What {@link resolveModel} is told. */
+/** Options of {@link resolveModel}. */
 export interface HubOptions {
   /** Branch, tag or commit. Default "main". */
   revision?: string;
-  /** Access token. When left out: HF_TOKEN, else what `hf auth login` stored. */
+  /** Access token. Default: HF_TOKEN, else the token that `hf auth login` stored. */
   token?: string;
-  /** Folder of the cache. When left out: HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub. */
+  /** Cache folder. Default: HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub. */
   cacheDir?: string;
-  /** Use only what is in the cache. Default: whether HF_HUB_OFFLINE is set. */
+  /** Use only files in the cache. Default: whether HF_HUB_OFFLINE is set. */
   localFilesOnly?: boolean;
-  /** Called as data arrives. When left out, a terminal shows a line on stderr. */
+  /** Called as data arrives. By default, progress is shown on stderr if it is a terminal. */
   onProgress?: (progress: HubProgress) => void;
-  /** Which files are needed, by name or by a test. Settings, tokenizer and safetensors files when left out. */
+  /** Files to download, by name or by a predicate. Default: configuration, tokenizer and safetensors files. */
   files?: readonly string[] | ((name: string) => boolean);
-  /** Milliseconds before the first new attempt after a network failure; doubled each time. Default 1000. */
+  /** Milliseconds before the first retry after a network failure; doubled for each further one. Default 1000. */
   retryDelay?: number;
 }
 
@@ -40,27 +40,27 @@ const commitPattern = /^[0-9a-f]{40}$/;
 const settings =
   /^((config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|adapter_config|chat_template)\.json|chat_template\.jinja)$/;
 
-/** Whether a model cannot do without a file. Weights in subfolders and Mistral's second copy are not read. */
+/** Whether a file is needed to load a model. Weights in subfolders and Mistral's second copy are skipped. */
 const isNeeded = (name: string) =>
   settings.test(name) ||
   (!name.includes("/") && /\.safetensors(\.index\.json)?$/.test(name) && !name.startsWith("consolidated"));
 
 /**
- * The folder of a model: a folder that is there is taken as it is, else `owner/name` is fetched from the Hugging Face Hub
- * into the cache that Python's huggingface_hub uses too. What either has fetched, the other finds. An interrupted download
- * goes on where it stopped, and sizes and digests are checked. HF_ENDPOINT names another hub.
+ * Returns the folder of a model. An existing folder is returned as it is; otherwise `owner/name` is downloaded from the
+ * Hugging Face Hub to the cache, which is shared with Python's huggingface_hub. Interrupted downloads are resumed, and
+ * sizes and digests are verified. HF_ENDPOINT selects another hub.
  *
  * @example
  * const model = await LanguageModel.load(await resolveModel("microsoft/Phi-3-mini-4k-instruct"));
  * @returns path of the folder
- * @throws ModelError when there is no such model, it may not be read, or the network fails
+ * @throws ModelError when the model does not exist, access is denied, or the network fails
  */
 export async function resolveModel(idOrFolder: string, options: HubOptions = {}): Promise<string> {
   const facts = await stat(idOrFolder).catch(() => undefined);
   if (facts?.isDirectory()) return idOrFolder;
-  if (facts) throw new ModelError(`${idOrFolder} is a file; name the folder of a model.`);
+  if (facts) throw new ModelError(`${idOrFolder} is a file; pass the folder of a model.`);
   if (!/^\w[\w.-]*(\/\w[\w.-]*)?$/.test(idOrFolder) || idOrFolder.includes("..") || idOrFolder.includes("--")) {
-    throw new ModelError(`There is no folder ${idOrFolder}, and it is no model's name on the hub, as owner/name is.`);
+    throw new ModelError(`There is no folder ${idOrFolder}, and it is not a hub id of the form owner/name.`);
   }
   const { revision = "main" } = options;
   if (!/^\w[\w./-]*$/.test(revision) || revision.includes("..")) {
@@ -94,7 +94,7 @@ class HubModel {
     if (this.#options.localFilesOnly ?? offline) {
       if (cached) return cached;
       throw new ModelError(
-        `${this.#id} (${this.#revision}) is not whole in ${this.#store}, and only local files may be used. Fetch it once without localFilesOnly and HF_HUB_OFFLINE.`,
+        `${this.#id} (${this.#revision}) is incomplete or missing in ${this.#store}, and only local files may be used. Download it once without localFilesOnly and HF_HUB_OFFLINE.`,
       );
     }
     // A commit never changes.
@@ -105,19 +105,19 @@ class HubModel {
     } catch (error) {
       const unreachable = error instanceof ModelError && error.cause !== undefined;
       if (!cached || !unreachable) throw error;
-      process.stderr.write(`${error.message} The copy in the cache is used.\n`);
+      process.stderr.write(`${error.message} Using the cached copy.\n`);
       return cached;
     }
   }
 
-  /** The snapshot in the cache, if it is whole. */
+  /** Returns the snapshot in the cache if it is complete. */
   async #cached(): Promise<string | undefined> {
     const commit = commitPattern.test(this.#revision)
       ? this.#revision
       : (await readFile(join(this.#store, "refs", this.#revision), "utf8").catch(() => "")).trim();
     if (!commitPattern.test(commit)) return undefined;
     const folder = this.#snapshot(commit);
-    return (await isWhole(folder, this.#options.files)) ? folder : undefined;
+    return (await isComplete(folder, this.#options.files)) ? folder : undefined;
   }
 
   #snapshot(commit: string): string {
@@ -125,8 +125,8 @@ class HubModel {
   }
 
   async #token(): Promise<string | undefined> {
-    const given = this.#options.token ?? environment("HF_TOKEN") ?? environment("HUGGING_FACE_HUB_TOKEN");
-    if (given !== undefined) return given.trim() || undefined;
+    const explicit = this.#options.token ?? environment("HF_TOKEN") ?? environment("HUGGING_FACE_HUB_TOKEN");
+    if (explicit !== undefined) return explicit.trim() || undefined;
     const path = environment("HF_TOKEN_PATH") ?? join(home(), "token");
     return (await readFile(path, "utf8").catch(() => "")).trim() || undefined;
   }
@@ -137,13 +137,13 @@ class HubModel {
     const call = { headers, delay: this.#options.retryDelay ?? 1000, what: this.#id };
     const api = `${this.#endpoint}/api/models/${this.#id}/revision/${encodeURIComponent(this.#revision)}`;
     const answer = await request(api, call);
-    if (!answer.ok) throw this.#refused(answer, token);
+    if (!answer.ok) throw this.#refusal(answer, token);
     const { commit, names } = parseInfo(await answer.json().catch(() => undefined), api);
     const needed = this.#choose(names);
     const folder = this.#snapshot(commit);
     const missing: RemoteFile[] = [];
     for (const name of needed) {
-      if (!(await exists(join(folder, name)))) missing.push(await this.#look(name, commit, call, token));
+      if (!(await exists(join(folder, name)))) missing.push(await this.#fileInfo(name, commit, call, token));
     }
     const total = missing.reduce((sum, { size }) => sum + size, 0);
     const progress = this.#progress(total);
@@ -151,8 +151,8 @@ class HubModel {
     try {
       for (const file of missing) {
         const blob = join(this.#store, "blobs", file.etag);
-        const had = await stat(blob).catch(() => undefined);
-        if (had?.size !== file.size)
+        const existing = await stat(blob).catch(() => undefined);
+        if (existing?.size !== file.size)
           await download(file, blob, call, (bytes) => progress.show(file.name, before + bytes));
         before += file.size;
         progress.show(file.name, before);
@@ -176,13 +176,13 @@ class HubModel {
     const unsafe = chosen.find((name) => /\\|^\/|\0|(^|\/)\.\.?(\/|$)/.test(name));
     if (unsafe !== undefined) throw new ModelError(`${this.#id} has a file named ${JSON.stringify(unsafe)}.`);
     if (!files && !chosen.some((name) => name.endsWith(".safetensors"))) {
-      throw new ModelError(`${this.#id} has no .safetensors files, and other formats are not read.`);
+      throw new ModelError(`${this.#id} has no .safetensors files; other formats are not supported.`);
     }
     return chosen;
   }
 
-  /** What the hub says of a file, without its content. */
-  async #look(
+  /** Fetches a file's metadata. */
+  async #fileInfo(
     name: string,
     commit: string,
     call: Parameters<typeof request>[1],
@@ -191,29 +191,29 @@ class HubModel {
     const path = name.split("/").map(encodeURIComponent).join("/");
     let url = `${this.#endpoint}/${this.#id}/resolve/${commit}/${path}`;
     let answer = await request(url, { ...call, method: "HEAD", redirect: "manual" });
-    // A relative address is followed, as of a model that was renamed; a large file lies on another server.
+    // Relative redirects (renamed models) are followed; absolute ones point to the server of large files.
     for (let hops = 0; hops < 5; hops++) {
       const location = answer.headers.get("location");
       if (answer.status < 300 || answer.status > 399 || !/^\/(?!\/)/.test(location ?? "")) break;
       url = new URL(location ?? "", url).href;
       answer = await request(url, { ...call, method: "HEAD", redirect: "manual" });
     }
-    if (answer.status >= 400) throw this.#refused(answer, token, name);
+    if (answer.status >= 400) throw this.#refusal(answer, token, name);
     const etag = (answer.headers.get("x-linked-etag") ?? answer.headers.get("etag") ?? "").replace(/^W\/|"/g, "");
     const size = Number(answer.headers.get("x-linked-size") ?? answer.headers.get("content-length") ?? Number.NaN);
     if (!/^[\w-]+$/.test(etag) || !Number.isSafeInteger(size)) {
-      throw new ModelError(`${url} does not say the file's ETag and size; is ${this.#endpoint} a hub?`);
+      throw new ModelError(`${url} sent no ETag and size of the file; is ${this.#endpoint} a hub?`);
     }
     return { name, url, etag, size };
   }
 
-  /** Why the hub refused, and what to do. */
-  #refused(answer: Response, token: string | undefined, file?: string): ModelError {
+  /** Returns the error for a refused request, with a remedy. */
+  #refusal(answer: Response, token: string | undefined, file?: string): ModelError {
     const [id, page] = [this.#id, `${this.#endpoint}/${this.#id}`];
     const code = answer.headers.get("x-error-code");
-    const give = token ? "" : " and give a token (the option token, or HF_TOKEN)";
+    const give = token ? "" : " and pass a token (the option token, or HF_TOKEN)";
     if (code === "GatedRepo" || answer.status === 403) {
-      return new ModelError(`${id} may not be read: accept its licence at ${page}${give}. (${answer.status})`);
+      return new ModelError(`Access to ${id} is denied: accept its licence at ${page}${give}. (${answer.status})`);
     }
     if (code === "RevisionNotFound")
       return new ModelError(`${id} has no revision ${this.#revision}. (${answer.status})`);
@@ -221,8 +221,10 @@ class HubModel {
     if (answer.status === 401 || answer.status === 404) {
       const what = token
         ? "Check the spelling, and that the token is valid and may read it."
-        : "Check the spelling; if it is private, give a token (the option token, or HF_TOKEN).";
-      return new ModelError(`There is no model ${id} at ${this.#endpoint} for you to read. ${what} (${answer.status})`);
+        : "Check the spelling; if it is private, pass a token (the option token, or HF_TOKEN).";
+      return new ModelError(
+        `${id} does not exist at ${this.#endpoint}, or you have no access. ${what} (${answer.status})`,
+      );
     }
     return new ModelError(`${this.#endpoint} answered ${answer.status} for ${file ?? id}. Try again later.`);
   }
@@ -258,14 +260,14 @@ class HubModel {
 function parseInfo(info: unknown, url: string): { commit: string; names: string[] } {
   const { sha, siblings } = (typeof info === "object" && info !== null ? info : {}) as Record<string, unknown>;
   if (typeof sha !== "string" || !commitPattern.test(sha) || !Array.isArray(siblings)) {
-    throw new ModelError(`${url} does not answer as a hub does.`);
+    throw new ModelError(`The response of ${url} is not that of a hub.`);
   }
   const names = siblings.map((file: { rfilename?: unknown } | null) => file?.rfilename);
   return { commit: sha, names: names.filter((name) => typeof name === "string") };
 }
 
-/** Whether a snapshot has what loading needs. */
-async function isWhole(folder: string, files: HubOptions["files"]): Promise<boolean> {
+/** Whether a snapshot has all files that loading needs. */
+async function isComplete(folder: string, files: HubOptions["files"]): Promise<boolean> {
   const all = async (names: readonly string[]) =>
     (await Promise.all(names.map((name) => exists(join(folder, name))))).every(Boolean);
   if (Array.isArray(files)) return all(files);
@@ -281,12 +283,12 @@ async function isWhole(folder: string, files: HubOptions["files"]): Promise<bool
   }
 }
 
-/** Put a blob into a snapshot. */
+/** Links a blob into a snapshot. */
 async function link(blob: string, pointer: string): Promise<void> {
   await mkdir(dirname(pointer), { recursive: true });
   await symlink(relative(dirname(pointer), blob), pointer).catch(async (error: NodeJS.ErrnoException) => {
     if (error.code === "EEXIST" && (await exists(pointer))) return;
-    // Windows makes links only for some users.
+    // On Windows only some users can create symbolic links.
     await copyFile(blob, pointer);
   });
 }

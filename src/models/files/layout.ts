@@ -1,14 +1,14 @@
 import { ModelError } from "../error.ts";
 import { type StoredDType, storage } from "./dtypes.ts";
 
-/** What of a tensor must be known before a file is begun. */
+/** Metadata of a tensor, needed before a file is written. */
 export interface TensorEntry {
   name: string;
   dtype: StoredDType;
   shape: readonly number[];
 }
 
-/** Bytes of a tensor. */
+/** Returns the size of a tensor in bytes. */
 export function sizeOf({ name, dtype, shape }: TensorEntry): number {
   const bytes = shape.reduce((product, size) => product * size, 1) * (storage[dtype]?.bytes ?? Number.NaN);
   if (!Number.isSafeInteger(bytes) || bytes < 0) {
@@ -18,10 +18,10 @@ export function sizeOf({ name, dtype, shape }: TensorEntry): number {
 }
 
 /**
- * Where tensors go in a file. The header lists them by name; the data lies widest dtype first, so that each tensor is
- * aligned, then by name.
- * @returns the first bytes of the file, the tensors in the order of their data, and the size of the whole file
- * @throws ModelError when two tensors have one name
+ * Lays out tensors in a file. The header lists them by name; the data is sorted by dtype width, widest first, so that each
+ * tensor is aligned, then by name.
+ * @returns the first bytes of the file, the tensors in the order of their data, and the size of the file
+ * @throws ModelError when two tensors have the same name
  */
 export function layOut<T extends TensorEntry>(entries: readonly T[], metadata: Readonly<Record<string, string>>) {
   const ordered = entries
@@ -34,7 +34,7 @@ export function layOut<T extends TensorEntry>(entries: readonly T[], metadata: R
     offsets.set(name, [end, end + bytes]);
     end += bytes;
   }
-  // Not an object of JavaScript: that would put names that are numbers first, and lose one that is __proto__.
+  // Not a JavaScript object, which would order numeric names first, and lose a name like __proto__.
   const fields = [...entries].sort(byName).map(({ name, dtype, shape }) => {
     const entry = { dtype: storage[dtype].name, shape, data_offsets: offsets.get(name) };
     return `${JSON.stringify(name)}:${JSON.stringify(entry)}`;

@@ -44,29 +44,29 @@ const f32 = (from: number, to: number, shape = [(to - from) / 4]) => ({
 
 describe("a header that does not tell the truth is refused in one line with the file's and tensor's name", () => {
   const cases: [string, Uint8Array, string][] = [
-    ["an empty file", new Uint8Array(0), "it has 0 bytes"],
-    ["a length over the file", withHeader("{}", 0, 3n), "its header of 3 bytes is cut short"],
+    ["an empty file", new Uint8Array(0), "it has only 0 bytes"],
+    ["a length over the file", withHeader("{}", 0, 3n), "its header of 3 bytes is truncated"],
     ["a length over the format's limit", withHeader("{}", 0, 2n ** 63n), "the format allows 100000000"],
-    ["no JSON", withHeader("{oops", 0), "its header is no JSON"],
-    ["bytes that are no UTF-8", withHeader("{}", 0).fill(0xff, 9, 10), "its header is no JSON"],
+    ["no JSON", withHeader("{oops", 0), "its header is not valid JSON"],
+    ["bytes that are no UTF-8", withHeader("{}", 0).fill(0xff, 9, 10), "its header is not valid JSON"],
     ["null", withHeader("null", 0), "its header is null, not an object"],
     ["a list", withHeader("[]", 0), "its header is [], not an object"],
     ["an entry that is null", withHeader({ a: null }, 0), 'tensor "a" is null, not an object'],
-    ["notes that are no text", withHeader({ __metadata__: { x: 1 } }, 0), '__metadata__ has 1 for "x", not text'],
+    ["notes that are no text", withHeader({ __metadata__: { x: 1 } }, 0), '__metadata__ has 1 for "x", not a string'],
     ["notes that are a list", withHeader({ __metadata__: [] }, 0), "__metadata__ is [], not an object"],
-    ["two tensors of one name", withHeader('{"a":{},"\\u0061":{}}', 0), 'its header names "a" twice'],
-    ["a field twice", withHeader('{"a":{"dtype":"F32","dtype":"F16"}}', 0), 'its header names "dtype" twice'],
+    ["two tensors of one name", withHeader('{"a":{},"\\u0061":{}}', 0), 'its header contains "a" twice'],
+    ["a field twice", withHeader('{"a":{"dtype":"F32","dtype":"F16"}}', 0), 'its header contains "dtype" twice'],
     [
       "an unknown dtype",
       withHeader({ a: { ...f32(0, 4), dtype: "F8_E4M3" } }, 4),
-      'dtype "F8_E4M3", which is not read; F32, F16, BF16',
+      'dtype "F8_E4M3", which is not supported; supported: F32, F16, BF16',
     ],
     [
       "a dtype that is a property of objects",
       withHeader({ a: { ...f32(0, 4), dtype: "toString" } }, 4),
-      "which is not read",
+      "which is not supported",
     ],
-    ["no dtype", withHeader({ a: { shape: [1], data_offsets: [0, 4] } }, 4), "has dtype missing, not text"],
+    ["no dtype", withHeader({ a: { shape: [1], data_offsets: [0, 4] } }, 4), "has dtype missing, not a string"],
     ["a shape with a fraction", withHeader({ a: f32(0, 4, [0.5]) }, 4), 'tensor "a" has shape [0.5]'],
     ["a negative size", withHeader({ a: f32(0, 4, [-1, -1]) }, 4), 'tensor "a" has shape [-1,-1]'],
     ["a size beyond exact numbers", withHeader({ a: f32(0, 4, [2 ** 53]) }, 4), 'tensor "a" has shape'],
@@ -78,21 +78,21 @@ describe("a header that does not tell the truth is refused in one line with the 
       withHeader({ a: { ...f32(0, 4), data_offsets: [0, 4, 8] } }, 4),
       'tensor "a" has offsets [0,4,8]',
     ],
-    ["reversed offsets", withHeader({ a: f32(4, 0, [1]) }, 4), "which end before they begin"],
+    ["reversed offsets", withHeader({ a: f32(4, 0, [1]) }, 4), "which end before they start"],
     ["offsets beyond the file", withHeader({ a: f32(0, 8) }, 4), 'tensor "a" ends at byte'],
     [
       "a size that does not fit the shape",
       withHeader({ a: f32(0, 8, [3]) }, 8),
-      "has 8 bytes where its shape [3] of F32 needs 12",
+      "has 8 bytes, but shape [3] of F32 needs 12",
     ],
     ["an overlap", withHeader({ a: f32(0, 8), b: f32(4, 12) }, 12), 'tensor "b" overlaps tensor "a"'],
     [
       "a gap at the start",
       withHeader({ a: f32(4, 8) }, 8),
-      '4 bytes between the header and tensor "a" are no tensor\'s',
+      '4 bytes between the header and tensor "a" belong to no tensor',
     ],
     ["a gap", withHeader({ a: f32(0, 4), b: f32(8, 12) }, 12), '4 bytes between tensor "a" and tensor "b"'],
-    ["bytes at the end", withHeader({ a: f32(0, 4) }, 7), '3 bytes after tensor "a" are no tensor\'s'],
+    ["bytes at the end", withHeader({ a: f32(0, 4) }, 7), '3 bytes after tensor "a" belong to no tensor'],
   ];
 
   test.each(cases)("%s", async (_, bytes, message) => {
@@ -197,10 +197,10 @@ describe("reading and writing tensor by tensor", () => {
   test("data that does not fit its shape, two tensors of one name, and data of another kind are refused", async () => {
     const one = source("a", { dtype: "float32", shape: [2], data: Float32Array.of(1) });
     const path = join(scratch, "wrong.safetensors");
-    await expect(writeSafetensors(path, [one])).rejects.toThrow("Tensor a has 4 bytes where its shape needs 8.");
+    await expect(writeSafetensors(path, [one])).rejects.toThrow("Tensor a has 4 bytes, but its shape needs 8.");
     await expect(writeSafetensors(path, [one, one])).rejects.toThrow("Two tensors are named a.");
     const odd = source("b", { dtype: "int32", shape: [1], data: Float32Array.of(1) });
-    await expect(writeSafetensors(path, [odd])).rejects.toThrow("dtype int32 come in a Int32Array, not Float32Array");
+    await expect(writeSafetensors(path, [odd])).rejects.toThrow("dtype int32 must be a Int32Array, not a Float32Array");
   });
 });
 
@@ -250,16 +250,16 @@ describe("a model in several files", () => {
     await writeSafetensors(join(folder, "s.safetensors"), [source("a", one), source("b", one)]);
     const index = (value: unknown) => writeFile(join(folder, "model.safetensors.index.json"), JSON.stringify(value));
     const cases: [unknown, string][] = [
-      [{ weight_map: { a: "s.safetensors", b: "t.safetensors" } }, "names t.safetensors, and"],
+      [{ weight_map: { a: "s.safetensors", b: "t.safetensors" } }, "refers to t.safetensors, but"],
       [
         { weight_map: { a: "s.safetensors", b: "s.safetensors", c: "s.safetensors" } },
-        "says that c is in s.safetensors",
+        "c is in s.safetensors, but it is not",
       ],
-      [{ weight_map: { a: "s.safetensors" } }, "s.safetensors holds b, and"],
+      [{ weight_map: { a: "s.safetensors" } }, "s.safetensors contains b, but"],
       [{ weight_map: { a: "../s.safetensors" } }, '"../s.safetensors", which is not the name of a .safetensors file'],
       [{ weight_map: { a: "x\\s.safetensors" } }, "which is not the name of"],
       [{ weight_map: { a: "/etc/passwd" } }, "which is not the name of"],
-      [{ weight_map: { a: 1 } }, "is said to be in 1"],
+      [{ weight_map: { a: 1 } }, 'the file of tensor "a" is 1'],
       [{ weight_map: {} }, "weight_map is empty"],
       [{ weight_map: null }, "has no weight_map"],
       [[], "has no weight_map"],
@@ -269,7 +269,7 @@ describe("a model in several files", () => {
       await expect(ModelFiles.open(folder)).rejects.toThrow(message);
     }
     await expect(ModelFiles.open(scratch)).rejects.toThrow(
-      "There is no model.safetensors and no model.safetensors.index.json in",
+      "has neither model.safetensors nor model.safetensors.index.json",
     );
   });
 });

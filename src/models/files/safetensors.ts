@@ -5,13 +5,13 @@ import { type StoredTensor, storage, toHostValue, toStored } from "./dtypes.ts";
 import { damaged, headerLength, parseHeader, type TensorInfo } from "./header.ts";
 import { layOut } from "./layout.ts";
 
-// Written here because the format is one JSON header before raw bytes, and no maintained package reads and writes it.
+// Implemented here because the format is one JSON header before raw bytes, and no maintained package reads and writes it.
 
-/** Most bytes that are read or written at once: Node's calls take less than 2 GiB. */
+/** Maximum bytes per read or write: Node's calls take less than 2 GiB. */
 export const pieceSize = 2 ** 30;
 
 /**
- * A `.safetensors` file that is read one tensor at a time; its size does not matter.
+ * A `.safetensors` file of any size, read one tensor at a time.
  *
  * @example
  * const file = await SafetensorsFile.open("model.safetensors");
@@ -19,11 +19,11 @@ export const pieceSize = 2 ** 30;
  * await file.close();
  */
 export class SafetensorsFile {
-  /** Name of the file. */
+  /** Path of the file. */
   readonly path: string;
-  /** Where each tensor lies, by name. */
+  /** Location of each tensor, by name. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
-  /** The file's own notes, such as `{ format: "pt" }`. */
+  /** The file's metadata, such as `{ format: "pt" }`. */
   readonly metadata: Readonly<Record<string, string>>;
   readonly #handle: FileHandle;
 
@@ -40,8 +40,8 @@ export class SafetensorsFile {
   }
 
   /**
-   * Open a file and check its header. Close it after use.
-   * @throws ModelError when the file is missing, cut short, or not of this format
+   * Opens a file and validates its header. Close it after use.
+   * @throws ModelError when the file is missing, truncated, or not of this format
    */
   static async open(path: string): Promise<SafetensorsFile> {
     const handle = await open(path, "r").catch((error) => {
@@ -62,8 +62,8 @@ export class SafetensorsFile {
   }
 
   /**
-   * Read one tensor, as it is stored, into a buffer of its own.
-   * @throws ModelError when there is no such tensor, or the file was cut since it was opened
+   * Reads one tensor in its stored dtype into a new buffer.
+   * @throws ModelError when there is no such tensor, or the file was truncated after it was opened
    */
   async read(name: string): Promise<StoredTensor> {
     const info = this.tensors.get(name);
@@ -76,7 +76,7 @@ export class SafetensorsFile {
     return { dtype, shape: [...shape], data: storage[dtype].view(buffer) };
   }
 
-  /** Close the file. */
+  /** Closes the file. */
   async close(): Promise<void> {
     await this.#handle.close();
   }
@@ -96,7 +96,7 @@ function allocate(bytes: number, what: string): ArrayBuffer {
   try {
     return new ArrayBuffer(bytes);
   } catch {
-    throw new ModelError(`${what} has ${bytes} bytes, for which there is no memory.`);
+    throw new ModelError(`${what} has ${bytes} bytes, which could not be allocated.`);
   }
 }
 
@@ -104,8 +104,8 @@ const unreadable = (path: string, error: NodeJS.ErrnoException) =>
   new ModelError(error.code === "ENOENT" ? `There is no file ${path}.` : `Cannot read ${path}: ${error.message}`);
 
 /**
- * Named tensors as the bytes of a `.safetensors` file. The order of the names does not matter, so equal tensors give
- * equal bytes. For tensors that do not fit in memory twice see {@link writeSafetensors}.
+ * Encodes named tensors as a `.safetensors` file. The result does not depend on the order of the names. For tensors that do
+ * not fit in memory twice, use {@link writeSafetensors}.
  */
 export function encodeSafetensors(
   tensors: Readonly<Record<string, HostValue>>,
@@ -125,13 +125,13 @@ export function encodeSafetensors(
   return file;
 }
 
-/** The error of a tensor whose data does not fit its shape. */
-export const wrongSize = (name: string, found: number, expected: number) =>
-  new ModelError(`Tensor ${name} has ${found} bytes where its shape needs ${expected}.`);
+/** Returns the error for a tensor whose data does not fit its shape. */
+export const wrongSize = (name: string, actual: number, expected: number) =>
+  new ModelError(`Tensor ${name} has ${actual} bytes, but its shape needs ${expected}.`);
 
 /**
- * Read all tensors of a `.safetensors` file; 16-bit floats become float32, uint8 becomes int32.
- * @throws ModelError when the file is missing, cut short, or not of this format
+ * Reads all tensors of a `.safetensors` file; 16-bit floats become float32, uint8 becomes int32.
+ * @throws ModelError when the file is missing, truncated, or not of this format
  */
 export async function readSafetensors(path: string): Promise<Record<string, HostValue>> {
   const file = await SafetensorsFile.open(path);
@@ -144,7 +144,7 @@ export async function readSafetensors(path: string): Promise<Record<string, Host
   }
 }
 
-/** Tensors of a file's bytes, as {@link readSafetensors} gives them; `name` is for messages. */
+/** Decodes the tensors of a file's bytes, as {@link readSafetensors} does; `name` is for messages. */
 export function decodeSafetensors(file: Uint8Array, name: string): Record<string, HostValue> {
   const length = headerLength(file.subarray(0, 8), file.length, name);
   const { tensors } = parseHeader(file.subarray(8, 8 + length), file.length, name);
@@ -157,7 +157,7 @@ export function decodeSafetensors(file: Uint8Array, name: string): Record<string
   );
 }
 
-/** Read a small file as text, with a clear error. */
+/** Reads a small file as text. */
 export async function readText(path: string): Promise<string> {
   return readFile(path, "utf8").catch((error) => {
     throw unreadable(path, error);

@@ -7,8 +7,7 @@ import { readText, SafetensorsFile } from "./safetensors.ts";
 import { indexName } from "./write.ts";
 
 /**
- * The tensors of a model folder: of its `model.safetensors`, or of the shards that its `model.safetensors.index.json`
- * names.
+ * The tensors of a model folder: those of its `model.safetensors`, or of the shards in its `model.safetensors.index.json`.
  */
 export class ModelFiles {
   readonly folder: string;
@@ -22,8 +21,8 @@ export class ModelFiles {
   }
 
   /**
-   * Open a folder's files. Close them after use.
-   * @throws ModelError when there are none, or one is missing, damaged, or does not hold what the index says
+   * Opens a folder's files. Close them after use.
+   * @throws ModelError when there are none, or one is missing, damaged, or does not match the index
    */
   static async open(folder: string): Promise<ModelFiles> {
     const single = join(folder, "model.safetensors");
@@ -34,9 +33,9 @@ export class ModelFiles {
     const path = join(folder, indexName);
     if (!(await exists(path))) {
       const other = (await exists(join(folder, "pytorch_model.bin")))
-        ? " Its pytorch_model.bin is not read; save the model with safe_serialization=True."
+        ? " Its pytorch_model.bin is not supported; save the model with safe_serialization=True."
         : "";
-      throw new ModelError(`There is no model.safetensors and no ${indexName} in ${folder}.${other}`);
+      throw new ModelError(`${folder} has neither model.safetensors nor ${indexName}.${other}`);
     }
     const map = parseIndex(await readText(path), path);
     const files = new Map<string, SafetensorsFile>();
@@ -51,18 +50,18 @@ export class ModelFiles {
     }
   }
 
-  /** Names of all tensors. */
+  /** Returns the names of all tensors. */
   names(): string[] {
     return [...this.#where.keys()];
   }
 
-  /** Dtype, shape and place of a tensor; undefined when there is none of that name. */
+  /** Returns the dtype, shape and location of a tensor, if it exists. */
   info(name: string): TensorInfo | undefined {
     return this.#where.get(name)?.tensors.get(name);
   }
 
   /**
-   * Read one tensor, as it is stored, into a buffer of its own.
+   * Reads one tensor in its stored dtype into a new buffer.
    * @throws ModelError when there is no such tensor
    */
   async read(name: string): Promise<StoredTensor> {
@@ -71,30 +70,30 @@ export class ModelFiles {
     return file.read(name);
   }
 
-  /** Close the files. */
+  /** Closes the files. */
   async close(): Promise<void> {
     await closeAll(this.#files);
   }
 }
 
-/** Which file holds which tensor, as an index says. */
+/** Parses an index into a map from tensor to file. */
 function parseIndex(text: string, path: string): Map<string, string> {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch (error) {
-    throw new ModelError(`${path} is no JSON: ${(error as Error).message.replace(/\s+/g, " ")}`);
+    throw new ModelError(`${path} is not valid JSON: ${(error as Error).message.replace(/\s+/g, " ")}`);
   }
   const map = typeof json === "object" && json !== null && "weight_map" in json ? json.weight_map : undefined;
   if (typeof map !== "object" || map === null || Array.isArray(map)) {
-    throw new ModelError(`${path} has no weight_map that says which file holds which tensor.`);
+    throw new ModelError(`${path} has no weight_map that maps tensors to files.`);
   }
   const entries = Object.entries(map);
   if (entries.length === 0) throw new ModelError(`${path}: weight_map is empty.`);
   for (const [name, file] of entries) {
     if (typeof file !== "string" || !/^[^/\\\0]+\.safetensors$/.test(file) || file.includes("..")) {
       throw new ModelError(
-        `${path}: tensor ${JSON.stringify(name)} is said to be in ${JSON.stringify(file)}, which is not the name of a .safetensors file beside the index.`,
+        `${path}: the file of tensor ${JSON.stringify(name)} is ${JSON.stringify(file)}, which is not the name of a .safetensors file in the same folder.`,
       );
     }
   }
@@ -103,7 +102,7 @@ function parseIndex(text: string, path: string): Map<string, string> {
 
 async function openShard(folder: string, shard: string, index: string): Promise<SafetensorsFile> {
   const path = join(folder, shard);
-  if (!(await exists(path))) throw new ModelError(`${index} names ${shard}, and ${folder} has no such file.`);
+  if (!(await exists(path))) throw new ModelError(`${index} refers to ${shard}, but ${folder} has no such file.`);
   return SafetensorsFile.open(path);
 }
 
@@ -115,13 +114,15 @@ function locate(
   const where = new Map<string, SafetensorsFile>();
   for (const [name, shard] of map) {
     const file = files.get(shard);
-    if (!file?.tensors.has(name)) throw new ModelError(`${index} says that ${name} is in ${shard}, and it is not.`);
+    if (!file?.tensors.has(name)) throw new ModelError(`According to ${index}, ${name} is in ${shard}, but it is not.`);
     where.set(name, file);
   }
   for (const [shard, file] of files) {
     const extra = [...file.tensors.keys()].find((name) => map.get(name) !== shard);
     if (extra !== undefined) {
-      throw new ModelError(`${shard} holds ${extra}, and ${index} does not say so: the files are not of one save.`);
+      throw new ModelError(
+        `${shard} contains ${extra}, but ${index} does not list it there: the files are from different saves.`,
+      );
     }
   }
   return where;

@@ -6,40 +6,40 @@ import { isFloat, type StoredData, type StoredDType, toFloat32, toStored } from 
 import { layOut, sizeOf, type TensorEntry } from "./layout.ts";
 import { pieceSize, wrongSize } from "./safetensors.ts";
 
-/** A tensor to be written, whose data is asked for only when its turn comes. */
+/** A tensor to write, whose data is read just before it is written. */
 export interface TensorSource extends TensorEntry {
   /**
-   * The numbers, of the dtype that was said. For float16 and bfloat16 either their bits as Uint16Array, or float32
-   * numbers, which are rounded.
+   * Returns the data in the declared dtype. For float16 and bfloat16: the bits as Uint16Array, or float32 values, which are
+   * rounded.
    */
   read(): StoredData | Promise<StoredData>;
 }
 
-/** What was written into a file. */
+/** Size and digest of a written file. */
 export interface WrittenFile {
   bytes: number;
   /** SHA-256 of the content, in hexadecimal. */
   sha256: string;
 }
 
-/** Many or few, known or coming. */
+/** The tensors to write, as an iterable or an async iterable. */
 export type Sources = Iterable<TensorSource> | AsyncIterable<TensorSource>;
 
-/** What {@link writeShards} is told. */
+/** Options of {@link writeShards}. */
 export interface ShardOptions {
-  /** Most bytes of tensors in a file; a larger tensor gets a file of its own. Default 5 * 10^9. */
+  /** Maximum bytes of tensors per file; a larger tensor gets its own file. Default 5 * 10^9. */
   maxShardSize?: number;
-  /** What floating point tensors are stored as. Each as it comes when left out. */
+  /** Store floating point tensors in this dtype. Default: each in its own dtype. */
   dtype?: "float32" | "float16" | "bfloat16";
 }
 
-/** The name of the file that says which shard holds which tensor. */
+/** Name of the index file, which maps tensors to shards. */
 export const indexName = "model.safetensors.index.json";
 
 /**
- * Write a `.safetensors` file, tensor by tensor, and flush it to the disk. Only one tensor's data is held at a time.
+ * Writes a `.safetensors` file, tensor by tensor, and flushes it to disk. Only one tensor's data is in memory at a time.
  * @returns the file's size and digest
- * @throws ModelError when two tensors have one name, or data does not fit its shape
+ * @throws ModelError when two tensors have the same name, or data does not fit its shape
  */
 export async function writeSafetensors(
   path: string,
@@ -64,9 +64,9 @@ export async function writeSafetensors(
 }
 
 /**
- * Write a model's tensors as transformers does: `model.safetensors`, or, when that would be larger than `maxShardSize`,
- * `model-00001-of-0000N.safetensors` and so on with an index.
- * @returns what was written, by file name
+ * Writes a model's tensors in transformers' layout: `model.safetensors`, or, when that would be larger than
+ * `maxShardSize`, `model-00001-of-0000N.safetensors` and so on with an index.
+ * @returns the written files, by name
  */
 export async function writeShards(
   folder: string,
@@ -99,7 +99,7 @@ export async function writeShards(
   return written;
 }
 
-/** A source whose numbers are stored as another floating point dtype. */
+/** Returns a source that converts to another floating point dtype. */
 function converted(source: TensorSource, dtype: StoredDType): TensorSource {
   if (source.dtype === dtype) return source;
   return {
@@ -110,13 +110,13 @@ function converted(source: TensorSource, dtype: StoredDType): TensorSource {
   };
 }
 
-function divide(sources: readonly TensorSource[], most: number): TensorSource[][] {
+function divide(sources: readonly TensorSource[], maxBytes: number): TensorSource[][] {
   const shards: TensorSource[][] = [];
   let size = 0;
   for (const source of sources) {
     const bytes = sizeOf(source);
     const last = shards[shards.length - 1];
-    if (last && size + bytes <= most) {
+    if (last && size + bytes <= maxBytes) {
       last.push(source);
       size += bytes;
     } else {
@@ -128,7 +128,7 @@ function divide(sources: readonly TensorSource[], most: number): TensorSource[][
 }
 
 /**
- * Write a small file whole and flush it to the disk.
+ * Writes a small file and flushes it to disk.
  * @returns its size and digest
  */
 export async function writeContent(path: string, content: Uint8Array | string): Promise<WrittenFile> {

@@ -5,7 +5,7 @@ import { rotatedWidth } from "./rotary.ts";
 
 const optionalNumber = Type.Optional(Type.Union([Type.Number(), Type.Null()]));
 
-/** What we read of a `config.json`, in the published Phi-3 layout or as transformers 5 writes it. */
+/** The supported fields of a `config.json`, in the published Phi-3 layout or that of transformers 5. */
 const ConfigFile = Type.Object({
   model_type: Type.Literal("phi3"),
   vocab_size: Type.Integer({ minimum: 1 }),
@@ -41,30 +41,30 @@ const LongRope = Type.Object({
   attention_factor: optionalNumber,
 });
 
-/** A Phi-3 model's settings. Sizes are counts; names follow Hugging Face's. */
+/** Configuration of a Phi-3 model. Names follow Hugging Face's. */
 export interface Phi3Config {
   vocabSize: number;
   hiddenSize: number;
   intermediateSize: number;
   numHiddenLayers: number;
   numAttentionHeads: number;
-  /** Fewer than the attention heads: grouped-query attention. */
+  /** Grouped-query attention when lower than numAttentionHeads. */
   numKeyValueHeads: number;
   maxPositionEmbeddings: number;
   originalMaxPositionEmbeddings: number;
   rmsNormEps: number;
   ropeTheta: number;
-  /** Share of each head that is rotated, in (0, 1]. */
+  /** Fraction of each head that is rotated, in (0, 1]. */
   partialRotaryFactor: number;
-  /** Stretches of the rotary frequencies for short and long sequences (LongRoPE, Ding et al. 2024). */
+  /** Scaling factors of the rotary frequencies for short and long sequences (LongRoPE, Ding et al. 2024). */
   longRope:
     | { shortFactor: readonly number[]; longFactor: readonly number[]; attentionFactor?: number | undefined }
     | undefined;
-  /** Positions a query sees, itself included; undefined for all. */
+  /** Number of positions that a query attends to, including itself; undefined for all. */
   slidingWindow: number | undefined;
   tieWordEmbeddings: boolean;
   initializerRange: number;
-  /** Dropout on what attention and MLP add, in [0, 1). */
+  /** Dropout on the outputs of attention and MLP, in [0, 1). */
   residPdrop: number;
   /** Dropout on the embeddings, in [0, 1). */
   embdPdrop: number;
@@ -73,7 +73,7 @@ export interface Phi3Config {
   eosTokenIds: readonly number[];
 }
 
-/** What to say of fields whose other values are known, and not supported. */
+/** Messages for fields with values that are valid but not supported. */
 const unsupported: Readonly<Record<string, string>> = {
   "/attention_bias": "projections with a bias are not supported.",
   "/hidden_act": 'only "silu" is supported.',
@@ -81,15 +81,15 @@ const unsupported: Readonly<Record<string, string>> = {
 };
 
 /**
- * Read a parsed `config.json`.
- * @throws ModelError naming the field that is wrong
+ * Parses the content of a `config.json`.
+ * @throws ModelError naming the invalid field
  */
 export function parsePhi3Config(json: unknown): Phi3Config {
   const problem = Value.Errors(ConfigFile, json).First();
   if (problem) {
-    const given = JSON.stringify(problem.value) ?? "nothing";
+    const actual = JSON.stringify(problem.value) ?? "nothing";
     const remedy = unsupported[problem.path] ?? `${problem.message.toLowerCase()}.`;
-    throw new ModelError(`config.json: ${problem.path || "/"} is ${given}; ${remedy}`);
+    throw new ModelError(`config.json: ${problem.path || "/"} is ${actual}; ${remedy}`);
   }
   const file = json as Static<typeof ConfigFile>;
   const width = file.hidden_size / file.num_attention_heads;
@@ -100,16 +100,16 @@ export function parsePhi3Config(json: unknown): Phi3Config {
   }
   if ((file.attention_dropout ?? 0) > 0) {
     throw new ModelError(
-      `config.json: attention_dropout is ${file.attention_dropout}; dropout inside of attention is not supported. Set it to 0 to use the model without.`,
+      `config.json: attention_dropout is ${file.attention_dropout}; dropout in attention is not supported. Set it to 0 to use the model without it.`,
     );
   }
-  // Two fields of two layouts: what is not as usual counts.
-  const given = [file.rope_parameters, file.rope_scaling].filter((one) => one !== undefined && one !== null);
+  // The two layouts use different fields: the one with a non-default type takes precedence.
+  const candidates = [file.rope_parameters, file.rope_scaling].filter((one) => one !== undefined && one !== null);
   const kindOf = (one: Record<string, unknown>) => one.rope_type ?? one.type ?? "default";
-  const rope = given.find((one) => kindOf(one) !== "default") ?? given[0] ?? {};
+  const rope = candidates.find((one) => kindOf(one) !== "default") ?? candidates[0] ?? {};
   const kind = kindOf(rope);
   if (kind !== "default" && kind !== "longrope" && kind !== "su") {
-    throw new ModelError(`config.json: rotary scaling ${JSON.stringify(kind)} is not known; longrope is.`);
+    throw new ModelError(`config.json: rotary scaling ${JSON.stringify(kind)} is not supported; only "longrope" is.`);
   }
   const wrong = kind === "default" ? undefined : Value.Errors(LongRope, rope).First();
   if (wrong) {
@@ -152,20 +152,20 @@ export function parsePhi3Config(json: unknown): Phi3Config {
   });
 }
 
-/** The settings a new model must be told; the rest has defaults. */
+/** The required settings of a new model; all others have defaults. */
 export type Phi3Sizes = Pick<
   Phi3Config,
   "vocabSize" | "hiddenSize" | "intermediateSize" | "numHiddenLayers" | "numAttentionHeads"
 >;
 
 /**
- * Settings with defaults filled in and checked.
- * @throws ModelError when sizes do not divide as they must
+ * Fills in the defaults of a configuration and validates it.
+ * @throws ModelError when sizes are not divisible as required
  */
-export function phi3Config(given: Phi3Sizes & Partial<Phi3Config>): Phi3Config {
-  const max = given.maxPositionEmbeddings ?? 4096;
+export function phi3Config(settings: Phi3Sizes & Partial<Phi3Config>): Phi3Config {
+  const max = settings.maxPositionEmbeddings ?? 4096;
   const config: Phi3Config = {
-    numKeyValueHeads: given.numAttentionHeads,
+    numKeyValueHeads: settings.numAttentionHeads,
     maxPositionEmbeddings: max,
     originalMaxPositionEmbeddings: max,
     rmsNormEps: 1e-5,
@@ -180,14 +180,14 @@ export function phi3Config(given: Phi3Sizes & Partial<Phi3Config>): Phi3Config {
     padTokenId: undefined,
     bosTokenId: undefined,
     eosTokenIds: [],
-    ...given,
+    ...settings,
   };
   const { hiddenSize, numAttentionHeads: heads, numKeyValueHeads: groups } = config;
   if (hiddenSize % heads !== 0 || (hiddenSize / heads) % 2 !== 0) {
-    throw new ModelError(`hiddenSize ${hiddenSize} must divide into ${heads} heads of an even width.`);
+    throw new ModelError(`hiddenSize ${hiddenSize} must be divisible into ${heads} heads of an even width.`);
   }
   if (heads % groups !== 0) {
-    throw new ModelError(`${heads} attention heads do not divide over ${groups} key/value heads.`);
+    throw new ModelError(`${heads} attention heads cannot be divided evenly among ${groups} key/value heads.`);
   }
   if (config.longRope) {
     const needed = rotatedWidth(config) / 2;
@@ -203,8 +203,8 @@ export function phi3Config(given: Phi3Sizes & Partial<Phi3Config>): Phi3Config {
 }
 
 /**
- * The settings as a `config.json` that transformers reads.
- * @param dtype what the weights are saved as
+ * Converts the configuration to a `config.json` for transformers.
+ * @param dtype dtype of the saved weights
  */
 export function toConfigFile(config: Phi3Config, dtype = "float32"): Record<string, unknown> {
   return {

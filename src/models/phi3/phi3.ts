@@ -20,24 +20,24 @@ import { type FromPretrainedOptions, loadModel } from "../load.ts";
 import { type Phi3Config, type Phi3Sizes, parsePhi3Config, phi3Config } from "./config.ts";
 import { rotation } from "./rotary.ts";
 
-// Fields that hold parameters have the names of Hugging Face's files, so that parameters are named as there.
+// Fields with parameters are named as in Hugging Face's files, so that parameter names match.
 
-/** Tokens that the feed-forward part works on together where memory is to be saved. */
+/** Tokens per block of the feed-forward part when saving memory. */
 const tokensAtOnce = 512;
 
-/** What every layer needs to know of the sequences. */
+/** Inputs that all layers share. */
 interface Context {
   batch: number;
-  /** Tokens of each sequence in this run. */
+  /** Tokens per sequence in this run. */
   length: number;
   rotate: (x: Tensor) => Tensor;
-  /** Whether inner values are computed again in the backward pass instead of kept. */
+  /** Whether activations are recomputed in the backward pass. */
   saveMemory: boolean;
-  /** Attends from the queries to keys and values, [batch, heads, length, width] each. */
+  /** Computes attention; query, key and value are [batch, heads, length, width]. */
   attend: (query: Tensor, key: Tensor, value: Tensor, layer: number) => Tensor;
 }
 
-/** Grouped-query attention with rotary positions. */
+/** Grouped-query attention with rotary position embeddings. */
 export class Phi3Attention extends Module {
   readonly qkv_proj: Linear<Weight>;
   readonly o_proj: Linear<Weight>;
@@ -57,10 +57,10 @@ export class Phi3Attention extends Module {
     const width = hiddenSize / heads;
     const split = (t: Tensor, n: number) => t.reshape([batch, length, n, width]).transpose([0, 2, 1, 3]);
     const qkv = this.qkv_proj.forward(x);
-    const cut = [0, heads, heads + groups, heads + 2 * groups].map((n) => n * width);
-    const query = rotate(split(qkv.slice(1, cut[0], cut[1]), heads));
-    const key = rotate(split(qkv.slice(1, cut[1], cut[2]), groups));
-    const value = split(qkv.slice(1, cut[2], cut[3]), groups);
+    const bounds = [0, heads, heads + groups, heads + 2 * groups].map((n) => n * width);
+    const query = rotate(split(qkv.slice(1, bounds[0], bounds[1]), heads));
+    const key = rotate(split(qkv.slice(1, bounds[1], bounds[2]), groups));
+    const value = split(qkv.slice(1, bounds[2], bounds[3]), groups);
     const mixed = attend(query, key, value, layer)
       .transpose([0, 2, 1, 3])
       .reshape([batch * length, hiddenSize]);
@@ -68,7 +68,7 @@ export class Phi3Attention extends Module {
   }
 }
 
-/** The gated feed-forward part: down(up * silu(gate)). */
+/** The gated feed-forward block: down(up * silu(gate)). */
 export class Phi3MLP extends Module {
   readonly gate_up_proj: Linear<Weight>;
   readonly down_proj: Linear<Weight>;
@@ -81,15 +81,15 @@ export class Phi3MLP extends Module {
 
   /** @param x float32 [n, hidden] */
   forward(x: Tensor): Tensor {
-    const both = this.gate_up_proj.forward(x);
-    const width = both.shape[1] / 2;
-    const gate = both.slice(1, 0, width);
-    const up = both.slice(1, width, 2 * width);
+    const gateUp = this.gate_up_proj.forward(x);
+    const width = gateUp.shape[1] / 2;
+    const gate = gateUp.slice(1, 0, width);
+    const up = gateUp.slice(1, width, 2 * width);
     return this.down_proj.forward(gate.mul(gate.sigmoid()).mul(up));
   }
 }
 
-/** One layer: attention and feed-forward, each behind a norm and added to what enters. */
+/** A decoder layer: attention and feed-forward blocks with pre-normalization and residual connections. */
 export class Phi3DecoderLayer extends Module {
   readonly input_layernorm: RMSNorm;
   readonly self_attn: Phi3Attention;
@@ -108,12 +108,12 @@ export class Phi3DecoderLayer extends Module {
     this.resid_mlp_dropout = new Dropout(config.residPdrop);
   }
 
-  /** @param entering float32 [batch * length, hidden] */
-  forward(entering: Tensor, context: Context, layer: number): Tensor {
-    const mixed = this.self_attn.forward(this.input_layernorm.forward(entering), context, layer);
-    const x = entering.add(this.resid_attn_dropout.forward(mixed));
+  /** @param residual float32 [batch * length, hidden] */
+  forward(residual: Tensor, context: Context, layer: number): Tensor {
+    const mixed = this.self_attn.forward(this.input_layernorm.forward(residual), context, layer);
+    const x = residual.add(this.resid_attn_dropout.forward(mixed));
     const [rows] = x.shape;
-    // The feed-forward part looks at each token by itself, and is the widest: of long rows, some tokens at a time.
+    // The feed-forward block works per token and has the widest activations, so long rows are processed in blocks.
     if (!context.saveMemory || rows <= tokensAtOnce) return this.#feedForward(x);
     const count = Math.ceil(rows / tokensAtOnce);
     const size = Math.ceil(rows / count);
@@ -129,7 +129,7 @@ export class Phi3DecoderLayer extends Module {
   }
 }
 
-/** The decoder without its output layer: token ids in, hidden states out. */
+/** The decoder without its output layer: from token ids to hidden states. */
 export class Phi3Model extends Module {
   readonly embed_tokens: Embedding;
   readonly embed_dropout: Dropout;
@@ -142,13 +142,13 @@ export class Phi3Model extends Module {
     super();
     this.#config = config;
     this.embed_tokens = new Embedding(config.vocabSize, config.hiddenSize, { paddingIdx: config.padTokenId });
-    startNormal(this.embed_tokens.weight, config);
+    setInitializer(this.embed_tokens.weight, config);
     this.embed_dropout = new Dropout(config.embdPdrop);
     this.layers = Array.from({ length: config.numHiddenLayers }, () => new Phi3DecoderLayer(config));
     this.norm = new RMSNorm(config.hiddenSize, config.rmsNormEps);
   }
 
-  /** Compute each layer's inner values again in the backward pass: less memory for about a third more time. */
+  /** Recompute each layer's activations in the backward pass: less memory for about a third more time. */
   get gradientCheckpointing(): boolean {
     return readCondition(() => this.#gradientCheckpointing);
   }
@@ -163,11 +163,11 @@ export class Phi3Model extends Module {
     const reach = cache ? cache.layers[0].keys.shape[2] : length;
     const { slidingWindow } = this.#config;
     const cached = cache ? cachedAttention(cache, positions, slidingWindow) : undefined;
-    const again = this.gradientCheckpointing && !cache;
+    const recompute = this.gradientCheckpointing && !cache;
     const context: Context = {
       batch,
       length,
-      saveMemory: again,
+      saveMemory: recompute,
       rotate: rotation(this.#config, positions, reach),
       attend: (query, key, value, layer) => {
         if (cached) {
@@ -182,15 +182,15 @@ export class Phi3Model extends Module {
     const embedded = this.embed_tokens.forward(inputIds.reshape([batch * length]));
     let x = this.embed_dropout.forward(embedded);
     for (const [i, layer] of this.layers.entries()) {
-      x = again ? checkpoint((h) => layer.forward(h, context, i))(x) : layer.forward(x, context, i);
+      x = recompute ? checkpoint((h) => layer.forward(h, context, i))(x) : layer.forward(x, context, i);
     }
     return { states: this.norm.forward(x), keyValues };
   }
 }
 
 /**
- * Attention of one new token a row over a cache of keys and values.
- * @param positions int32 [batch, 1], where in the cache each token goes
+ * Returns attention of one new token per row over a cache of keys and values.
+ * @param positions int32 [batch, 1]: position of each token in the cache
  */
 function cachedAttention(cache: KeyValueCache, positions: Tensor, slidingWindow: number | undefined) {
   const [batch] = positions.shape;
@@ -206,7 +206,7 @@ function cachedAttention(cache: KeyValueCache, positions: Tensor, slidingWindow:
       values: where(here, value, cache.layers[layer].values),
     }),
     attend: (query: Tensor, keys: Tensor, values: Tensor) => {
-      // The heads of a group are rows that share its keys: nothing is repeated.
+      // The heads of a group become rows, so that they share its keys without copies.
       const rows = query.reshape([batch, groups, query.shape[1] / groups, width]);
       const scores = matmul(rows, keys, { transposeB: true, scale: 1 / Math.sqrt(width) }).add(mask);
       return softmax(scores).matmul(values).reshape(query.shape);
@@ -224,12 +224,12 @@ function cachedAttention(cache: KeyValueCache, positions: Tensor, slidingWindow:
 export class Phi3ForCausalLM extends CausalLM {
   readonly config: Phi3Config;
   readonly model: Phi3Model;
-  /** Absent where the embeddings are tied: their table is the output layer's weight too. */
+  /** Undefined when the embeddings are tied: the output layer then uses their weight. */
   readonly lm_head?: Linear<Weight>;
 
   /**
-   * A model without values: `initialize(seed)` draws them, `fromPretrained` reads them.
-   * @param sizes what of the settings is not as usual; the vocabulary's size and the special tokens are the tokenizer's
+   * Creates a model without values; `initialize(seed)` initializes them. Use `fromPretrained` to load a model.
+   * @param sizes settings that differ from the defaults; vocabulary size and special tokens default to the tokenizer's
    */
   constructor(
     sizes: Omit<Phi3Sizes, "vocabSize"> & Partial<Phi3Config>,
@@ -251,8 +251,8 @@ export class Phi3ForCausalLM extends CausalLM {
   }
 
   /**
-   * Read a model of a folder in Hugging Face's layout, or of the hub by its id.
-   * @throws ModelError when a file is missing, damaged, or does not fit the settings
+   * Loads a model from a folder in Hugging Face's layout, or from the hub by its id.
+   * @throws ModelError when a file is missing, damaged, or does not fit the configuration
    */
   static async fromPretrained(idOrFolder: string, options: FromPretrainedOptions = {}): Promise<Phi3ForCausalLM> {
     const { engine, device, threads } = options;
@@ -282,23 +282,23 @@ export class Phi3ForCausalLM extends CausalLM {
     return this.lm_head;
   }
 
-  /** The projections: what is quantised, and what an adapter goes on unless its settings say otherwise. */
+  /** Returns the projections: the layers that are quantized, and the default targets of adapters. */
   projections(): Map<string, Linear<Weight>> {
-    const found = new Map<string, Linear<Weight>>();
+    const layers = new Map<string, Linear<Weight>>();
     for (const [name, module] of this.namedModules()) {
-      if (module instanceof Linear && name.endsWith("_proj")) found.set(name, module);
+      if (module instanceof Linear && name.endsWith("_proj")) layers.set(name, module);
     }
-    return found;
+    return layers;
   }
 }
 
 function projection(inFeatures: number, outFeatures: number, config: Phi3Config): Linear<Weight> {
   const layer = new Linear<Weight>(inFeatures, outFeatures, { bias: false });
-  startNormal(layer.weight as Parameter, config);
+  setInitializer(layer.weight as Parameter, config);
   return layer;
 }
 
-/** New weights are normal with deviation `initializerRange`. */
-function startNormal(parameter: Parameter, { initializerRange }: Phi3Config): void {
+/** Sets normal initialization with standard deviation `initializerRange`. */
+function setInitializer(parameter: Parameter, { initializerRange }: Phi3Config): void {
   parameter.initializer = init.normal(initializerRange);
 }

@@ -1,7 +1,7 @@
 import { concat, less, rotary, type Tensor, tensor, where } from "../../tensor/index.ts";
 import type { Phi3Config } from "./config.ts";
 
-/** The rotary embedding for these positions, all below `reach`: rotates [batch, heads, length, width]. */
+/** Returns the rotary embedding of positions below `reach`, a function of a tensor [batch, heads, length, width]. */
 export function rotation(config: Phi3Config, positions: Tensor, reach: number): (x: Tensor) => Tensor {
   const width = config.hiddenSize / config.numAttentionHeads;
   const rotated = rotatedWidth(config);
@@ -12,16 +12,16 @@ export function rotation(config: Phi3Config, positions: Tensor, reach: number): 
   };
 }
 
-/** How much of a head's width is rotated. */
+/** Returns how many elements of each head are rotated. */
 export const rotatedWidth = (config: Pick<Phi3Config, "hiddenSize" | "numAttentionHeads" | "partialRotaryFactor">) =>
   Math.trunc((config.hiddenSize / config.numAttentionHeads) * config.partialRotaryFactor);
 
 function rotaryTables(config: Phi3Config, rotated: number, positions: Tensor, reach: number) {
   const { longRope, maxPositionEmbeddings: max, originalMaxPositionEmbeddings: original } = config;
   if (!longRope) return tables(config, rotated, reach, []);
-  // Both tables are scaled, also for short sequences: sqrt(1 + ln(max / original) / ln(original)).
-  const usual = max > original ? Math.sqrt(1 + Math.log(max / original) / Math.log(original)) : 1;
-  const scale = longRope.attentionFactor ?? usual;
+  // Both tables are scaled, even for short sequences: sqrt(1 + ln(max / original) / ln(original)).
+  const defaultScale = max > original ? Math.sqrt(1 + Math.log(max / original) / Math.log(original)) : 1;
+  const scale = longRope.attentionFactor ?? defaultScale;
   const short = tables(config, rotated, reach, longRope.shortFactor, scale);
   const long = tables(config, rotated, reach, longRope.longFactor, scale);
   const isLong = less(original, positions.max().add(1));

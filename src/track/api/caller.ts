@@ -1,30 +1,30 @@
-/** What the parts of the client ask with. */
+/** Sends requests for the parts of the client. */
 export interface Caller {
   /** Calls `/api/2.0/mlflow/<path>` with a message. */
   call<T>(method: "GET" | "POST" | "PATCH" | "DELETE", path: string, message?: object): Promise<T>;
 }
 
-/** Which of what can be hidden is looked at. */
+/** Whether a search includes deleted items. */
 export type ViewType = "ACTIVE_ONLY" | "DELETED_ONLY" | "ALL";
 
-/** What a search looks for. */
+/** Options of a search. */
 export interface SearchOptions {
-  /** In MLflow's language, such as `metrics.loss < 0.5 AND params.lr = '0.1'`. */
+  /** Filter in MLflow's syntax, such as `metrics.loss < 0.5 AND params.lr = '0.1'`. */
   filter?: string;
-  /** Such as `["metrics.loss ASC"]`. */
+  /** Order, such as `["metrics.loss ASC"]`. */
   orderBy?: readonly string[];
-  /** Found at most; all when left out. */
+  /** Maximum number of results; default: all. */
   limit?: number;
 }
 
-/** Names and texts, as a record. */
+/** Names and values, as a record. */
 export type Texts = Readonly<Record<string, string>>;
 
-/** A record as the protocol writes it. */
+/** Converts a record to the protocol's key-value list. */
 export const pairs = (texts: Texts = {}): { key: string; value: string }[] =>
   Object.entries(texts).map(([key, value]) => ({ key, value }));
 
-/** Found things of a search, one after the other; pages are asked for as they are needed. */
+/** Yields the results of a search; pages are fetched as needed. */
 export async function* search<T>(
   caller: Caller,
   path: string,

@@ -2,7 +2,7 @@ import { type Caller, pairs, type SearchOptions, search, type Texts, type ViewTy
 import type { Experiment } from "./types.ts";
 
 /**
- * Experiments of a tracker, each of which holds runs.
+ * Experiments of a tracker, which group runs.
  *
  * @example
  * const client = await TrackerClient.connect();
@@ -46,7 +46,7 @@ export class Experiments {
     await this.#caller.call("POST", "experiments/update", { experiment_id, new_name });
   }
 
-  /** Hide it and its runs; see {@link restore}. */
+  /** Deletes the experiment and its runs; see {@link restore}. */
   async delete(experiment_id: string): Promise<void> {
     await this.#caller.call("POST", "experiments/delete", { experiment_id });
   }

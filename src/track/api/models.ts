@@ -53,7 +53,7 @@ export class Models {
     await this.#caller.call("DELETE", "registered-models/delete", { name });
   }
 
-  /** @param source where the files are: `runs:/<run id>/<folder>`, `models:/<logged model id>`, or a store's address */
+  /** @param source location of the files: `runs:/<run id>/<folder>`, `models:/<logged model id>`, or a URI */
   async createVersion(
     name: string,
     source: string,
@@ -85,7 +85,7 @@ export class Models {
     await this.#caller.call("DELETE", "model-versions/delete", { name, version });
   }
 
-  /** @param stage None, Staging, Production or Archived; at Anneal's tracker the model's gates must pass for Production */
+  /** @param stage None, Staging, Production or Archived; in Anneal's tracker the model's gates must pass for Production */
   async transition(name: string, version: string, stage: string, archiveExisting = false): Promise<ModelVersion> {
     const message = { name, version, stage, archive_existing_versions: archiveExisting };
     return this.#version("POST", "model-versions/transition-stage", message);
@@ -112,7 +112,7 @@ export class Models {
   }
 }
 
-/** Models that runs made, registered or not; MLflow has them since version 3. */
+/** Models logged by runs, registered or not; supported by MLflow since version 3. */
 export class LoggedModels {
   readonly #caller: Caller;
 

@@ -1,7 +1,7 @@
 import { type Caller, pairs, type SearchOptions, search, type Texts, type ViewType } from "./caller.ts";
 import type { Dataset, FileInfo, Metric, Run, RunInfo } from "./types.ts";
 
-/** One measured value to log; `step` counts from 0, `timestamp` is in milliseconds since 1970. */
+/** A metric value to log; `step` counts from 0, `timestamp` is in milliseconds since 1970. */
 export interface RunPoint {
   key: string;
   value: number;
@@ -9,7 +9,7 @@ export interface RunPoint {
   timestamp?: number;
 }
 
-/** What is logged at once: up to 1000 metrics, 100 parameters and 100 tags, 1000 in all. */
+/** A batch to log: up to 1000 metrics, 100 parameters and 100 tags, 1000 in total. */
 export interface RunBatch {
   metrics?: readonly RunPoint[];
   params?: Texts;
@@ -17,8 +17,8 @@ export interface RunBatch {
 }
 
 /**
- * Runs of a tracker, wherever they were made. A process that trains logs by {@link startRun} instead, which loses nothing
- * when the tracker is away.
+ * Runs of a tracker. To log from a process that trains, use {@link startRun} instead, which loses no data when the tracker
+ * is unavailable.
  *
  * @example
  * const { info } = await client.runs.create(experimentId, { name: "by hand" });
@@ -33,7 +33,7 @@ export class Runs {
     this.#caller = caller;
   }
 
-  /** @param options.startTime milliseconds since 1970; now when left out */
+  /** @param options.startTime milliseconds since 1970; default: now */
   async create(
     experiment_id: string,
     { name, tags, startTime = Date.now() }: { name?: string; tags?: Texts; startTime?: number } = {},
@@ -42,14 +42,14 @@ export class Runs {
     return (await this.#caller.call<{ run: Run }>("POST", "runs/create", message)).run;
   }
 
-  /** A run with the latest point of each of its metrics. */
+  /** Returns a run with the latest value of each of its metrics. */
   async get(run_id: string): Promise<Run> {
     return (await this.#caller.call<{ run: Run }>("GET", "runs/get", { run_id })).run;
   }
 
   /**
-   * Change its state or name.
-   * @param changes.endTime milliseconds since 1970; now when left out and the state is an end
+   * Updates a run's status or name.
+   * @param changes.endTime milliseconds since 1970; default: now, if the status is final
    */
   async update(
     run_id: string,
@@ -69,7 +69,7 @@ export class Runs {
     return search<Run>(this.#caller, "runs/search", "runs", message);
   }
 
-  /** Log several things at once; what is logged again is there once. */
+  /** Logs a batch. Logging the same values again has no effect. */
   async log(run_id: string, { metrics = [], params, tags }: RunBatch): Promise<void> {
     const now = Date.now();
     const points = metrics.map(({ value, step = 0, timestamp = now, ...point }) => ({
@@ -86,7 +86,7 @@ export class Runs {
     });
   }
 
-  /** Log a data set that a run works on, and what for: train, eval, test. */
+  /** Logs a data set that a run uses, and its purpose: train, eval, test. */
   async logInput(run_id: string, dataset: Dataset, context: string): Promise<void> {
     const tags = [{ key: "mlflow.data.context", value: context }];
     await this.#caller.call("POST", "runs/log-inputs", { run_id, datasets: [{ dataset, tags }] });
@@ -96,18 +96,18 @@ export class Runs {
     await this.#caller.call("POST", "runs/delete-tag", { run_id, key });
   }
 
-  /** All points of a metric, by step. */
+  /** Returns all points of a metric, by step. */
   history(run_id: string, metric_key: string) {
     return search<Metric>(this.#caller, "metrics/get-history", "metrics", { run_id, metric_key }, "GET", 25_000);
   }
 
-  /** A run's artifacts in a folder; those at the top when none is given. */
+  /** Returns a run's artifacts in a folder, by default the root. */
   async artifacts(run_id: string, path?: string): Promise<FileInfo[]> {
     const message = { run_id, ...(path === undefined ? {} : { path }) };
     return (await this.#caller.call<{ files?: FileInfo[] }>("GET", "artifacts/list", message)).files ?? [];
   }
 
-  /** Hide it; see {@link restore}. */
+  /** Deletes the run; see {@link restore}. */
   async delete(run_id: string): Promise<void> {
     await this.#caller.call("POST", "runs/delete", { run_id });
   }

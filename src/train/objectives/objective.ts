@@ -2,67 +2,67 @@ import type { TrainingData } from "../../data/index.ts";
 import type { CausalLM } from "../../models/index.ts";
 import type { HostValue, Tensor } from "../../tensor/index.ts";
 
-/** What the rows of a data set became. */
+/** The rows of a data set, prepared for an objective. */
 export interface Prepared<R> {
   /** The data set's name. */
   name: string;
-  /** SHA-256 of what the rows were made from. */
+  /** SHA-256 of the source data. */
   digest: string;
-  /** What a batch is made of: examples, packed rows, pairs. */
+  /** Elements of batches: examples, packed rows, pairs. */
   rows: readonly R[];
-  /** Tokens of a row; shorter ones are padded. */
+  /** Tokens per row; shorter rows are padded. */
   length: number;
-  /** Examples that were left out, by reason. */
+  /** Number of dropped examples, by reason. */
   dropped: Readonly<Record<string, number>>;
-  /** Other facts for the run's record. */
+  /** Other statistics to log. */
   profile: Readonly<Record<string, number | string>>;
 }
 
-/** Settings that shape the rows. */
+/** Settings that determine the rows. */
 export interface PrepareOptions {
-  /** Most tokens of a row; decided by the data when left out. */
+  /** Maximum tokens per row; chosen from the data when omitted. */
   maxLength?: number;
-  /** Put several examples into one row. */
+  /** Pack several examples into one row. */
   packing: boolean;
-  /** Of the order of what is packed. */
+  /** Seeds the order of packing. */
   seed: number;
 }
 
 /** One batch. */
 export interface Collated {
-  /** What the program is given, by name. Shapes do not depend on the rows. */
+  /** Inputs of the program, by name. Shapes do not depend on the rows. */
   tensors: Readonly<Record<string, HostValue>>;
-  /** What the summed loss is divided by: the number of things it sums over. */
+  /** Divisor of the summed loss: the number of terms in it. */
   weight: number;
-  /** Tokens trained on: those with a loss. */
+  /** Tokens with a loss. */
   tokens: number;
-  /** Places in the batch that hold no token. */
+  /** Positions that hold padding. */
   padding: number;
 }
 
 /**
- * What is learned: how rows become batches, and what the loss of a batch is. Supervised fine-tuning is one; preference
- * training, reward models and reinforcement learning are others. The training loop knows no more of them than this.
+ * What is optimized: how rows become batches, and the loss of a batch. Supervised fine-tuning is one objective; preference
+ * training, reward models and reinforcement learning are others. The training loop depends only on this interface.
  */
 export interface Objective<R> {
-  /** As it is logged: "sft". */
+  /** Name in logs: "sft". */
   readonly name: string;
   /**
-   * Check data and bring it into rows. What cannot teach is left out and counted.
+   * Validates data and converts it to rows. Examples without anything to learn are dropped and counted.
    * @throws DataError when the data cannot be used
    */
   prepare(data: TrainingData, model: CausalLM, options: PrepareOptions): Prepared<R>;
   /**
-   * Put rows into tensors.
-   * @param rows at most `size`; empty places are padded
+   * Collates rows into tensors.
+   * @param rows at most `size`; the batch is padded to `size`
    */
   collate(rows: readonly R[], model: CausalLM, shape: { size: number; length: number }): Collated;
   /**
-   * Build the graph of the loss, summed over the batch.
-   * @param tensors those of {@link Objective.collate}
+   * Builds the graph of the loss, summed over the batch.
+   * @param tensors the tensors of {@link Objective.collate}
    */
   loss(model: CausalLM, tensors: Readonly<Record<string, Tensor>>): { loss: Tensor };
-  /** Measure a model on rows without training; at least `loss`. */
+  /** Evaluates a model on rows; returns at least `loss`. */
   evaluate(
     model: CausalLM,
     data: Prepared<R>,

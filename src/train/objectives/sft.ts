@@ -3,15 +3,15 @@ import { measureTokens } from "../../models/index.ts";
 import { TrainingError } from "../error.ts";
 import type { Objective } from "./objective.ts";
 
-/** Longest row that is taken by default. */
+/** Default limit on the row length. */
 const defaultLongest = 1024;
 
-/** Rows are padded to a multiple of this, so that few lengths are compiled. */
+/** Row lengths are rounded up to a multiple of this, so that few lengths are compiled. */
 const multiple = 8;
 
 /**
- * Supervised fine-tuning: cross entropy of the next token, where there is a label. Chats and instructions learn the
- * assistant's answers, texts every token.
+ * Supervised fine-tuning: cross entropy of the next token at positions with a label. Chats and instructions are trained on
+ * the assistant's answers, texts on every token.
  */
 export function sft(): Objective<readonly Example[]> {
   return {
@@ -19,31 +19,31 @@ export function sft(): Objective<readonly Example[]> {
 
     prepare(data, model, { maxLength, packing, seed }) {
       const { name, digest, examples } = tokenizeRows(data, model.tokenizer);
-      const most = model.config.maxPositionEmbeddings;
+      const maxPositions = model.config.maxPositionEmbeddings;
       const longest = longestOf(examples);
-      const fitting = Math.min(Math.ceil(longest / multiple) * multiple, defaultLongest, most);
-      const length = maxLength ?? Math.max(2, fitting);
-      if (!Number.isInteger(length) || length < 2 || length > most) {
-        throw new TrainingError(`maxLength must be from 2 to the model's ${most} positions, not ${length}.`);
+      const defaultLength = Math.min(Math.ceil(longest / multiple) * multiple, defaultLongest, maxPositions);
+      const length = maxLength ?? Math.max(2, defaultLength);
+      if (!Number.isInteger(length) || length < 2 || length > maxPositions) {
+        throw new TrainingError(`maxLength must be from 2 to the model's ${maxPositions} positions, not ${length}.`);
       }
-      const teaching = examples.filter((example) => teaches(example, length));
-      const cut = teaching.filter(({ inputIds }) => inputIds.length > length).length;
-      const tokens = teaching.reduce((sum, { inputIds }) => sum + Math.min(inputIds.length, length), 0);
-      const order = epochOrder(teaching.length, seed, -1);
+      const trainable = examples.filter((example) => hasTarget(example, length));
+      const cut = trainable.filter(({ inputIds }) => inputIds.length > length).length;
+      const tokens = trainable.reduce((sum, { inputIds }) => sum + Math.min(inputIds.length, length), 0);
+      const order = epochOrder(trainable.length, seed, -1);
       const rows = packing
         ? pack(
-            Array.from(order, (i) => teaching[i]),
+            Array.from(order, (i) => trainable[i]),
             length,
           )
-        : teaching.map((example) => [example]);
-      const left = examples.length - teaching.length;
+        : trainable.map((example) => [example]);
+      const droppedCount = examples.length - trainable.length;
       return {
         name,
         digest,
         rows,
         length,
-        dropped: left > 0 ? { [`no token to learn within ${length} tokens`]: left } : {},
-        profile: { rows: examples.length, used: teaching.length, tokens, ...(cut > 0 ? { cut } : {}) },
+        dropped: droppedCount > 0 ? { [`no token to learn within ${length} tokens`]: droppedCount } : {},
+        profile: { rows: examples.length, used: trainable.length, tokens, ...(cut > 0 ? { cut } : {}) },
       };
     },
 
@@ -73,7 +73,7 @@ export function sft(): Objective<readonly Example[]> {
     async evaluate(model, { name, rows, length }, { batchSize, onProgress }) {
       const examples = rows.flat();
       const longest = longestOf(examples);
-      // Rows are as long as the longest example, not as a packed row: nothing is spent on padding.
+      // Rows are as long as the longest example, not as a packed row, which avoids padding.
       const needed = Math.min(length, Math.ceil(longest / multiple) * multiple);
       const { loss, perplexity, tokenAccuracy } = await measureTokens(
         model,
@@ -85,8 +85,8 @@ export function sft(): Objective<readonly Example[]> {
   };
 }
 
-/** Whether a token of the example is predicted within so many tokens. */
-function teaches({ inputIds, labels }: Example, length: number): boolean {
+/** Whether the example has a target token within `length` tokens. */
+function hasTarget({ inputIds, labels }: Example, length: number): boolean {
   const end = Math.min(inputIds.length, length);
   for (let i = 1; i < end; i++) if (labels[i] !== ignoreIndex) return true;
   return false;

@@ -1,27 +1,27 @@
 import { div, maximum, minimum, rsqrt, type Shape, type Tensor } from "../../tensor/index.ts";
 import { checkRange, decayed, Optimizer, type OptimizerOptions, type Updater } from "./optimizer.ts";
 
-/** Options of {@link Adafactor}, by PyTorch's names. */
+/** Options of {@link Adafactor}, named as in PyTorch. */
 export interface AdafactorOptions extends OptimizerOptions {
-  /** The second moments' share of the new is step to this power. Default -0.8. */
+  /** Exponent of the second moments' decay: new squares are weighted by step to this power. Default -0.8. */
   beta2Decay?: number;
-  /** Least root mean square that a parameter counts as having. Default 1e-3. */
+  /** Lower bound on a parameter's root mean square. Default 1e-3. */
   epsilon2?: number;
-  /** Updates are scaled down to this root mean square. Default 1. */
+  /** Updates are clipped to this root mean square. Default 1. */
   clippingThreshold?: number;
 }
 
-/** float32's step above 1: what keeps second moments from zero. */
+/** float32's machine epsilon; keeps second moments above zero. */
 const epsilon1 = 2 ** -23;
 
-/** Second moments of matrices by their rows and columns alone (Shazeer & Stern 2018), as PyTorch has it: little memory. */
+/** Adafactor (Shazeer & Stern 2018), as in PyTorch: factors the second moments of matrices by row and column to save memory. */
 export class Adafactor extends Optimizer {
   readonly name = "adafactor";
   readonly beta2Decay: number;
   readonly epsilon2: number;
   readonly clippingThreshold: number;
 
-  /** Learning rate 1e-2 when left out, times the root mean square of each parameter. */
+  /** The learning rate defaults to 1e-2; it is scaled by the root mean square of each parameter. */
   constructor({ beta2Decay = -0.8, epsilon2 = 1e-3, clippingThreshold = 1, ...options }: AdafactorOptions = {}) {
     super(options, 1e-2);
     checkRange("beta2Decay", beta2Decay, -1, 0);

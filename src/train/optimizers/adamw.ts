@@ -18,7 +18,7 @@ export class AdamW extends Optimizer {
   readonly beta2: number;
   readonly epsilon: number;
 
-  /** Learning rate 1e-3 and weight decay 0.01 when left out. */
+  /** The learning rate defaults to 1e-3, weight decay to 0.01. */
   constructor({ beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0.01, ...options }: AdamOptions = {}) {
     super({ weightDecay, ...options }, 1e-3);
     checkRange("beta1", beta1, 0, 1);
@@ -52,13 +52,13 @@ export class AdamW extends Optimizer {
       const newM = m.add(gradient.sub(m).mul(1 - this.beta1));
       const newV = v.mul(this.beta2).add(gradient.mul(gradient).mul(1 - this.beta2));
       const direction = newM.div(newV.sqrt().div(correction2).add(this.epsilon));
-      const kept = decayed(value, decay, this.weightDecay);
-      return { value: kept.sub(direction.mul(stepSize)), slots: { m: newM, v: newV } };
+      const shrunk = decayed(value, decay, this.weightDecay);
+      return { value: shrunk.sub(direction.mul(stepSize)), slots: { m: newM, v: newV } };
     };
   }
 }
 
-/** Adam (Kingma & Ba 2015); weight decay, 0 when left out, is added to the gradient. */
+/** Adam (Kingma & Ba 2015). Weight decay (default 0) is added to the gradient. */
 export class Adam extends AdamW {
   override readonly name: string = "adam";
 
@@ -69,9 +69,9 @@ export class Adam extends AdamW {
   override updater(scalars: Readonly<Record<string, Tensor>>): Updater {
     const plain = new AdamW({ ...this.settings, weightDecay: 0 }).updater(scalars);
     return (value, gradient, slots, name) => {
-      const pulled =
+      const decayedGradient =
         value.shape.length > 1 && this.weightDecay > 0 ? gradient.add(value.mul(this.weightDecay)) : gradient;
-      return plain(value, pulled, slots, name);
+      return plain(value, decayedGradient, slots, name);
     };
   }
 }

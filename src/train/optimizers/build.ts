@@ -5,7 +5,7 @@ import { Muon } from "./muon.ts";
 import type { Optimizer } from "./optimizer.ts";
 import { SGD } from "./sgd.ts";
 
-/** What a training sets for an optimizer that it makes by name. */
+/** Training options for optimizers that are created by name. */
 export interface OptimizerSettings {
   weightDecay: number;
   maxGradNorm: number;
@@ -14,10 +14,10 @@ export interface OptimizerSettings {
   adamEpsilon: number;
 }
 
-/** An optimizer by its name: each with its own defaults, and with the training's settings where it has them. */
+/** Names of optimizers. Each has its own defaults, overridden by the training options that apply to it. */
 export type OptimizerName = "adamw" | "adam" | "sgd" | "lion" | "adafactor" | "muon";
 
-const makers: Record<
+const factories: Record<
   OptimizerName,
   (
     adam: { beta1: number; beta2: number; epsilon: number },
@@ -32,17 +32,17 @@ const makers: Record<
   muon: (adam, common) => new Muon({ adamw: adam, ...common }),
 };
 
-/** All that can be named. */
-export const optimizerNames: readonly string[] = Object.keys(makers);
+/** All optimizer names. */
+export const optimizerNames: readonly string[] = Object.keys(factories);
 
-/** The optimizer of a training: the one that was made by hand, or the named one with the training's settings. */
-export function buildOptimizer(given: OptimizerName | Optimizer, settings: OptimizerSettings): Optimizer {
-  if (typeof given !== "string") return given;
+/** Returns the given optimizer instance, or creates the named one with the training options. */
+export function buildOptimizer(optimizer: OptimizerName | Optimizer, settings: OptimizerSettings): Optimizer {
+  if (typeof optimizer !== "string") return optimizer;
   const { weightDecay, maxGradNorm, adamBeta1: beta1, adamBeta2: beta2, adamEpsilon: epsilon } = settings;
-  return makers[given]({ beta1, beta2, epsilon }, { weightDecay, maxGradNorm });
+  return factories[optimizer]({ beta1, beta2, epsilon }, { weightDecay, maxGradNorm });
 }
 
-/** `lion (beta1 0.9, beta2 0.99, weightDecay 0)`: the same words for the same settings. */
+/** Describes an optimizer: `lion (beta1 0.9, beta2 0.99, weightDecay 0)`. Equal settings give equal text. */
 export function describeOptimizer({ name, settings, maxGradNorm }: Optimizer): string {
   const all = Number.isFinite(maxGradNorm) ? { ...settings, maxGradNorm } : settings;
   return `${name} (${Object.entries(all)

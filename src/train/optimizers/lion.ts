@@ -3,19 +3,19 @@ import { checkRange, decayed, Optimizer, type OptimizerOptions, type Updater } f
 
 /** Options of {@link Lion}. */
 export interface LionOptions extends OptimizerOptions {
-  /** Share of the momentum in the direction. Default 0.9. */
+  /** Weight of the momentum in the update direction. Default 0.9. */
   beta1?: number;
-  /** Share of itself that the momentum keeps. Default 0.99. */
+  /** Decay of the momentum. Default 0.99. */
   beta2?: number;
 }
 
-/** Steps of one size along the sign of the momentum (Chen et al. 2023): half of Adam's memory. */
+/** Lion (Chen et al. 2023): steps along the sign of the momentum, with half of Adam's memory. */
 export class Lion extends Optimizer {
   readonly name = "lion";
   readonly beta1: number;
   readonly beta2: number;
 
-  /** Learning rate 1e-4 when left out: a third to a tenth of Adam's. */
+  /** The learning rate defaults to 1e-4; typical values are a third to a tenth of Adam's. */
   constructor({ beta1 = 0.9, beta2 = 0.99, ...options }: LionOptions = {}) {
     super(options, 1e-4);
     checkRange("beta1", beta1, 0, 1);

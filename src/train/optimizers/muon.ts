@@ -6,22 +6,22 @@ import { checkRange, decayed, Optimizer, type OptimizerOptions, type Updater } f
 export interface MuonOptions extends OptimizerOptions {
   /** Default 0.95. */
   momentum?: number;
-  /** Look ahead along the momentum. Default true. */
+  /** Use Nesterov momentum. Default true. */
   nesterov?: boolean;
-  /** Rounds of the Newton-Schulz iteration. Default 5. */
+  /** Newton-Schulz iterations. Default 5. */
   iterations?: number;
-  /** Which matrices AdamW changes instead; embeddings and the output layer when left out. */
+  /** Selects matrices that AdamW updates instead. Default: embeddings and the output layer. */
   exclude?: (name: string) => boolean;
-  /** AdamW's settings for those and for what is no matrix. */
+  /** AdamW's settings for those and for all parameters that are not matrices. */
   adamw?: Pick<AdamOptions, "beta1" | "beta2" | "epsilon">;
 }
 
-/** The iteration's polynomial, whose slope at zero is as steep as it can be (Jordan et al. 2024). */
+/** Coefficients of the iteration's polynomial, chosen for the steepest slope at zero (Jordan et al. 2024). */
 const [linear, cubic, quintic] = [3.4445, -4.775, 2.0315];
 
 /**
- * Momentum made orthogonal, for the hidden matrices of a network (Jordan et al. 2024), with steps as long as AdamW's
- * (Liu et al. 2025) so that both take one learning rate. Everything else is changed by AdamW.
+ * Muon: orthogonalized momentum for the hidden matrices of a network (Jordan et al. 2024). Its updates are scaled to the
+ * size of AdamW's (Liu et al. 2025), so that one learning rate fits both. AdamW updates all other parameters.
  */
 export class Muon extends Optimizer {
   readonly name = "muon";
@@ -31,7 +31,7 @@ export class Muon extends Optimizer {
   readonly #exclude: (name: string) => boolean;
   readonly #rest: AdamW;
 
-  /** Learning rate 1e-3 and weight decay 0.1 when left out. */
+  /** The learning rate defaults to 1e-3, weight decay to 0.1. */
   constructor({
     momentum = 0.95,
     nesterov = true,
@@ -75,7 +75,7 @@ export class Muon extends Optimizer {
     const rest = this.#rest.updater(scalars);
     return (value, gradient, slots, name) => {
       if (!this.#isHidden(value.shape, name)) return rest(value, gradient, slots, name);
-      // A running mean, as PyTorch keeps it: orthogonalising takes the scale off again.
+      // A running mean, as in PyTorch: orthogonalization removes the scale.
       const momentum = slots.momentum.add(gradient.sub(slots.momentum).mul(1 - this.momentum));
       const ahead = this.nesterov ? gradient.add(momentum.sub(gradient).mul(this.momentum)) : momentum;
       const size = learningRate.mul(0.2 * Math.sqrt(Math.max(...value.shape)));
@@ -87,7 +87,7 @@ export class Muon extends Optimizer {
   }
 }
 
-/** The nearest matrix with singular values around 1: those of U S' V^T with S' between 0.7 and 1.2. */
+/** Returns U S' V^T, where S' is between 0.7 and 1.2: an approximation of the nearest orthogonal matrix. */
 export function orthogonalize(x: Tensor, iterations = 5): Tensor {
   const tall = x.shape[0] > x.shape[1];
   let y = tall ? x.transpose() : x;

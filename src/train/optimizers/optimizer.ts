@@ -18,17 +18,17 @@ import {
   where,
 } from "../../tensor/index.ts";
 
-/** What every optimizer takes. */
+/** Options of all optimizers. */
 export interface OptimizerOptions {
-  /** A number, or a function of the steps done so far. */
+  /** A number, or a function of the number of finished steps. */
   learningRate?: number | ((step: number) => number);
-  /** Matrices shrink by this times the learning rate at each step; vectors (biases, norms) do not. */
+  /** Each step shrinks matrices by this times the learning rate; vectors (biases, norms) do not decay. */
   weightDecay?: number;
-  /** Gradients are scaled down to this global norm. Default Infinity: never. */
+  /** Gradients are clipped to this global norm. Default Infinity: no clipping. */
   maxGradNorm?: number;
 }
 
-/** One parameter's new value, and those of what is kept for it. */
+/** A parameter's new value, and its new optimizer state. */
 export interface Updated {
   value: Tensor;
   slots: Record<string, Tensor>;
@@ -42,51 +42,51 @@ export type Updater = (
   name: string,
 ) => Updated;
 
-/** A step that {@link Optimizer.minimize} made. */
+/** A step taken by {@link Optimizer.minimize}. */
 export interface OptimizerStep {
   optimizer: Optimizer;
-  /** What was trained. */
+  /** The trained parameters. */
   parameters: readonly Parameter[];
   learningRate: number;
   run: ProgramRun;
 }
 
-/** Hears of the steps of optimizers. */
+/** Listens to optimizer steps. */
 export interface StepListener {
-  /** Called before a step; throws to call it off. */
+  /** Called before a step; throws to cancel it. */
   before(optimizer: Optimizer): void;
-  /** Called after a step; may throw to end the training. */
+  /** Called after a step; may throw to end training. */
   after(step: OptimizerStep): void;
 }
 
 /**
- * Changes parameters along their gradients. All of a step is graph: it runs with the forward and backward pass as one
- * program, and what it keeps for a parameter (a moment, a momentum) stays on the device.
+ * Base class of optimizers. A step is part of the graph: it runs in one program with the forward and backward pass, and
+ * its state (moments, momentum) stays on the device.
  */
 export abstract class Optimizer {
-  /** As it is logged. */
+  /** Name in logs. */
   abstract readonly name: string;
   learningRate: number | ((step: number) => number);
   readonly weightDecay: number;
   readonly maxGradNorm: number;
-  /** Steps done by {@link minimize}. */
+  /** Number of steps taken by {@link minimize}. */
   steps = 0;
-  /** Hears of each step of this optimizer; the one that logs to the active run when left out. */
+  /** Called for each step of this optimizer. Default: {@link Optimizer.listener}. */
   listener: StepListener | undefined;
-  /** Hears of the steps of optimizers that have no listener of their own. */
+  /** Called for steps of optimizers without their own listener. */
   static listener: StepListener | undefined;
-  readonly #kept = new Map<Parameter, Record<string, Parameter>>();
+  readonly #slots = new Map<Parameter, Record<string, Parameter>>();
   readonly #gradients = new Map<Parameter, Parameter>();
-  /** Micro-batches whose gradients wait for the next step. */
-  #waiting = 0;
+  /** Micro-batches accumulated for the next step. */
+  #accumulated = 0;
   readonly #inputs = new Map<string, Tensor>();
   readonly #id = count++;
 
   constructor(
     { learningRate, weightDecay = 0, maxGradNorm = Number.POSITIVE_INFINITY }: OptimizerOptions,
-    usual: number,
+    defaultRate: number,
   ) {
-    this.learningRate = learningRate ?? usual;
+    this.learningRate = learningRate ?? defaultRate;
     this.weightDecay = weightDecay;
     this.maxGradNorm = maxGradNorm;
     if (typeof this.learningRate === "number") checkRange("learningRate", this.learningRate, 0, Number.MAX_VALUE);
@@ -94,49 +94,49 @@ export abstract class Optimizer {
     if (!(maxGradNorm > 0)) throw new RangeError(`maxGradNorm must be above 0, not ${maxGradNorm}`);
   }
 
-  /** Shapes of what is kept for a parameter of this shape, by name; all of it starts at zero. */
+  /** Returns the state's shapes for a parameter of this shape, by name; state is initialized with zeros. */
   abstract slots(shape: Shape, name: string): Record<string, Shape>;
 
-  /** Numbers that a step needs besides the learning rate. */
+  /** Returns scalars that a step needs besides the learning rate. */
   scalars(_step: number): Record<string, number> {
     return {};
   }
 
-  /** Everything that makes it what it is, for the log. */
+  /** All settings, for the log. */
   abstract get settings(): Record<string, number | string | boolean>;
 
   /** @param scalars the learning rate and {@link scalars}, each a float32 scalar */
   abstract updater(scalars: Readonly<Record<string, Tensor>>): Updater;
 
-  /** The learning rate of a step, from 0. */
+  /** Returns the learning rate of a step, from 0. */
   rateAt(step: number): number {
     return typeof this.learningRate === "number" ? this.learningRate : this.learningRate(step);
   }
 
   /**
-   * Inside of a {@link program}: change the parameters at each run so that the loss falls. The step is logged to the
-   * active run; with none, one is started, and ends with the cell. Of a module, parameters with `requiresGrad` are trained.
-   * A step whose gradients are not finite changes nothing.
+   * Updates the parameters at each run of the enclosing {@link program} to minimize the loss. The step is logged to the
+   * active run; if there is none, one is started that ends with the cell. Of a module, parameters with `requiresGrad` are
+   * trained. A step with non-finite gradients changes nothing.
    * @param target a module, or parameters
    */
   minimize(loss: Tensor, target: Module | readonly Parameter[]): void {
     const { recording, parameters } = this.#open("minimize", target);
-    const sum = this.#added(parameters, grad(loss, parameters));
+    const sum = this.#withAccumulated(parameters, grad(loss, parameters));
     const gradNorm = globalNorm(sum);
     this.#update(parameters, sum, gradNorm);
     recording.observed.set("loss", loss).set("gradNorm", gradNorm);
     recording.guards.push(() => (this.listener ?? Optimizer.listener)?.before(this));
     recording.listeners.push((run) => {
       const learningRate = this.rateAt(this.steps);
-      this.#waiting = 0;
+      this.#accumulated = 0;
       if (Number.isFinite(run.observed.gradNorm.data[0])) this.steps++;
       (this.listener ?? Optimizer.listener)?.after({ optimizer: this, parameters, learningRate, run });
     });
   }
 
   /**
-   * Inside of a {@link program}: add the gradients of a micro-batch to those that wait for the next {@link minimize}, which
-   * adds its own and takes one step with the sum (gradient accumulation).
+   * Accumulates the gradients of a micro-batch in the enclosing {@link program}. The next {@link minimize} adds its own
+   * gradients and takes one step with the sum.
    *
    * @example
    * const add = program((x: Tensor, y: Tensor) => optimizer.accumulate(lossOf(x, y).div(2), model));
@@ -147,27 +147,27 @@ export abstract class Optimizer {
   accumulate(loss: Tensor, target: Module | readonly Parameter[]): void {
     const { recording, parameters } = this.#open("accumulate", target);
     const gradients = grad(loss, parameters);
-    const keep = this.#input("waiting gradients", "bool", () => Uint8Array.of(this.#waiting > 0 ? 1 : 0));
+    const keep = this.#input("waiting gradients", "bool", () => Uint8Array.of(this.#accumulated > 0 ? 1 : 0));
     for (const [i, value] of parameters.entries()) {
       const holder = this.#gradients.get(value) ?? zeros(value.shape);
       this.#gradients.set(value, holder);
       assign(holder, where(keep, holder, 0).add(gradients[i]));
     }
     recording.listeners.push(() => {
-      this.#waiting++;
+      this.#accumulated++;
     });
   }
 
-  /** Build the new values of parameters, and of what is kept for them. */
+  /** Builds the updates of parameters and their state. */
   #update(parameters: readonly Parameter[], gradients: readonly Tensor[], gradNorm: Tensor): void {
-    // Every update depends on the norm, hence on every gradient: all readers of a parameter have finished before it
-    // changes, and it may change where it lies.
+    // Every update depends on the norm, hence on every gradient: all reads of a parameter finish before it changes, so
+    // it can be updated in place.
     const max = Number.isFinite(this.maxGradNorm) ? this.maxGradNorm : 1e30;
     const clip = minimum(1, div(max, gradNorm.add(1e-6)));
     const finite = gradNorm.less(Number.POSITIVE_INFINITY);
-    const update = this.updater(this.#fed());
+    const update = this.updater(this.#scalarInputs());
     for (const [i, value] of parameters.entries()) {
-      const slots = this.#keep(value);
+      const slots = this.#slotsFor(value);
       const updated = update(value, gradients[i].mul(clip), slots, value.title);
       for (const [slot, holder] of Object.entries(slots)) assign(holder, where(finite, updated.slots[slot], holder));
       assign(value, where(finite, updated.value, value));
@@ -175,108 +175,109 @@ export abstract class Optimizer {
   }
 
   /**
-   * Inside of a {@link program}: the global norm of the gradients that wait.
-   * @throws ShapeError when none wait
+   * Returns the global norm of the accumulated gradients. Call it inside a {@link program}.
+   * @throws ShapeError when there are none
    */
   waitingNorm(parameters: readonly Parameter[]): Tensor {
-    return globalNorm(this.#waitingOf(parameters));
+    return globalNorm(this.#accumulatedOf(parameters));
   }
 
   /**
-   * Inside of a {@link program}: change some parameters by the gradients that wait, as one part of a step that is taken in
-   * parts. {@link Optimizer.finishStep} ends the step.
-   * @param gradNorm float32 scalar, of the gradients of all parts
+   * Applies the accumulated gradients to some parameters, as one part of a step. Call it inside a {@link program}.
+   * {@link Optimizer.finishStep} ends the step.
+   * @param gradNorm float32 scalar: the norm of the gradients of all parts
    */
   applyWaiting(parameters: readonly Parameter[], gradNorm: Tensor): void {
-    this.#update(parameters, this.#waitingOf(parameters), gradNorm);
+    this.#update(parameters, this.#accumulatedOf(parameters), gradNorm);
   }
 
-  /** End a step that was taken in parts: no gradients wait any more. */
+  /** Ends a step that was applied in parts, and discards the accumulated gradients. */
   finishStep(gradNorm: number): void {
-    this.#waiting = 0;
+    this.#accumulated = 0;
     if (Number.isFinite(gradNorm)) this.steps++;
   }
 
-  /** What is kept for a parameter, by slot. */
+  /** Returns a parameter's optimizer state, by slot. */
   slotsOf(value: Parameter): Readonly<Record<string, Parameter>> {
-    return this.#keep(value);
+    return this.#slotsFor(value);
   }
 
-  #waitingOf(parameters: readonly Parameter[]): Parameter[] {
+  #accumulatedOf(parameters: readonly Parameter[]): Parameter[] {
     return parameters.map((value) => {
       const holder = this.#gradients.get(value);
       if (holder) return holder;
-      throw new ShapeError(`No gradient of ${value.title} waits: run a program with accumulate first`);
+      throw new ShapeError(`There is no accumulated gradient of ${value.title}: run a program with accumulate first`);
     });
   }
 
-  /** The gradients of this run, with those that wait. */
-  #added(parameters: readonly Parameter[], gradients: readonly Tensor[]): readonly Tensor[] {
-    if (!readCondition(() => this.#waiting > 0)) return gradients;
+  /** Adds the accumulated gradients to those of this run. */
+  #withAccumulated(parameters: readonly Parameter[], gradients: readonly Tensor[]): readonly Tensor[] {
+    if (!readCondition(() => this.#accumulated > 0)) return gradients;
     return parameters.map((value, i) => {
       const holder = this.#gradients.get(value);
       return holder ? gradients[i].add(holder) : gradients[i];
     });
   }
 
-  /**
-   * What is kept for the parameters, by the parameter's name and the slot's: for a checkpoint.
-   */
+  /** Returns the optimizer state for a checkpoint, by slot and parameter name. */
   stateParameters(): Map<string, Parameter> {
-    const found = new Map<string, Parameter>();
-    for (const [value, slots] of this.#kept) {
-      for (const [slot, holder] of Object.entries(slots)) found.set(`${slot}.${value.title}`, holder);
+    const state = new Map<string, Parameter>();
+    for (const [value, slots] of this.#slots) {
+      for (const [slot, holder] of Object.entries(slots)) state.set(`${slot}.${value.title}`, holder);
     }
-    return found;
+    return state;
   }
 
   /**
-   * Put back what was kept, where a checkpoint left it.
-   * @param steps how many steps were done
-   * @throws ShapeError when something is missing or of another shape
+   * Restores the optimizer state of a checkpoint.
+   * @param steps number of finished steps
+   * @throws ShapeError when a value is missing or has another shape
    */
   loadState(parameters: readonly Parameter[], values: Readonly<Record<string, HostValue>>, steps: number): void {
     for (const value of parameters) {
-      for (const [slot, holder] of Object.entries(this.#keep(value))) {
-        const given = values[`${slot}.${value.title}`];
-        if (!given) throw new ShapeError(`The optimizer's ${slot} of ${value.title} is missing.`);
-        holder.set(given.data);
+      for (const [slot, holder] of Object.entries(this.#slotsFor(value))) {
+        const stored = values[`${slot}.${value.title}`];
+        if (!stored) throw new ShapeError(`The state ${slot} of ${value.title} is missing.`);
+        holder.set(stored.data);
       }
     }
     this.steps = steps;
   }
 
-  /** Begin anew: forget the steps and what was kept. Returns the parameters that held it, to be freed on the device. */
+  /** Resets the steps and the state. Returns the parameters that held the state, to be released on the device. */
   reset(): Parameter[] {
-    const held = [...[...this.#kept.values()].flatMap((slots) => Object.values(slots)), ...this.#gradients.values()];
-    this.#kept.clear();
+    const parameters = [
+      ...[...this.#slots.values()].flatMap((slots) => Object.values(slots)),
+      ...this.#gradients.values(),
+    ];
+    this.#slots.clear();
     this.#gradients.clear();
-    this.#waiting = 0;
+    this.#accumulated = 0;
     this.steps = 0;
-    return held;
+    return parameters;
   }
 
   #open(what: string, target: Module | readonly Parameter[]) {
     const recording = activeRecording();
     if (!recording) {
       throw new ShapeError(
-        `${what}: works only inside of a program: program((x, y) => { ...; optimizer.${what}(loss, model); })`,
+        `${what}: works only inside a program: program((x, y) => { ...; optimizer.${what}(loss, model); })`,
       );
     }
     const all = target instanceof Module ? target.parameters() : target;
     const parameters = all.filter(({ requiresGrad }) => requiresGrad);
-    if (parameters.length === 0) throw new ShapeError(`${what}: the model has no parameters to train`);
+    if (parameters.length === 0) throw new ShapeError(`${what}: the model has no trainable parameters`);
     const half = parameters.find(({ dtype }) => dtype !== "float32");
     if (half) {
       throw new ShapeError(
-        `${what}: ${half.title} is ${half.dtype}; only float32 parameters are trained. Load the model with dtype: "float32", or train an adapter.`,
+        `${what}: ${half.title} is ${half.dtype}; only float32 parameters can be trained. Load the model with dtype: "float32", or train an adapter.`,
       );
     }
     return { recording, parameters };
   }
 
-  /** Scalars that each run takes from here by itself. */
-  #fed(): Record<string, Tensor> {
+  /** Scalar inputs that are read from this optimizer at each run. */
+  #scalarInputs(): Record<string, Tensor> {
     const keys = Object.keys({ learningRate: 0, ...this.scalars(0) });
     const values = (): Record<string, number> => ({
       learningRate: this.rateAt(this.steps),
@@ -288,18 +289,18 @@ export abstract class Optimizer {
   }
 
   #input(key: string, dtype: "float32" | "bool", source: () => TensorData): Tensor {
-    const known = this.#inputs.get(key) ?? input(`${key} of ${this.name} ${this.#id}`, [], dtype, source);
-    this.#inputs.set(key, known);
-    return known;
+    const scalar = this.#inputs.get(key) ?? input(`${key} of ${this.name} ${this.#id}`, [], dtype, source);
+    this.#inputs.set(key, scalar);
+    return scalar;
   }
 
-  #keep(value: Parameter): Record<string, Parameter> {
-    const known = this.#kept.get(value);
-    if (known) return known;
+  #slotsFor(value: Parameter): Record<string, Parameter> {
+    const existing = this.#slots.get(value);
+    if (existing) return existing;
     const slots = Object.entries(this.slots(value.shape, value.title));
-    const kept = Object.fromEntries(slots.map(([slot, shape]) => [slot, zeros(shape)]));
-    this.#kept.set(value, kept);
-    return kept;
+    const created = Object.fromEntries(slots.map(([slot, shape]) => [slot, zeros(shape)]));
+    this.#slots.set(value, created);
+    return created;
   }
 }
 
@@ -308,7 +309,7 @@ function globalNorm(gradients: readonly Tensor[]): Tensor {
   return squares.reduce((total, square) => total.add(square)).sqrt();
 }
 
-/** A parameter that no optimizer changes by itself, zero at first. */
+/** Returns a parameter of zeros that is not trained. */
 function zeros(shape: Shape): Parameter {
   const holder = parameter(shape, init.constant(0), { requiresGrad: false });
   holder.give(new Float32Array(holder.size));
@@ -317,12 +318,12 @@ function zeros(shape: Shape): Parameter {
 
 let count = 0;
 
-/** @throws RangeError when a setting lies outside of [low, high] */
+/** @throws RangeError when a setting is outside [low, high] */
 export function checkRange(name: string, value: number, low: number, high: number): void {
   if (!(value >= low && value <= high)) throw new RangeError(`${name} must be from ${low} to ${high}, not ${value}`);
 }
 
-/** A matrix shrunk by the weight decay; vectors stay. */
+/** Applies weight decay to a matrix; vectors do not decay. */
 export function decayed(value: Tensor, factor: Tensor, weightDecay: number): Tensor {
   return value.shape.length > 1 && weightDecay > 0 ? value.mul(factor) : value;
 }

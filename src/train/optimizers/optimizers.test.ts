@@ -126,5 +126,5 @@ test("settings out of range are refused by name", () => {
   expect(() => new AdamW({ beta1: 1.5 })).toThrow("beta1 must be from 0 to 1, not 1.5");
   expect(() => new SGD({ nesterov: true })).toThrow("nesterov needs a momentum above 0");
   expect(() => new Lion({ maxGradNorm: 0 })).toThrow("maxGradNorm must be above 0, not 0");
-  expect(() => new SGD().minimize(tensor(1), new Linear(1, 1))).toThrow("minimize: works only inside of a program");
+  expect(() => new SGD().minimize(tensor(1), new Linear(1, 1))).toThrow("minimize: works only inside a program");
 });

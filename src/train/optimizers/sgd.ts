@@ -3,19 +3,19 @@ import { checkRange, Optimizer, type OptimizerOptions, type Updated, type Update
 
 /** Options of {@link SGD}. */
 export interface SGDOptions extends OptimizerOptions {
-  /** Default 0: none. */
+  /** Default 0: no momentum. */
   momentum?: number;
-  /** Look ahead along the momentum (Sutskever et al. 2013). Default false. */
+  /** Use Nesterov momentum (Sutskever et al. 2013). Default false. */
   nesterov?: boolean;
 }
 
-/** Gradient descent with momentum, as PyTorch has it; weight decay is added to the gradient. */
+/** Stochastic gradient descent with momentum, as in PyTorch. Weight decay is added to the gradient. */
 export class SGD extends Optimizer {
   readonly name = "sgd";
   readonly momentum: number;
   readonly nesterov: boolean;
 
-  /** Learning rate 1e-2 when left out. */
+  /** The learning rate defaults to 1e-2. */
   constructor({ momentum = 0, nesterov = false, ...options }: SGDOptions = {}) {
     super(options, 1e-2);
     checkRange("momentum", momentum, 0, 1);
@@ -35,11 +35,11 @@ export class SGD extends Optimizer {
 
   updater({ learningRate }: Readonly<Record<string, Tensor>>): Updater {
     return (value, gradient, slots): Updated => {
-      const pulled =
+      const decayedGradient =
         value.shape.length > 1 && this.weightDecay > 0 ? gradient.add(value.mul(this.weightDecay)) : gradient;
-      if (this.momentum === 0) return { value: value.sub(pulled.mul(learningRate)), slots: {} };
-      const momentum = slots.momentum.mul(this.momentum).add(pulled);
-      const direction = this.nesterov ? pulled.add(momentum.mul(this.momentum)) : momentum;
+      if (this.momentum === 0) return { value: value.sub(decayedGradient.mul(learningRate)), slots: {} };
+      const momentum = slots.momentum.mul(this.momentum).add(decayedGradient);
+      const direction = this.nesterov ? decayedGradient.add(momentum.mul(this.momentum)) : momentum;
       return { value: value.sub(direction.mul(learningRate)), slots: { momentum } };
     };
   }
