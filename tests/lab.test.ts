@@ -79,7 +79,7 @@ describe("results", () => {
 
   test("a package that is missing is installed by one click, and the cell runs", async () => {
     await notebook.run(2);
-    expect(await notebook.text(2)).toContain("The package made-here is not installed here");
+    expect(await notebook.text(2)).toContain("The package made-here is not installed");
     await picture(notebook.page, "kernel-install");
     await notebook.output(2).locator("button", { hasText: "Install made-here" }).click();
     // The magic's own cell stands above now.

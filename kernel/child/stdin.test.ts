@@ -37,8 +37,8 @@ test.each([
 test("where nobody can be asked, an error says so", async () => {
   const kernel = shared.current;
   const code = "for await (const line of process.stdin) console.log(line)";
-  expect((await kernel.run(code, { allowStdin: false })).evalue).toContain("takes no input");
-  expect((await kernel.run('require("node:fs").readFileSync(0)')).evalue).toContain("ask with prompt");
+  expect((await kernel.run(code, { allowStdin: false })).evalue).toContain("does not support input");
+  expect((await kernel.run('require("node:fs").readFileSync(0)')).evalue).toContain("use prompt");
   expect((await kernel.run('import { readFileSync } from "node:fs"; readFileSync(0, "utf8")')).evalue).toContain(
     "prompt",
   );

@@ -216,8 +216,8 @@ describe("without a stop", () => {
     expect(await body("richInspectVariables", { variableName: "list" })).toMatchObject({
       data: { "text/plain": expect.anything() },
     });
-    expect((await ask("scopes", { frameId: 1 })).message).toBe("no cell is stopped");
-    expect((await ask("flyToTheMoon")).message).toContain("does not know flyToTheMoon");
+    expect((await ask("scopes", { frameId: 1 })).message).toBe("no cell is paused");
+    expect((await ask("flyToTheMoon")).message).toContain("does not support the command flyToTheMoon");
   });
 
   test("a cell that is stopped can be interrupted, and a step past its end stops nobody else", async () => {

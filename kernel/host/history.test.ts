@@ -58,13 +58,13 @@ test("two kernels at once keep their sessions apart", async () => {
   await Promise.all([one.close(), two.close()]);
 });
 
-test("without a place for it there is no history, one line in the log, and no failure", async () => {
+test("if the database cannot be opened, one line is logged and the history is empty", async () => {
   mkdirSync(join(folder, "history.sqlite"));
   const history = open();
   history.add(1, "a");
   history.add(2, "b");
   expect(await history.tail(5)).toEqual([]);
   expect(log).toHaveLength(1);
-  expect(log[0]).toContain("no history is kept");
+  expect(log[0]).toContain("cannot open the history");
   await history.close();
 });

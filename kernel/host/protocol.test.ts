@@ -117,7 +117,7 @@ describe("questions", () => {
 
   test("where nobody takes input they fail, and say why", async () => {
     const { evalue } = await shared.current.run('prompt("?")', { allowStdin: false });
-    expect(evalue).toContain("takes no input");
+    expect(evalue).toContain("does not support input");
   });
 });
 
@@ -141,7 +141,7 @@ describe("life and death", () => {
     const child = Number((await kernel.ok("process.pid")).result);
     const busy = kernel.run("while (true) {}").catch((error: Error) => error.message);
     process.kill(kernel.client.pid ?? 0, "SIGKILL");
-    expect(await busy).toBe("the kernel ended (signal SIGKILL)");
+    expect(await busy).toBe("the kernel exited (signal SIGKILL)");
     await until(() => !alive(child));
     await kernel.close();
   });

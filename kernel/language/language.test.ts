@@ -122,7 +122,7 @@ describe("a tsconfig.json beside the notebook", () => {
     try {
       const first = await kernel.ok("1 + 1");
       expect(first.result).toBe("2");
-      expect(first.stderr).toMatch(/^tsconfig\.json in .* is left out:\n.*strict.*boolean/);
+      expect(first.stderr).toMatch(/^tsconfig\.json in .* is ignored:\n.*strict.*boolean/);
       expect((await kernel.ok("2 + 2")).stderr).toBe("");
     } finally {
       await kernel.close();

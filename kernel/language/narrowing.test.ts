@@ -155,7 +155,7 @@ test("cells that narrow a variable on top of each other are let go when they are
     const module = { cell, key: `c${cell}`, source: "", declarations: [], needs: new Set<never>() };
     const effects = new Map([["z", "narrowed"]] as const);
     const flow = flowOf("z = next()");
-    narrowings = narrowingsAfter(narrowings, { module, flow, effects, builtOn: narrowings }, new Set());
+    narrowings = narrowingsAfter(narrowings, { module, flow, effects, baseNarrowings: narrowings }, new Set());
     depths.add(narrowings.get("z")?.depth ?? 0);
   }
   expect(Math.max(...depths)).toBe(20);

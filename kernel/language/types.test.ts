@@ -24,7 +24,7 @@ describe("type errors", () => {
         '  1 | console.log("ran");',
         '> 2 | const n: number = "text";',
         "    |       ^",
-        "Nothing was run. With `%check off` as its first line the cell runs anyway.",
+        "The cell was not run. To run it anyway, add `%check off` as its first line.",
       ].join("\n"),
     );
   });
@@ -226,6 +226,6 @@ test("without a compiler cells are not checked, and that is said once", async ()
   const checker = new Checker(session);
   const first = await checker.check("const a: number = 'x'");
   expect(first.diagnostics).toEqual([]);
-  expect(first.warning).toMatch(/^Types are not checked: .*Cells run all the same\.$/);
+  expect(first.warning).toMatch(/^Types are not checked: .*Cells run without type checks\.$/);
   session.close();
 });

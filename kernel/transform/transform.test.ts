@@ -1,7 +1,7 @@
 import { Script } from "node:vm";
 import { beforeEach, describe, expect, test } from "vitest";
 import * as interrupts from "../child/interrupt.ts";
-import { boundSince, constant, peek, prepareNames, scope } from "../child/scope.ts";
+import { constant, initializedSince, peek, prepareDeclarations, scope } from "../child/scope.ts";
 import { slots } from "../child/slots.ts";
 import type { DeclarationKind } from "../host/protocol.ts";
 import { CellSyntaxError } from "./syntax.ts";
@@ -14,7 +14,7 @@ const known = new Map<string, DeclarationKind>();
 
 async function run(source: string): Promise<unknown> {
   const { code, declared } = transformCell(source, known);
-  prepareNames(declared);
+  prepareDeclarations(declared);
   for (const { name, kind } of declared) known.set(name, kind);
   return new Script(code).runInThisContext() as unknown;
 }
@@ -175,9 +175,9 @@ describe("names", () => {
 
   test("of a cell that failed are bound as far as it came", async () => {
     const { code, declared } = transformCell("const one = 1; throw new Error('stop'); const two = 2", known);
-    const before = prepareNames(declared);
+    const before = prepareDeclarations(declared);
     await expect(new Script(code).runInThisContext()).rejects.toThrow("stop");
-    expect(boundSince(before)).toEqual(["one"]);
+    expect(initializedSince(before)).toEqual(["one"]);
   });
 });
 
