@@ -11,7 +11,7 @@ function shown({ messages }: CellOutcome, type = "display_data") {
   return messages.filter(({ header }) => header.msg_type === type).map(({ content }) => content);
 }
 
-test("Deno.jupyter shows values, formats them, and broadcasts", async () => {
+test("Deno.jupyter displays and formats values, and broadcasts messages", async () => {
   const kernel = shared.current;
   const html =
     "const { html, md, svg, image, display: show, format, broadcast, $display } = Deno.jupyter; " +
@@ -39,20 +39,20 @@ test("Deno.jupyter shows values, formats them, and broadcasts", async () => {
   expect((await kernel.run('await broadcast("status", {})')).evalue).toContain('cannot send "status"');
 });
 
-test("the rest of Deno is not there, and libraries do not take Node.js for Deno", async () => {
+test("the rest of Deno is not defined, and libraries do not detect Deno", async () => {
   const kernel = shared.current;
   expect((await kernel.run("Deno.readTextFile")).evalue).toContain("readTextFile");
   expect((await kernel.ok('["Deno" in globalThis, Object.keys(Deno)]')).result).toBe("[ false, [ 'jupyter' ] ]");
 });
 
 test.each([
-  ["of a file", 'new Worker("./worker.mjs")', "<b>from a module</b>"],
+  ["started from a file", 'new Worker("./worker.mjs")', "<b>from a module</b>"],
   [
-    "of a text",
+    "started from a string",
     'new Worker(\'display.html("<i>text</i>"); require("node:worker_threads").parentPort.postMessage(1)\', { eval: true })',
     "<i>text</i>",
   ],
-])("worker threads display: %s", async (_what, worker, html) => {
+])("worker threads can use display: %s", async (_what, worker, html) => {
   const outcome = await shared.current.ok(`import { Worker } from "node:worker_threads";
     const worker = ${worker}; await new Promise((done, fail) => { worker.once("error", fail); worker.once("exit", done) });`);
   expect(shown(outcome)).toMatchObject([{ data: { "text/html": html } }]);

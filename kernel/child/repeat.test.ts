@@ -1,4 +1,4 @@
-// What a notebook's file keeps of outputs: the same each time the same cells are run in a new kernel.
+// Saved outputs must not change when the same cells run in a new kernel.
 import { expect, test } from "vitest";
 import { TestKernel } from "../cells.test.helper.ts";
 
@@ -30,7 +30,7 @@ async function outputs(): Promise<Record<string, unknown>[][]> {
   }
 }
 
-test("outputs are the same in every run, no two tables share an id, and text has no colours of a terminal", async () => {
+test("outputs are the same in every run, table ids are unique, and text has no terminal colours", async () => {
   const first = await outputs();
   expect(await outputs()).toEqual(first);
   const text = JSON.stringify(first);

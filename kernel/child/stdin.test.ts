@@ -26,7 +26,7 @@ test.each([
     "'line 1\\nline 2\\nline 3\\n'",
     3,
   ],
-])("process.stdin asks in the front-end: %s", async (_what, code, expected, questions) => {
+])("process.stdin requests input from the front-end: %s", async (_what, code, expected, questions) => {
   let asked = 0;
   const { result } = await shared.current.ok(code, { onInput: async () => `line ${++asked}` });
   expect([result, asked]).toEqual([expected, questions]);
@@ -34,7 +34,7 @@ test.each([
   expect(asked).toBe(questions);
 });
 
-test("where nobody can be asked, an error says so", async () => {
+test("without front-end support for input, reads fail with an error", async () => {
   const kernel = shared.current;
   const code = "for await (const line of process.stdin) console.log(line)";
   expect((await kernel.run(code, { allowStdin: false })).evalue).toContain("does not support input");

@@ -3,7 +3,7 @@ import threads from "node:worker_threads";
 import { expect, test } from "vitest";
 import { patchWorker, threadCount } from "./threads.ts";
 
-test("a thread that ended is forgotten", async () => {
+test("a thread is no longer tracked after its exit", async () => {
   patchWorker();
   const workers = Array.from({ length: 5 }, () => new threads.Worker("1", { eval: true }));
   expect(threadCount()).toBe(5);

@@ -7,7 +7,7 @@ import type { Variable } from "./values.ts";
 interface Response {
   success: boolean;
   message?: string;
-  // Each command has a body of its own form.
+  // The type of the body depends on the command.
   body: Record<string, never>;
 }
 
@@ -26,14 +26,14 @@ async function ask(command: string, given: Record<string, unknown> = {}): Promis
   return content as unknown as Response;
 }
 
-/** The body of a response that must be a success. */
+/** Returns the body of a response, which must be successful. */
 async function body<T>(command: string, given: Record<string, unknown> = {}): Promise<T> {
   const response = await ask(command, given);
   expect(response.message, command).toBeUndefined();
   return response.body as T;
 }
 
-/** Waits for the next stop and tells where it is. */
+/** Waits for the next pause and returns its position. */
 async function stop(): Promise<{
   reason: unknown;
   frames: { id: number; name: string; line: number; source: { path: string } }[];
@@ -73,8 +73,8 @@ beforeAll(async () => {
 });
 afterAll(() => kernel.close());
 
-test("cells are named as front-ends name them", async () => {
-  // What the function of JupyterLab gives.
+test("cell paths use the same hash as front-ends", async () => {
+  // The result of JupyterLab's hash function.
   expect([murmur2("", 1), murmur2("const a = 1", 0x7e7e5eed), murmur2("x // ü", 7)]).toEqual([
     1540447798, 3607509348, 2430950242,
   ]);
@@ -101,7 +101,7 @@ describe("a breakpoint", () => {
     "answer",
   ].join("\n");
 
-  test("stops there, in the lines as they were written; variables are seen, changed and evaluated", async () => {
+  test("pauses at the source line; variables can be read, changed and evaluated", async () => {
     const path = await breakAt(code, 6);
     const cell = kernel.run(code);
     const { reason, frames } = await stop();
@@ -139,7 +139,7 @@ describe("a breakpoint", () => {
     await breakAt(code);
   });
 
-  test("stepping goes by lines: over, into, out", async () => {
+  test("supports stepping over, into and out by lines", async () => {
     await breakAt(code, 11);
     const cell = kernel.run(code);
     const lines: number[] = [];
@@ -150,14 +150,14 @@ describe("a breakpoint", () => {
       await note();
     }
     expect(lines.slice(0, 6)).toEqual([11, 12, 4, 5, 6, 7]);
-    // The rest of the line that called has nothing to stop at.
+    // The rest of the calling line has no further step.
     expect(lines.at(-1)).toBe(13);
     await body("continue", { threadId: 1 });
     expect((await cell).result).toBe("19");
     await breakAt(code);
   });
 
-  test("in a function of an earlier cell, set later, and after an await", async () => {
+  test("works in a function of an earlier cell, when set later, and after an await", async () => {
     const earlier = "async function later(n: number) {\n  await null;\n  return n + 1;\n}";
     await kernel.ok(earlier);
     await breakAt(earlier, 3);
@@ -168,7 +168,7 @@ describe("a breakpoint", () => {
     await breakAt(earlier);
   });
 
-  test("in a TypeScript file that a cell imports, and a debugger statement", async () => {
+  test("works in an imported TypeScript file, as do debugger statements", async () => {
     const path = join(kernel.folder, "helper.ts");
     await kernel.ok('import { helped } from "./helper.ts"');
     await body("setBreakpoints", { source: { path }, breakpoints: [{ line: 5 }] });
@@ -186,7 +186,7 @@ describe("a breakpoint", () => {
 });
 
 describe("exceptions", () => {
-  test("stop where they are thrown when asked for: all, or those that nobody catches", async () => {
+  test("pause execution depending on the filter: all exceptions or uncaught ones", async () => {
     const code = "try {\n  throw new Error('caught')\n} catch {}\nthrow new RangeError('left')";
     await body("setExceptionBreakpoints", { filters: ["raised"] });
     let cell = kernel.run(code);
@@ -205,8 +205,8 @@ describe("exceptions", () => {
   });
 });
 
-describe("without a stop", () => {
-  test("variables of the notebook are inspected, also richly", async () => {
+describe("without a pause", () => {
+  test("variables of the notebook can be inspected, also as rich output", async () => {
     await kernel.ok('const list = [1, 2]; const mapped = new Map([["k", { v: 1 }]]); const text = "t"');
     const { variables: found } = await body<{ variables: Variable[] }>("inspectVariables");
     const byName = Object.fromEntries(found.map((each) => [each.name, each]));
@@ -220,7 +220,7 @@ describe("without a stop", () => {
     expect((await ask("flyToTheMoon")).message).toContain("does not support the command flyToTheMoon");
   });
 
-  test("a cell that is stopped can be interrupted, and a step past its end stops nobody else", async () => {
+  test("a paused cell can be interrupted, and a step past its end does not pause other cells", async () => {
     const code = "let n = 0;\nn++;\nn";
     await breakAt(code, 2);
     const cell = kernel.run(`${code}`);
@@ -237,7 +237,7 @@ describe("without a stop", () => {
     expect((await kernel.ok("n + 1")).result).toBe("2");
   });
 
-  test("breakpoints outlive the process of the cells, and end with the session", async () => {
+  test("breakpoints persist when the child restarts, until the debug session ends", async () => {
     const code = "const q = 1;\nq + 1";
     await breakAt(code, 2);
     await kernel.run("process.exit(1)");

@@ -5,7 +5,7 @@ import type { Message } from "./wire.ts";
 
 const shared = sharedKernel();
 
-/** What the kernel says on iopub about comms, as it comes. */
+/** Collects the kernel's comm messages on iopub. */
 function listen(kernel: TestKernel) {
   const heard: Message[] = [];
   const forget = kernel.client.onMessage((channel, message) => {
@@ -14,7 +14,7 @@ function listen(kernel: TestKernel) {
   return { heard, forget };
 }
 
-/** Plays the front-end's part. */
+/** A front-end for comms. */
 function send(kernel: TestKernel, type: string, content: Record<string, unknown>, buffers: Uint8Array[] = []): Message {
   const message = { ...kernel.client.message(type, content), buffers };
   kernel.client.send("shell", message);
@@ -24,7 +24,7 @@ function send(kernel: TestKernel, type: string, content: Record<string, unknown>
 const notebook = 'import { notebook } from "anneal"; const { comms } = notebook()!;';
 
 describe("comms", () => {
-  test("are opened by a cell, carry JSON and bytes both ways, and are closed", async () => {
+  test("opened by a cell send JSON and buffers in both directions until they are closed", async () => {
     const kernel = shared.current;
     const { heard, forget } = listen(kernel);
     const { reply } = await kernel.ok(`${notebook}
@@ -43,7 +43,7 @@ describe("comms", () => {
     const info = await kernel.client.request("shell", "comm_info_request", { target_name: "my.target" });
     expect(info.content.comms).toEqual({ [String(comm_id)]: { target_name: "my.target" } });
 
-    // What a listener prints is the cell's that added it.
+    // A listener's output belongs to the cell that added it.
     const printed: unknown[] = [];
     const stop = kernel.client.onMessage((_channel, { header, parent_header, content }) => {
       if (header.msg_type === "stream") printed.push([parent_header.msg_id, content.text]);
@@ -61,7 +61,7 @@ describe("comms", () => {
     forget();
   });
 
-  test("are answered when the front-end opens one, also while a cell waits", async () => {
+  test("opened by the front-end get replies, even while a cell is awaiting", async () => {
     const kernel = shared.current;
     await kernel.ok(`${notebook} comms.onOpen("echo", (comm, { data }) => comm.send({ back: data.n })); undefined`);
     const { heard, forget } = listen(kernel);
@@ -79,7 +79,7 @@ describe("comms", () => {
     forget();
   });
 
-  test("idle tells that a message was dealt with; a listener that throws shows under its cell", async () => {
+  test("idle is sent after a message was handled; an error in a listener belongs to its cell", async () => {
     const kernel = shared.current;
     const { reply } = await kernel.ok(
       `${notebook} comms.onOpen("bad", () => { throw new Error("in a listener") }); undefined`,
@@ -96,7 +96,7 @@ describe("comms", () => {
     forget();
   });
 
-  test("end with the process that had them, and that is told", async () => {
+  test("are closed, with comm_close messages, when the child process exits", async () => {
     const kernel = await TestKernel.start();
     try {
       const { heard, forget } = listen(kernel);
@@ -113,7 +113,7 @@ describe("comms", () => {
 });
 
 describe("widgets", () => {
-  test("a slider shows itself, sees what the page changes, and moves when code sets it", async () => {
+  test("a slider displays, receives changes from the page, and sends changes from code", async () => {
     const kernel = shared.current;
     const { heard, forget } = listen(kernel);
     const { messages } = await kernel.ok(`
@@ -147,7 +147,7 @@ describe("widgets", () => {
       step: 1,
       description: "layers",
     });
-    // What it refers to was opened before it.
+    // The models that it references were opened before it.
     const names = opened.map(({ content }) => `IPY_MODEL_${content.comm_id}`);
     expect(names.indexOf(String(state.layout))).toBeLessThan(opened.indexOf(model as Message));
     expect(names).toContain(state.style);
@@ -161,7 +161,7 @@ describe("widgets", () => {
     forget();
   });
 
-  test("sliders and bars start with the range of their kind, and refuse what lies outside", async () => {
+  test("sliders and progress bars have default ranges and reject values outside", async () => {
     const kernel = shared.current;
     const { heard, forget } = listen(kernel);
     await kernel.ok(`
@@ -179,7 +179,7 @@ describe("widgets", () => {
     forget();
   });
 
-  test("a page that was loaded again gets the state of all of them", async () => {
+  test("a reloaded page gets the state of all widgets", async () => {
     const kernel = shared.current;
     await kernel.ok(
       'import { FloatProgress } from "anneal/widgets"; const bar = new FloatProgress({ value: 0.25 }); bar',
@@ -199,7 +199,7 @@ describe("widgets", () => {
     forget();
   });
 
-  test("buttons, choices, boxes", async () => {
+  test("buttons, selections and boxes", async () => {
     const kernel = shared.current;
     const { heard, forget } = listen(kernel);
     await kernel.ok(`

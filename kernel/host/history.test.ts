@@ -15,7 +15,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const open = () => new History(folder, (line) => log.push(line));
 
-test("a later kernel finds what an earlier one ran", async () => {
+test("the history persists across kernels", async () => {
   const first = open();
   first.add(1, "const a = 1");
   first.add(2, "a + 1");
@@ -36,7 +36,7 @@ test("a later kernel finds what an earlier one ran", async () => {
   await second.close();
 });
 
-test("search goes by pattern, counts from the end, and can name each source once", async () => {
+test("search matches a pattern, limits to the last n, and can be unique", async () => {
   const history = open();
   for (const [index, source] of ["const a = 1", "b", "const a = 1", "const c = 2"].entries())
     history.add(index + 1, source);
@@ -46,7 +46,7 @@ test("search goes by pattern, counts from the end, and can name each source once
   await history.close();
 });
 
-test("two kernels at once keep their sessions apart", async () => {
+test("two concurrent kernels have separate sessions", async () => {
   const [one, two] = [open(), open()];
   for (let line = 1; line <= 20; line++) {
     one.add(line, `one ${line}`);
