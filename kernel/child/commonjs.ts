@@ -32,8 +32,8 @@ export function namespaceOf(namespace: Namespace, exports: unknown): Namespace {
   // The target's properties are what `inspect` shows. It must not call getters.
   for (const name of ["default", Symbol.toStringTag, ...Object.keys(names)]) {
     const own = name === "default" ? undefined : Object.getOwnPropertyDescriptor(names, name);
-    const shown = own?.get ? { get: own.get, enumerable: true } : describe(name);
-    if (shown) Object.defineProperty(target, name, { ...shown, configurable: true });
+    const descriptor = own?.get ? { get: own.get, enumerable: true } : describe(name);
+    if (descriptor) Object.defineProperty(target, name, { ...descriptor, configurable: true });
   }
   return new Proxy(target, {
     get(_target, name) {

@@ -128,13 +128,13 @@ describe("a table", () => {
 describe("data of one MIME type", () => {
   test("is displayed with helpers such as display.html", async () => {
     writeFileSync(join(shared.current.folder, "dot.gif"), Buffer.from([1, 2, 3]));
-    const shown = bundles(
+    const displays = bundles(
       await shared.current.ok(`
         display.html("<b>x</b>"); display.markdown("**x**"); display.svg("<svg/>"); display.latex("x^2");
         display.latex("for $x$"); display.png(new Uint8Array([1, 2, 3])); display.gif(__dirname + "/dot.gif");
         display.json({ a: [1] }); display.vegaLite({ mark: "bar" }); display.raw("text/x-own", "own"); display.text("t");`),
     );
-    expect(shown).toEqual([
+    expect(displays).toEqual([
       { "text/html": "<b>x</b>", "text/plain": "<b>x</b>" },
       { "text/markdown": "**x**", "text/plain": "**x**" },
       { "image/svg+xml": "<svg/>", "text/plain": "SVG image, 6 characters" },
@@ -170,14 +170,14 @@ test("a notebook written for tslab runs", async () => {
     d.markdown("second");
     tslab.versions.node`);
   expect(outcome.result).toBe(`'${process.versions.node}'`);
-  const shown = outcome.messages.filter(({ header }) => header.msg_type.endsWith("display_data"));
-  expect(shown.map(({ header }) => header.msg_type)).toEqual([
+  const displays = outcome.messages.filter(({ header }) => header.msg_type.endsWith("display_data"));
+  expect(displays.map(({ header }) => header.msg_type)).toEqual([
     "display_data",
     "display_data",
     "display_data",
     "update_display_data",
   ]);
-  const [, , first, second] = shown;
+  const [, , first, second] = displays;
   expect(second?.content.transient).toEqual(first?.content.transient);
   expect((await shared.current.run("tslab.display.png('not bytes', 2)")).ename).toBe("TS2554");
 });

@@ -80,9 +80,9 @@ test("display shows such values as well", async () => {
   const { messages } = await shared.current.ok(
     "%check off\ndisplay(new Proxy({}, { get() { throw new Error('trap') } })); 1",
   );
-  const [shown] = messages.filter(({ header }) => header.msg_type === "display_data");
+  const [display] = messages.filter(({ header }) => header.msg_type === "display_data");
   expect(
-    stripVTControlCharacters(String((shown?.content.data as Record<string, string> | undefined)?.["text/plain"])),
+    stripVTControlCharacters(String((display?.content.data as Record<string, string> | undefined)?.["text/plain"])),
   ).toMatch(proxy("{}"));
 });
 
@@ -99,12 +99,12 @@ test.each([
 
 test("a later rejection of a pending result is reported", async () => {
   const kernel = shared.current;
-  let told = "";
+  let reported = "";
   const forget = kernel.client.onMessage((_channel, { header, content }) => {
-    if (header.msg_type === "error") told = String(content.evalue);
+    if (header.msg_type === "error") reported = String(content.evalue);
   });
   await kernel.ok("new Promise((_, reject) => setTimeout(() => reject(new Error('too late')), 300))");
   await kernel.ok("await new Promise((done) => setTimeout(done, 300))");
   forget();
-  expect(told).toBe("too late");
+  expect(reported).toBe("too late");
 });

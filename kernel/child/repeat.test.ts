@@ -11,7 +11,7 @@ const cells = [
   'console.log("hi", { a: 1 }); "txt"',
   'import { randomNormal } from "anneal/tensor"; randomNormal([2, 3], 1)',
   "new Map([[1, 2]])",
-  "new Error('shown').message",
+  "new Error('outputs').message",
   "[1.5, null, undefined, true, Symbol('s'), /x/g, new Date(0)]",
 ];
 
@@ -21,8 +21,8 @@ async function outputs(): Promise<Record<string, unknown>[][]> {
     const all: Record<string, unknown>[][] = [];
     for (const code of cells) {
       const { messages } = await kernel.ok(code);
-      const shown = messages.filter(({ header }) => /^(stream|execute_result|display_data)$/.test(header.msg_type));
-      all.push(shown.map(({ content: { transient: _, ...kept } }) => kept));
+      const outputs = messages.filter(({ header }) => /^(stream|execute_result|display_data)$/.test(header.msg_type));
+      all.push(outputs.map(({ content: { transient: _, ...saved } }) => saved));
     }
     return all;
   } finally {

@@ -26,12 +26,12 @@ test.each([
     "'line 1\\nline 2\\nline 3\\n'",
     3,
   ],
-])("process.stdin requests input from the front-end: %s", async (_what, code, expected, questions) => {
-  let asked = 0;
-  const { result } = await shared.current.ok(code, { onInput: async () => `line ${++asked}` });
-  expect([result, asked]).toEqual([expected, questions]);
+])("process.stdin requests input from the front-end: %s", async (_what, code, expected, requestCount) => {
+  let requests = 0;
+  const { result } = await shared.current.ok(code, { onInput: async () => `line ${++requests}` });
+  expect([result, requests]).toEqual([expected, requestCount]);
   await shared.current.ok("await new Promise((done) => setTimeout(done, 30))");
-  expect(asked).toBe(questions);
+  expect(requests).toBe(requestCount);
 });
 
 test("without front-end support for input, reads fail with an error", async () => {

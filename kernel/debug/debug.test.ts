@@ -15,20 +15,20 @@ let kernel: TestKernel;
 const events: { event: string; body: Record<string, unknown> }[] = [];
 let seq = 0;
 
-async function ask(command: string, given: Record<string, unknown> = {}): Promise<Response> {
+async function send(command: string, args: Record<string, unknown> = {}): Promise<Response> {
   const { content } = await kernel.client.request("control", "debug_request", {
     type: "request",
     seq: ++seq,
     command,
-    arguments: given,
+    arguments: args,
   });
   expect(content).toMatchObject({ type: "response", request_seq: seq, command });
   return content as unknown as Response;
 }
 
 /** Returns the body of a response, which must be successful. */
-async function body<T>(command: string, given: Record<string, unknown> = {}): Promise<T> {
-  const response = await ask(command, given);
+async function body<T>(command: string, args: Record<string, unknown> = {}): Promise<T> {
+  const response = await send(command, args);
   expect(response.message, command).toBeUndefined();
   return response.body as T;
 }
@@ -48,8 +48,8 @@ async function stop(): Promise<{
 async function variables(frameId: number, scope = "Locals"): Promise<Record<string, Variable>> {
   const { scopes } = await body<{ scopes: { name: string; variablesReference: number }[] }>("scopes", { frameId });
   const variablesReference = scopes.find(({ name }) => name === scope)?.variablesReference;
-  const found = await body<{ variables: Variable[] }>("variables", { variablesReference });
-  return Object.fromEntries(found.variables.map((each) => [each.name, each]));
+  const { variables } = await body<{ variables: Variable[] }>("variables", { variablesReference });
+  return Object.fromEntries(variables.map((each) => [each.name, each]));
 }
 
 const breakAt = async (code: string, ...lines: number[]) => {
@@ -125,7 +125,7 @@ describe("a breakpoint", () => {
     const evaluate = (expression: string) => body("evaluate", { expression, frameId: inner?.id, context: "repl" });
     expect(await evaluate("squared + point.x")).toMatchObject({ result: "12" });
     expect(await evaluate("result = 100")).toMatchObject({ result: "100" });
-    expect((await ask("evaluate", { expression: "nowhere", frameId: inner?.id })).message).toContain(
+    expect((await send("evaluate", { expression: "nowhere", frameId: inner?.id })).message).toContain(
       "nowhere is not defined",
     );
     expect(await body("richInspectVariables", { variableName: "p", frameId: inner?.id })).toMatchObject({
@@ -208,16 +208,16 @@ describe("exceptions", () => {
 describe("without a pause", () => {
   test("variables of the notebook can be inspected, also as rich output", async () => {
     await kernel.ok('const list = [1, 2]; const mapped = new Map([["k", { v: 1 }]]); const text = "t"');
-    const { variables: found } = await body<{ variables: Variable[] }>("inspectVariables");
-    const byName = Object.fromEntries(found.map((each) => [each.name, each]));
+    const { variables } = await body<{ variables: Variable[] }>("inspectVariables");
+    const byName = Object.fromEntries(variables.map((each) => [each.name, each]));
     expect(byName.list).toMatchObject({ value: "Array(2) [1, 2]", type: "array" });
     expect(byName.mapped?.value).toBe('Map(1) {"k" => Object}');
     expect(byName.text?.value).toBe('"t"');
     expect(await body("richInspectVariables", { variableName: "list" })).toMatchObject({
       data: { "text/plain": expect.anything() },
     });
-    expect((await ask("scopes", { frameId: 1 })).message).toBe("no cell is paused");
-    expect((await ask("flyToTheMoon")).message).toContain("does not support the command flyToTheMoon");
+    expect((await send("scopes", { frameId: 1 })).message).toBe("no cell is paused");
+    expect((await send("flyToTheMoon")).message).toContain("does not support the command flyToTheMoon");
   });
 
   test("a paused cell can be interrupted, and a step past its end does not pause other cells", async () => {
@@ -231,7 +231,7 @@ describe("without a pause", () => {
     await stop();
     await breakAt(code);
     for (let step = 0; step < 3; step++) {
-      if ((await ask("next")).success) await new Promise((resolve) => setTimeout(resolve, 30));
+      if ((await send("next")).success) await new Promise((resolve) => setTimeout(resolve, 30));
     }
     expect((await again).result).toBe("1");
     expect((await kernel.ok("n + 1")).result).toBe("2");

@@ -104,9 +104,16 @@ describe("values", () => {
       display(1);
       display({ "text/html": "<b>one</b>" }, { raw: true, displayId: "it" });
       display({ "text/html": "<b>two</b>" }, { raw: true, displayId: "it", update: true });`);
-    const shown = messages.filter(({ header }) => header.msg_type.endsWith("display_data"));
-    expect(shown.map(({ header }) => header.msg_type)).toEqual(["display_data", "display_data", "update_display_data"]);
-    expect(shown[2]?.content).toMatchObject({ data: { "text/html": "<b>two</b>" }, transient: { display_id: "it" } });
+    const displays = messages.filter(({ header }) => header.msg_type.endsWith("display_data"));
+    expect(displays.map(({ header }) => header.msg_type)).toEqual([
+      "display_data",
+      "display_data",
+      "update_display_data",
+    ]);
+    expect(displays[2]?.content).toMatchObject({
+      data: { "text/html": "<b>two</b>" },
+      transient: { display_id: "it" },
+    });
   });
 
   test("libraries can access the notebook's path, cells and output", async () => {

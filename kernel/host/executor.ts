@@ -138,9 +138,9 @@ export class Executor {
         await this.#execute(lane, request);
       } catch (error) {
         // After an error in the kernel itself the front-end must still get a reply.
-        const shown = kernelError(error);
-        this.#links.log(shown.evalue);
-        this.#replies.error(lane, request, readOptions(request), shown);
+        const failure = kernelError(error);
+        this.#links.log(failure.evalue);
+        this.#replies.error(lane, request, readOptions(request), failure);
       }
       this.outputs.publish("status", { execution_state: "idle" }, header);
       lane.current = undefined;

@@ -94,7 +94,7 @@ describe("the protocol", () => {
 
 describe("input", () => {
   test("prompt and confirm block until the reply, Notebook.input returns a promise", async () => {
-    const asked: unknown[] = [];
+    const requests: unknown[] = [];
     const answers = ["Ada", "y", "secret"];
     const { result } = await shared.current.ok(
       `%check off
@@ -102,12 +102,12 @@ describe("input", () => {
        [prompt("Your name?"), confirm("Sure?"), await nb.input("Key:", { password: true })]`,
       {
         onInput(prompt, password) {
-          asked.push([prompt, password]);
-          return answers[asked.length - 1] ?? "";
+          requests.push([prompt, password]);
+          return answers[requests.length - 1] ?? "";
         },
       },
     );
-    expect(asked).toEqual([
+    expect(requests).toEqual([
       ["Your name? ", false],
       ["Sure? [y/N] ", false],
       ["Key:", true],
@@ -148,14 +148,14 @@ describe("lifecycle", () => {
 
   test("shutdown sends a reply, broadcasts it, and exits with code 0", async () => {
     const kernel = await TestKernel.start();
-    const told: unknown[] = [];
+    const replies: unknown[] = [];
     kernel.client.onMessage((channel, { header, content }) => {
-      if (header.msg_type === "shutdown_reply") told.push([channel, content.restart]);
+      if (header.msg_type === "shutdown_reply") replies.push([channel, content.restart]);
     });
     await kernel.client.shutdown(true);
     expect(await kernel.client.exited).toBe("exit code 0");
-    expect(told).toContainEqual(["control", true]);
-    expect(told).toContainEqual(["iopub", true]);
+    expect(replies).toContainEqual(["control", true]);
+    expect(replies).toContainEqual(["iopub", true]);
   });
 
   test("a kernel without a connection file exits with a one-line error", async () => {

@@ -52,9 +52,9 @@ describe("wire protocol", () => {
       fc.constantFrom(...frames(message())),
     );
     fc.assert(
-      fc.property(fc.array(frame, { maxLength: 9 }), (given) => {
+      fc.property(fc.array(frame, { maxLength: 9 }), (frames) => {
         try {
-          open.decode(given.map((each) => Buffer.from(each)));
+          open.decode(frames.map((each) => Buffer.from(each)));
         } catch (error) {
           expect(error).toBeInstanceOf(WireError);
         }

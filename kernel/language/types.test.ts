@@ -115,17 +115,17 @@ describe("types of earlier cells", () => {
   test("of a newly installed package are found", async () => {
     const kernel = shared.current;
     expect((await kernel.run('import { made } from "just-made"')).ename).toBe("TS2307");
-    const made = folderWith({});
+    const installed = folderWith({});
     const { cpSync, mkdirSync, rmSync } = await import("node:fs");
-    mkdirSync(join(made, "just-made"));
+    mkdirSync(join(installed, "just-made"));
     writeFileSync(
-      join(made, "just-made/package.json"),
+      join(installed, "just-made/package.json"),
       '{"name":"just-made","type":"module","exports":"./i.js","types":"./i.d.ts"}',
     );
-    writeFileSync(join(made, "just-made/i.js"), "export const made = 1");
-    writeFileSync(join(made, "just-made/i.d.ts"), "export const made: number");
-    cpSync(made, join(kernel.folder, "node_modules"), { recursive: true });
-    rmSync(made, { recursive: true });
+    writeFileSync(join(installed, "just-made/i.js"), "export const made = 1");
+    writeFileSync(join(installed, "just-made/i.d.ts"), "export const made: number");
+    cpSync(installed, join(kernel.folder, "node_modules"), { recursive: true });
+    rmSync(installed, { recursive: true });
     expect((await kernel.ok('%check off\nimport { made } from "just-made"; made')).result).toBe("1");
     expect((await kernel.ok('import { made } from "just-made"; made.toFixed()')).result).toBe("'1'");
   });
@@ -164,8 +164,8 @@ describe("completion", () => {
       "more(x, ...rest) {}",
       "visit: (value, index) => ",
     ]);
-    const written = await complete("class Round implements Shape { ar");
-    expect(written.matches).toEqual(["area", "area(scale: number, unit?: string): number {}"]);
+    const inClass = await complete("class Round implements Shape { ar");
+    expect(inClass.matches).toEqual(["area", "area(scale: number, unit?: string): number {}"]);
     expect((await complete("[1].ma")).matches).toEqual(["map"]);
   });
 

@@ -72,7 +72,7 @@ describe("%env", () => {
     const { stdout } = await kernel.ok("%env");
     expect(stdout).toContain("ANNEAL_TEST=one two\n");
     expect(stdout).toContain("ANNEAL_TEST_TOKEN=<hidden>\n");
-    expect((await kernel.run("%env ANNEAL_NOWHERE")).evalue).toContain("has no ANNEAL_NOWHERE");
+    expect((await kernel.run("%env ANNEAL_NOWHERE")).evalue).toContain("ANNEAL_NOWHERE is not set");
   });
 });
 

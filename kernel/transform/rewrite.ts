@@ -29,7 +29,7 @@ const visitors: Readonly<Record<string, Visitor>> = {
  * Rewrites a program in place.
  *
  * @param declared the declarations of this cell, from `topLevelDeclarations`
- * @param known the names of earlier cells
+ * @param earlier the names of earlier cells
  * @param captured names that functions in any cell reference; without it loops use no local copies
  * @param using names of this cell to dispose when it ends
  */
@@ -37,12 +37,12 @@ export function rewrite(
   magic: MagicString,
   program: Node,
   declared: readonly Declaration[],
-  known: ReadonlyMap<string, DeclarationKind>,
+  earlier: ReadonlyMap<string, DeclarationKind>,
   using: ReadonlyMap<string, "sync" | "async"> = new Map(),
   captured?: ReadonlySet<string>,
 ): void {
   const own = new Map(declared.map(({ name, kind }) => [name, kind]));
-  const cell = new CellRewrite(magic, { own, known, using, captured }, visitors);
+  const cell = new CellRewrite(magic, { own, earlier, using, captured }, visitors);
   for (const { name, kind } of declared) if (kind === "var" || kind === "function") cell.bound.add(name);
   const body = list(program, "body").filter((node) => node.type !== "EmptyStatement");
   // Directives count as expressions: the result of a cell `"use strict"` is the string.

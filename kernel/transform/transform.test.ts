@@ -10,17 +10,17 @@ import { transformCell } from "./transform.ts";
 const { shared } = interrupts;
 
 // The transformed code runs with the child's scope object. Only imports need a kernel.
-const known = new Map<string, DeclarationKind>();
+const declarations = new Map<string, DeclarationKind>();
 
 async function run(source: string): Promise<unknown> {
-  const { code, declared } = transformCell(source, known);
+  const { code, declared } = transformCell(source, declarations);
   prepareDeclarations(declared);
-  for (const { name, kind } of declared) known.set(name, kind);
+  for (const { name, kind } of declared) declarations.set(name, kind);
   return new Script(code).runInThisContext() as unknown;
 }
 
 beforeEach(() => {
-  known.clear();
+  declarations.clear();
   for (const name of Object.keys(scope)) delete scope[name];
   shared.fill(0);
   Object.defineProperty(globalThis, Symbol.for("anneal.cell"), {
@@ -174,7 +174,7 @@ describe("names", () => {
   });
 
   test("that were initialized before an error stay declared", async () => {
-    const { code, declared } = transformCell("const one = 1; throw new Error('stop'); const two = 2", known);
+    const { code, declared } = transformCell("const one = 1; throw new Error('stop'); const two = 2", declarations);
     const before = prepareDeclarations(declared);
     await expect(new Script(code).runInThisContext()).rejects.toThrow("stop");
     expect(initializedSince(before)).toEqual(["one"]);
@@ -218,7 +218,7 @@ describe("syntax errors", () => {
 
   function failure(source: string): CellSyntaxError {
     try {
-      transformCell(source, known);
+      transformCell(source, declarations);
     } catch (error) {
       if (error instanceof CellSyntaxError) return error;
       throw error;

@@ -31,13 +31,13 @@ export interface TransformedCell {
  * @param source the cell without magics
  * @param emit compiler options of the folder's tsconfig.json
  * @param captured names that functions in earlier cells reference; without it loops use no local copies
- * @param known names that earlier cells declared
+ * @param earlier names that earlier cells declared, with their kinds
  * @returns a script that evaluates to a promise of the last expression's value
  * @throws CellSyntaxError when the cell has a syntax error
  */
 export function transformCell(
   source: string,
-  known: ReadonlyMap<string, Declaration["kind"]>,
+  earlier: ReadonlyMap<string, Declaration["kind"]>,
   emit: EmitOptions = {},
   captured?: ReadonlySet<string>,
 ): TransformedCell {
@@ -72,7 +72,7 @@ export function transformCell(
   mentionedInFunctions(program, mentioned);
   const allCaptured = captured && new Set([...captured, ...mentioned]);
   guardCell(magic, program);
-  rewrite(magic, program, declared, known, using, allCaptured);
+  rewrite(magic, program, declared, earlier, using, allCaptured);
   return {
     code: magic.toString(),
     maps: {

@@ -18,7 +18,7 @@ export interface CellFacts {
   /** The names of this cell. */
   own: ReadonlyMap<string, DeclarationKind>;
   /** The names of earlier cells. */
-  known: ReadonlyMap<string, DeclarationKind>;
+  earlier: ReadonlyMap<string, DeclarationKind>;
   /** Names of this cell to dispose when it ends. */
   using: ReadonlyMap<string, "sync" | "async">;
   /** Names that functions in any cell reference; if undefined, loops use no local copies. */
@@ -42,12 +42,12 @@ export class CellRewrite {
     this.magic = magic;
     this.facts = facts;
     this.#visitors = visitors;
-    this.bound = new Set(facts.known.keys());
+    this.bound = new Set(facts.earlier.keys());
   }
 
   /** The kind of a top-level declaration; undefined if no cell declares the name. */
   kindOf(name: string): DeclarationKind | undefined {
-    return this.facts.own.get(name) ?? this.facts.known.get(name);
+    return this.facts.own.get(name) ?? this.facts.earlier.get(name);
   }
 
   /** The expression for a top-level name. */
