@@ -1,4 +1,4 @@
-// Our client against a real tracker: what it asks for is there, and its types are those of the API document.
+// The client against a real tracker. Its types must match the API document.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -23,11 +23,11 @@ async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
   return found;
 }
 
-test("its types are those of the declared endpoints (node scripts/api-types.js generates them)", async () => {
+test("its types match the declared endpoints (node scripts/api-types.js generates them)", async () => {
   expect(readFileSync(join(root, "src/track/api/types.ts"), "utf8")).toBe(await typesText());
 });
 
-test("makes, finds and changes experiments", async () => {
+test("creates, finds and updates experiments", async () => {
   const id = await client.experiments.create("first", { team: "a" });
   await client.experiments.setTag(id, "team", "b");
   await client.experiments.rename(id, "second");
@@ -44,7 +44,7 @@ test("makes, finds and changes experiments", async () => {
   expect(await refused).toMatchObject({ code: "RESOURCE_ALREADY_EXISTS", temporary: false, status: 400 });
 });
 
-test("makes runs, logs to them, and reads all of it again, page by page", async () => {
+test("creates runs, logs to them, and reads everything with paging", async () => {
   const experiment = await client.experiments.create("runs");
   const { info } = await client.runs.create(experiment, { name: "by hand", tags: { kind: "odd" } });
   const points = Array.from({ length: 900 }, (_, step) => ({
@@ -76,7 +76,7 @@ test("makes runs, logs to them, and reads all of it again, page by page", async 
   await client.runs.restore(info.run_id);
 });
 
-test("stores and reads artifacts, and registers what they make", async () => {
+test("stores and reads artifacts, and registers models", async () => {
   const experiment = await client.experiments.create("models");
   const { run_id } = (await client.runs.create(experiment)).info;
   const file = join(data, "file.bin");

@@ -1,4 +1,4 @@
-// Cells that print without end, as a person sees them in JupyterLab, in a real browser.
+// Cells with endless output, in JupyterLab in a real browser.
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Lab, type LabNotebook } from "./lab.ts";
@@ -37,7 +37,7 @@ test.each(cells.map(([name, , begin], index) => ({ name, begin, index })))(
     const { page } = notebook;
     await notebook.start(index);
     await until("it prints", 20, async () => (await notebook.text(index)) !== "");
-    await page.waitForTimeout(3000); // So long a person looks on.
+    await page.waitForTimeout(3000); // The user watches for a while.
     const asked = Date.now();
     await page.locator("[data-command='notebook:interrupt-kernel'], jp-button[title*='Interrupt']").first().click();
     await notebook.done(index);

@@ -5,25 +5,25 @@ import type { AddressInfo } from "node:net";
 /** A model on the server. */
 export interface HubServerModel {
   files: Readonly<Record<string, string | Uint8Array>>;
-  /** Files kept as large ones: announced by SHA-256 and served from another path. Those on .safetensors if left out. */
+  /** LFS files, with a SHA-256 and served from another path. Default: files with the extension .safetensors. */
   large?: readonly string[];
-  /** What `Authorization: Bearer` must carry; anyone may read when left out. */
+  /** The required bearer token. Default: public. */
   token?: string;
-  /** Another model of the server, to which all requests are sent on: this one was renamed. */
+  /** The new name of a renamed model, to which all requests are redirected. */
   movedTo?: string;
-  /** Answer 403 to all, as for a licence that is not accepted. */
+  /** Respond with 403, as for a licence that is not accepted. */
   gated?: boolean;
-  /** Bytes of a file that are sent before its connection breaks, once each. */
+  /** Number of bytes of a file after which the connection breaks once. */
   breakAt?: Record<string, number>;
-  /** What is sent in place of a file's content. */
+  /** Replacements for the content of files. */
   damaged?: Record<string, string | Uint8Array>;
 }
 
-/** A server that speaks the hub's protocol, as far as models are read. */
+/** A server with the read API of the Hugging Face Hub. */
 export interface HubServer {
   url: string;
   models: Map<string, HubServerModel>;
-  /** Requests so far, as "GET /path" with the range that was asked for. */
+  /** Requests so far, as "GET /path" with the requested range. */
   requests: string[];
   commit: string;
   close(): Promise<void>;
@@ -31,14 +31,14 @@ export interface HubServer {
 
 const bytesOf = (content: string | Uint8Array) => Buffer.from(content as Uint8Array);
 
-/** The digest that the hub announces for a file. */
+/** The digest that the hub reports for a file. */
 export function hubEtag(content: string | Uint8Array, large: boolean): string {
   const bytes = bytesOf(content);
   if (large) return createHash("sha256").update(bytes).digest("hex");
   return createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
 }
 
-/** Start a server on a free port. */
+/** Starts a server on a free port. */
 export async function startHubServer(commit = "c0ffee".repeat(7).slice(0, 40)): Promise<HubServer> {
   const models = new Map<string, HubServerModel>();
   const requests: string[] = [];
@@ -73,7 +73,7 @@ function serve(
   const api = /^\/api\/models\/(.+?)\/revision\/(.+)$/.exec(path);
   const file = /^\/(cdn\/)?(.+?\/.+?)\/resolve\/([^/]+)\/(.+)$/.exec(path);
   const model = models.get(api?.[1] ?? file?.[2] ?? "");
-  // The hub does not tell strangers whether a model exists.
+  // The hub does not reveal to anonymous users whether a model exists.
   if (!model) return void refuse(asked.headers.authorization ? 404 : 401, "RepoNotFound");
   if (model.movedTo) {
     const from = api?.[1] ?? file?.[2] ?? "";
