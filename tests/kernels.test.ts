@@ -111,8 +111,8 @@ describe("kernels", () => {
   const restart = (id: string) => studio.fetch(`/api/kernels/${id}/restart`, { method: "POST" });
   const interrupt = (id: string) => studio.fetch(`/api/kernels/${id}/interrupt`, { method: "POST" });
   type Page = Awaited<ReturnType<typeof connect>>;
-  /** The execution states that pages receive, except busy and idle. */
-  const told = ({ frames }: Page) =>
+  /** The restarting, autorestarting and dead states that a page received. */
+  const lifecycleStates = ({ frames }: Page) =>
     frames
       .map(({ content }) => String(content.execution_state))
       .filter((state) => ["restarting", "autorestarting", "dead"].includes(state));
@@ -151,7 +151,7 @@ describe("kernels", () => {
         expect((await restart(id)).status).toBe(200);
         await works(page);
       }
-      expect(told(page)).toEqual([]);
+      expect(lifecycleStates(page)).toEqual([]);
     });
 
     test("end the cells that other pages wait for", async () => {
@@ -160,7 +160,7 @@ describe("kernels", () => {
       await restart(id);
       expect((await running.reply()).status).toBe("aborted");
       expect((await waiting.reply()).status).toBe("aborted");
-      expect(told(page)).toEqual([]);
+      expect(lifecycleStates(page)).toEqual([]);
     });
 
     test("are one process after two restarts in a row", async () => {
@@ -176,14 +176,14 @@ describe("kernels", () => {
       expect((await interrupt(id)).status).toBe(204);
       await works(page);
       expect((await restarted).status).toBe(200);
-      expect(told(page)).toEqual([]);
+      expect(lifecycleStates(page)).toEqual([]);
     });
 
     test("restart even when they hang", async () => {
       process.kill(await hostOf(page), "SIGSTOP");
       expect((await restart(id)).status).toBe(200);
       await works(page);
-      expect(told(page)).toEqual([]);
+      expect(lifecycleStates(page)).toEqual([]);
     });
 
     test("end if they are shut down meanwhile", async () => {
@@ -192,7 +192,7 @@ describe("kernels", () => {
       expect([200, 404]).toContain((await restarted).status);
       await until("no process is left", 5, () => !descendants(studio.command.child.pid ?? 0).some(isAlive));
       expect((await restart(id)).status).toBe(404);
-      expect(told(page)).toEqual(["dead"]);
+      expect(lifecycleStates(page)).toEqual(["dead"]);
       page.leave();
     });
   });
@@ -220,7 +220,7 @@ describe("kernels", () => {
       expect((await waiting.reply()).status).toBe("aborted");
       expect(page.frames.filter(({ header }) => header.msg_type === "error").length).toBe(1);
       await works(page);
-      expect(told(page)).toEqual(["restarting"]);
+      expect(lifecycleStates(page)).toEqual(["restarting"]);
       await until("its processes are gone", 10, () => !children.some(isAlive));
     });
 
@@ -229,7 +229,7 @@ describe("kernels", () => {
       await killHost(page);
       expect((await restart(id)).status).toBe(200);
       await works(page);
-      expect(told(page).filter((state) => state !== "restarting")).toEqual([]);
+      expect(lifecycleStates(page).filter((state) => state !== "restarting")).toEqual([]);
     });
 
     test("are restarted when the new process is killed during startup", async () => {
@@ -252,7 +252,7 @@ describe("kernels", () => {
         const cell = page.run('process.kill(process.ppid, "SIGKILL")');
         expect(await cell.reply()).toMatchObject({ status: "error", ename: "KernelDied" });
       }
-      expect(told(page)).toEqual([...Array(5).fill("restarting"), "dead"]);
+      expect(lifecycleStates(page)).toEqual([...Array(5).fill("restarting"), "dead"]);
       expect((await interrupt(id)).status).toBe(409);
       expect(await studio.ask<KernelModel[]>("GET", "/api/kernels")).toEqual([]);
       expect((await restart(id)).status).toBe(200);

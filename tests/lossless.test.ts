@@ -11,7 +11,7 @@ import { fileAt, type LoggingOrder, valueAt } from "./logging.ts";
 import { root } from "./reference.ts";
 import { Command, cleanUp, cli, Server, scratch, until } from "./support.ts";
 
-/** Number of kills; fewer in the fast test run. */
+/** Number of kills, which ANNEAL_TEST_KILLS overrides. */
 const kills = Number(process.env.ANNEAL_TEST_KILLS ?? 100);
 const seed = Number(process.env.ANNEAL_TEST_SEED ?? Date.now() % 2 ** 31);
 

@@ -14,7 +14,7 @@ interface Line {
   url: string;
   /** Requests such as `PUT /api/...`, without queries. */
   requests: string[];
-  /** Cuts a request after its first bytes. */
+  /** Whether to cut a request after its first bytes. */
   cut: (what: string) => boolean;
   server: Server;
 }
