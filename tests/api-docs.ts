@@ -36,13 +36,13 @@ interface Parsed {
 const parsed = new Map<string, Parsed>();
 
 function parse(path: string): Parsed {
-  const known = parsed.get(path);
-  if (known) return known;
+  const cached = parsed.get(path);
+  if (cached) return cached;
   const text = readFileSync(path, "utf8");
   const { program, comments } = parseSync(path, text);
-  const made = { path, text, body: program.body, comments };
-  parsed.set(path, made);
-  return made;
+  const file = { path, text, body: program.body, comments };
+  parsed.set(path, file);
+  return file;
 }
 
 const declarationPath = (from: string, specifier: string) =>
@@ -68,15 +68,15 @@ function find(path: string, name: string): { file: Parsed; statements: Statement
   if (statements.length > 0) return { file, statements: statements as Statement[] };
   for (const statement of file.body) {
     if (statement.type === "ExportNamedDeclaration" && statement.source) {
-      const found = statement.specifiers.find(({ exported }) => nameOf(exported) === name);
-      if (found) return find(declarationPath(path, statement.source.value), nameOf(found.local));
+      const specifier = statement.specifiers.find(({ exported }) => nameOf(exported) === name);
+      if (specifier) return find(declarationPath(path, statement.source.value), nameOf(specifier.local));
     } else if (statement.type === "ExportAllDeclaration") {
       const target = declarationPath(path, statement.source.value);
       if (statement.exported) {
         if (nameOf(statement.exported) === name) return { file, statements: [statement] };
       } else {
-        const found = find(target, name);
-        if (found) return found;
+        const declaration = find(target, name);
+        if (declaration) return declaration;
       }
     }
   }
@@ -85,9 +85,9 @@ function find(path: string, name: string): { file: Parsed; statements: Statement
 
 /** The doc comment directly before an offset in a file. */
 function commentBefore({ text, comments }: Parsed, start: number): string | undefined {
-  const found = comments.findLast(({ end }) => end <= start);
-  if (!found?.value.startsWith("*") || text.slice(found.end, start).trim() !== "") return undefined;
-  return plainComment(found.value);
+  const comment = comments.findLast(({ end }) => end <= start);
+  if (!comment?.value.startsWith("*") || text.slice(comment.end, start).trim() !== "") return undefined;
+  return plainComment(comment.value);
 }
 
 const plainComment = (comment: string) =>
@@ -114,9 +114,9 @@ export function entriesOf(file: string): Entry[] {
 }
 
 function entry(path: string, name: string, isType: boolean): Entry {
-  const found = find(path, name);
-  if (!found) throw new Error(`${name} of ${path} is declared nowhere`);
-  const { file, statements } = found;
+  const declaration = find(path, name);
+  if (!declaration) throw new Error(`${path}: no declaration of ${name}`);
+  const { file, statements } = declaration;
   return {
     name,
     isValue: !isType && /^export (declare )?(abstract )?(function|class|const|enum)/.test(textOf(file, statements[0])),

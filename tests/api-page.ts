@@ -106,14 +106,14 @@ const byName = (a: Entry, b: Entry) => (a.name.toLowerCase() < b.name.toLowerCas
 
 /** A heading's anchor, as GitHub generates it: repeated anchors get a number. */
 function slugger(): (heading: string) => string {
-  const seen = new Map<string, number>();
+  const counts = new Map<string, number>();
   return (heading) => {
     const slug = heading
       .toLowerCase()
       .replace(/[^\w\- ]/g, "")
       .replaceAll(" ", "-");
-    const count = seen.get(slug) ?? 0;
-    seen.set(slug, count + 1);
+    const count = counts.get(slug) ?? 0;
+    counts.set(slug, count + 1);
     return count === 0 ? slug : `${slug}-${count}`;
   };
 }

@@ -18,9 +18,9 @@ beforeAll(async () => {
 afterAll(cleanUp);
 
 async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
-  const found: T[] = [];
-  for await (const item of items) found.push(item);
-  return found;
+  const list: T[] = [];
+  for await (const item of items) list.push(item);
+  return list;
 }
 
 test("its types match the declared endpoints (node scripts/api-types.js generates them)", async () => {
@@ -89,11 +89,11 @@ test("stores and reads artifacts, and registers models", async () => {
 
   const name = "a model & more";
   await client.models.create(name, { description: "d", tags: { a: "b" } });
-  const made = await client.models.createVersion(name, `runs:/${run_id}/model`, { runId: run_id });
+  const version = await client.models.createVersion(name, `runs:/${run_id}/model`, { runId: run_id });
   await client.models.createVersion(name, `runs:/${run_id}/model`, { runId: run_id });
   await client.models.describeVersion(name, "1", "the first");
   await client.models.setVersionTag(name, "1", "checked", "yes");
-  await client.models.setAlias(name, "champion", made.version);
+  await client.models.setAlias(name, "champion", version.version);
   expect(await client.models.getByAlias(name, "champion")).toMatchObject({ version: "1", description: "the first" });
   await client.models.transition(name, "2", "Staging");
   expect((await client.models.getVersion(name, "2")).current_stage).toBe("Staging");
@@ -118,8 +118,8 @@ test("stores and reads artifacts, and registers models", async () => {
   });
   const { model_id } = model.info;
   await client.loggedModels.setTags(model_id, { x: "y" });
-  const found = await all(client.loggedModels.search([experiment], { filter: `source_run_id = '${run_id}'` }));
-  expect(found.map(({ info }) => info.tags)).toEqual([[{ key: "x", value: "y" }]]);
+  const models = await all(client.loggedModels.search([experiment], { filter: `source_run_id = '${run_id}'` }));
+  expect(models.map(({ info }) => info.tags)).toEqual([[{ key: "x", value: "y" }]]);
   expect((await client.loggedModels.get(model_id)).info.name).toBe("m");
   await client.loggedModels.delete(model_id);
   expect(await all(client.loggedModels.search([experiment]))).toEqual([]);

@@ -94,11 +94,11 @@ describe("a model of a run", () => {
     expect(others).toEqual([]);
     expect(model.info).toMatchObject({ name: "model", status: "LOGGED_MODEL_READY", source_run_id: run.id });
     expect(model.data.metrics).toMatchObject([{ key: "eval/loss", value: 0.25 }]);
-    const { run: known } = await tracker.ask<{ run: { outputs?: { model_outputs: object[] } } }>(
+    const { run: stored } = await tracker.ask<{ run: { outputs?: { model_outputs: object[] } } }>(
       "GET",
       `/api/2.0/mlflow/runs/get?run_id=${run.id}`,
     );
-    expect(known.outputs?.model_outputs).toEqual([{ model_id: model.info.model_id, step: 3 }]);
+    expect(stored.outputs?.model_outputs).toEqual([{ model_id: model.info.model_id, step: 3 }]);
     expect(await tracker.artifact(run.id, "model/deeper/config.json")).toBe("{}");
     const { files } = await tracker.ask<{ files: { path: string }[] }>(
       "GET",

@@ -137,11 +137,11 @@ describe("killed at random", () => {
     const note = (client: Command) => {
       const id = /^run (\w+)$/m.exec(client.stdout)?.[1];
       if (id === undefined) return;
-      const known = runs.get(id) ?? { said: [], extras: [], lives: 0 };
-      known.said.push(...numbers(client, "step"));
-      known.lives++;
-      known.extras.push(...numbers(client, "extras"));
-      runs.set(id, known);
+      const record = runs.get(id) ?? { said: [], extras: [], lives: 0 };
+      record.said.push(...numbers(client, "step"));
+      record.lives++;
+      record.extras.push(...numbers(client, "extras"));
+      runs.set(id, record);
     };
     let [tracker, client] = [startTracker(), startClient()];
     for (let i = 0; i < kills; i++) {
@@ -165,10 +165,10 @@ describe("killed at random", () => {
     const arrived = await last.runs();
     let points = 0;
     for (const [id, { said, extras, lives }] of runs) {
-      const known = new Set(said);
+      const printed = new Set(said);
       const there = (await steps(last, id, "m0")).map(({ step }) => step);
       // A step that was logged during the kill may not have been printed.
-      const unsaid = there.filter((step) => !known.has(step));
+      const unsaid = there.filter((step) => !printed.has(step));
       expect(unsaid.length).toBeLessThanOrEqual(lives);
       await expectWhole(
         last,
@@ -213,10 +213,10 @@ describe("a tracker", () => {
     const tracker = await Server.start("tracker", scratch("behind"));
     const faults = new Map<string, number>();
     let broken = 0;
-    const proxy = createServer((asked, answer) => {
+    const proxy = createServer((incoming, outgoing) => {
       const fault = dice() > 0.5 ? "none" : FAULTS[broken++ % FAULTS.length];
       faults.set(fault, (faults.get(fault) ?? 0) + 1);
-      pass(tracker.url, fault, asked, answer);
+      pass(tracker.url, fault, incoming, outgoing);
     });
     const url = await listen(proxy);
     const env = { ANNEAL_DATA: scratch("broken"), ANNEAL_TRACKER_URI: url, ANNEAL_TOKEN: tracker.token };
@@ -348,34 +348,34 @@ describe("a process that logs", () => {
 });
 
 /** What the unreliable connection does to a request. */
-const FAULTS = ["500", "429", "reset before", "reset after", "half an answer", "a page in between"] as const;
+const FAULTS = ["500", "429", "reset before", "reset after", "half a response", "a page in between"] as const;
 type Fault = (typeof FAULTS)[number] | "none";
 
 /** Forwards a request, or breaks it. */
-function pass(url: string, fault: Fault, asked: IncomingMessage, answer: ServerResponse): void {
+function pass(url: string, fault: Fault, incoming: IncomingMessage, outgoing: ServerResponse): void {
   if (fault === "500" || fault === "429") {
-    answer.writeHead(Number(fault), fault === "429" ? { "retry-after": "1" } : {}).end("not now");
+    outgoing.writeHead(Number(fault), fault === "429" ? { "retry-after": "1" } : {}).end("not now");
     return;
   }
   if (fault === "a page in between") {
-    answer.writeHead(200, { "content-type": "text/html" }).end("<html>Please log in to the network.</html>");
+    outgoing.writeHead(200, { "content-type": "text/html" }).end("<html>Please log in to the network.</html>");
     return;
   }
-  if (fault === "reset before") return void asked.socket.destroy();
-  const { method, headers } = asked;
-  const further = request(url + asked.url, { method, headers }, (got) => {
+  if (fault === "reset before") return void incoming.socket.destroy();
+  const { method, headers } = incoming;
+  const further = request(url + incoming.url, { method, headers }, (got) => {
     const parts: Buffer[] = [];
     got.on("data", (part: Buffer) => parts.push(part));
     got.on("end", () => {
-      if (fault === "reset after") return void asked.socket.destroy();
+      if (fault === "reset after") return void incoming.socket.destroy();
       const whole = Buffer.concat(parts);
-      answer.writeHead(got.statusCode ?? 500, { ...got.headers, "content-length": whole.length });
-      if (fault === "none") return void answer.end(whole);
-      answer.write(whole.subarray(0, whole.length >> 1), () => asked.socket.destroy());
+      outgoing.writeHead(got.statusCode ?? 500, { ...got.headers, "content-length": whole.length });
+      if (fault === "none") return void outgoing.end(whole);
+      outgoing.write(whole.subarray(0, whole.length >> 1), () => incoming.socket.destroy());
     });
   });
-  further.on("error", () => asked.socket.destroy());
-  asked.pipe(further);
+  further.on("error", () => incoming.socket.destroy());
+  incoming.pipe(further);
 }
 
 async function listen(server: HttpServer): Promise<string> {

@@ -68,8 +68,8 @@ describe("anneal run notebooks/02-primitives.ipynb", () => {
     // In nbformat, texts are lists of lines.
     const all = (type: string) =>
       outputs.flatMap(({ data: bundle }) => {
-        const found = bundle?.[type];
-        return found === undefined ? [] : [Array.isArray(found) ? found.join("") : found];
+        const data = bundle?.[type];
+        return data === undefined ? [] : [Array.isArray(data) ? data.join("") : data];
       });
     expect(all("application/vnd.vegalite.v5+json").length).toBeGreaterThanOrEqual(4);
     expect(all("text/html").filter((html) => String(html).includes("histogram of the values"))).toHaveLength(3);

@@ -37,12 +37,12 @@ const y = quantizedMatmul(x, weight);
 const [dx] = grad(y.mul(g).sum(), [x]);
 
 /** The largest difference in each row, relative to the row's largest value. */
-function rowErrors(found: ArrayLike<number>, expected: ArrayLike<number>): number[] {
-  const n = found.length / rows;
+function rowErrors(actual: ArrayLike<number>, expected: ArrayLike<number>): number[] {
+  const n = actual.length / rows;
   return Array.from({ length: rows }, (_, r) => {
     const columns = Array.from({ length: n }, (_, j) => r * n + j);
     const largest = Math.max(1e-30, ...columns.map((i) => Math.abs(expected[i])));
-    return Math.max(...columns.map((i) => Math.abs(found[i] - expected[i]))) / largest;
+    return Math.max(...columns.map((i) => Math.abs(actual[i] - expected[i]))) / largest;
   });
 }
 
@@ -61,12 +61,12 @@ test("a product with a quantised weight and its gradient are within 1 % of the e
 
 test("the device gives the same results as the interpreter", async () => {
   const program = await engine.compile({ outputs: { y, dx } });
-  const found = await program.run();
+  const actual = await program.run();
   const [meantY, meantX] = interpret([y, dx]);
   // Values halfway between two integers may round differently in another precision, and processors that add products of
   // bytes in 16 bits give x one bit less.
-  expect(Math.max(...rowErrors(found.y, meantY))).toBeLessThan(0.04);
-  expect(Math.max(...rowErrors(found.dx, meantX))).toBeLessThan(0.04);
+  expect(Math.max(...rowErrors(actual.y, meantY))).toBeLessThan(0.04);
+  expect(Math.max(...rowErrors(actual.dx, meantX))).toBeLessThan(0.04);
   await program.release();
 });
 
@@ -77,12 +77,12 @@ test("SwitchBack quantises the product and the input's gradient, but not the wei
   const [plainX, plainW] = grad(plain.mul(g).sum(), [x, w]);
   const [roundedX, roundedW] = grad(rounded.mul(g).sum(), [x, w]);
   const program = await engine.compile({ outputs: { plain, rounded, plainX, roundedX, plainW, roundedW } });
-  const found = await program.run();
-  const errors = rowErrors(found.rounded, found.plain);
+  const actual = await program.run();
+  const errors = rowErrors(actual.rounded, actual.plain);
   expect(Math.max(...errors)).toBeLessThan(0.03);
   expect(Math.max(...errors)).toBeGreaterThan(0);
-  expect(Math.max(...rowErrors(found.roundedX, found.plainX))).toBeLessThan(0.03);
-  expect(found.roundedW).toEqual(found.plainW);
+  expect(Math.max(...rowErrors(actual.roundedX, actual.plainX))).toBeLessThan(0.03);
+  expect(actual.roundedW).toEqual(actual.plainW);
   await program.release();
 });
 
@@ -124,16 +124,16 @@ test.each([
     const full = dequantize(weight);
     const plain = matmul(input, full, { transposeB: true });
     const program = await engine.compile({ outputs: { product, back, full, plain } });
-    const found = await program.run();
+    const actual = await program.run();
     const meant = interpret([product, back, full]);
     const largest = (a: ArrayLike<number>, b: ArrayLike<number>) =>
       Math.max(...Array.from({ length: a.length }, (_, i) => Math.abs(a[i] - b[i])));
-    expect(found.full.length).toBe(n * m);
-    expect(largest(found.full, values)).toBeLessThan(1e-7);
-    expect(largest(found.full, meant[2])).toBeLessThan(1e-6);
-    expect(largest(found.product, meant[0])).toBeLessThan(1e-5);
-    expect(largest(found.back, meant[1])).toBeLessThan(1e-5);
-    expect(largest(found.product, found.plain)).toBeLessThan(1e-5);
+    expect(actual.full.length).toBe(n * m);
+    expect(largest(actual.full, values)).toBeLessThan(1e-7);
+    expect(largest(actual.full, meant[2])).toBeLessThan(1e-6);
+    expect(largest(actual.product, meant[0])).toBeLessThan(1e-5);
+    expect(largest(actual.back, meant[1])).toBeLessThan(1e-5);
+    expect(largest(actual.product, actual.plain)).toBeLessThan(1e-5);
     await program.release();
   },
 );
@@ -149,11 +149,11 @@ test("NF4 weights that are processed in parts give the complete product", async 
   const full = dequantize(weight);
   const plain = matmul(input, full, { transposeB: true });
   const program = await engine.compile({ outputs: { product, back, plain, plainBack: matmul(cotangent, full) } });
-  const found = await program.run();
+  const actual = await program.run();
   const largest = (a: ArrayLike<number>, b: ArrayLike<number>) =>
     Math.max(...Array.from({ length: a.length }, (_, i) => Math.abs(a[i] - b[i])));
-  expect(largest(found.product, found.plain)).toBeLessThan(1e-3);
-  expect(largest(found.back, found.plainBack)).toBeLessThan(1e-3);
+  expect(largest(actual.product, actual.plain)).toBeLessThan(1e-3);
+  expect(largest(actual.back, actual.plainBack)).toBeLessThan(1e-3);
   await program.release();
 });
 

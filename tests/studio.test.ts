@@ -195,8 +195,11 @@ describe("files", () => {
   });
 
   test("can be created, saved, checkpointed, restored, moved and deleted", async () => {
-    const made = await send("POST", "sub", { type: "notebook" });
-    expect(made).toMatchObject({ status: 201, body: { path: "sub/Untitled.ipynb", type: "notebook", content: null } });
+    const created = await send("POST", "sub", { type: "notebook" });
+    expect(created).toMatchObject({
+      status: 201,
+      body: { path: "sub/Untitled.ipynb", type: "notebook", content: null },
+    });
     const book = { cells: [], metadata: { mark: 1 }, nbformat: 4, nbformat_minor: 5 };
     await send("PUT", "sub/Untitled.ipynb", { type: "notebook", format: "json", content: book });
     expect((await contents("sub/Untitled.ipynb/checkpoints", { method: "POST" })).status).toBe(201);

@@ -56,9 +56,9 @@ export class Command {
 
   /** Waits for a text in its output. */
   async says(pattern: RegExp, seconds = 30): Promise<RegExpExecArray> {
-    const found = () => pattern.exec(this.stdout) ?? pattern.exec(this.stderr);
+    const findMatch = () => pattern.exec(this.stdout) ?? pattern.exec(this.stderr);
     return until(`the process says ${pattern}`, seconds, () => {
-      const match = found();
+      const match = findMatch();
       if (!match && this.child.exitCode !== null) {
         throw new Error(`It ended with ${this.child.exitCode} and said ${this.stdout}${this.stderr}`);
       }
@@ -233,8 +233,8 @@ export async function until<T>(
 ): Promise<NonNullable<Exclude<T, false>>> {
   const deadline = Date.now() + 1000 * seconds;
   for (;;) {
-    const found = await look();
-    if (found !== undefined && found !== null && found !== false) return found as NonNullable<Exclude<T, false>>;
+    const result = await look();
+    if (result !== undefined && result !== null && result !== false) return result as NonNullable<Exclude<T, false>>;
     if (Date.now() > deadline) throw new Error(`After ${seconds} s still not: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, every));
   }

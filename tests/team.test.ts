@@ -29,11 +29,11 @@ describe("a team's tracker", () => {
   const complaints: string[] = [];
 
   const context = async (): Promise<BrowserContext> => {
-    const made = await browser.newContext({ viewport: size });
-    made.setDefaultTimeout(15_000);
-    made.on("page", (page) => watchPage(page, complaints));
-    await made.grantPermissions(["clipboard-read", "clipboard-write"], { origin: tracker.url });
-    return made;
+    const context = await browser.newContext({ viewport: size });
+    context.setDefaultTimeout(15_000);
+    context.on("page", (page) => watchPage(page, complaints));
+    await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: tracker.url });
+    return context;
   };
   const link = (page: Page, name: string) => page.getByRole("link", { name, exact: true });
   const button = (page: Page, name: string) => page.getByRole("button", { name, exact: true });
@@ -44,9 +44,9 @@ describe("a team's tracker", () => {
   };
   /** Expected errors in a page's console: refused requests. There must be no others. */
   const refused = (status: number) => {
-    const told = complaints.splice(0);
-    expect(told.length).toBeGreaterThan(0);
-    expect(told.filter((line) => !line.includes(String(status)))).toEqual([]);
+    const errors = complaints.splice(0);
+    expect(errors.length).toBeGreaterThan(0);
+    expect(errors.filter((line) => !line.includes(String(status)))).toEqual([]);
   };
   /** A marker in the page that a reload would remove. */
   const mark = (page: Page) => page.evaluate(() => Object.assign(globalThis, { marked: true }));
@@ -236,9 +236,9 @@ describe("a team's tracker", () => {
   });
 
   async function expectRefused(name: string, why: string): Promise<void> {
-    const found = button(viewer, name);
-    await until(`${name} is refused`, 10, () => found.isDisabled());
-    expect(await found.getAttribute("title")).toContain(why);
+    const target = button(viewer, name);
+    await until(`${name} is refused`, 10, () => target.isDisabled());
+    expect(await target.getAttribute("title")).toContain(why);
   }
 
   test("and sees the tracker's error if the page cannot know that in advance", async () => {

@@ -14,7 +14,7 @@ import { installKernelSpec, type KernelSpec } from "../kernel/spec.ts";
 import { cleanUp, scratch, until } from "./support.ts";
 
 let kernel: KernelClient;
-const heard: Message[] = [];
+const received: Message[] = [];
 
 beforeAll(async () => {
   const folder = scratch("testbed");
@@ -22,7 +22,7 @@ beforeAll(async () => {
   const spec = JSON.parse(readFileSync(join(installKernelSpec(folder), "kernel.json"), "utf8")) as KernelSpec;
   const [program = "", ...args] = spec.argv;
   kernel = await KernelClient.start({ cwd: folder, data: join(folder, "data"), command: [program, ...args] });
-  kernel.onMessage((_channel, message) => heard.push(message));
+  kernel.onMessage((_channel, message) => received.push(message));
 });
 
 afterAll(async () => {
@@ -93,8 +93,8 @@ describe("tier 2, interactive features", () => {
     await execute("const longVariableName = 42");
     const completed = await kernel.request("shell", "complete_request", { code: "longVar", cursor_pos: 7 });
     expect(completed.content).toMatchObject({ status: "ok", matches: ["longVariableName"], cursor_start: 0 });
-    const asked = { code: "longVariableName", cursor_pos: 16, detail_level: 0 };
-    const { content } = await kernel.request("shell", "inspect_request", asked);
+    const inspection = { code: "longVariableName", cursor_pos: 16, detail_level: 0 };
+    const { content } = await kernel.request("shell", "inspect_request", inspection);
     expect(content).toMatchObject({ status: "ok", found: true });
     expect((content.data as Record<string, string>)["text/plain"]).toContain("const longVariableName: 42");
   });
@@ -107,8 +107,8 @@ describe("tier 2, interactive features", () => {
 
   test("15. the history contains executed cells", async () => {
     await execute("const four = 4");
-    const asked = { hist_access_type: "tail", n: 1, output: false, raw: true };
-    const { content } = await kernel.request("shell", "history_request", asked);
+    const options = { hist_access_type: "tail", n: 1, output: false, raw: true };
+    const { content } = await kernel.request("shell", "history_request", options);
     expect(content).toMatchObject({ status: "ok", history: [[1, expect.any(Number), "const four = 4"]] });
   });
 
@@ -170,14 +170,14 @@ describe("tier 3, rich output", () => {
 
 describe("tier 4, advanced features", () => {
   test("22. a cell receives the input that it requests", async () => {
-    const asked: string[] = [];
+    const prompts: string[] = [];
     const { reply, iopub } = await execute('prompt("Name: ")', {
       onInput(question) {
-        asked.push(question);
+        prompts.push(question);
         return '"typed"';
       },
     });
-    expect(asked).toEqual(["Name: "]);
+    expect(prompts).toEqual(["Name: "]);
     expect(reply.content.status).toBe("ok");
     expect(JSON.stringify(ofType(iopub, "execute_result"))).toContain("typed");
   });
@@ -185,7 +185,9 @@ describe("tier 4, advanced features", () => {
   test("23. a comm is opened, used and closed; one with an unknown target is closed at once", async () => {
     const comm_id = randomUUID();
     kernel.send("shell", kernel.message("comm_open", { comm_id, target_name: "nobody.listens", data: {} }));
-    await until("the comm is closed", 10, () => ofType(heard, "comm_close").find((each) => each.comm_id === comm_id));
+    await until("the comm is closed", 10, () =>
+      ofType(received, "comm_close").find((each) => each.comm_id === comm_id),
+    );
     const content = (data: object) => JSON.stringify({ comm_id, data, target_name: "cell" });
     const { iopub } = await execute(`
       await Deno.jupyter.broadcast("comm_open", ${content({})});
@@ -209,10 +211,11 @@ describe("tier 4, advanced features", () => {
   });
 
   test("26. all messages of a cell have its request as parent", async () => {
-    heard.length = 0;
+    received.length = 0;
     const { reply } = await execute('console.log("whose?"); 7');
-    expect(heard).toHaveLength(6);
-    for (const { parent_header } of heard) expect(parent_header).toMatchObject({ msg_id: reply.parent_header.msg_id });
+    expect(received).toHaveLength(6);
+    for (const { parent_header } of received)
+      expect(parent_header).toMatchObject({ msg_id: reply.parent_header.msg_id });
   });
 
   test("27. a shutdown gets a reply, and the kernel exits", async () => {

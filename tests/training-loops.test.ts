@@ -110,23 +110,23 @@ test("the DPO loss and three steps match the reference numbers", async () => {
 
   // Targets are the next tokens that are part of the completion.
   const { input_ids, attention_mask, completion_mask } = training.batch;
-  const wanted = input_ids.map((row, r) => row.map((_, i) => (completion_mask[r][i + 1] ? row[i + 1] : -100)));
+  const targets = input_ids.map((row, r) => row.map((_, i) => (completion_mask[r][i + 1] ? row[i + 1] : -100)));
   const int32 = (matrix: number[][]) => `tensor(${JSON.stringify(matrix)}, undefined, "int32")`;
   await kernel.ok(`
     const model = await Phi3ForCausalLM.fromPretrained(${JSON.stringify(referencePath("phi3"))}, {
       tokenizer: await Tokenizer.load(${JSON.stringify(referencePath("tokenizer"))}),
     });
-    const [ids, mask, targets] = [${[input_ids, attention_mask, wanted].map(int32).join(", ")}];
+    const [ids, mask, targets] = [${[input_ids, attention_mask, targets].map(int32).join(", ")}];
     const dpoOptimizer = new AdamW({ learningRate: 1e-4, weightDecay: 0, maxGradNorm: 1 });
     const reference = await program(logProbs)(ids, mask, targets);
     const losses: number[] = [];
     for (let i = 0; i < 3; i++) losses.push((await prefer(ids, mask, targets, reference)).loss.item());
     const after = await program(logProbs)(ids, mask, targets);`);
-  const found = await value<{ reference: number[]; losses: number[]; after: number[] }>(
+  const actual = await value<{ reference: number[]; losses: number[]; after: number[] }>(
     "{ reference: await reference.array(), losses, after: await after.array() }",
   );
   const policy = (step: number) => [...training.steps[step].policy_chosen, ...training.steps[step].policy_rejected];
-  for (const [i, logProb] of policy(0).entries()) expect(found.reference[i]).toBeCloseTo(logProb, 3);
-  for (const [i, each] of found.losses.entries()) expect(each).toBeCloseTo(training.steps[i].loss, 4);
-  for (const [i, logProb] of policy(3).entries()) expect(found.after[i]).toBeCloseTo(logProb, 2);
+  for (const [i, logProb] of policy(0).entries()) expect(actual.reference[i]).toBeCloseTo(logProb, 3);
+  for (const [i, each] of actual.losses.entries()) expect(each).toBeCloseTo(training.steps[i].loss, 4);
+  for (const [i, logProb] of policy(3).entries()) expect(actual.after[i]).toBeCloseTo(logProb, 2);
 }, 120_000);

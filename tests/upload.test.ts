@@ -143,9 +143,9 @@ test("a server without support for parts gets the file in one piece", async () =
     const parts: Buffer[] = [];
     for await (const part of incoming) parts.push(part);
     received.push(`${incoming.method} ${incoming.url} ${sha256(Buffer.concat(parts))}`);
-    const known = incoming.method === "PUT" && incoming.url?.startsWith("/api/2.0/mlflow-artifacts/artifacts/");
-    answer.writeHead(known ? 200 : 404, { "content-type": known ? "application/json" : "text/html" });
-    answer.end(known ? "{}" : "<h1>Not Found</h1>");
+    const isSupported = incoming.method === "PUT" && incoming.url?.startsWith("/api/2.0/mlflow-artifacts/artifacts/");
+    answer.writeHead(isSupported ? 200 : 404, { "content-type": isSupported ? "application/json" : "text/html" });
+    answer.end(isSupported ? "{}" : "<h1>Not Found</h1>");
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { file, digest } = makeFile(40_000_000);
