@@ -1,4 +1,4 @@
-/** What the tests of the kernel share: a kernel in a notebook folder of its own, and what cells came to. */
+/** Helpers for tests: kernels in temporary notebook folders, and the outcomes of cells. */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect } from "vitest";
 import { type ExecuteOptions, KernelClient } from "./client.ts";
 import type { Message } from "./host/wire.ts";
 
-/** What a cell came to. */
+/** The outcome of a cell. */
 export interface CellOutcome {
   status: unknown;
   reply: Message;
@@ -27,7 +27,7 @@ afterAll(() => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 });
 
-/** A folder with files, removed when the tests of a file are done. */
+/** Creates a folder with files. It is removed after the tests of the file. */
 export function folderWith(files: Record<string, string>): string {
   const folder = mkdtempSync(join(tmpdir(), "anneal-notebook-"));
   folders.push(folder);
@@ -38,7 +38,7 @@ export function folderWith(files: Record<string, string>): string {
   return folder;
 }
 
-/** A kernel that a test runs cells in. */
+/** A kernel for tests. */
 export class TestKernel {
   readonly client: KernelClient;
   readonly folder: string;
@@ -62,7 +62,7 @@ export class TestKernel {
     return new TestKernel(client, folder, log);
   }
 
-  /** Runs a cell to its end, however it ends. */
+  /** Runs a cell, which may fail. */
   async run(code: string, options: ExecuteOptions = {}): Promise<CellOutcome> {
     const messages: Message[] = [];
     const reply = await this.client.execute(code, {
@@ -112,7 +112,7 @@ function outcome(reply: Message, messages: Message[]): CellOutcome {
   };
 }
 
-/** A kernel for all tests of a file. */
+/** Starts a kernel that all tests of a file share. */
 export function sharedKernel(files: Record<string, string> = {}): { readonly current: TestKernel } {
   let kernel: TestKernel | undefined;
   beforeAll(async () => {
@@ -129,7 +129,7 @@ export function sharedKernel(files: Record<string, string> = {}): { readonly cur
   };
 }
 
-/** Waits until a condition holds, and fails when it does not within the time. */
+/** Waits until a condition holds. @throws Error when it does not hold within the time */
 export async function until(condition: () => boolean | Promise<boolean>, withinMs = 5000): Promise<void> {
   const deadline = performance.now() + withinMs;
   while (!(await condition())) {
@@ -138,10 +138,10 @@ export async function until(condition: () => boolean | Promise<boolean>, withinM
   }
 }
 
-/** Whether a process runs. */
+/** Whether a process is running. */
 export function alive(pid: number): boolean {
   try {
-    // A process that ended but was not waited for is still listed.
+    // Zombie processes are still listed.
     return !readFileSync(`/proc/${pid}/stat`, "utf8").includes(") Z ");
   } catch {
     return false;

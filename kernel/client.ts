@@ -1,4 +1,4 @@
-/** A client of a kernel: starts its process and speaks the protocol with it. */
+/** A kernel client: starts a kernel process and communicates with it. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -11,27 +11,27 @@ import { address, type Channel, type Connection } from "./host/connection.ts";
 import { SendQueue, untilClosed } from "./host/sockets.ts";
 import { type Message, newHeader, Wire, WireError } from "./host/wire.ts";
 
-/** How a kernel is started. */
+/** Options of {@link KernelClient.start}. */
 export interface StartOptions {
-  /** Folder that the process starts in. */
+  /** The working directory of the kernel. */
   cwd?: string;
-  /** Environment beside this process's own. */
+  /** Environment variables, added to those of this process. */
   env?: Record<string, string>;
-  /** Absolute path of the notebook: imports start from its folder. */
+  /** The notebook's absolute path. Relative imports resolve from its folder. */
   notebookPath?: string;
-  /** Folder of the user's data, where the history is kept. */
+  /** The user's data folder, which contains the history. */
   data?: string;
-  /** Another kernel's command, with `{connection_file}` among its arguments; this kernel's without it. */
+  /** The command of another kernel, with `{connection_file}` among its arguments. Default: this kernel. */
   command?: readonly [string, ...string[]];
-  /** Takes each line of the kernel's log; without it the log goes to standard error. */
+  /** Called for each line of the kernel's log. Default: the log goes to standard error. */
   onLog?: (line: string) => void;
 }
 
-/** How a cell is executed. */
+/** Options of {@link KernelClient.execute}. */
 export interface ExecuteOptions {
-  /** Called for every message on iopub that the cell causes, in order. */
+  /** Called for each iopub message of the cell, in order. */
   onOutput?: (message: Message) => void;
-  /** Answers the cell's questions. Without it the cell is told that nobody takes input. */
+  /** Answers the cell's input requests. Without it, input requests of the cell fail. */
   onInput?: (prompt: string, password: boolean) => string | Promise<string>;
   allowStdin?: boolean;
   cellId?: string;
@@ -46,13 +46,13 @@ interface Request {
   idle: boolean;
   resolve: (reply: Message) => void;
   reject: (error: Error) => void;
-  /** Whether the request is over with its reply alone, without waiting for idle. */
+  /** Whether the request completes with its reply, without waiting for idle. */
   replyOnly: boolean;
   onOutput: ((message: Message) => void) | undefined;
   onInput: ExecuteOptions["onInput"];
 }
 
-/** How long a kernel may take to answer for the first time. */
+/** Timeout for the kernel's first reply. */
 const startMs = 30_000;
 /** How often a connection to a kernel that does not listen yet is tried again. ZeroMQ's default of 100 ms is a fifth of a start. */
 const connectMs = 10;
@@ -70,7 +70,7 @@ export class KernelClient {
   readonly #requests = new Map<string, Request>();
   readonly #listeners = new Set<(channel: Channel, message: Message) => void>();
   #closed = false;
-  /** Settles when the kernel process has ended, with a line that tells how. */
+  /** Resolves when the kernel process has exited, with the exit code or signal as text. */
   readonly exited: Promise<string>;
 
   private constructor(process: ChildProcess, connection: Connection, folder: string, onLog?: (line: string) => void) {
@@ -109,15 +109,15 @@ export class KernelClient {
       });
     }
     this.exited = new Promise((resolve) => {
-      process.once("error", (error) => resolve(`it did not start: ${error.message}`));
+      process.once("error", (error) => resolve(`failed to start: ${error.message}`));
       process.once("exit", (code, signal) => resolve(signal ? `signal ${signal}` : `exit code ${code}`));
     });
     void this.exited.then((how) => this.#close(how));
   }
 
   /**
-   * Starts a kernel and waits until it answers and its outputs arrive.
-   * @throws Error when it ends before that, or takes longer than 30 seconds
+   * Starts a kernel and waits until it replies and the iopub subscription works.
+   * @throws Error when the kernel exits before that or takes longer than 30 seconds
    */
   static async start(options: StartOptions = {}): Promise<KernelClient> {
     const connection = await freeConnection();
@@ -148,52 +148,52 @@ export class KernelClient {
   }
 
   async #ready(): Promise<void> {
-    let heard: () => void = () => {};
+    let subscribed: () => void = () => {};
     const iopub = new Promise<void>((resolve) => {
-      heard = resolve;
+      subscribed = resolve;
     });
-    const forget = this.onMessage((channel) => {
-      if (channel === "iopub") heard();
+    const removeListener = this.onMessage((channel) => {
+      if (channel === "iopub") subscribed();
     });
     let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new Error(`the kernel did not answer within ${startMs / 1000} s`)), startMs);
+    const timeout = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(new Error(`the kernel did not reply within ${startMs / 1000} s`)), startMs);
     });
-    const ended = this.exited.then((how) => Promise.reject(new Error(`the kernel ended at its start (${how})`)));
-    ended.catch(() => {});
+    const exited = this.exited.then((how) => Promise.reject(new Error(`the kernel exited during startup (${how})`)));
+    exited.catch(() => {});
     try {
       const info = this.#request("shell", "kernel_info_request", {}, { replyOnly: true });
-      await Promise.race([Promise.all([info, this.#provoke(iopub)]), late, ended]);
+      await Promise.race([Promise.all([info, this.#requestUntil(iopub)]), timeout, exited]);
     } catch (error) {
       this.#process.kill("SIGKILL");
       throw error;
     } finally {
       clearTimeout(timer);
-      forget();
+      removeListener();
     }
   }
 
-  // Whoever subscribes is welcomed by this kernel; others are asked until something of it is heard.
-  async #provoke(iopub: Promise<void>): Promise<void> {
-    const asking = setInterval(() => {
+  // This kernel sends iopub_welcome to new subscribers. Other kernels get requests until an iopub message arrives.
+  async #requestUntil(iopub: Promise<void>): Promise<void> {
+    const interval = setInterval(() => {
       this.#request("shell", "kernel_info_request", {}, { replyOnly: true }).catch(() => {});
     }, 100);
-    await iopub.finally(() => clearInterval(asking));
+    await iopub.finally(() => clearInterval(interval));
   }
 
   async #receive(channel: Channel, socket: Dealer | Subscriber): Promise<void> {
     for await (const frames of untilClosed(socket)) {
       try {
         const { message } = this.#wire.decode(frames);
-        this.#take(channel, message);
+        this.#handle(channel, message);
       } catch (error) {
-        // What cannot be read is not for us.
+        // Ignore invalid messages.
         if (!(error instanceof WireError)) throw error;
       }
     }
   }
 
-  #take(channel: Channel, message: Message): void {
+  #handle(channel: Channel, message: Message): void {
     const id = message.parent_header.msg_id;
     const request = id === undefined ? undefined : this.#requests.get(id);
     for (const listener of this.#listeners) listener(channel, message);
@@ -201,7 +201,7 @@ export class KernelClient {
     if (channel === "iopub") {
       request.onOutput?.(message);
       if (message.header.msg_type === "status" && message.content.execution_state === "idle") request.idle = true;
-    } else if (channel === "stdin") void this.#answer(request, message);
+    } else if (channel === "stdin") void this.#replyToInput(request, message);
     else request.reply = message;
     if (request.reply && (request.idle || request.replyOnly)) {
       this.#requests.delete(id);
@@ -209,7 +209,7 @@ export class KernelClient {
     }
   }
 
-  async #answer(request: Request, question: Message): Promise<void> {
+  async #replyToInput(request: Request, question: Message): Promise<void> {
     if (question.header.msg_type !== "input_request" || !request.onInput) return;
     const { prompt, password } = question.content;
     const value = await request.onInput(String(prompt), password === true);
@@ -218,19 +218,19 @@ export class KernelClient {
     this.send("stdin", message);
   }
 
-  /** A new message of this client's session. */
+  /** Creates a message of this client's session. */
   message(msgType: string, content: Record<string, unknown>, metadata: Record<string, unknown> = {}): Message {
     return { header: newHeader(msgType, this.#session, "client"), parent_header: {}, metadata, content, buffers: [] };
   }
 
-  /** Sends a message as it is. Messages of one channel arrive in the order they were sent. */
+  /** Sends a message. Messages of one channel arrive in order. */
   send(channel: "shell" | "control" | "stdin", message: Message): void {
     this.#queues[channel].send(this.#wire.encode([], message));
   }
 
   /**
-   * Calls a listener for every message of the kernel, whoever caused it.
-   * @returns a function that ends it
+   * Calls a listener for every message of the kernel, including those caused by other clients.
+   * @returns a function that removes the listener
    */
   onMessage(listener: (channel: Channel, message: Message) => void): () => void {
     this.#listeners.add(listener);
@@ -246,7 +246,7 @@ export class KernelClient {
     const message = this.message(msgType, content, more.metadata);
     return new Promise((resolve, reject) => {
       if (this.#closed) {
-        reject(new Error("the kernel is gone"));
+        reject(new Error("the kernel has exited"));
         return;
       }
       this.#requests.set(message.header.msg_id, {
@@ -263,17 +263,17 @@ export class KernelClient {
   }
 
   /**
-   * Sends a request and waits for its reply and for all that it caused on iopub.
-   * @throws Error when the kernel ends before
+   * Sends a request and waits for its reply and its iopub messages.
+   * @throws Error when the kernel exits before that
    */
   request(channel: "shell" | "control", msgType: string, content: Record<string, unknown> = {}): Promise<Message> {
     return this.#request(channel, msgType, content);
   }
 
   /**
-   * Executes a cell and waits until it is done and all its outputs have come.
+   * Executes a cell and waits for its reply and its outputs.
    * @returns the reply; its `content.status` is `ok`, `error` or `aborted`
-   * @throws Error when the kernel ends before
+   * @throws Error when the kernel exits before that
    */
   execute(code: string, options: ExecuteOptions = {}): Promise<Message> {
     const content = {
@@ -291,7 +291,7 @@ export class KernelClient {
     });
   }
 
-  /** Interrupts the running cell. Settles when the kernel has heard it, not when the cell has stopped. */
+  /** Interrupts the running cell. Resolves when the kernel has received the request, not when the cell has stopped. */
   async interrupt(): Promise<void> {
     await this.#request("control", "interrupt_request", {}, { replyOnly: true });
   }
@@ -301,30 +301,30 @@ export class KernelClient {
     return this.#process.pid;
   }
 
-  /** Asks the kernel to end, and ends it by force when it does not within 5 seconds. */
+  /** Requests a shutdown, and kills the kernel if it does not exit within 5 seconds. */
   async shutdown(restart = false): Promise<void> {
     if (!this.#closed) this.#request("control", "shutdown_request", { restart }, { replyOnly: true }).catch(() => {});
-    const force = setTimeout(() => this.#process.kill("SIGKILL"), 5000);
+    const killTimer = setTimeout(() => this.#process.kill("SIGKILL"), 5000);
     await this.exited;
-    clearTimeout(force);
+    clearTimeout(killTimer);
   }
 
   #close(how: string): void {
     this.#closed = true;
-    for (const { reject } of this.#requests.values()) reject(new Error(`the kernel ended (${how})`));
+    for (const { reject } of this.#requests.values()) reject(new Error(`the kernel exited (${how})`));
     this.#requests.clear();
     for (const socket of [...Object.values(this.#sockets), this.#iopub]) socket.close();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 }
 
-/** A connection on ports that are free now, with a fresh key. */
+/** Creates a connection with unused ports and a new key. */
 export async function freeConnection(): Promise<Connection> {
-  // All five are held at once, so that they differ.
-  const servers = await Promise.all(Array.from({ length: 5 }, listenAnywhere));
+  // All five ports are open at the same time, so that they differ.
+  const servers = await Promise.all(Array.from({ length: 5 }, listenOnFreePort));
   const ports = servers.map((server) => {
-    const at = server.address();
-    return typeof at === "object" && at !== null ? at.port : 0;
+    const bound = server.address();
+    return typeof bound === "object" && bound !== null ? bound.port : 0;
   });
   await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
   const [shell_port = 0, control_port = 0, iopub_port = 0, stdin_port = 0, hb_port = 0] = ports;
@@ -341,7 +341,7 @@ export async function freeConnection(): Promise<Connection> {
   };
 }
 
-function listenAnywhere(): Promise<ReturnType<typeof createServer>> {
+function listenOnFreePort(): Promise<ReturnType<typeof createServer>> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once("error", reject);

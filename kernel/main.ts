@@ -1,14 +1,14 @@
-/** `node main.js <connection file>`: a kernel. */
+/** Entry point: `node main.js <connection file>` starts a kernel. */
 import { rmSync } from "node:fs";
 import { readConnection } from "./host/connection.ts";
 import { launch } from "./host/launch.ts";
 
 const [, , file] = process.argv;
 
-// The folder of our connection file, where one was made for us: who made it may be gone when we end.
-const { ANNEAL_KERNEL_FOLDER: made } = process.env;
+// The client's temporary folder with the connection file. Removed here too, because the client may exit before the kernel.
+const { ANNEAL_KERNEL_FOLDER: temporaryFolder } = process.env;
 delete process.env.ANNEAL_KERNEL_FOLDER;
-if (made !== undefined) process.on("exit", () => rmSync(made, { recursive: true, force: true }));
+if (temporaryFolder !== undefined) process.on("exit", () => rmSync(temporaryFolder, { recursive: true, force: true }));
 
 async function main(): Promise<void> {
   if (file === undefined) throw new Error("usage: node main.js <connection file>");
@@ -18,7 +18,7 @@ async function main(): Promise<void> {
   const kernel = await Kernel.start(connection, launched);
   process.on("SIGINT", () => kernel.executor.interrupt());
   process.on("SIGTERM", () => void kernel.close());
-  // Whoever started the kernel is gone without a word: nobody will ever end it.
+  // Exit if the parent process has exited without shutting the kernel down.
   const parent = process.ppid;
   if (process.env.JPY_PARENT_PID !== undefined) {
     setInterval(() => {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { installKernelSpec, kernelSpec } from "./spec.ts";
 
-test("an installed kernelspec starts this kernel, from where Jupyter looks", () => {
+test("the kernelspec is installed in Jupyter's data folder and starts this kernel", () => {
   const prefix = mkdtempSync(join(tmpdir(), "anneal-prefix-"));
   try {
     const folder = installKernelSpec(prefix);

@@ -1,11 +1,11 @@
-/** The kernelspec: how any Jupyter server finds and starts this kernel. */
+/** The kernelspec, which tells Jupyter servers how to start this kernel. */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { logo } from "./logo.ts";
 
-/** A kernelspec, as `kernel.json` holds it. */
+/** The content of `kernel.json`. */
 export interface KernelSpec {
   argv: string[];
   display_name: string;
@@ -15,7 +15,7 @@ export interface KernelSpec {
   metadata: Record<string, unknown>;
 }
 
-/** The name of the kernelspec's folder, by which notebooks name their kernel. */
+/** The kernel's name: the kernelspec's folder, and the kernel name in notebooks. */
 export const kernelName = "anneal";
 
 /** The kernelspec of this installation. */
@@ -36,12 +36,12 @@ export function typescriptVersion(): string {
   return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
 }
 
-/** The language of the cells, as the kernel tells it and notebooks keep it. */
+/** The `language_info` of kernel_info_reply, which notebooks store. */
 export function languageInfo(): Record<string, string> {
   return {
     name: "typescript",
     version: typescriptVersion(),
-    // The one that JupyterLab's editor knows.
+    // The MIME type that JupyterLab's editor recognizes.
     mimetype: "application/typescript",
     file_extension: ".ts",
     pygments_lexer: "typescript",
@@ -51,7 +51,7 @@ export function languageInfo(): Record<string, string> {
 }
 
 /**
- * Writes the kernelspec where Jupyter looks for it.
+ * Installs the kernelspec where Jupyter looks for it.
  *
  * @param prefix such as `/usr/local`, or `~/.local` for one user
  * @returns the folder it was written to

@@ -1,4 +1,4 @@
-// npm run docs:api: writes docs/api.md anew, from the doc comments of what the package's entries export.
+// npm run docs:api: generates docs/api.md from the doc comments of the package's exports.
 import { writeFileSync } from "node:fs";
 import { build, root } from "./prepare.js";
 

@@ -1,4 +1,4 @@
-// node scripts/api-types.js: generates the types of our client from the tracker's declared endpoints (src/track must not import the tracker).
+// node scripts/api-types.js: generates the client's types from the tracker's declared endpoints (src/track must not import the tracker).
 import { writeFileSync } from "node:fs";
 import { build, root } from "./prepare.js";
 

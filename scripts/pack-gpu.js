@@ -1,5 +1,5 @@
-// npm run pack:gpu: one folder with all that test:gpu needs on a Linux machine without Node.js, packages or a network:
-// dist/gpu-pack, to be copied there and started by ./run.sh.
+// npm run pack:gpu: creates dist/gpu-pack, a folder with everything that test:gpu needs on a Linux machine without Node.js,
+// packages or a network. Copy it there and start ./run.sh.
 import { execFileSync } from "node:child_process";
 import {
   chmodSync,
@@ -29,14 +29,14 @@ if (process.platform !== "linux" || process.arch !== "x64") {
 install();
 build({ pages: false });
 
-/** A package and all that it needs at run time. */
+/** A package with its runtime dependencies. */
 function withDependencies(name, from, found = new Map()) {
   const require = createRequire(join(from, "package.json"));
   const folder = findPackage(require, name);
   if (found.has(folder)) return found;
   const { dependencies = {} } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
   found.set(folder, name);
-  // What downloads at install is not needed to run.
+  // Packages that only download files during installation are not needed.
   const skipped = name === "onnxruntime-node" ? ["adm-zip", "global-agent"] : [];
   for (const next of Object.keys(dependencies)) if (!skipped.includes(next)) withDependencies(next, folder, found);
   return found;
@@ -48,7 +48,7 @@ function findPackage(require, name) {
   return place ?? fail(`The package ${name} is not installed.`);
 }
 
-/** Packages that a compiled file imports, it and the files that it imports or starts as threads. */
+/** The packages that a compiled file needs, including those of files that it imports or starts as threads. */
 function packagesOf(entry, seen = new Set(), names = new Set()) {
   if (seen.has(entry)) return { seen, names };
   seen.add(entry);

@@ -1,8 +1,8 @@
-// npm run pack: builds the package that people install, `anneal-<version>.tgz`, in the current folder or in `--to=<folder>`.
+// npm run pack: builds the package, `anneal-<version>.tgz`, in the current folder or in `--to=<folder>`.
 //
-// The package brings ONNX Runtime along (`bundleDependencies`) without its install script: on Linux that script downloads
-// CUDA libraries from a server of its own for everyone, and fails the whole installation where the server is not reached.
-// `--platform=linux/x64` keeps one platform's libraries only: for tests, and for images.
+// The package bundles ONNX Runtime (`bundleDependencies`) without its install script. On Linux that script downloads CUDA
+// libraries, and the whole installation fails if its server cannot be reached.
+// `--platform=linux/x64` includes only one platform's libraries, for tests and images.
 import { spawnSync } from "node:child_process";
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -42,7 +42,7 @@ try {
   rmSync(staging, { recursive: true, force: true });
 }
 
-/** Copies a package without what only its install script needs. */
+/** Copies a package without the files that only its install script needs. */
 function bundle(name) {
   const from = join(root, "node_modules", name);
   const into = join(staging, "node_modules", name);

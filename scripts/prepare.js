@@ -1,5 +1,5 @@
-// Installs what is missing and builds what is stale, a line of progress each. Plain JavaScript without packages: it
-// runs before there are any.
+// Installs missing packages and builds outdated targets, with a line of progress for each. Plain JavaScript without
+// packages, because it runs before they are installed.
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -10,7 +10,7 @@ export const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 
 const path = (...parts) => join(root, ...parts);
 
-/** What is built, from what, and how. */
+/** The build targets, with their sources and commands. */
 const targets = [
   {
     name: "the library, kernel and servers",
@@ -33,22 +33,22 @@ const targets = [
   },
 ];
 
-/** Install the packages that package-lock.json names, unless they are there. */
+/** Installs the packages in package-lock.json, unless they are installed. */
 export function install() {
-  // What the build's own packages ask for.
+  // The versions that the build's packages require.
   const [major, minor] = process.versions.node.split(".").map(Number);
   if (major < 20 || major === 21 || (major === 20 && minor < 19) || (major === 22 && minor < 12)) {
     fail(`Anneal needs Node.js 20.19 or newer, or 22.12 or newer; this is ${process.version}.`);
   }
   if (isInstalled()) return;
   step("Installing packages (once, about a minute)", () => {
-    // Install scripts stay off: every native part comes as a binary inside its package.
+    // Install scripts are disabled, because all native packages contain prebuilt binaries.
     run("npm", ["ci", "--no-fund", "--no-audit", "--loglevel=error"]);
   });
   fetchCudaProvider();
 }
 
-/** Whether npm's own note of what it installed agrees with the lockfile. */
+/** Whether npm's record of installed packages matches the lockfile. */
 function isInstalled() {
   const note = path("node_modules/.package-lock.json");
   if (!existsSync(note)) return false;
@@ -61,7 +61,7 @@ function isInstalled() {
   });
 }
 
-/** A machine with an NVIDIA card and a network gets ONNX Runtime's CUDA provider; without either all works, on the CPU. */
+/** Downloads ONNX Runtime's CUDA provider on machines with an NVIDIA GPU. Without it, everything runs on the CPU. */
 function fetchCudaProvider() {
   const card = spawnSync("nvidia-smi", ["-L"], { encoding: "utf8", timeout: 5000 });
   if (process.platform !== "linux" || card.status !== 0) return;
@@ -76,7 +76,7 @@ function fetchCudaProvider() {
   });
 }
 
-/** Build each target whose sources changed since it was built; `pages: false` leaves out what a browser shows. */
+/** Builds each target whose sources have changed. `pages: false` skips targets for the browser. */
 export function build({ force = false, pages = true } = {}) {
   for (const { name, sources, skip = [], command, made } of pages ? targets : targets.slice(0, 1)) {
     const digest = hashFiles(sources, skip);
@@ -111,7 +111,7 @@ export function fail(message) {
   process.exit(1);
 }
 
-/** SHA-256 over names, sizes and times: a change is seen without reading every file. */
+/** SHA-256 over names, sizes and times, to detect changes without reading every file. */
 function hashFiles(sources, skip = []) {
   const hash = createHash("sha256");
   const visit = (name) => {

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Checks and measures this machine's GPU with what lies beside this file: nothing is installed, no network is needed.
-# OUT: folder for gpu.json and gpu.txt (default: ./out). SOFTWARE_VULKAN: folder of a software Vulkan to take instead
+# Checks and measures this machine's GPU with the files in this folder. Installs nothing and needs no network.
+# OUT: folder for gpu.json and gpu.txt (default: ./out). SOFTWARE_VULKAN: folder of a software Vulkan to use instead
 # (libvk_swiftshader.so, vk_swiftshader_icd.json).
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -25,12 +25,12 @@ elif [ -z "${VK_DRIVER_FILES:-}" ]; then
     if [ -f "$description" ]; then export VK_DRIVER_FILES="$description" && break; fi
   done
 fi
-# The driver is there, but nothing describes it to Vulkan: happens in containers.
+# In containers the driver may be installed without its Vulkan manifest.
 if [ -z "${VK_DRIVER_FILES:-}" ] && command -v nvidia-smi >/dev/null 2>&1; then
   printf '{"file_format_version":"1.0.1","ICD":{"library_path":"libGLX_nvidia.so.0","api_version":"1.3.277"}}' >"$work/nvidia_icd.json"
   export VK_DRIVER_FILES="$work/nvidia_icd.json"
 fi
-# After the machine's own loader, if it has one.
+# Searched after the machine's own loader.
 export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$work/anneal/lib"
 cd "$work/anneal"
 exec ./bin/node dist/bench/gpu.js "$@"

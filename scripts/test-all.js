@@ -1,3 +1,3 @@
-// npm run test:all: every test, with those that take many minutes and that `npm test` leaves out. Arguments go to vitest.
+// npm run test:all: runs all tests, including slow ones that `npm test` skips. Arguments are passed to vitest.
 process.env.ANNEAL_TEST_ALL = "1";
 await import("./test.js");

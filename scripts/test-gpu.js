@@ -1,5 +1,5 @@
-// npm run test:gpu: check and measure the GPU of this machine, if it has one. SOFTWARE_VULKAN=1 takes the software Vulkan
-// that Chromium brings along instead.
+// npm run test:gpu: checks and measures this machine's GPU, if it has one. SOFTWARE_VULKAN=1 uses Chromium's software Vulkan
+// instead.
 import { spawnSync } from "node:child_process";
 import { build, fail, install, root } from "./prepare.js";
 

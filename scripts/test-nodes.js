@@ -1,5 +1,5 @@
-// npm run test:nodes: the whole suite on each supported release of Node.js, one after the other. The first arguments may
-// name releases (`npm run test:nodes -- 24 26`); what follows goes to vitest. Releases come from npm's registry.
+// npm run test:nodes: runs all tests on each supported release of Node.js. The first arguments can name releases
+// (`npm run test:nodes -- 24 26`); the others are passed to vitest. Releases come from npm's registry.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -12,7 +12,7 @@ const count = given.findIndex((each) => !/^\d+$/.test(each));
 const releases = count === 0 || given.length === 0 ? supported : given.slice(0, count < 0 ? undefined : count);
 const rest = count < 0 ? [] : given.slice(count);
 
-/** The path of a release's program, fetched if it is not there yet. */
+/** The path of a release's executable, which is downloaded if necessary. */
 function fetchNode(major) {
   const name = `node-${process.platform === "win32" ? "win" : process.platform}-${process.arch}`;
   const folder = join(tmpdir(), "anneal-nodes", major);

@@ -1,4 +1,4 @@
-// npm test: install what is missing, build what is stale, run every test. Arguments go to vitest.
+// npm test: installs missing packages, builds outdated targets and runs the tests. Arguments are passed to vitest.
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { build, fail, install, root } from "./prepare.js";

@@ -1,11 +1,11 @@
-// Reads the declarations of the package's entries, and writes docs/api.md from their doc comments. TypeDoc and API
-// Extractor need the compiler's JavaScript interface, which TypeScript 7 does not have; oxc parses declarations as well.
+// Generates docs/api.md from the doc comments of the package's entries. Uses oxc, because TypeDoc and API Extractor need the
+// compiler's JavaScript API, which TypeScript 7 does not have.
 import { readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { type ClassBody, type Comment, type Program, parseSync, type Statement } from "oxc-parser";
 import { root } from "./reference.ts";
 
-/** The package's entries, by what a cell imports; files are in `src`. */
+/** The package's entries: import specifiers and files in `src`. */
 export const faces = [
   { specifier: "anneal", file: "index" },
   { specifier: "anneal/nn", file: "faces/nn" },
@@ -16,13 +16,13 @@ export const faces = [
 /** A name that an entry exports. */
 export interface Entry {
   name: string;
-  /** Whether it exists at run time, too. */
+  /** Whether it exists at run time. */
   isValue: boolean;
-  /** Path of the source file that declares it, from `src`. */
+  /** Path of the source file that declares it, relative to `src`. */
   source: string;
-  /** Its declarations, as TypeScript writes them; several for overloads. */
+  /** Its declarations; several for overloads. */
   declarations: string[];
-  /** Its doc comment; undefined when there is none. */
+  /** Its doc comment; undefined if there is none. */
   comment: string | undefined;
 }
 
@@ -36,13 +36,13 @@ interface Parsed {
 const parsed = new Map<string, Parsed>();
 
 function parse(path: string): Parsed {
-  const known = parsed.get(path);
-  if (known) return known;
+  const cached = parsed.get(path);
+  if (cached) return cached;
   const text = readFileSync(path, "utf8");
   const { program, comments } = parseSync(path, text);
-  const made = { path, text, body: program.body, comments };
-  parsed.set(path, made);
-  return made;
+  const file = { path, text, body: program.body, comments };
+  parsed.set(path, file);
+  return file;
 }
 
 const declarationPath = (from: string, specifier: string) =>
@@ -61,33 +61,33 @@ function declaredNames(statement: Statement): string[] {
   return [];
 }
 
-/** Where a name that a file exports is declared. */
+/** Finds the declaration of a name that a file exports. */
 function find(path: string, name: string): { file: Parsed; statements: Statement[] } | undefined {
   const file = parse(path);
   const statements = file.body.filter((statement) => declaredNames(statement as Statement).includes(name));
   if (statements.length > 0) return { file, statements: statements as Statement[] };
   for (const statement of file.body) {
     if (statement.type === "ExportNamedDeclaration" && statement.source) {
-      const found = statement.specifiers.find(({ exported }) => nameOf(exported) === name);
-      if (found) return find(declarationPath(path, statement.source.value), nameOf(found.local));
+      const specifier = statement.specifiers.find(({ exported }) => nameOf(exported) === name);
+      if (specifier) return find(declarationPath(path, statement.source.value), nameOf(specifier.local));
     } else if (statement.type === "ExportAllDeclaration") {
       const target = declarationPath(path, statement.source.value);
       if (statement.exported) {
         if (nameOf(statement.exported) === name) return { file, statements: [statement] };
       } else {
-        const found = find(target, name);
-        if (found) return found;
+        const declaration = find(target, name);
+        if (declaration) return declaration;
       }
     }
   }
   return undefined;
 }
 
-/** The doc comment right before a place in a file. */
+/** The doc comment directly before an offset in a file. */
 function commentBefore({ text, comments }: Parsed, start: number): string | undefined {
-  const found = comments.findLast(({ end }) => end <= start);
-  if (!found?.value.startsWith("*") || text.slice(found.end, start).trim() !== "") return undefined;
-  return plainComment(found.value);
+  const comment = comments.findLast(({ end }) => end <= start);
+  if (!comment?.value.startsWith("*") || text.slice(comment.end, start).trim() !== "") return undefined;
+  return plainComment(comment.value);
 }
 
 const plainComment = (comment: string) =>
@@ -98,13 +98,13 @@ const plainComment = (comment: string) =>
     .join("\n")
     .trim();
 
-/** What an entry says of itself at the top of its file. */
+/** The description of an entry at the top of its file. */
 export function faceText(file: string): string {
   const [first] = parse(join(root, `dist/src/${file}.d.ts`)).comments;
   return plainComment(first.value).replace(/\s*@packageDocumentation/, "");
 }
 
-/** Every name that an entry exports, as its file lists them. */
+/** All names that an entry exports. */
 export function entriesOf(file: string): Entry[] {
   const path = join(root, `dist/src/${file}.d.ts`);
   return parse(path).body.flatMap((statement) => {
@@ -114,9 +114,9 @@ export function entriesOf(file: string): Entry[] {
 }
 
 function entry(path: string, name: string, isType: boolean): Entry {
-  const found = find(path, name);
-  if (!found) throw new Error(`${name} of ${path} is declared nowhere`);
-  const { file, statements } = found;
+  const declaration = find(path, name);
+  if (!declaration) throw new Error(`${path}: no declaration of ${name}`);
+  const { file, statements } = declaration;
   return {
     name,
     isValue: !isType && /^export (declare )?(abstract )?(function|class|const|enum)/.test(textOf(file, statements[0])),
@@ -128,7 +128,7 @@ function entry(path: string, name: string, isType: boolean): Entry {
 
 const textOf = ({ text }: Parsed, { start, end }: { start: number; end: number }) => text.slice(start, end);
 
-/** A declaration without what only its own class may use. */
+/** A declaration without private members. */
 function withoutPrivate(file: Parsed, statement: Statement): string {
   let text = textOf(file, statement);
   const declaration = statement.type === "ExportNamedDeclaration" ? statement.declaration : undefined;

@@ -1,7 +1,7 @@
-// The text of docs/api.md: a section for each entry of the package, its names grouped by what they are for.
+// The text of docs/api.md: a section for each entry of the package, with names in groups.
 import { type Entry, entriesOf, faces, faceText } from "./api-docs.ts";
 
-/** Titles of groups, in order, by how the path of the declaring file begins. */
+/** Titles of groups, in order, by prefix of the declaring file's path. */
 const groups: Readonly<Record<string, string>> = {
   "models/files": "Files of tensors",
   models: "Models",
@@ -53,7 +53,7 @@ function groupOf({ source }: Entry): string {
   return groups[path];
 }
 
-/** A doc comment in its parts. */
+/** A parsed doc comment. */
 interface Comment {
   text: string;
   params: string[];
@@ -84,7 +84,7 @@ interface Section {
   elsewhere: string[];
 }
 
-/** What each entry documents. A name that two export stands with the later one, which is the narrower. */
+/** The names that each entry documents. A name in two entries is documented in the later, more specific one. */
 function sections(): Section[] {
   const all = faces.map(({ specifier, file }) => ({ specifier, file, entries: entriesOf(file) }));
   const home = new Map<string, string>();
@@ -104,21 +104,21 @@ function sections(): Section[] {
 
 const byName = (a: Entry, b: Entry) => (a.name.toLowerCase() < b.name.toLowerCase() ? -1 : 1);
 
-/** A heading's address on the page, as GitHub makes it: the second of one spelling gets a number. */
+/** A heading's anchor, as GitHub generates it: repeated anchors get a number. */
 function slugger(): (heading: string) => string {
-  const seen = new Map<string, number>();
+  const counts = new Map<string, number>();
   return (heading) => {
     const slug = heading
       .toLowerCase()
       .replace(/[^\w\- ]/g, "")
       .replaceAll(" ", "-");
-    const count = seen.get(slug) ?? 0;
-    seen.set(slug, count + 1);
+    const count = counts.get(slug) ?? 0;
+    counts.set(slug, count + 1);
     return count === 0 ? slug : `${slug}-${count}`;
   };
 }
 
-/** Whether a line says it all. */
+/** Whether a one-line description is enough. */
 function isShort({ declarations, comment }: Entry): boolean {
   const { params, returns, throws, examples, text } = readComment(comment ?? "");
   const tags = params.length + returns.length + throws.length + examples.length;

@@ -1,7 +1,7 @@
 import { compile } from "json-schema-to-typescript";
 import { componentSchemas } from "../tracker/api/openapi.ts";
 
-/** The text of src/track/api/types.ts: the schemas of answers under /api/2.0/mlflow, which is what our client speaks. */
+/** The text of src/track/api/types.ts: the response schemas under /api/2.0/mlflow, which the client uses. */
 export async function typesText(): Promise<string> {
   const text = JSON.stringify({
     title: "Shapes",

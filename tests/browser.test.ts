@@ -1,4 +1,4 @@
-// A person's way through the studio, in a real browser: open, run, look, promote. Leaves the documentation's pictures.
+// A user's session in the studio in a real browser: open, run, view, promote. Creates the documentation's screenshots.
 import { cpSync, mkdirSync, readFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { join } from "node:path";
@@ -10,13 +10,13 @@ import { root } from "./reference.ts";
 import { cleanUp, Server, scratch, until } from "./support.ts";
 
 const minutes = 60_000;
-/** What the test asks of a drawing in the page; the browser's own types are not among this project's. */
+/** The parts of a canvas element that the test uses; this project does not include DOM types. */
 interface Canvas {
   toDataURL(): string;
   scrollIntoView(how: object): void;
 }
 
-describe("a person opens the studio", () => {
+describe("a user opens the studio", () => {
   const folder = join(scratch("studio"), "work");
   const data = scratch("studio-data");
   let studio: Server;
@@ -43,7 +43,7 @@ describe("a person opens the studio", () => {
     await cleanUp();
   });
 
-  test("and finds JupyterLab with the TypeScript kernel and the notebooks", async () => {
+  test("and sees JupyterLab with the TypeScript kernel and the notebooks", async () => {
     await lab.goto(`${studio.url}/lab?token=${studio.token}`);
     await lab.locator(".jp-Launcher").waitFor();
     expect(lab.url()).not.toContain(studio.token);
@@ -52,7 +52,7 @@ describe("a person opens the studio", () => {
     expect(await lab.locator(".jp-DirListing-item").allTextContents()).toEqual([expect.stringContaining("notebooks")]);
   });
 
-  test("and opens the notebook with a double click; its kernel starts by itself", async () => {
+  test("and opens the notebook with a double click; its kernel starts automatically", async () => {
     await lab.locator(".jp-DirListing-item", { hasText: "notebooks" }).dblclick();
     await lab.locator(".jp-DirListing-item", { hasText: "01-fine-tune.ipynb" }).dblclick();
     await lab.locator(".jp-NotebookPanel h1", { hasText: "Fine-tune a small language model" }).waitFor();
@@ -65,7 +65,7 @@ describe("a person opens the studio", () => {
   const prompt = async (cell: Cell) => (await (await cell.$(".jp-InputPrompt"))?.textContent()) ?? "";
   const outputs = async (cell: Cell) => (await (await cell.$(".jp-OutputArea"))?.textContent()) ?? "";
 
-  /** Press Shift+Enter until a code cell was started; the cell, which may still be running. */
+  /** Presses Shift+Enter until a code cell has started. Returns the cell, which may still be running. */
   async function startNextCell(): Promise<Cell> {
     for (;;) {
       const cell = await activeCell();
@@ -78,12 +78,12 @@ describe("a person opens the studio", () => {
   const finish = (cell: Cell, seconds: number) =>
     until("the cell is done", seconds, async () => /^\[\d+\]:$/.test(await prompt(cell)));
 
-  /** Run a cell that trains, and look at what it shows meanwhile. */
+  /** Runs a cell that trains and checks its display meanwhile. */
   async function watchTraining(seconds: number, meanwhile: (cell: Cell) => Promise<void>) {
     const cell = await startNextCell();
     const [charts, lines] = [new Set<string>(), new Set<string>()];
     const look = async () => {
-      // A drawing may be replaced while it is looked at; the next look finds the new one.
+      // A canvas may be replaced during a check; the next check finds the new one.
       const canvas = await cell.$(".vega-embed canvas");
       const chart = await canvas?.evaluate((node) => (node as unknown as Canvas).toDataURL()).catch(() => undefined);
       const line = await (await cell.$("code"))?.textContent().catch(() => undefined);
@@ -97,7 +97,7 @@ describe("a person opens the studio", () => {
     await until("the chart has moved", 60, moved, 250);
     expect(await prompt(cell)).toBe("[*]:");
     await meanwhile(cell);
-    // Looking costs what the training needs: now and then is enough.
+    // Checks slow the training down, so they are rare.
     const done = async () => {
       await look();
       return /^\[\d+\]:$/.test(await prompt(cell));
@@ -164,7 +164,7 @@ describe("a person opens the studio", () => {
     20 * minutes,
   );
 
-  test("and the tracker holds two runs that learned, within the memory of a laptop", async () => {
+  test("and the tracker has two runs that learned, within the memory of a laptop", async () => {
     const [base, tuned] = await studio.runs();
     expectMeasured(base, tuned);
     await expectLearned(studio, base, tuned);
@@ -184,7 +184,7 @@ describe("a person opens the studio", () => {
     expect(readFileSync(path, "utf8")).toContain("application/vnd.vegalite.v5+json");
   });
 
-  test("and finds it again after a reload, in the dark too", async () => {
+  test("and sees it again after a reload, also in dark mode", async () => {
     const choose = async (theme: string) => {
       await lab.locator(".lm-MenuBar-item", { hasText: "Settings" }).click();
       await lab.locator(".lm-Menu-item", { hasText: /^Theme$/ }).click();
@@ -238,7 +238,7 @@ describe("a person opens the studio", () => {
     await tracker.getByText("await compare(before, after)").first().waitFor();
   });
 
-  test("and reads the model's card, where what only a person can say is missing until it is said", async () => {
+  test("and fills in the missing parts of the model's card", async () => {
     await tab("Overview").click();
     await tracker
       .getByRole("link", { name: /typescript-docs/ })
@@ -259,7 +259,7 @@ describe("a person opens the studio", () => {
     await tracker.getByText("Answering questions about TypeScript's libraries.").first().waitFor();
   });
 
-  test("and sees the same pages in the dark", async () => {
+  test("and sees the same pages in dark mode", async () => {
     await tracker.getByRole("button", { name: "Use dark colours" }).click();
     await tracker.getByRole("button", { name: "Use light colours" }).waitFor();
     await picture(tracker, "model-card-dark");
@@ -272,7 +272,7 @@ describe("a person opens the studio", () => {
     await tracker.getByText("Missing: 5 of 6").waitFor();
   });
 
-  /** Set the bound of the first gate and save. */
+  /** Sets the bound of the first gate and saves. */
   async function setBound(bound: string): Promise<void> {
     await tracker.getByLabel("Bound of gate 1").fill(bound);
     await tracker.getByRole("button", { name: "Save gates" }).click();
@@ -284,7 +284,7 @@ describe("a person opens the studio", () => {
     return tracker.getByRole("dialog");
   };
 
-  test("and sets gates; one that the version fails keeps it out of Production, and says why", async () => {
+  test("and sets gates; a gate that the version fails blocks Production and gives the reason", async () => {
     await link("typescript-docs").click();
     await tracker.getByRole("button", { name: "Add gate" }).click();
     expect(await tracker.getByLabel("Metric of gate 1").inputValue()).toBe("test/perplexity");
@@ -297,7 +297,7 @@ describe("a person opens the studio", () => {
     await dialog.getByText("This version does not pass").waitFor();
     expect(await dialog.getByRole("button", { name: "Promote" }).isDisabled()).toBe(true);
     await dialog.getByRole("button", { name: "Cancel" }).click();
-    // Nor is there a way round the page.
+    // The API refuses it as well.
     const refused = await studio.fetch("/api/2.0/mlflow/model-versions/transition-stage", {
       method: "POST",
       body: JSON.stringify({ name: "typescript-docs", version: "1", stage: "Production" }),
@@ -307,7 +307,7 @@ describe("a person opens the studio", () => {
     expect(await refused.text()).toContain("does not pass the gates for Production");
   });
 
-  test("and promotes the version that passes; stage, person and time are kept", async () => {
+  test("and promotes the version that passes; stage, user and time are recorded", async () => {
     await link("typescript-docs").click();
     await setBound("60");
     const dialog = await openPromotion();
@@ -336,7 +336,7 @@ describe("a person opens the studio", () => {
     expect(Number(kept.history[0].at)).toBeLessThanOrEqual(Date.now() + 1000);
   });
 
-  test("and no page has thrown, complained or met a failing server", () => {
+  test("and no page has thrown, logged an error or received a server error", () => {
     expect(complaints).toEqual([]);
     expect(studio.command.stderr.split("\n").filter((line) => /Error|^ {4}at /.test(line))).toEqual([]);
   });

@@ -1,4 +1,4 @@
-// Our client against a real tracker: what it asks for is there, and its types are those of the API document.
+// The client against a real tracker. Its types must match the API document.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -18,16 +18,16 @@ beforeAll(async () => {
 afterAll(cleanUp);
 
 async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
-  const found: T[] = [];
-  for await (const item of items) found.push(item);
-  return found;
+  const list: T[] = [];
+  for await (const item of items) list.push(item);
+  return list;
 }
 
-test("its types are those of the declared endpoints (node scripts/api-types.js generates them)", async () => {
+test("its types match the declared endpoints (node scripts/api-types.js generates them)", async () => {
   expect(readFileSync(join(root, "src/track/api/types.ts"), "utf8")).toBe(await typesText());
 });
 
-test("makes, finds and changes experiments", async () => {
+test("creates, finds and updates experiments", async () => {
   const id = await client.experiments.create("first", { team: "a" });
   await client.experiments.setTag(id, "team", "b");
   await client.experiments.rename(id, "second");
@@ -44,7 +44,7 @@ test("makes, finds and changes experiments", async () => {
   expect(await refused).toMatchObject({ code: "RESOURCE_ALREADY_EXISTS", temporary: false, status: 400 });
 });
 
-test("makes runs, logs to them, and reads all of it again, page by page", async () => {
+test("creates runs, logs to them, and reads everything with paging", async () => {
   const experiment = await client.experiments.create("runs");
   const { info } = await client.runs.create(experiment, { name: "by hand", tags: { kind: "odd" } });
   const points = Array.from({ length: 900 }, (_, step) => ({
@@ -76,7 +76,7 @@ test("makes runs, logs to them, and reads all of it again, page by page", async 
   await client.runs.restore(info.run_id);
 });
 
-test("stores and reads artifacts, and registers what they make", async () => {
+test("stores and reads artifacts, and registers models", async () => {
   const experiment = await client.experiments.create("models");
   const { run_id } = (await client.runs.create(experiment)).info;
   const file = join(data, "file.bin");
@@ -89,11 +89,11 @@ test("stores and reads artifacts, and registers what they make", async () => {
 
   const name = "a model & more";
   await client.models.create(name, { description: "d", tags: { a: "b" } });
-  const made = await client.models.createVersion(name, `runs:/${run_id}/model`, { runId: run_id });
+  const version = await client.models.createVersion(name, `runs:/${run_id}/model`, { runId: run_id });
   await client.models.createVersion(name, `runs:/${run_id}/model`, { runId: run_id });
   await client.models.describeVersion(name, "1", "the first");
   await client.models.setVersionTag(name, "1", "checked", "yes");
-  await client.models.setAlias(name, "champion", made.version);
+  await client.models.setAlias(name, "champion", version.version);
   expect(await client.models.getByAlias(name, "champion")).toMatchObject({ version: "1", description: "the first" });
   await client.models.transition(name, "2", "Staging");
   expect((await client.models.getVersion(name, "2")).current_stage).toBe("Staging");
@@ -118,8 +118,8 @@ test("stores and reads artifacts, and registers what they make", async () => {
   });
   const { model_id } = model.info;
   await client.loggedModels.setTags(model_id, { x: "y" });
-  const found = await all(client.loggedModels.search([experiment], { filter: `source_run_id = '${run_id}'` }));
-  expect(found.map(({ info }) => info.tags)).toEqual([[{ key: "x", value: "y" }]]);
+  const models = await all(client.loggedModels.search([experiment], { filter: `source_run_id = '${run_id}'` }));
+  expect(models.map(({ info }) => info.tags)).toEqual([[{ key: "x", value: "y" }]]);
   expect((await client.loggedModels.get(model_id)).info.name).toBe("m");
   await client.loggedModels.delete(model_id);
   expect(await all(client.loggedModels.search([experiment]))).toEqual([]);

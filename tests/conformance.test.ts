@@ -1,4 +1,4 @@
-// The kernel against Jupyter's own conformance suite, as any Jupyter server would find it: by an installed kernelspec.
+// Jupyter's conformance suite against the kernel, started from an installed kernelspec as by any Jupyter server.
 import { spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -33,7 +33,7 @@ class AnnealTests(jupyter_kernel_test.KernelTests):
 unittest.main()
 `;
 
-// Debian's package belongs to the system's Python, which need not be the first in the path.
+// Debian's package belongs to the system's Python, which may not be the first one in PATH.
 const python = [process.env.PYTHON ?? "python3", "/usr/bin/python3"].find(
   (each) => spawnSync(each, ["-c", "import jupyter_kernel_test"]).status === 0,
 );

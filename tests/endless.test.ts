@@ -1,4 +1,4 @@
-// Cells that print without end, as a person sees them in JupyterLab, in a real browser.
+// Cells with endless output, in JupyterLab in a real browser.
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Lab, type LabNotebook } from "./lab.ts";
@@ -37,15 +37,15 @@ test.each(cells.map(([name, , begin], index) => ({ name, begin, index })))(
     const { page } = notebook;
     await notebook.start(index);
     await until("it prints", 20, async () => (await notebook.text(index)) !== "");
-    await page.waitForTimeout(3000); // So long a person looks on.
-    const asked = Date.now();
+    await page.waitForTimeout(3000); // The user watches for a while.
+    const start = Date.now();
     await page.locator("[data-command='notebook:interrupt-kernel'], jp-button[title*='Interrupt']").first().click();
     await notebook.done(index);
     // JupyterLab shows the first 50 outputs.
     const more = notebook.cell(index).getByText("Show more outputs");
     if (await more.isVisible()) await more.click();
     await until("the end is shown", 5, async () => (await notebook.text(index)).includes("Interrupted"));
-    expect(Date.now() - asked).toBeLessThan(5000);
+    expect(Date.now() - start).toBeLessThan(5000);
     const text = await notebook.text(index);
     expect(text).toMatch(begin);
     expect(text).toMatch(/\[[\d,]+ (characters|displays)( and [\d,]+ displays)? omitted\.\]/);

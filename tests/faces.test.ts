@@ -1,4 +1,4 @@
-// The package's entries: what they export is documented, tested, and listed in docs/api.md.
+// The package's entries: all exports are documented, tested, and listed in docs/api.md.
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -8,7 +8,7 @@ import { root } from "./reference.ts";
 
 const load = (file: string): Promise<Record<string, unknown>> => import(join(root, `dist/src/${file}.js`));
 
-/** Sources of all tests, this one left out. */
+/** Sources of all other tests. */
 const tests = ["src", "kernel", "tests"]
   .flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
@@ -25,7 +25,7 @@ describe.each(faces)("$specifier", ({ specifier, file }) => {
     expect(exports[specifier.replace(/^anneal/, ".")]).toEqual({ types: `${entry}.d.ts`, default: `${entry}.js` });
   });
 
-  test("exports at run time what its types promise", async () => {
+  test("exports the values that its types declare", async () => {
     const promised = entriesOf(file).filter(({ isValue }) => isValue);
     expect(Object.keys(await load(file)).sort()).toEqual(promised.map(({ name }) => name).sort());
   });
@@ -35,7 +35,7 @@ describe.each(faces)("$specifier", ({ specifier, file }) => {
     expect(missing.map(({ name, source }) => `${name} of src/${source}`)).toEqual([]);
   });
 
-  test("exports no value that no test mentions", async () => {
+  test("exports only values that a test mentions", async () => {
     expect(Object.keys(await load(file)).filter((name) => !words.has(name))).toEqual([]);
   });
 });

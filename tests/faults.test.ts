@@ -1,4 +1,4 @@
-// What must not be lost or broken when processes die, trackers go away, or a command is called wrongly.
+// Crashes of processes, trackers that are down, and wrong command lines must not lose or break anything.
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
@@ -14,7 +14,7 @@ const stepsSaid = (command: Command) => [...command.stdout.matchAll(/^step (\d+)
 afterAll(cleanUp);
 
 describe("a tracker that fails", () => {
-  test("killed and started again while a model trains, it has every point once", async () => {
+  test("has every point once after it was killed and restarted during a training", async () => {
     const data = scratch("restart");
     let tracker = await Server.start("tracker", data);
     const trainer = train(data, "3000");
@@ -37,7 +37,7 @@ describe("a tracker that fails", () => {
     await tracker.stop();
   });
 
-  test("down from the start, it has everything soon after it starts", async () => {
+  test("has everything soon after it starts, if it was down at first", async () => {
     const data = scratch("down");
     const alone = train(data, "40");
     expect(await alone.exited).toBe(0);
@@ -58,7 +58,7 @@ describe("a tracker that fails", () => {
   });
 });
 
-describe("a model that a run made", () => {
+describe("a model of a run", () => {
   interface Model {
     info: { model_id: string; name: string; status: string; source_run_id: string };
     data: { metrics?: { key: string; value: number }[] };
@@ -70,7 +70,7 @@ describe("a model that a run made", () => {
       })
     ).models ?? [];
 
-  test("is a logged model once, with its files and metrics, though the tracker was away when it was made", async () => {
+  test("is logged once, with files and metrics, although the tracker was down when it was created", async () => {
     const data = scratch("model");
     process.env.ANNEAL_DATA = data;
     const folder = join(data, "made");
@@ -94,11 +94,11 @@ describe("a model that a run made", () => {
     expect(others).toEqual([]);
     expect(model.info).toMatchObject({ name: "model", status: "LOGGED_MODEL_READY", source_run_id: run.id });
     expect(model.data.metrics).toMatchObject([{ key: "eval/loss", value: 0.25 }]);
-    const { run: known } = await tracker.ask<{ run: { outputs?: { model_outputs: object[] } } }>(
+    const { run: stored } = await tracker.ask<{ run: { outputs?: { model_outputs: object[] } } }>(
       "GET",
       `/api/2.0/mlflow/runs/get?run_id=${run.id}`,
     );
-    expect(known.outputs?.model_outputs).toEqual([{ model_id: model.info.model_id, step: 3 }]);
+    expect(stored.outputs?.model_outputs).toEqual([{ model_id: model.info.model_id, step: 3 }]);
     expect(await tracker.artifact(run.id, "model/deeper/config.json")).toBe("{}");
     const { files } = await tracker.ask<{ files: { path: string }[] }>(
       "GET",
@@ -110,8 +110,8 @@ describe("a model that a run made", () => {
   });
 });
 
-describe("what is added to a run that is over", () => {
-  test("while no tracker answers arrives later, and the run stays finished", async () => {
+describe("data that is added to a finished run", () => {
+  test("while the tracker is down arrives later, and the run stays finished", async () => {
     const data = scratch("added");
     process.env.ANNEAL_DATA = data;
     let tracker = await Server.start("tracker", data);
@@ -153,18 +153,18 @@ describe("a training process that is killed", () => {
     });
     expect(run.endTime).toBeGreaterThan(run.startTime);
     const steps = (await tracker.history(id, "train/loss")).map(({ step }) => step);
-    // The step that was cut off may have been logged and not said.
+    // The last step may have been logged but not printed.
     expect(steps).toEqual(range(steps.length));
     expect(steps.length - said.length).toBeOneOf([0, 1]);
     expect(await tracker.artifact(id, "output.log")).toMatch(/^run \w+\nstep 1\n[\s\S]*\nstep 500\n/);
     await tracker.stop();
   });
 
-  test("has its points sent to a tracker elsewhere by the next process", async () => {
+  test("has its points sent to a remote tracker by the next process", async () => {
     const tracker = await Server.start("tracker", scratch("elsewhere"));
     const data = scratch("here");
     const env = { ANNEAL_DATA: data, ANNEAL_TRACKER_URI: tracker.url, ANNEAL_TOKEN: tracker.token };
-    // With a wrong token nothing arrives, and nothing is given up.
+    // With a wrong token nothing arrives, but nothing is dropped.
     const trainer = new Command(training, ["100000"], { ...env, ANNEAL_TOKEN: "wrong" });
     const [, id] = await trainer.says(/^run (\w+)/m);
     await trainer.says(/^step 300$/m);
@@ -180,18 +180,18 @@ describe("a training process that is killed", () => {
     await tracker.stop();
   });
 
-  test("goes on in the same run when it is resumed, with no step missing", async () => {
+  test("continues the same run when it is resumed, with no step missing", async () => {
     const data = scratch("resumed");
     const output = join(data, "output");
     const tracker = await Server.start("tracker", data);
-    // Steps long enough that the journal is empty between two of them.
+    // The steps are long enough that the journal is empty between two of them.
     const again = () => train(data, "100000", output, "256");
     const trainer = again();
     const [, id] = await trainer.says(/^run (\w+)/m);
     await trainer.says(/^step 25$/m);
     await trainer.kill("SIGKILL");
     const before = stepsSaid(trainer).length;
-    // Killed again, with a tracker that is down: what both left behind is still in the journal.
+    // Killed again while the tracker is down: the data of both is still in the journal.
     await tracker.command.kill("SIGKILL");
     const second = again();
     await second.says(new RegExp(`^step ${before + 15}$`, "m"));
@@ -206,7 +206,7 @@ describe("a training process that is killed", () => {
     const values = new Map(history.map(({ step, value }) => [step, value]));
     expect([...values.keys()]).toEqual(range(values.size));
     expect(values.size).toBeGreaterThanOrEqual(before + 60);
-    // What was done twice, since it came after the last checkpoint, came out the same.
+    // Steps after the last checkpoint were repeated with the same results.
     for (const { step, value } of history) expect(value).toBe(values.get(step));
     await restarted.stop();
   });
@@ -216,7 +216,7 @@ describe("starting", () => {
   const start = (data: string, ...args: string[]) =>
     new Command(join(root, "dist/server/cli/main.js"), ["start", "--no-browser", "--data", data, ...args]);
 
-  test("a second studio on a data folder says where the first is, in one line, and harms nothing", async () => {
+  test("a second studio on a data folder prints the address of the first one and exits", async () => {
     const data = scratch("second");
     const first = await Server.start("start", data);
     const second = start(data, "--port", "0");
@@ -232,7 +232,7 @@ describe("starting", () => {
     await third.stop();
   });
 
-  test("of two that start at once on a data folder, one does", async () => {
+  test("of two studios that start simultaneously on a data folder, one succeeds", async () => {
     const data = scratch("twins");
     const args = ["tracker", "--port", "0", "--data", data, "--no-browser"];
     const twins = [new Command(cli, args), new Command(cli, args), new Command(cli, args)];
@@ -246,7 +246,7 @@ describe("starting", () => {
     await running.kill("SIGTERM");
   });
 
-  test("after a kill, the data folder opens again", async () => {
+  test("after a kill, the data folder can be opened again", async () => {
     const data = scratch("again");
     const first = await Server.start("start", data);
     await first.command.kill("SIGKILL");
@@ -254,7 +254,7 @@ describe("starting", () => {
     expect(await second.stop()).toBe(0);
   });
 
-  test("on a port in use says so in one line", async () => {
+  test("on a used port fails with a one-line error", async () => {
     const first = await Server.start("tracker", scratch("port"));
     const { port } = new URL(first.url);
     const second = start(scratch("port"), "--port", port);
@@ -265,7 +265,7 @@ describe("starting", () => {
     await first.stop();
   });
 
-  test("with what cannot be used is refused in one line", async () => {
+  test("with invalid arguments fails with a one-line error", async () => {
     const data = scratch("flags");
     mkdirSync(join(data, "folder"), { recursive: true });
     const said = async (...args: string[]) => {

@@ -1,5 +1,5 @@
 import { join } from "node:path";
 import { root } from "./reference.ts";
 
-/** Path of a sample in `tests/faults/training`: inputs that were once read wrong. */
+/** Path of a sample in `tests/faults/training`: inputs of former bugs. */
 export const faultPath = (name: string): string => join(root, "tests/faults/training", name);

@@ -1,8 +1,8 @@
-/** What must hold of the runs of notebooks/01-fine-tune.ipynb, wherever it ran. */
+/** Assertions on the runs of notebooks/01-fine-tune.ipynb. */
 import { expect } from "vitest";
 import type { RunRecord, Server } from "./support.ts";
 
-/** The measures before and after training are there, and agree with each other. */
+/** The metrics before and after training exist and are consistent. */
 export function expectMeasured(base: RunRecord, tuned: RunRecord): void {
   const { metrics } = tuned;
   for (const measure of ["loss", "perplexity", "token_accuracy", "rougeL"]) {
@@ -14,7 +14,7 @@ export function expectMeasured(base: RunRecord, tuned: RunRecord): void {
   expect(metrics["after/test_perplexity"]).toBeCloseTo(Math.exp(metrics["after/test_loss"]), 9);
 }
 
-/** The losses fell, and the model is clearly better on questions that it was not trained on. */
+/** The losses decreased, and the model is clearly better on held-out questions. */
 export async function expectLearned(tracker: Server, base: RunRecord, tuned: RunRecord): Promise<void> {
   for (const run of [base, tuned]) {
     const losses = (await tracker.history(run.id, "train/loss")).map(({ value }) => value);

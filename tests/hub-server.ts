@@ -5,25 +5,25 @@ import type { AddressInfo } from "node:net";
 /** A model on the server. */
 export interface HubServerModel {
   files: Readonly<Record<string, string | Uint8Array>>;
-  /** Files kept as large ones: announced by SHA-256 and served from another path. Those on .safetensors if left out. */
+  /** LFS files, with a SHA-256 and served from another path. Default: files with the extension .safetensors. */
   large?: readonly string[];
-  /** What `Authorization: Bearer` must carry; anyone may read when left out. */
+  /** The required bearer token. Default: public. */
   token?: string;
-  /** Another model of the server, to which all requests are sent on: this one was renamed. */
+  /** The new name of a renamed model, to which all requests are redirected. */
   movedTo?: string;
-  /** Answer 403 to all, as for a licence that is not accepted. */
+  /** Respond with 403, as for a licence that is not accepted. */
   gated?: boolean;
-  /** Bytes of a file that are sent before its connection breaks, once each. */
+  /** Number of bytes of a file after which the connection breaks once. */
   breakAt?: Record<string, number>;
-  /** What is sent in place of a file's content. */
+  /** Replacements for the content of files. */
   damaged?: Record<string, string | Uint8Array>;
 }
 
-/** A server that speaks the hub's protocol, as far as models are read. */
+/** A server with the read API of the Hugging Face Hub. */
 export interface HubServer {
   url: string;
   models: Map<string, HubServerModel>;
-  /** Requests so far, as "GET /path" with the range that was asked for. */
+  /** Requests so far, as "GET /path" with the requested range. */
   requests: string[];
   commit: string;
   close(): Promise<void>;
@@ -31,21 +31,21 @@ export interface HubServer {
 
 const bytesOf = (content: string | Uint8Array) => Buffer.from(content as Uint8Array);
 
-/** The digest that the hub announces for a file. */
+/** The digest that the hub reports for a file. */
 export function hubEtag(content: string | Uint8Array, large: boolean): string {
   const bytes = bytesOf(content);
   if (large) return createHash("sha256").update(bytes).digest("hex");
   return createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
 }
 
-/** Start a server on a free port. */
+/** Starts a server on a free port. */
 export async function startHubServer(commit = "c0ffee".repeat(7).slice(0, 40)): Promise<HubServer> {
   const models = new Map<string, HubServerModel>();
   const requests: string[] = [];
-  const server = createServer((asked, answer) => {
-    const range = asked.headers.range ? ` ${asked.headers.range}` : "";
-    requests.push(`${asked.method} ${asked.url}${range}`);
-    serve(asked, answer, models, commit);
+  const server = createServer((request, response) => {
+    const range = request.headers.range ? ` ${request.headers.range}` : "";
+    requests.push(`${request.method} ${request.url}${range}`);
+    serve(request, response, models, commit);
   });
   await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
   return {
@@ -62,31 +62,31 @@ export async function startHubServer(commit = "c0ffee".repeat(7).slice(0, 40)): 
 }
 
 function serve(
-  asked: IncomingMessage,
-  answer: ServerResponse,
+  request: IncomingMessage,
+  response: ServerResponse,
   models: ReadonlyMap<string, HubServerModel>,
   commit: string,
 ): void {
   const refuse = (status: number, code?: string) =>
-    answer.writeHead(status, code ? { "x-error-code": code } : {}).end();
-  const path = decodeURIComponent(new URL(asked.url ?? "/", "http://hub").pathname);
+    response.writeHead(status, code ? { "x-error-code": code } : {}).end();
+  const path = decodeURIComponent(new URL(request.url ?? "/", "http://hub").pathname);
   const api = /^\/api\/models\/(.+?)\/revision\/(.+)$/.exec(path);
   const file = /^\/(cdn\/)?(.+?\/.+?)\/resolve\/([^/]+)\/(.+)$/.exec(path);
   const model = models.get(api?.[1] ?? file?.[2] ?? "");
-  // The hub does not tell strangers whether a model exists.
-  if (!model) return void refuse(asked.headers.authorization ? 404 : 401, "RepoNotFound");
+  // The hub does not reveal to anonymous users whether a model exists.
+  if (!model) return void refuse(request.headers.authorization ? 404 : 401, "RepoNotFound");
   if (model.movedTo) {
     const from = api?.[1] ?? file?.[2] ?? "";
-    return void answer.writeHead(307, { location: (asked.url ?? "").replace(from, model.movedTo) }).end();
+    return void response.writeHead(307, { location: (request.url ?? "").replace(from, model.movedTo) }).end();
   }
   const cdn = file?.[1] !== undefined;
-  if (!cdn && model.token && asked.headers.authorization !== `Bearer ${model.token}`) return void refuse(401);
+  if (!cdn && model.token && request.headers.authorization !== `Bearer ${model.token}`) return void refuse(401);
   if (model.gated) return void refuse(403, "GatedRepo");
   const revision = api?.[2] ?? file?.[3];
   if (revision !== "main" && revision !== commit) return void refuse(404, "RevisionNotFound");
   if (api) {
     const siblings = Object.keys(model.files).map((rfilename) => ({ rfilename }));
-    answer
+    response
       .writeHead(200, { "content-type": "application/json" })
       .end(JSON.stringify({ id: api[1], sha: commit, siblings }));
     return;
@@ -98,38 +98,38 @@ function serve(
   const facts = { "x-repo-commit": commit, etag: `"${etag}"` };
   if (large && !cdn) {
     const linked = { "x-linked-etag": `"${etag}"`, "x-linked-size": String(bytesOf(model.files[name]).length) };
-    answer
+    response
       .writeHead(302, {
         ...facts,
         etag: '"other"',
         ...linked,
-        location: `http://${asked.headers.host}/cdn${asked.url}`,
+        location: `http://${request.headers.host}/cdn${request.url}`,
       })
       .end();
     return;
   }
-  send(asked, answer, model, name, facts);
+  send(request, response, model, name, facts);
 }
 
 function send(
-  asked: IncomingMessage,
-  answer: ServerResponse,
+  request: IncomingMessage,
+  response: ServerResponse,
   model: HubServerModel,
   name: string,
   facts: Record<string, string>,
 ): void {
   const content = bytesOf(model.damaged?.[name] ?? model.files[name]);
-  const from = Number(/^bytes=(\d+)-$/.exec(asked.headers.range ?? "")?.[1] ?? 0);
-  if (from > 0 && from >= content.length) return void answer.writeHead(416).end();
+  const from = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? "")?.[1] ?? 0);
+  if (from > 0 && from >= content.length) return void response.writeHead(416).end();
   const range = from > 0 ? { "content-range": `bytes ${from}-${content.length - 1}/${content.length}` } : {};
   const part = content.subarray(from);
-  answer.writeHead(from > 0 ? 206 : 200, { ...facts, ...range, "content-length": part.length });
-  if (asked.method === "HEAD") return void answer.end();
+  response.writeHead(from > 0 ? 206 : 200, { ...facts, ...range, "content-length": part.length });
+  if (request.method === "HEAD") return void response.end();
   const breakAt = model.breakAt?.[name];
   if (breakAt !== undefined && breakAt > from) {
     delete model.breakAt?.[name];
-    answer.write(part.subarray(0, breakAt - from), () => setTimeout(() => answer.destroy(), 20));
+    response.write(part.subarray(0, breakAt - from), () => setTimeout(() => response.destroy(), 20));
     return;
   }
-  answer.end(part);
+  response.end(part);
 }

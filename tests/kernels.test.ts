@@ -1,4 +1,4 @@
-// The studio's kernels as a page meets them: cells, restarts, ends.
+// The studio's kernels from the view of a page: execution, restarts, shutdown.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -36,7 +36,7 @@ describe("kernels", () => {
     let count = 0;
     return {
       frames,
-      /** Send a cell; the answer comes with all that it printed. */
+      /** Executes a cell. Returns the reply and the output. */
       run(code: string) {
         const msg_id = `cell-${count++}`;
         const header = { msg_id, msg_type: "execute_request", session: "test", username: "", version: "5.4", date: "" };
@@ -57,9 +57,9 @@ describe("kernels", () => {
           });
         return { printed, reply };
       },
-      /** The connection breaks. */
+      /** Breaks the connection. */
       close: () => socket.terminate(),
-      /** The page is left. */
+      /** Closes the page. */
       leave: () => socket.close(),
     };
   }
@@ -84,7 +84,7 @@ describe("kernels", () => {
     expect((await studio.fetch(`/api/kernels/${id}`)).status).toBe(404);
   });
 
-  test("begin anew when restarted, under the same id and to the same pages", async () => {
+  test("keep their id and their pages when restarted", async () => {
     const { id } = await begin();
     const page = await connect(id);
     await page.run("const gone = 1").reply();
@@ -97,7 +97,7 @@ describe("kernels", () => {
     await studio.fetch(`/api/kernels/${id}`, { method: "DELETE" });
   });
 
-  test("are restarted even from a cell that never ends", async () => {
+  test("can be restarted during an endless cell", async () => {
     const { id } = await begin();
     const page = await connect(id);
     const endless = page.run('console.log("going"); for (;;);');
@@ -111,8 +111,8 @@ describe("kernels", () => {
   const restart = (id: string) => studio.fetch(`/api/kernels/${id}/restart`, { method: "POST" });
   const interrupt = (id: string) => studio.fetch(`/api/kernels/${id}/interrupt`, { method: "POST" });
   type Page = Awaited<ReturnType<typeof connect>>;
-  /** What pages are told of the kernel's life, beside busy and idle. */
-  const told = ({ frames }: Page) =>
+  /** The restarting, autorestarting and dead states that a page received. */
+  const lifecycleStates = ({ frames }: Page) =>
     frames
       .map(({ content }) => String(content.execution_state))
       .filter((state) => ["restarting", "autorestarting", "dead"].includes(state));
@@ -126,7 +126,7 @@ describe("kernels", () => {
     await until("it goes", 20, () => cell.printed().includes("going"));
     return cell;
   };
-  /** The kernel's host, as the user's code finds it. */
+  /** The process id of the kernel's host, from the user's code. */
   const hostOf = async (page: Page) => {
     const cell = page.run("console.log(process.ppid)");
     await cell.reply();
@@ -134,7 +134,7 @@ describe("kernels", () => {
   };
   const killHost = async (page: Page) => process.kill(await hostOf(page), "SIGKILL");
 
-  describe("restarted by a person", () => {
+  describe("restarted by a user", () => {
     let id: string;
     let page: Page;
     beforeAll(async () => {
@@ -142,7 +142,7 @@ describe("kernels", () => {
       page = await connect(id);
     });
 
-    test("tell no page that they died, idle or busy, once or many times at once", async () => {
+    test("do not report a crash, whether idle or busy, once or several times concurrently", async () => {
       for (const times of [1, 3]) {
         const answers = await Promise.all(Array.from({ length: times }, () => restart(id)));
         expect(answers.map(({ status }) => status)).toEqual(Array(times).fill(200));
@@ -151,7 +151,7 @@ describe("kernels", () => {
         expect((await restart(id)).status).toBe(200);
         await works(page);
       }
-      expect(told(page)).toEqual([]);
+      expect(lifecycleStates(page)).toEqual([]);
     });
 
     test("end the cells that other pages wait for", async () => {
@@ -160,10 +160,10 @@ describe("kernels", () => {
       await restart(id);
       expect((await running.reply()).status).toBe("aborted");
       expect((await waiting.reply()).status).toBe("aborted");
-      expect(told(page)).toEqual([]);
+      expect(lifecycleStates(page)).toEqual([]);
     });
 
-    test("are one process after two restarts, one right after the other", async () => {
+    test("are one process after two restarts in a row", async () => {
       const [before] = [await hostOf(page), await restart(id)];
       await restart(id);
       await works(page);
@@ -171,28 +171,28 @@ describe("kernels", () => {
       expect(descendants(studio.command.child.pid ?? 0).filter(isAlive).length).toBeLessThanOrEqual(3);
     });
 
-    test("take an interrupt, and a cell of a page, while they restart", async () => {
+    test("accept an interrupt and a cell while they restart", async () => {
       const restarted = restart(id);
       expect((await interrupt(id)).status).toBe(204);
       await works(page);
       expect((await restarted).status).toBe(200);
-      expect(told(page)).toEqual([]);
+      expect(lifecycleStates(page)).toEqual([]);
     });
 
     test("restart even when they hang", async () => {
       process.kill(await hostOf(page), "SIGSTOP");
       expect((await restart(id)).status).toBe(200);
       await works(page);
-      expect(told(page)).toEqual([]);
+      expect(lifecycleStates(page)).toEqual([]);
     });
 
-    test("are gone when they are shut down meanwhile", async () => {
+    test("end if they are shut down meanwhile", async () => {
       const restarted = restart(id);
       expect((await studio.fetch(`/api/kernels/${id}`, { method: "DELETE" })).status).toBe(204);
       expect([200, 404]).toContain((await restarted).status);
       await until("no process is left", 5, () => !descendants(studio.command.child.pid ?? 0).some(isAlive));
       expect((await restart(id)).status).toBe(404);
-      expect(told(page)).toEqual(["dead"]);
+      expect(lifecycleStates(page)).toEqual(["dead"]);
       page.leave();
     });
   });
@@ -205,7 +205,7 @@ describe("kernels", () => {
       page = await connect(id);
     });
 
-    test("say so, end their cells, and go on with a new one by themselves", async () => {
+    test("report it, abort their cells, and restart automatically", async () => {
       const host = await hostOf(page);
       const children = descendants(studio.command.child.pid ?? 0);
       const running = await endless(page);
@@ -220,19 +220,19 @@ describe("kernels", () => {
       expect((await waiting.reply()).status).toBe("aborted");
       expect(page.frames.filter(({ header }) => header.msg_type === "error").length).toBe(1);
       await works(page);
-      expect(told(page)).toEqual(["restarting"]);
+      expect(lifecycleStates(page)).toEqual(["restarting"]);
       await until("its processes are gone", 10, () => !children.some(isAlive));
     });
 
-    test("are restarted by a person as well, at once", async () => {
+    test("can also be restarted by the user immediately", async () => {
       page.frames.length = 0;
       await killHost(page);
       expect((await restart(id)).status).toBe(200);
       await works(page);
-      expect(told(page).filter((state) => state !== "restarting")).toEqual([]);
+      expect(lifecycleStates(page).filter((state) => state !== "restarting")).toEqual([]);
     });
 
-    test("are restarted when the new process is killed as it starts", async () => {
+    test("are restarted when the new process is killed during startup", async () => {
       const restarted = restart(id);
       const old = new Set(descendants(studio.command.child.pid ?? 0));
       for (let time = 1; time <= 2; time++) {
@@ -245,14 +245,14 @@ describe("kernels", () => {
       await works(page);
     });
 
-    test("are given up after five times in a row, and stand again when restarted", async () => {
+    test("are dead after five crashes in a row, and work again when restarted", async () => {
       await restart(id);
       page.frames.length = 0;
       for (let time = 1; time <= 6; time++) {
         const cell = page.run('process.kill(process.ppid, "SIGKILL")');
         expect(await cell.reply()).toMatchObject({ status: "error", ename: "KernelDied" });
       }
-      expect(told(page)).toEqual([...Array(5).fill("restarting"), "dead"]);
+      expect(lifecycleStates(page)).toEqual([...Array(5).fill("restarting"), "dead"]);
       expect((await interrupt(id)).status).toBe(409);
       expect(await studio.ask<KernelModel[]>("GET", "/api/kernels")).toEqual([]);
       expect((await restart(id)).status).toBe(200);
@@ -262,7 +262,7 @@ describe("kernels", () => {
     });
   });
 
-  test("say again what a page missed while its connection was broken", async () => {
+  test("resend messages that a page missed while its connection was broken", async () => {
     const { id } = await begin();
     const page = await connect(id);
     page.run("await new Promise((done) => setTimeout(done, 300)); console.log('while you were away')");
@@ -275,7 +275,7 @@ describe("kernels", () => {
     const back = await connect(id);
     await until("it is said", 5, () => back.frames.some(({ content }) => content.text === "while you were away\n"));
     expect(back.frames.some(({ header }) => header.msg_type === "execute_reply")).toBe(true);
-    // Nothing is kept for a page that was left.
+    // Nothing is kept for a closed page.
     back.leave();
     await until("nobody is connected", 5, async () => {
       const { connections, kernels } = await studio.ask<{ connections: number; kernels: number }>("GET", "/api/status");
@@ -305,7 +305,7 @@ describe("kernels", () => {
     expect((await studio.fetch(`/api/kernels/${one.kernel.id}`)).status).toBe(404);
   });
 
-  test("that do not exist are named in a plain answer", async () => {
+  test("that do not exist cause a clear error", async () => {
     for (const [method, path] of [
       ["GET", "/api/kernels/none"],
       ["POST", "/api/kernels/none/interrupt"],
@@ -321,7 +321,7 @@ describe("kernels", () => {
     }
   });
 
-  test("end with the studio, whether it is asked to stop or killed", async () => {
+  test("end with the studio, whether it is stopped or killed", async () => {
     for (const signal of ["SIGTERM", "SIGINT", "SIGKILL"] as const) {
       const own = await Server.start("start", scratch("stop"), ["--root", root]);
       await own.ask<KernelModel>("POST", "/api/kernels", { path: "books/one.ipynb" });

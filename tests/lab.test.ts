@@ -1,4 +1,4 @@
-// The kernel as a person meets it in JupyterLab, in a real browser.
+// The kernel in JupyterLab in a real browser.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -40,7 +40,7 @@ describe("results", () => {
     ]);
   });
 
-  test("records are a table that sorts by a click, and back by two more", async () => {
+  test("a table of records sorts with a click, and two more restore the order", async () => {
     await notebook.run(0);
     const table = notebook.output(0).locator("table");
     const order = async () => {
@@ -65,7 +65,7 @@ describe("results", () => {
     expect(await order()).toEqual(["attention", "head", "mlp"]);
   });
 
-  test("a nested value is a tree that opens by a click", async () => {
+  test("a tree of a nested value expands with a click", async () => {
     await notebook.run(1);
     const tree = notebook.output(1).locator(".anneal-tree");
     await tree.locator("summary", { hasText: "model" }).last().click();
@@ -77,19 +77,19 @@ describe("results", () => {
     await picture(notebook.page, "kernel-results", 560);
   });
 
-  test("a package that is missing is installed by one click, and the cell runs", async () => {
+  test("a click installs a missing package and runs the cell again", async () => {
     await notebook.run(2);
-    expect(await notebook.text(2)).toContain("The package made-here is not installed here");
+    expect(await notebook.text(2)).toContain("The package made-here is not installed");
     await picture(notebook.page, "kernel-install");
     await notebook.output(2).locator("button", { hasText: "Install made-here" }).click();
-    // The magic's own cell stands above now.
+    // The cell with the magic is above now.
     await until("the cell has run", 30, async () => ((await notebook.text(3)) ?? "").endsWith("42"));
     expect(await notebook.cell(2).textContent()).toContain("%npm install made-here");
     expect(await notebook.text(2)).toContain("added 1 package");
   });
 });
 
-test("what was run here is shown as it was when the notebook is opened again; what came from elsewhere is not", async () => {
+test("outputs of this machine are trusted when the notebook is opened again; those from elsewhere are not", async () => {
   const notebook = await lab.open("again", ["[{ a: 2 }, { a: 1 }]"]);
   const { page } = notebook;
   await notebook.run(0);
@@ -114,7 +114,7 @@ test("what was run here is shown as it was when the notebook is opened again; wh
   expect(await sorts()).toBe(true);
   writeFileSync(path, saved.replace("[{ a: 2 }, { a: 1 }]", "[{ a: 3 }, { a: 1 }]"));
   expect(await sorts()).toBe(false);
-  // A plain table, without what could only be clicked in vain.
+  // A plain table, without controls that would not work.
   expect(
     await page.locator(".jp-OutputArea-output input:visible, .jp-OutputArea-output label.down:visible").count(),
   ).toBe(0);
@@ -122,7 +122,7 @@ test("what was run here is shown as it was when the notebook is opened again; wh
 }, 60_000);
 
 describe("widgets", () => {
-  test("a slider is dragged, code sees it, and a progress bar follows", async () => {
+  test("code observes a dragged slider and updates a progress bar", async () => {
     const notebook = await lab.open("widgets", [
       `import { FloatProgress, IntSlider, VBox } from "anneal/widgets";
 const slider = new IntSlider({ value: 10, max: 100, description: "layers" });
@@ -150,7 +150,7 @@ new VBox([slider, bar])`,
     expect(dragged).toBeGreaterThan(50);
     await notebook.run(1);
     expect((await notebook.output(1).textContent())?.trim()).toBe(String(dragged));
-    // The bar was set by code that saw the slider move.
+    // Code that observes the slider set the bar.
     const width = () =>
       notebook
         .output(0)
@@ -165,7 +165,7 @@ new VBox([slider, bar])`,
 });
 
 describe("the debugger", () => {
-  test("stops at a breakpoint of the gutter, shows variables, steps, and goes on", async () => {
+  test("pauses at a breakpoint set in the gutter, shows variables, steps and continues", async () => {
     const notebook = await lab.open("debugging", [
       `interface Sample { text: string; weight: number }
 
@@ -183,7 +183,7 @@ result`,
     const { page } = notebook;
     await page.locator(".jp-DebuggerBugButton").click();
     await page.locator(".jp-DebuggerBugButton[aria-pressed='true']").waitFor();
-    // The gutter's place beside line 6.
+    // The gutter next to line 6.
     const line = notebook.cell(0).locator(".cm-lineNumbers .cm-gutterElement", { hasText: /^6$/ });
     await line.waitFor();
     const gutter = await notebook.cell(0).locator(".cm-gutter.cm-breakpoint-gutter").boundingBox();
@@ -202,7 +202,7 @@ result`,
     await until("the sum is 0", 20, async () => /0$/.test(await value("sum")));
     expect(await value("weight")).toMatch(/2$/);
     await picture(page, "kernel-debugger", 620);
-    // Over the line, and round the loop to the breakpoint again.
+    // Step over the line, then continue to the breakpoint in the next iteration.
     await panel.locator("[data-command='debugger:next']").click();
     await until("the sum is 2", 20, async () => /2$/.test(await value("sum")));
     await panel.locator("[data-command='debugger:continue']").click();
@@ -214,7 +214,7 @@ result`,
   }, 60_000);
 });
 
-test("the Runs panel is open after a reload where it was open before, and shows runs; closed where it was closed", async () => {
+test("the Runs panel stays open or closed after a reload, and shows runs", async () => {
   const { page } = await lab.open("panel", ["1"]);
   const panel = page.locator("#anneal-runs");
   const tab = page.locator("li[data-id='anneal-runs']");
@@ -242,6 +242,6 @@ test("the Runs panel is open after a reload where it was open before, and shows 
   await page.close();
 });
 
-test("no page has thrown, complained or met a failing server", () => {
+test("no page has thrown, logged an error or received a server error", () => {
   expect(lab.complaints).toEqual([]);
 });

@@ -9,7 +9,7 @@ import { Server, until } from "./support.ts";
 export class Lab {
   readonly studio: Server;
   readonly folder: string;
-  /** What pages complained of. */
+  /** Errors on pages. */
   readonly complaints: string[] = [];
   readonly #browser: Browser;
   readonly #context: BrowserContext;
@@ -34,7 +34,7 @@ export class Lab {
     return this.#browser.close();
   }
 
-  /** A new notebook of these cells, in a workspace of its name. */
+  /** Creates a notebook with cells and opens it in a workspace of the same name. */
   async open(name: string, cells: readonly string[]): Promise<LabNotebook> {
     const notebook = {
       cells: cells.map((source, index) => ({
@@ -53,7 +53,7 @@ export class Lab {
     return this.visit(name);
   }
 
-  /** A page of a notebook that is there. */
+  /** Opens an existing notebook. */
   async visit(name: string, workspace = name): Promise<LabNotebook> {
     const page = await this.#context.newPage();
     await page.goto(`${this.studio.url}/lab/workspaces/${workspace}/tree/${name}.ipynb?token=${this.studio.token}`);
@@ -63,7 +63,7 @@ export class Lab {
   }
 }
 
-/** A notebook in a page of its own. */
+/** A notebook in its own page. */
 export class LabNotebook {
   readonly page: Page;
 
@@ -71,7 +71,7 @@ export class LabNotebook {
     this.page = page;
   }
 
-  /** Waits until the page says that the kernel is idle. */
+  /** Waits until the page shows that the kernel is idle. */
   async idle(): Promise<void> {
     await this.page.locator(".jp-StatusBar-Widget", { hasText: "TypeScript (Anneal) | Idle" }).waitFor();
   }

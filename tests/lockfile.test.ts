@@ -8,8 +8,8 @@ interface LockEntry {
   optionalDependencies?: Record<string, string>;
 }
 
-// npm leaves out of the lock what the registry at hand does not have, and then installs it on no machine.
-test("the lockfile names the binary packages of every platform", () => {
+// npm omits packages from the lockfile that the current registry lacks, and then never installs them on any machine.
+test("the lockfile contains the binary packages of all platforms", () => {
   const { packages } = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as {
     packages: Record<string, LockEntry>;
   };

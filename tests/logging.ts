@@ -1,30 +1,30 @@
-// `node logging.js '<json>'`: a process that logs and does nothing else, to be killed, starved and cut off. Says each step
-// once it is logged. What it logs follows from the step alone, so that anybody can say what must have arrived.
+// `node logging.js '<json>'`: a process for tests of crashes and failures, which only logs. It prints each step after logging
+// it. The logged data depends only on the step, so that tests know what must arrive.
 import { performance } from "node:perf_hooks";
 import { setTimeout as pause } from "node:timers/promises";
 import { startRun } from "../src/track/index.ts";
 
-/** What the process is to do. */
+/** Options of the process. */
 export interface LoggingOrder {
-  /** A run to go on with. */
+  /** The run to continue. */
   id?: string;
   first: number;
   last: number;
-  /** Between two steps, in milliseconds; 0 logs a thousand before others have their turn. */
+  /** Pause between steps in milliseconds; 0 logs a thousand steps per turn of the event loop. */
   pause: number;
-  /** Metrics each step. */
+  /** Metrics per step. */
   metrics: number;
-  /** Each so many steps a tag, a parameter and a file; 0 for none. */
+  /** Number of steps between extras (a tag, a parameter and a file); 0 for none. */
   extras: number;
-  /** Moves the clock by hours, back and forth, at each step; or on by so many milliseconds. */
+  /** Moves the clock at each step: by hours back and forth, or forward by a number of milliseconds. */
   clock?: "jumps" | number;
-  /** Stay until the tracker has everything, instead of ending the run. */
+  /** Wait until the tracker has everything, instead of ending the run. */
   stay?: boolean;
 }
 
 /** The value of a metric at a step. */
 export const valueAt = (step: number, metric: number): number => Math.sin(step) + metric;
-/** The file that a step leaves. */
+/** The file that a step logs. */
 export const fileAt = (step: number): string => `what step ${step} has to say\n`.repeat(500 + step);
 
 if (process.argv[1]?.endsWith("logging.js")) await log(JSON.parse(process.argv[2]) as LoggingOrder);

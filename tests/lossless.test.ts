@@ -1,4 +1,4 @@
-// Nothing that was logged is lost, and nothing is there twice, whatever breaks meanwhile.
+// Logged data is neither lost nor duplicated under any failure.
 import { execFileSync } from "node:child_process";
 import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { createServer, type Server as HttpServer, type IncomingMessage, request, type ServerResponse } from "node:http";
@@ -11,7 +11,7 @@ import { fileAt, type LoggingOrder, valueAt } from "./logging.ts";
 import { root } from "./reference.ts";
 import { Command, cleanUp, cli, Server, scratch, until } from "./support.ts";
 
-/** How often something is killed; less where there is no time. */
+/** Number of kills, which ANNEAL_TEST_KILLS overrides. */
 const kills = Number(process.env.ANNEAL_TEST_KILLS ?? 100);
 const seed = Number(process.env.ANNEAL_TEST_SEED ?? Date.now() % 2 ** 31);
 
@@ -28,7 +28,7 @@ const numbers = (command: Command, word: string) =>
   [...command.stdout.matchAll(new RegExp(`^${word} (\\d+)$`, "gm"))].map(([, step]) => Number(step));
 const range = (first: number, last: number) => Array.from({ length: last - first + 1 }, (_, i) => first + i);
 
-/** Numbers that are the same for the same seed. */
+/** A seeded random number generator. */
 function random(state: number): () => number {
   let a = state;
   return () => {
@@ -39,7 +39,7 @@ function random(state: number): () => number {
   };
 }
 
-/** Every point of a metric, page by page. */
+/** All points of a metric, read with paging. */
 async function steps(tracker: Server, run_id: string, metric_key: string): Promise<{ step: number; value: number }[]> {
   const all: { step: number; value: number }[] = [];
   for (let page_token: string | undefined = ""; page_token !== undefined; ) {
@@ -59,7 +59,7 @@ async function steps(tracker: Server, run_id: string, metric_key: string): Promi
   return all.sort((a, b) => a.step - b.step);
 }
 
-/** The tracker has exactly these steps of a run, with what {@link LoggingOrder} says, and all that goes with `extras`. */
+/** Asserts that the tracker has exactly these steps of a run, with the data of {@link LoggingOrder} and its extras. */
 async function expectWhole(tracker: Server, id: string, expected: number[], metrics: number, extras: number[]) {
   for (let metric = 0; metric < metrics; metric++) {
     const points = await steps(tracker, id, `m${metric}`);
@@ -74,7 +74,7 @@ async function expectWhole(tracker: Server, id: string, expected: number[], metr
   }
 }
 
-/** A small disk of its own; undefined, with a word, where nobody may mount one. */
+/** Mounts a small disk; undefined, with a message, if that is not permitted. */
 function smallDisk(megabytes: number): string | undefined {
   const folder = mkdtempSync(join(tmpdir(), "anneal-disk-"));
   try {
@@ -88,7 +88,7 @@ function smallDisk(megabytes: number): string | undefined {
   return folder;
 }
 
-/** Leave no byte free on a disk. */
+/** Fills a disk completely. */
 function fill(folder: string): void {
   const file = openSync(join(folder, "ballast"), "a");
   try {
@@ -122,7 +122,7 @@ describe("killed at random", () => {
     interface Known {
       said: number[];
       extras: number[];
-      /** How many processes logged to it. */
+      /** Number of processes that logged to it. */
       lives: number;
     }
     const runs = new Map<string, Known>();
@@ -130,22 +130,22 @@ describe("killed at random", () => {
     const startClient = () => {
       const ids = [...runs.keys()];
       const id = dice() < 0.5 ? ids[Math.floor(dice() * ids.length)] : undefined;
-      // A step beyond what was said may be logged already.
+      // The step after the last printed one may have been logged.
       const first = id === undefined ? 1 : Math.max(0, ...(runs.get(id)?.said ?? [])) + 2;
       return logging({ first, last: 1e6, extras: 20, ...(id === undefined ? {} : { id }) }, { ANNEAL_DATA: data });
     };
     const note = (client: Command) => {
       const id = /^run (\w+)$/m.exec(client.stdout)?.[1];
       if (id === undefined) return;
-      const known = runs.get(id) ?? { said: [], extras: [], lives: 0 };
-      known.said.push(...numbers(client, "step"));
-      known.lives++;
-      known.extras.push(...numbers(client, "extras"));
-      runs.set(id, known);
+      const record = runs.get(id) ?? { said: [], extras: [], lives: 0 };
+      record.said.push(...numbers(client, "step"));
+      record.lives++;
+      record.extras.push(...numbers(client, "extras"));
+      runs.set(id, record);
     };
     let [tracker, client] = [startTracker(), startClient()];
     for (let i = 0; i < kills; i++) {
-      // How long they live is a matter of chance, and the only thing that is waited for.
+      // The processes live for a random time.
       await new Promise((resolve) => setTimeout(resolve, 20 + 600 * dice() ** 2));
       const which = dice();
       if (which < 0.7) {
@@ -165,10 +165,10 @@ describe("killed at random", () => {
     const arrived = await last.runs();
     let points = 0;
     for (const [id, { said, extras, lives }] of runs) {
-      const known = new Set(said);
+      const printed = new Set(said);
       const there = (await steps(last, id, "m0")).map(({ step }) => step);
-      // One that was logged while it was killed may have had no time to say so.
-      const unsaid = there.filter((step) => !known.has(step));
+      // A step that was logged during the kill may not have been printed.
+      const unsaid = there.filter((step) => !printed.has(step));
       expect(unsaid.length).toBeLessThanOrEqual(lives);
       await expectWhole(
         last,
@@ -186,10 +186,10 @@ describe("killed at random", () => {
 });
 
 describe("a tracker", () => {
-  test("that was down for an hour of training takes all of it, and the process stays small", async () => {
+  test("that was down for an hour of training receives all of it, and the process stays small", async () => {
     const data = scratch("hour");
     mkdirSync(data);
-    // Ten steps a second of ten metrics, on a clock that goes as fast as they can be logged.
+    // Ten metrics at ten steps per second, on a simulated clock.
     const client = logging(
       { last: 36_000, pause: 0, metrics: 10, extras: 0, clock: 100, stay: true },
       { ANNEAL_DATA: data },
@@ -208,15 +208,15 @@ describe("a tracker", () => {
     await tracker.stop();
   });
 
-  test("behind a line that breaks at any moment has every point once", async () => {
+  test("behind an unreliable connection has every point once", async () => {
     const dice = random(seed);
     const tracker = await Server.start("tracker", scratch("behind"));
     const faults = new Map<string, number>();
     let broken = 0;
-    const proxy = createServer((asked, answer) => {
+    const proxy = createServer((incoming, outgoing) => {
       const fault = dice() > 0.5 ? "none" : FAULTS[broken++ % FAULTS.length];
       faults.set(fault, (faults.get(fault) ?? 0) + 1);
-      pass(tracker.url, fault, asked, answer);
+      pass(tracker.url, fault, incoming, outgoing);
     });
     const url = await listen(proxy);
     const env = { ANNEAL_DATA: scratch("broken"), ANNEAL_TRACKER_URI: url, ANNEAL_TOKEN: tracker.token };
@@ -224,7 +224,7 @@ describe("a tracker", () => {
     const [, id] = await client.says(/^run (\w+)$/m);
     await client.says(/^ended$/m, 120);
     expect(await client.exited).toBe(0);
-    // The end of a run does not wait for ever; what it did not get rid of is sent later.
+    // The end of a run has a time limit; the rest is sent later.
     Object.assign(process.env, env);
     await until("the end has arrived", 60, async () => {
       await recoverJournals();
@@ -245,7 +245,7 @@ describe("a tracker", () => {
     await tracker.stop();
   }, 150_000);
 
-  test("whose disk is full has everything once there is space again", async ({ skip }) => {
+  test("with a full disk has everything once there is space again", async ({ skip }) => {
     const disk = smallDisk(16);
     if (!disk) return skip();
     const tracker = await Server.start("tracker", disk);
@@ -269,7 +269,7 @@ describe("a tracker", () => {
 });
 
 describe("a process that logs", () => {
-  test("to a disk that is full, with the tracker down as well, loses nothing once either is back", async ({ skip }) => {
+  test("to a full disk while the tracker is down loses nothing once either works again", async ({ skip }) => {
     const disk = smallDisk(2);
     if (!disk) return skip();
     const server = scratch("server");
@@ -284,7 +284,7 @@ describe("a process that logs", () => {
     fill(disk);
     await client.says(/^step 1000$/m);
     expect(client.stderr).toContain("Records are kept in memory");
-    // The disk is still full: they go from memory.
+    // The disk is still full: the points are sent from memory.
     tracker = await Server.start("tracker", server, ["--port", port]);
     await until("what waits in memory arrives", 30, async () => (await steps(tracker, id, "m0")).length > 900);
     release(disk);
@@ -294,7 +294,7 @@ describe("a process that logs", () => {
     await tracker.stop();
   });
 
-  test("that begins on a disk that is full is not stopped by it", async ({ skip }) => {
+  test("that starts with a full disk continues", async ({ skip }) => {
     const disk = smallDisk(1);
     if (!disk) return skip();
     const tracker = await Server.start("tracker", scratch("server"));
@@ -307,7 +307,7 @@ describe("a process that logs", () => {
     await tracker.stop();
   });
 
-  test("to a disk that takes seconds to be sure of what it wrote does not wait for it", async ({ skip }) => {
+  test("to a disk with slow fsync does not wait for it", async ({ skip }) => {
     const folder = scratch("slow");
     mkdirSync(folder);
     const library = join(folder, "slow.so");
@@ -325,12 +325,12 @@ describe("a process that logs", () => {
       { ANNEAL_DATA: join(folder, "data"), LD_PRELOAD: library },
     );
     const [, slowest] = await client.says(/^logged, slowest ([\d.]+) ms/m);
-    // Others may have had the processor: it is the two seconds that nobody may wait for.
+    // The machine may be busy: the bound only excludes a wait of two seconds.
     expect(Number(slowest)).toBeLessThan(1000);
     expect(await client.exited).toBe(0);
   });
 
-  test("on a clock that jumps by hours, back and forth, has every step once and in order", async () => {
+  test("with a clock that jumps back and forth by hours has every step once and in order", async () => {
     const data = scratch("clock");
     const tracker = await Server.start("tracker", data);
     const client = logging({ last: 500, clock: "jumps" }, { ANNEAL_DATA: data });
@@ -347,35 +347,35 @@ describe("a process that logs", () => {
   });
 });
 
-/** What a line does to a request. */
-const FAULTS = ["500", "429", "reset before", "reset after", "half an answer", "a page in between"] as const;
+/** What the unreliable connection does to a request. */
+const FAULTS = ["500", "429", "reset before", "reset after", "half a response", "a page in between"] as const;
 type Fault = (typeof FAULTS)[number] | "none";
 
-/** Hands a request on, or does to it what bad lines do. */
-function pass(url: string, fault: Fault, asked: IncomingMessage, answer: ServerResponse): void {
+/** Forwards a request, or breaks it. */
+function pass(url: string, fault: Fault, incoming: IncomingMessage, outgoing: ServerResponse): void {
   if (fault === "500" || fault === "429") {
-    answer.writeHead(Number(fault), fault === "429" ? { "retry-after": "1" } : {}).end("not now");
+    outgoing.writeHead(Number(fault), fault === "429" ? { "retry-after": "1" } : {}).end("not now");
     return;
   }
   if (fault === "a page in between") {
-    answer.writeHead(200, { "content-type": "text/html" }).end("<html>Please log in to the network.</html>");
+    outgoing.writeHead(200, { "content-type": "text/html" }).end("<html>Please log in to the network.</html>");
     return;
   }
-  if (fault === "reset before") return void asked.socket.destroy();
-  const { method, headers } = asked;
-  const further = request(url + asked.url, { method, headers }, (got) => {
+  if (fault === "reset before") return void incoming.socket.destroy();
+  const { method, headers } = incoming;
+  const further = request(url + incoming.url, { method, headers }, (got) => {
     const parts: Buffer[] = [];
     got.on("data", (part: Buffer) => parts.push(part));
     got.on("end", () => {
-      if (fault === "reset after") return void asked.socket.destroy();
+      if (fault === "reset after") return void incoming.socket.destroy();
       const whole = Buffer.concat(parts);
-      answer.writeHead(got.statusCode ?? 500, { ...got.headers, "content-length": whole.length });
-      if (fault === "none") return void answer.end(whole);
-      answer.write(whole.subarray(0, whole.length >> 1), () => asked.socket.destroy());
+      outgoing.writeHead(got.statusCode ?? 500, { ...got.headers, "content-length": whole.length });
+      if (fault === "none") return void outgoing.end(whole);
+      outgoing.write(whole.subarray(0, whole.length >> 1), () => incoming.socket.destroy());
     });
   });
-  further.on("error", () => asked.socket.destroy());
-  asked.pipe(further);
+  further.on("error", () => incoming.socket.destroy());
+  incoming.pipe(further);
 }
 
 async function listen(server: HttpServer): Promise<string> {

@@ -1,6 +1,5 @@
-// The example notebook from end to end, as the command line runs it: what the tracker holds afterwards, and that doing
-// it again gives the same numbers. With fewer rows and steps here, whole in `npm run test:all`; tests/browser.test.ts runs
-// it whole in the studio.
+// The example notebook, run from the command line: checks the data in the tracker, and that a rerun gives the same numbers.
+// Uses fewer rows and steps, except in `npm run test:all`. tests/browser.test.ts runs the full notebook in the studio.
 import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -31,7 +30,7 @@ const code = ({ cells }: Notebook) => cells.filter(({ cell_type }) => cell_type 
 const sources = (book: Notebook) => code(book).map(({ source }) => [source].flat().join(""));
 const read = (path: string) => JSON.parse(readFileSync(path, "utf8")) as Notebook;
 
-/** What the short form of the notebook has less of. */
+/** Replacements that shorten the notebook. */
 const fewer: [string, string][] = [
   [".take(2400)", ".take(300)"],
   ["maxSteps: 260", "maxSteps: 16"],
@@ -40,7 +39,7 @@ const fewer: [string, string][] = [
 ];
 const [rows, steps, warmup] = whole ? [2400, 260, 20] : [300, 16, 2];
 
-/** The notebook to run: the example itself, or a short form of it in a folder. */
+/** The notebook to run: the example itself, or a short version in a folder. */
 function notebookIn(folder: string): string {
   if (whole) return original;
   let text = readFileSync(original, "utf8");
@@ -49,7 +48,7 @@ function notebookIn(folder: string): string {
     text = text.replaceAll(full, few);
   }
   mkdirSync(folder, { recursive: true });
-  // A run keeps the lockfile that it finds from its notebook upwards.
+  // A run records the nearest lockfile in its notebook's folder or above.
   cpSync(join(root, "package-lock.json"), join(folder, "package-lock.json"));
   const path = join(folder, "01-fine-tune.ipynb");
   writeFileSync(path, text);
@@ -86,8 +85,8 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
   }, 20 * minutes);
 
   test("takes minutes, not hours, and well under 3 GiB", async () => {
-    // Two minutes and a half on two quiet cores. Shared machines have been seen at a third of that speed: this bound is
-    // for what hangs or grows, the measure itself stands in bench/RESULTS.md.
+    // Takes two and a half minutes on two idle cores, and up to three times that on shared machines. The bound detects hangs
+    // and leaks; the measured time is in bench/RESULTS.md.
     expect(seconds).toBeLessThan(15 * 60);
     const memory = [base, tuned].map(({ id }) => tracker.history(id, "system/memory_mb"));
     const peak = Math.max(...(await Promise.all(memory)).flat().map(({ value }) => value));
@@ -95,15 +94,15 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
     expect(peak).toBeLessThan(3072);
   });
 
-  test("names its runs, and leaves nothing behind that is not at the tracker", () => {
+  test("prints its runs, and everything has been sent to the tracker", () => {
     expect(command.stdout).toContain(`Written: ${output}`);
     for (const { id, name } of [base, tuned]) expect(command.stdout).toContain(`Run ${id}  finished  ${name}`);
     expect(readdirSync(join(data, "journal"))).toEqual([]);
-    // What a person reads in a log is not what colours a screen.
+    // A log contains no terminal colours.
     expect(command.stderr).not.toContain("\u001b");
   });
 
-  test("leaves runs that are finished, one made from the other", () => {
+  test("creates finished runs, one derived from the other", () => {
     for (const run of [base, tuned]) {
       expect(run.status).toBe("FINISHED");
       expect(run.endTime).toBeGreaterThan(run.startTime);
@@ -118,7 +117,7 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
     expect(tuned.tags["anneal.base_run_id"]).toBe(base.id);
   });
 
-  test("records the settings as they were resolved, given or not", () => {
+  test("records all resolved settings, including defaults", () => {
     const architecture = {
       "model.hidden_size": "192",
       "model.intermediate_size": "512",
@@ -162,7 +161,7 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
     expect(tuned.params["tokenizer.digest"]).toBe(base.params["tokenizer.digest"]);
   });
 
-  test("records seeds and how many parameters there are and were trained", () => {
+  test("records seeds and the numbers of total and trained parameters", () => {
     expect(JSON.parse(base.tags["anneal.seeds"])).toMatchObject({ seed: 42, model: 7 });
     expect(base.tags["anneal.trainable_parameters"]).toBe(base.tags["anneal.total_parameters"]);
     const [total, trainable] = [tuned.tags["anneal.total_parameters"], tuned.tags["anneal.trainable_parameters"]];
@@ -181,7 +180,7 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
     }
   });
 
-  test("records the validation as it went on, and what the machine did", async () => {
+  test("records validation metrics and system metrics", async () => {
     const history = await tracker.history(tuned.id, "eval/loss");
     const every = Number(tuned.params.eval_steps);
     const total = Number(tuned.params.total_steps);
@@ -197,7 +196,7 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
     }
   });
 
-  test("records the data by digest and rows, with parts that add up", () => {
+  test("records datasets with digest and row counts that add up", () => {
     const text = base.datasets.find(({ context }) => context === "train");
     expect(text).toMatchObject({ name: "typescript-lib-text", profile: { rows: Number(base.params.train_rows) } });
     const parts = new Map(tuned.datasets.map((part) => [part.context, part]));
@@ -224,7 +223,7 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
           "environment.json",
           "model/MLmodel",
           "model/tokenizer.json",
-          // A training of an adapter keeps the adapter, not a merged model.
+          // Training an adapter stores the adapter, not a merged model.
           ...(run === tuned
             ? ["model/adapter_config.json", "model/adapter_model.safetensors"]
             : ["model/config.json", "model/generation_config.json", "model/model.safetensors"]),
@@ -243,7 +242,7 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
     }
   });
 
-  test("keeps the model's settings and the adapter's as transformers and PEFT name them", async () => {
+  test("stores the configurations of model and adapter in the formats of transformers and PEFT", async () => {
     expect(JSON.parse(await tracker.artifact(base.id, "model/config.json"))).toMatchObject({
       architectures: ["Phi3ForCausalLM"],
       hidden_size: 192,
@@ -255,22 +254,20 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
     });
   });
 
-  test("keeps the cells as they were run, up to the last that added to the run", async () => {
+  test("stores the executed cells, up to the last one that added to the run", async () => {
     const cells = sources(read(notebook));
     const kept = sources(JSON.parse(await tracker.artifact(tuned.id, "notebook.ipynb")) as Notebook);
     expect(kept).toEqual(cells.slice(0, kept.length));
     expect(kept.at(-1)).toContain("compare(before, after)");
   });
 
-  test("measures the model before and after, on questions it was not trained on", async () => {
+  test("evaluates the model before and after on held-out questions", async () => {
     await expectMeasured(base, tuned);
   });
 
-  test.runIf(whole)("learns, and makes the model clearly better on those questions", () =>
-    expectLearned(tracker, base, tuned),
-  );
+  test.runIf(whole)("makes the model clearly better on those questions", () => expectLearned(tracker, base, tuned));
 
-  test("writes the notebook with its charts, tables and answers", () => {
+  test("saves the notebook with charts, tables and answers", () => {
     const executed = read(output);
     const cells = code(executed);
     expect(sources(executed)).toEqual(sources(read(notebook)));
@@ -298,7 +295,7 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
     expect(html.some((text) => /step (\d+)\/\1 · loss [\d.]+ .* tokens\/s · done in/.test(text))).toBe(true);
   });
 
-  test("registers version 1, with a card of facts that says what only a person can say", async () => {
+  test("registers version 1, with a model card that marks what a person must fill in", async () => {
     const { registered_model } = await tracker.ask<{
       registered_model: { latest_versions: { version: string; run_id: string }[] };
     }>("GET", "/api/2.0/mlflow/registered-models/get?name=typescript-docs");
@@ -328,7 +325,7 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
   );
 });
 
-/** Do a run again, and compare it with the recorded one: the report, every point of every metric, and the weights. */
+/** Reruns a run and compares it with the recorded one: the report, all points of all metrics, and the weights. */
 async function expectSameRerun(tracker: Server, data: string, runId: string): Promise<void> {
   const recorded = await tracker.run(runId);
   const again = new Command(cli, ["rerun", runId, "--data", data]);
@@ -338,7 +335,7 @@ async function expectSameRerun(tracker: Server, data: string, runId: string): Pr
   const [, rerunId] = /\(run (\w+)\)/.exec(again.stdout) ?? [];
   expect(rerunId).not.toBe(runId);
 
-  // Not only the command's word: both histories, point by point.
+  // Compare both histories point by point, not only the command's report.
   const rerun = await tracker.run(rerunId);
   expect(rerun.tags["anneal.session_id"]).not.toBe(recorded.tags["anneal.session_id"]);
   expect(rerun.startTime).toBeGreaterThan(recorded.endTime ?? Number.POSITIVE_INFINITY);
@@ -353,7 +350,7 @@ async function expectSameRerun(tracker: Server, data: string, runId: string): Pr
     points += before.length;
   }
   expect(again.stdout).toContain(`Same: ${points} points of ${keys.length} metrics`);
-  // Of the model itself, too.
+  // Compare the model as well.
   const weights = async (id: string) => {
     const response = await tracker.fetch(`/get-artifact?run_id=${id}&path=model/adapter_model.safetensors`);
     return Buffer.from(await response.arrayBuffer());
@@ -367,7 +364,7 @@ async function expectSameRerun(tracker: Server, data: string, runId: string): Pr
   expect(versions.model_versions).toHaveLength(1);
 }
 
-describe("a notebook that does not come out the same", () => {
+describe("a notebook that is not reproducible", () => {
   const data = scratch("luck");
   const path = join(data, "books/luck.ipynb");
   const cell = (source: string) => ({ cell_type: "code", metadata: {}, source, outputs: [], execution_count: null });
@@ -396,7 +393,7 @@ describe("a notebook that does not come out the same", () => {
     expect(readdirSync(join(data, "reruns"))).toHaveLength(1);
   });
 
-  test("that goes on with a run of another execution lists that run", async () => {
+  test("that continues a run of another execution lists that run", async () => {
     const cells = (step: number) => [
       'import { startRun } from "anneal";',
       'const run = startRun({ name: "twice", id: "0123456789abcdef0123456789abcdef" });',
@@ -410,7 +407,7 @@ describe("a notebook that does not come out the same", () => {
     }
   });
 
-  test("stops at the first error, which is written into it, and the command fails", async () => {
+  test("stops at the first error, which is saved in it, and the command fails", async () => {
     write('const before = "kept";\nconsole.log(before)', 'throw new RangeError("on purpose")', "before");
     const command = execute();
     expect(await command.exited).toBe(1);

@@ -1,5 +1,5 @@
-// The package as people install it: packed, installed by npm into an empty folder with its install scripts allowed and a
-// CUDA compiler on the path, and a notebook run there. Takes minutes and a registry: `npm run test:all`.
+// Installs the packed package with npm into an empty folder, with install scripts and a CUDA compiler in PATH, and runs a
+// notebook there. Takes minutes and needs a registry: `npm run test:all`.
 import { execFileSync } from "node:child_process";
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
@@ -23,7 +23,7 @@ describe.runIf(process.env.ANNEAL_TEST_ALL === "1")("the packed package in an em
       const platform = `${process.platform}/${process.arch}`;
       execFileSync(process.execPath, [join(root, "scripts/pack.js"), `--to=${folder}`, `--platform=${platform}`]);
       const [file] = readdirSync(folder).filter((name) => name.endsWith(".tgz"));
-      // What ONNX Runtime's own install script looks for before it downloads CUDA libraries.
+      // ONNX Runtime's install script looks for it before it downloads CUDA libraries.
       writeFileSync(join(tools, "nvcc"), '#!/bin/sh\necho "Cuda compilation tools, release 12.4, V12.4.131"\n');
       chmodSync(join(tools, "nvcc"), 0o755);
       writeFileSync(join(app, "package.json"), "{}");

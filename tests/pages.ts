@@ -1,4 +1,4 @@
-// What the tests in a real browser share.
+// Helpers for tests in a real browser.
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type Browser, chromium, type Page } from "playwright-core";
@@ -22,7 +22,7 @@ export function openBrowser(): Promise<Browser> {
   return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: flags });
 }
 
-/** Takes down what no page may do: throw, complain in the console, or be answered with a server's failure. */
+/** Records exceptions, console errors and server errors of a page. */
 export function watchPage(page: Page, complaints: string[]): void {
   page.on("pageerror", (error) => complaints.push(`${page.url()}: ${error.stack}`));
   page.on("console", (line) => {
@@ -33,7 +33,7 @@ export function watchPage(page: Page, complaints: string[]): void {
   });
 }
 
-/** A picture of the documentation. They are made when asked for (`npm run screenshots`) or missing, so that a test leaves no changes. */
+/** Takes a screenshot for the documentation if it is missing or in `npm run screenshots`, so that tests leave no changes. */
 export async function picture(page: Page, name: string, height = size.height): Promise<void> {
   const path = join(root, "docs/images", `${name}.png`);
   if (process.env.UPDATE_SCREENSHOTS !== "1" && existsSync(path)) return;

@@ -1,5 +1,5 @@
-// What Anneal trains and saves is read by transformers and PEFT, and says the same there. Needs a Python that has them:
-// PYTHON names it.
+// Models that Anneal trained and saved give the same results in transformers and PEFT. Needs a Python with both; the PYTHON
+// environment variable sets its path.
 import { execFile, spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -48,7 +48,7 @@ async function expectSame(model: Phi3ForCausalLM, found: { logits: number[] }): 
 }
 
 describe.skipIf(!found)("a model that was trained, killed, resumed and saved", () => {
-  test("says in transformers what it says here", async () => {
+  test("gives the same output in transformers", async () => {
     const outputDir = join(scratch, "killed");
     const child = spawn(process.execPath, [join(root, "dist/src/train/toy.js"), outputDir], {
       stdio: ["ignore", "pipe", "inherit"],
@@ -77,7 +77,7 @@ describe.skipIf(!found)("a model that was trained, killed, resumed and saved", (
     await expectSame(model, await theirs(join(scratch, "model")));
   }, 600_000);
 
-  test("as an adapter says in PEFT what it says here, alone and merged", async () => {
+  test("as an adapter gives the same output in PEFT, separate and merged", async () => {
     const base = toyModel();
     await base.save(join(scratch, "base"));
     for (const [name, peftConfig] of Object.entries({

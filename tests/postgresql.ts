@@ -1,4 +1,4 @@
-// A PostgreSQL server for the tests that ask for one, on a socket in a folder of its own.
+// A PostgreSQL server for tests, on a socket in a temporary folder.
 import { execFileSync, spawn } from "node:child_process";
 import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,7 +6,7 @@ import { delimiter, join } from "node:path";
 import pg from "pg";
 import type { TestProject } from "vitest/node";
 
-/** The folder of PostgreSQL's programs: on the PATH, or where Debian and Homebrew put them; undefined where there are none. */
+/** The folder of PostgreSQL's programs: from PATH, or that of Debian or Homebrew; undefined if there is none. */
 export function findPostgresql(): string | undefined {
   const list = (folder: string) => (existsSync(folder) ? readdirSync(folder).map((name) => join(folder, name)) : []);
   const places = [
@@ -19,7 +19,7 @@ export function findPostgresql(): string | undefined {
   return places.find((place) => existsSync(join(place, "initdb")) && existsSync(join(place, "postgres")));
 }
 
-/** PostgreSQL refuses to run as root: its own user does where there is one, else the least of all. */
+/** The user to run as, because PostgreSQL refuses to run as root: postgres, or else nobody. */
 function otherUser(): { uid: number; gid: number } | undefined {
   if (process.getuid?.() !== 0) return undefined;
   for (const name of ["postgres", "nobody"]) {
@@ -27,24 +27,24 @@ function otherUser(): { uid: number; gid: number } | undefined {
       const [uid, gid] = ["-u", "-g"].map((flag) => Number(execFileSync("id", [flag, name], { encoding: "utf8" })));
       return { uid, gid };
     } catch {
-      // No such user: the next.
+      // The user does not exist.
     }
   }
   return undefined;
 }
 
-/** A server of one's own. */
+/** A PostgreSQL server. */
 export interface Postgresql {
   address: string;
-  /** Ends it at once, as a crash would; what it holds stays. */
+  /** Kills it like a crash; its data is kept. */
   kill(): Promise<void>;
-  /** Starts it again on what it held. */
+  /** Starts it again with its data. */
   start(): Promise<void>;
-  /** Ends it and removes what it held. */
+  /** Stops it and removes its data. */
   stop(): Promise<void>;
 }
 
-/** @param options.durable lets it wait for the disk, as one does that is in earnest */
+/** Starts a server. @param options.durable enable fsync, as in production */
 export async function startPostgresql(programs: string, { durable = false } = {}): Promise<Postgresql> {
   const home = mkdtempSync(join(tmpdir(), "anneal-pg-"));
   const user = otherUser();

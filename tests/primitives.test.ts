@@ -1,5 +1,4 @@
-// The notebook of primitives from end to end: loops written by hand are recorded as trainings are, and give the same
-// numbers when they are done again.
+// The primitives notebook: hand-written loops are recorded like trainings, and a rerun gives the same numbers.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -29,7 +28,7 @@ describe("anneal run notebooks/02-primitives.ipynb", () => {
     runs = await tracker.runs();
   }, 10 * 60_000);
 
-  test("leaves a finished run for each loop, named after its program, with its settings", () => {
+  test("creates a finished run for each loop, named after its program, with its settings", () => {
     expect(runs.map(({ name, status }) => [name, status])).toEqual([
       ["plain network", "FINISHED"],
       ["network with Fourier features", "FINISHED"],
@@ -42,17 +41,17 @@ describe("anneal run notebooks/02-primitives.ipynb", () => {
     expect(JSON.parse(runs[2].params.parameters)).toMatchObject({ "layers.0.weight": [8, 1, 3, 3] });
   });
 
-  test("records every step, with what the program gave back", async () => {
+  test("records every step with the program's results", async () => {
     const losses = await Promise.all(runs.map(({ id }) => tracker.history(id, "train/loss")));
     expect(losses.map((history) => history.length)).toEqual([600, 600, 256]);
     expect(losses[0].map(({ step }) => step)).toEqual(Array.from({ length: 600 }, (_, i) => i + 1));
-    // The layer of one's own fits what the plain network does not.
+    // The custom layer fits better than the plain network.
     expect(runs[1].metrics["train/loss"]).toBeLessThan(0.1 * runs[0].metrics["train/loss"]);
     const accuracy = (await tracker.history(runs[2].id, "train/accuracy")).slice(-20);
     expect(accuracy.reduce((sum, { value }) => sum + value, 0) / 20).toBeGreaterThan(0.85);
   });
 
-  test("keeps the weights that each loop came to", async () => {
+  test("stores the final weights of each loop", async () => {
     for (const { id } of runs) {
       expect(await tracker.artifacts(id)).toEqual(
         expect.arrayContaining(["model/weights.safetensors", "notebook.ipynb"]),
@@ -66,11 +65,11 @@ describe("anneal run notebooks/02-primitives.ipynb", () => {
     const { cells } = JSON.parse(readFileSync(output, "utf8")) as { cells: Cell[] };
     const outputs = cells.flatMap((cell) => cell.outputs ?? []);
     expect(outputs.filter(({ output_type }) => output_type === "error")).toEqual([]);
-    // Texts are lists of lines, as nbformat writes them.
+    // In nbformat, texts are lists of lines.
     const all = (type: string) =>
       outputs.flatMap(({ data: bundle }) => {
-        const found = bundle?.[type];
-        return found === undefined ? [] : [Array.isArray(found) ? found.join("") : found];
+        const data = bundle?.[type];
+        return data === undefined ? [] : [Array.isArray(data) ? data.join("") : data];
       });
     expect(all("application/vnd.vegalite.v5+json").length).toBeGreaterThanOrEqual(4);
     expect(all("text/html").filter((html) => String(html).includes("histogram of the values"))).toHaveLength(3);
@@ -79,7 +78,7 @@ describe("anneal run notebooks/02-primitives.ipynb", () => {
     expect(table.some((text) => /by its own gradient\s+yes/.test(text))).toBe(true);
   });
 
-  test("gives the same numbers to the last bit when a loop is done again", async () => {
+  test("gives bit-identical numbers when a loop is run again", async () => {
     const again = new Command(cli, ["rerun", runs[1].id, "--data", data]);
     expect(await again.exited, again.stderr.slice(-2000)).toBe(0);
     expect(again.stdout).toMatch(/Same: 2400 points of 4 metrics|Same: 1800 points of 3 metrics/);

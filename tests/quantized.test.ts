@@ -28,7 +28,7 @@ const weight: QuantizedWeight = {
   scale: tensor(scale),
 };
 const x = tensor(random.normal(rows * width), [rows, width]);
-// Rows of very different size, as gradients have them, and one of nothing.
+// Rows of very different magnitude, like gradients, and a row of zeros.
 const g = tensor(
   random.normal(rows * out).map((v, i) => v * [1, 1e-4, 0, 100, 1][Math.floor(i / out)]),
   [rows, out],
@@ -36,17 +36,17 @@ const g = tensor(
 const y = quantizedMatmul(x, weight);
 const [dx] = grad(y.mul(g).sum(), [x]);
 
-/** Largest difference of each row, against the row's largest value. */
-function rowErrors(found: ArrayLike<number>, expected: ArrayLike<number>): number[] {
-  const n = found.length / rows;
+/** The largest difference in each row, relative to the row's largest value. */
+function rowErrors(actual: ArrayLike<number>, expected: ArrayLike<number>): number[] {
+  const n = actual.length / rows;
   return Array.from({ length: rows }, (_, r) => {
     const columns = Array.from({ length: n }, (_, j) => r * n + j);
     const largest = Math.max(1e-30, ...columns.map((i) => Math.abs(expected[i])));
-    return Math.max(...columns.map((i) => Math.abs(found[i] - expected[i]))) / largest;
+    return Math.max(...columns.map((i) => Math.abs(actual[i] - expected[i]))) / largest;
   });
 }
 
-test("a product with a quantised weight, and its gradient, are the full ones to within a hundredth of each row", async () => {
+test("a product with a quantised weight and its gradient are within 1 % of the exact ones", async () => {
   const exact = (a: ArrayLike<number>, by: (k: number, j: number) => number, inner: number, columns: number) =>
     Float64Array.from({ length: rows * columns }, (_, i) => {
       const [r, j] = [Math.floor(i / columns), i % columns];
@@ -59,40 +59,40 @@ test("a product with a quantised weight, and its gradient, are the full ones to 
   expect(Math.max(...rowErrors((await dx.data()) as Float32Array, backward))).toBeLessThan(0.02);
 });
 
-test("the device computes what the operator means", async () => {
+test("the device gives the same results as the interpreter", async () => {
   const program = await engine.compile({ outputs: { y, dx } });
-  const found = await program.run();
+  const actual = await program.run();
   const [meantY, meantX] = interpret([y, dx]);
-  // A value that lies between two whole numbers in one precision may round the other way in the other, and processors
-  // that add products of bytes in 16 bits give x one bit less.
-  expect(Math.max(...rowErrors(found.y, meantY))).toBeLessThan(0.04);
-  expect(Math.max(...rowErrors(found.dx, meantX))).toBeLessThan(0.04);
+  // Values halfway between two integers may round differently in another precision, and processors that add products of
+  // bytes in 16 bits give x one bit less.
+  expect(Math.max(...rowErrors(actual.y, meantY))).toBeLessThan(0.04);
+  expect(Math.max(...rowErrors(actual.dx, meantX))).toBeLessThan(0.04);
   await program.release();
 });
 
-test("SwitchBack rounds the product and the gradient on its way back; the weight's gradient is in full", async () => {
+test("SwitchBack quantises the product and the input's gradient, but not the weight's gradient", async () => {
   const w = tensor(random.normal(out * width, 0.1), [out, width]);
   const plain = matmul(x, w, { transposeB: true });
   const rounded = switchback(x, w);
   const [plainX, plainW] = grad(plain.mul(g).sum(), [x, w]);
   const [roundedX, roundedW] = grad(rounded.mul(g).sum(), [x, w]);
   const program = await engine.compile({ outputs: { plain, rounded, plainX, roundedX, plainW, roundedW } });
-  const found = await program.run();
-  const errors = rowErrors(found.rounded, found.plain);
+  const actual = await program.run();
+  const errors = rowErrors(actual.rounded, actual.plain);
   expect(Math.max(...errors)).toBeLessThan(0.03);
   expect(Math.max(...errors)).toBeGreaterThan(0);
-  expect(Math.max(...rowErrors(found.roundedX, found.plainX))).toBeLessThan(0.03);
-  expect(found.roundedW).toEqual(found.plainW);
+  expect(Math.max(...rowErrors(actual.roundedX, actual.plainX))).toBeLessThan(0.03);
+  expect(actual.roundedW).toEqual(actual.plainW);
   await program.release();
 });
 
-test("shapes and dtypes that do not fit are named", () => {
+test("invalid shapes and dtypes cause clear errors", () => {
   const wrong = () => quantizedMatmul(input("x", [2, 7]), weight);
   expect(wrong).toThrow(ShapeError);
   expect(wrong).toThrow("x float32 [2, 7] does not fit weights int8 [40, 48]");
 });
 
-/** A matrix, its NF4 form, and the values that this stands for. */
+/** A matrix, its NF4 form, and the dequantised values. */
 function nf4([n, m]: readonly [number, number]) {
   const shape = [n, m];
   const parts = quantizeNf4(Float32Array.from(random.normal(n * m, 0.1)), shape);
@@ -107,7 +107,7 @@ function nf4([n, m]: readonly [number, number]) {
   return { weight, values: dequantizeNf4(parts, shape) };
 }
 
-// A whole number of blocks; rows that end inside of a block; a last block cut short; an odd number of values.
+// Complete blocks; rows that end inside a block; a partial last block; an odd number of values.
 test.each([
   [40, 128],
   [24, 80],
@@ -124,22 +124,22 @@ test.each([
     const full = dequantize(weight);
     const plain = matmul(input, full, { transposeB: true });
     const program = await engine.compile({ outputs: { product, back, full, plain } });
-    const found = await program.run();
+    const actual = await program.run();
     const meant = interpret([product, back, full]);
     const largest = (a: ArrayLike<number>, b: ArrayLike<number>) =>
       Math.max(...Array.from({ length: a.length }, (_, i) => Math.abs(a[i] - b[i])));
-    expect(found.full.length).toBe(n * m);
-    expect(largest(found.full, values)).toBeLessThan(1e-7);
-    expect(largest(found.full, meant[2])).toBeLessThan(1e-6);
-    expect(largest(found.product, meant[0])).toBeLessThan(1e-5);
-    expect(largest(found.back, meant[1])).toBeLessThan(1e-5);
-    expect(largest(found.product, found.plain)).toBeLessThan(1e-5);
+    expect(actual.full.length).toBe(n * m);
+    expect(largest(actual.full, values)).toBeLessThan(1e-7);
+    expect(largest(actual.full, meant[2])).toBeLessThan(1e-6);
+    expect(largest(actual.product, meant[0])).toBeLessThan(1e-5);
+    expect(largest(actual.back, meant[1])).toBeLessThan(1e-5);
+    expect(largest(actual.product, actual.plain)).toBeLessThan(1e-5);
     await program.release();
   },
 );
 
-test("NF4 weights that are worked through in parts give the product of the whole", async () => {
-  // 3 parts of 8 MB in float32, the last one smaller.
+test("NF4 weights that are processed in parts give the complete product", async () => {
+  // 3 parts of 8 MB in float32, of which the last is smaller.
   const [n, m] = [1100, 4160];
   const { weight } = nf4([n, m]);
   const input = tensor(random.normal(2 * m), [2, m]);
@@ -149,15 +149,15 @@ test("NF4 weights that are worked through in parts give the product of the whole
   const full = dequantize(weight);
   const plain = matmul(input, full, { transposeB: true });
   const program = await engine.compile({ outputs: { product, back, plain, plainBack: matmul(cotangent, full) } });
-  const found = await program.run();
+  const actual = await program.run();
   const largest = (a: ArrayLike<number>, b: ArrayLike<number>) =>
     Math.max(...Array.from({ length: a.length }, (_, i) => Math.abs(a[i] - b[i])));
-  expect(largest(found.product, found.plain)).toBeLessThan(1e-3);
-  expect(largest(found.back, found.plainBack)).toBeLessThan(1e-3);
+  expect(largest(actual.product, actual.plain)).toBeLessThan(1e-3);
+  expect(largest(actual.back, actual.plainBack)).toBeLessThan(1e-3);
   await program.release();
 });
 
-test("an NF4 weight whose parts do not fit its shape is refused in words", () => {
+test("an NF4 weight whose parts do not match its shape causes a clear error", () => {
   const { weight } = nf4([4, 64]);
   const wrong = () => quantizedMatmul(input("x", [2, 64]), { ...weight, shape: [8, 64] } as QuantizedWeight);
   expect(wrong).toThrow("an nf4 weight of shape [8, 64] needs");

@@ -3,7 +3,7 @@ import { decodeSafetensors } from "../src/models/index.ts";
 import type { HostValue } from "../src/tensor/index.ts";
 import { referencePath } from "./reference.ts";
 
-/** The tensors of a safetensors file of reference numbers, by name. */
+/** Reads the tensors of a safetensors file of reference numbers, by name. */
 export function referenceTensors(path: string): Record<string, HostValue> {
   return decodeSafetensors(readFileSync(referencePath(path)), path);
 }

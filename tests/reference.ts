@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** The project's root folder, found from wherever this file was compiled to. */
+/** The project's root folder. */
 export const root = (() => {
   let folder = dirname(fileURLToPath(import.meta.url));
   while (!existsSync(join(folder, "package.json"))) folder = dirname(folder);
@@ -11,10 +11,10 @@ export const root = (() => {
 
 const folder = process.env.REFERENCE_DIR ?? join(root, "tests/reference");
 
-/** A path inside the folder of reference numbers, or of the set that REFERENCE_DIR names. */
+/** A path in the folder of reference numbers, which REFERENCE_DIR overrides. */
 export const referencePath = (path: string) => join(folder, path);
 
-/** A JSON file of reference numbers. Its shape is the file's own: tests read it as they need it. */
+/** Reads a JSON file of reference numbers. Its type depends on the file. */
 export function referenceJson<T>(path: string): T {
   return JSON.parse(readFileSync(referencePath(path), "utf8")) as T;
 }

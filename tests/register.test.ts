@@ -1,4 +1,4 @@
-// From a training to the registry, with the functions that a cell calls.
+// Registering a trained model with the functions for cells.
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import {
@@ -24,7 +24,7 @@ beforeAll(async () => {
 });
 afterAll(cleanUp);
 
-test("a trained model is registered from its run, and its checkpoint is there to go on from", async () => {
+test("a trained model is registered from its run, and its checkpoint can be resumed", async () => {
   const outputDir = join(data, "checkpoints");
   const model = toyModel();
   expect((await findTracker())?.uri).toBe(tracker.url);
@@ -46,7 +46,7 @@ test("a trained model is registered from its run, and its checkpoint is there to
   await model.release();
 }, 120_000);
 
-test("an option that is wrong is named before anything is changed", async () => {
+test("an invalid option causes an error before anything is changed", async () => {
   const model = toyModel();
   await expect(train(model, { ...toyOptions(), perDeviceTrainBatchSize: 0 })).rejects.toThrow(TrainingError);
   expect(model.runId).toBeUndefined();

@@ -1,4 +1,4 @@
-// Restarts and ends of kernels as a person sees them in JupyterLab, in a real browser.
+// Restarts and crashes of kernels in JupyterLab in a real browser.
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Lab, type LabNotebook } from "./lab.ts";
@@ -22,7 +22,7 @@ async function choose({ page }: LabNotebook, item: RegExp): Promise<void> {
   await page.locator(".lm-Menu-item", { hasText: item }).click();
 }
 
-/** Restarts by the menu, and agrees. */
+/** Restarts with the menu and confirms. */
 async function restart(notebook: LabNotebook, item: RegExp): Promise<void> {
   await choose(notebook, item);
   await dialogs(notebook).locator("button", { hasText: "Restart" }).click();
@@ -32,7 +32,7 @@ async function restart(notebook: LabNotebook, item: RegExp): Promise<void> {
 const prompts = ({ page }: LabNotebook) =>
   page.locator(".jp-NotebookPanel:visible .jp-CodeCell .jp-InputPrompt").allTextContents();
 
-describe("a person who restarts", () => {
+describe("a user who restarts", () => {
   let notebook: LabNotebook;
   beforeAll(async () => {
     notebook = await lab.open("restarts", [
@@ -42,7 +42,7 @@ describe("a person who restarts", () => {
     ]);
   });
 
-  test("reads of no death, and 'Restart and run all' runs all, ten times of ten", async () => {
+  test("sees no crash message, and 'Restart and run all' runs all cells, ten times of ten", async () => {
     await notebook.cell(2).locator(".jp-InputArea-prompt").first().click();
     await notebook.page.keyboard.press("d");
     await notebook.page.keyboard.press("d");
@@ -76,7 +76,7 @@ describe("a person who restarts", () => {
     await widgets.page.close();
   });
 
-  test("ends a cell that never ends, and the cells of another page that looks on", async () => {
+  test("ends an endless cell, also on another page with the same notebook", async () => {
     const { page } = notebook;
     await page.keyboard.press("Control+End");
     const other = await lab.visit("restarts", "restarts-other");
@@ -98,7 +98,7 @@ describe("a person who restarts", () => {
 });
 
 describe("a kernel whose process is killed", () => {
-  test("is restarted by itself: the page and the cell say so, cells run again, and Restart works", async () => {
+  test("is restarted automatically: the page and the cell show it, cells run again, and Restart works", async () => {
     const notebook = await lab.open("killed", [
       "process.kill(process.ppid, 'SIGKILL'); for (;;);",
       "console.log('waits')",
@@ -121,10 +121,10 @@ describe("a kernel whose process is killed", () => {
     await notebook.page.close();
   });
 
-  test("again and again is given up; Restart and a reload begin anew", async () => {
+  test("repeatedly is dead; Restart and a reload start it again", async () => {
     const notebook = await lab.open("hopeless", ["process.kill(process.ppid, 'SIGKILL'); for (;;);", "6 * 7"]);
     const { page } = notebook;
-    /** Kills it until nobody starts it any more. */
+    /** Kills it until it is no longer restarted. */
     const wearOut = async () => {
       for (let time = 1; time <= 6; time++) {
         await notebook.start(0);
@@ -136,7 +136,7 @@ describe("a kernel whose process is killed", () => {
       await until("it is given up", 10, async () => (await notebook.text(0)).includes("It ended 6 times in a row"));
     };
     await wearOut();
-    // There is nothing to lose: no question is asked.
+    // There is no state to lose, so there is no confirmation.
     await choose(notebook, /^Restart Kernel…/);
     await notebook.idle();
     await notebook.run(1);

@@ -1,4 +1,4 @@
-// Saves a folder again and again until it is killed: `node saver.js FOLDER`.
+// Saves a folder repeatedly until it is killed: `node saver.js FOLDER`.
 import { saveFolder } from "../src/models/index.ts";
 
 const [, , folder] = process.argv;

@@ -1,4 +1,4 @@
-// What opening, looking and saving leave in a notebook's file, in a real browser.
+// Changes to a notebook's file by opening, viewing and saving it in a real browser.
 import { copyFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -22,12 +22,12 @@ const read = (name: string) => readFileSync(file(name), "utf8");
 const isDirty = async ({ page }: LabNotebook) =>
   (await page.locator(".lm-TabBar-tab.jp-mod-dirty, .jp-mod-dirty").count()) > 0;
 
-/** Saves, and waits until the server has answered. */
+/** Saves and waits for the server's response. */
 async function save({ page }: LabNotebook): Promise<void> {
   const saved = page.waitForResponse(
     (response) => response.request().method() === "PUT" && response.url().includes("/api/contents/"),
   );
-  // The button, not the keys: those go to whatever has the focus.
+  // The button is used, because keys go to the focused element.
   await page.locator(".jp-NotebookPanel:visible .jp-Toolbar-item[data-jp-item-name='save'] jp-button").click();
   await (await saved).finished();
 }
@@ -36,7 +36,7 @@ const shipped = readdirSync(join(root, "notebooks"))
   .filter((name) => name.endsWith(".ipynb"))
   .map((name) => basename(name, ".ipynb"));
 
-test.each(shipped)("the shipped notebook %s is not changed by opening it, nor by saving it", async (name) => {
+test.each(shipped)("opening and saving the shipped notebook %s does not change it", async (name) => {
   copyFileSync(join(root, "notebooks", `${name}.ipynb`), file(name));
   const before = read(name);
   const notebook = await lab.visit(name);

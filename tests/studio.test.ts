@@ -1,4 +1,4 @@
-// The studio's server as a page meets it: who is let in, files.
+// The studio's server: authentication and files.
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
@@ -8,13 +8,13 @@ import { cleanUp, Server, scratch } from "./support.ts";
 
 afterAll(cleanUp);
 
-describe("whoever asks", () => {
+describe("a request", () => {
   let studio: Server;
   beforeAll(async () => {
     studio = await Server.start("start", scratch("auth"));
   });
 
-  /** The status of a plain request: no token but what the headers carry. */
+  /** The status of a request with the given headers and no other token. */
   const status = (path: string, headers: Record<string, string> = {}, method = "GET") =>
     new Promise<{ status: number | undefined; body: string; headers: NodeJS.Dict<string | string[]> }>(
       (resolve, reject) => {
@@ -29,7 +29,7 @@ describe("whoever asks", () => {
         sent.end();
       },
     );
-  /** The status with which a websocket is refused, or 101. */
+  /** The status of the response to a websocket handshake; 101 if it succeeds. */
   const upgrade = (path: string, headers: Record<string, string>) =>
     new Promise<number | undefined>((resolve, reject) => {
       const socket = new WebSocket(studio.url.replace("http", "ws") + path, { headers });
@@ -43,7 +43,7 @@ describe("whoever asks", () => {
   const page = { accept: "text/html" };
   const bearer = () => ({ authorization: `Bearer ${studio.token}` });
 
-  test("without the token gets the login page, or 401 from what is no page", async () => {
+  test("without the token gets the login page, or 401 outside pages", async () => {
     for (const path of ["/lab", "/tracker/", "/tracker/runs/1", "/"]) {
       const answer = await status(path, page);
       expect(answer.status).toBe(401);
@@ -63,20 +63,20 @@ describe("whoever asks", () => {
     expect((await status("/health")).status).toBe(200);
   });
 
-  test("with it in the address gets a cookie that opens everything, and an address without it", async () => {
+  test("with the token in the URL gets a cookie and a redirect to the URL without it", async () => {
     const first = await status(`/lab?token=${studio.token}&reset`, page);
     expect(first).toMatchObject({ status: 302, headers: { location: "/lab?reset=" } });
     const cookies = [first.headers["set-cookie"]].flat();
     expect(cookies.join()).toMatch(/HttpOnly.*SameSite=Strict/);
     const cookie = String(cookies[0]).split(";")[0];
     expect((await status("/lab", { ...page, cookie })).body).toContain("jupyter-config-data");
-    // A page of another site that makes the browser send something has no _xsrf cookie to repeat.
+    // Requests from pages of other sites lack the _xsrf cookie.
     expect((await status("/api/kernels", { cookie }, "POST")).status).toBe(403);
     const xsrf = { cookie: `${cookie}; _xsrf=abc`, "x-xsrftoken": "abc" };
     expect((await status("/api/sessions", xsrf, "POST")).status).toBe(400);
   });
 
-  test("from another site is refused, whatever it knows", async () => {
+  test("from another site is refused, even with the token", async () => {
     const origin = "https://elsewhere.example";
     expect((await status("/api/contents", { ...bearer(), origin })).status).toBe(403);
     expect((await status("/tracker/", { ...bearer(), ...page, origin })).status).toBe(403);
@@ -84,7 +84,7 @@ describe("whoever asks", () => {
     expect((await status("/api/contents", { ...bearer(), origin: studio.url })).status).toBe(200);
   });
 
-  test("by websocket has to show the token and come from here, too", async () => {
+  test("for a websocket needs the token and the same origin", async () => {
     const path = "/api/events/subscribe";
     expect(await upgrade(path, {})).toBe(401);
     expect(await upgrade(path, { authorization: "Bearer wrong" })).toBe(401);
@@ -117,7 +117,7 @@ describe("files", () => {
   const send = (method: string, path: string, body: object) =>
     contents(path, { method, body: JSON.stringify(body), headers: { "content-type": "application/json" } });
 
-  test("are listed without the hidden ones", async () => {
+  test("are listed, except hidden ones", async () => {
     const { content } = await studio.ask<{ content: { name: string; type: string; path: string }[] }>(
       "GET",
       "/api/contents/",
@@ -131,7 +131,7 @@ describe("files", () => {
     ]);
   });
 
-  test("outside of the root are out of reach, however the path is spelt", async () => {
+  test("outside the root are inaccessible with any form of path", async () => {
     for (const path of ["..%2Foutside.txt", "sub/..%2F..%2Foutside.txt", "%2e%2e%2foutside.txt", "..%5Coutside.txt"]) {
       expect((await contents(path)).status).toBe(404);
       expect((await send("PUT", path, { type: "file", format: "text", content: "changed" })).body).not.toHaveProperty(
@@ -144,7 +144,7 @@ describe("files", () => {
     expect(readdirSync(root).sort()).toEqual(["outside.txt", "shown"]);
   });
 
-  test("that are no notebooks are refused with the reason", async () => {
+  test("that are not valid notebooks cause clear errors", async () => {
     expect(await contents("broken.ipynb")).toMatchObject({
       status: 400,
       body: { message: expect.stringMatching(/^broken\.ipynb is not a notebook: .+JSON/) },
@@ -159,7 +159,7 @@ describe("files", () => {
     expect((await contents("bytes.bin")).body).toMatchObject({ format: "base64", content: "//4AAQ==" });
   });
 
-  test("that are not there, or in the way, are named", async () => {
+  test("that are missing or in the way cause clear errors", async () => {
     const missing = { status: 404, body: { message: expect.stringContaining("none.txt") } };
     expect(await contents("none.txt")).toMatchObject(missing);
     expect(await contents("none.txt", { method: "DELETE" })).toMatchObject(missing);
@@ -173,7 +173,7 @@ describe("files", () => {
     expect(studio.command.stderr).toBe("");
   });
 
-  test("in a folder named checkpoints are files like others", async () => {
+  test("in a folder named checkpoints are ordinary files", async () => {
     await send("PUT", "sub/checkpoints", { type: "directory" });
     await send("PUT", "sub/checkpoints/one.txt", { type: "file", format: "text", content: "1" });
     expect((await contents("sub/checkpoints")).body).toMatchObject({
@@ -185,7 +185,7 @@ describe("files", () => {
     expect((await contents("sub/checkpoints")).status).toBe(404);
   });
 
-  test("are handed out as they are, and no page among them can act for the user", async () => {
+  test("are served unchanged, and HTML files among them cannot act for the user", async () => {
     const page = await studio.fetch("/files/bytes.bin?download=1");
     expect(Buffer.from(await page.arrayBuffer())).toEqual(Buffer.from([0xff, 0xfe, 0, 1]));
     expect(page.headers.get("content-disposition")).toContain("bytes.bin");
@@ -194,9 +194,12 @@ describe("files", () => {
     expect((await studio.fetch("/files/sub")).status).toBe(400);
   });
 
-  test("can be made, saved, kept aside, brought back, moved and deleted", async () => {
-    const made = await send("POST", "sub", { type: "notebook" });
-    expect(made).toMatchObject({ status: 201, body: { path: "sub/Untitled.ipynb", type: "notebook", content: null } });
+  test("can be created, saved, checkpointed, restored, moved and deleted", async () => {
+    const created = await send("POST", "sub", { type: "notebook" });
+    expect(created).toMatchObject({
+      status: 201,
+      body: { path: "sub/Untitled.ipynb", type: "notebook", content: null },
+    });
     const book = { cells: [], metadata: { mark: 1 }, nbformat: 4, nbformat_minor: 5 };
     await send("PUT", "sub/Untitled.ipynb", { type: "notebook", format: "json", content: book });
     expect((await contents("sub/Untitled.ipynb/checkpoints", { method: "POST" })).status).toBe(201);

@@ -1,4 +1,4 @@
-// What the tests across rooms share: the real command as a process, its REST interface, and waiting for conditions.
+// Helpers for tests across rooms: the real command as a process, its REST API, and waiting for conditions.
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { readdirSync, readFileSync, rmSync } from "node:fs";
@@ -9,7 +9,7 @@ import { root } from "./reference.ts";
 /** The command line, as it ships. */
 export const cli = join(root, "dist/server/cli/main.js");
 
-/** A path for a folder of one test file, made by who writes into it first and deleted by {@link cleanUp}. */
+/** A path for a temporary folder of a test file. The folder is not created here; {@link cleanUp} deletes it. */
 export function scratch(name: string): string {
   const folder = join(tmpdir(), `anneal-${name}-${randomBytes(4).toString("hex")}`);
   folders.push(folder);
@@ -19,13 +19,13 @@ export function scratch(name: string): string {
 const folders: string[] = [];
 const processes = new Set<Command>();
 
-/** End every process that the tests of this file left running, and delete their folders. */
+/** Stops all processes that the tests of this file left running, and deletes their folders. */
 export async function cleanUp(): Promise<void> {
   await Promise.all([...processes].map((command) => command.kill("SIGKILL")));
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 }
 
-/** A process and all that it has said. */
+/** A process and its output. */
 export class Command {
   readonly child: ChildProcess;
   stdout = "";
@@ -54,11 +54,11 @@ export class Command {
     });
   }
 
-  /** Wait for a piece of its output. */
+  /** Waits for a text in its output. */
   async says(pattern: RegExp, seconds = 30): Promise<RegExpExecArray> {
-    const found = () => pattern.exec(this.stdout) ?? pattern.exec(this.stderr);
+    const findMatch = () => pattern.exec(this.stdout) ?? pattern.exec(this.stderr);
     return until(`the process says ${pattern}`, seconds, () => {
-      const match = found();
+      const match = findMatch();
       if (!match && this.child.exitCode !== null) {
         throw new Error(`It ended with ${this.child.exitCode} and said ${this.stdout}${this.stderr}`);
       }
@@ -72,7 +72,7 @@ export class Command {
   }
 }
 
-/** Nothing of the machine's own settings reaches a test. */
+/** The environment for tests, without the machine's settings. */
 function cleanEnvironment(): NodeJS.ProcessEnv {
   const kept = Object.entries(process.env).filter(
     ([name]) => !/^(ANNEAL_|MLFLOW_|VITEST|NODE_OPTIONS|NODE_ENV|TEST$)/.test(name),
@@ -80,7 +80,7 @@ function cleanEnvironment(): NodeJS.ProcessEnv {
   return Object.fromEntries(kept);
 }
 
-/** A studio or tracker that runs as a process of its own. */
+/** A studio or tracker in a separate process. */
 export class Server {
   readonly command: Command;
   readonly url: string;
@@ -92,14 +92,14 @@ export class Server {
     this.token = token;
   }
 
-  /** Start one on any free port and wait for its address. */
+  /** Starts one on a free port and waits for its address. */
   static async start(kind: "start" | "tracker", dataDir: string, args: readonly string[] = []): Promise<Server> {
     const command = new Command(cli, [kind, "--port", "0", "--data", dataDir, "--no-browser", ...args]);
     const [, url, token] = await command.says(/Anneal is up: (http:\/\/[^/]+)\/\S*\?token=(\w+)/);
     return new Server(command, url, token);
   }
 
-  /** A request with the token. */
+  /** Sends a request with the token. */
   fetch(path: string, options: RequestInit = {}): Promise<Response> {
     return fetch(this.url + path, {
       ...options,
@@ -107,7 +107,7 @@ export class Server {
     });
   }
 
-  /** Ask with JSON and read JSON; a refusal is thrown. */
+  /** Sends and receives JSON. @throws Error for an error status */
   async ask<T>(method: string, path: string, body?: object): Promise<T> {
     const response = await this.fetch(path, {
       method,
@@ -118,7 +118,7 @@ export class Server {
     return (text === "" ? {} : JSON.parse(text)) as T;
   }
 
-  /** Every run of every experiment, the oldest first. */
+  /** All runs of all experiments, oldest first. */
   async runs(): Promise<RunRecord[]> {
     const api = "/api/2.0/mlflow";
     const { experiments } = await this.ask<{ experiments: { experiment_id: string }[] }>(
@@ -138,7 +138,7 @@ export class Server {
     return runRecord((await this.ask<{ run: RawRun }>("GET", `/api/2.0/mlflow/runs/get?run_id=${id}`)).run);
   }
 
-  /** Every point of a metric. */
+  /** All points of a metric. */
   async history(runId: string, key: string): Promise<{ step: number; value: number; timestamp: number }[]> {
     const query = new URLSearchParams({ run_id: runId, metric_key: key, max_results: "25000" });
     const { metrics = [] } = await this.ask<{ metrics?: { step: number; value: number; timestamp: number }[] }>(
@@ -152,7 +152,7 @@ export class Server {
     }));
   }
 
-  /** Paths of a run's artifacts, folders walked through. */
+  /** Paths of all artifacts of a run, recursively. */
   async artifacts(runId: string, path?: string): Promise<string[]> {
     const query = new URLSearchParams({ run_id: runId, ...(path === undefined ? {} : { path }) });
     const { files = [] } = await this.ask<{ files?: { path: string; is_dir: boolean }[] }>(
@@ -172,7 +172,7 @@ export class Server {
     return response.text();
   }
 
-  /** Stop it as a person does. */
+  /** Stops it as a user would. */
   stop(): Promise<number | null> {
     return this.command.kill("SIGTERM");
   }
@@ -191,7 +191,7 @@ interface RawRun {
   };
 }
 
-/** A run as the tests read it. */
+/** The parts of a run that tests read. */
 export interface RunRecord {
   id: string;
   name: string;
@@ -224,7 +224,7 @@ function runRecord({ info, data, inputs }: RawRun): RunRecord {
   };
 }
 
-/** Look again and again, every so many milliseconds, until there is something; fails with what was waited for. */
+/** Polls until there is a result. @throws Error that describes what was expected, after a timeout */
 export async function until<T>(
   what: string,
   seconds: number,
@@ -233,31 +233,31 @@ export async function until<T>(
 ): Promise<NonNullable<Exclude<T, false>>> {
   const deadline = Date.now() + 1000 * seconds;
   for (;;) {
-    const found = await look();
-    if (found !== undefined && found !== null && found !== false) return found as NonNullable<Exclude<T, false>>;
+    const result = await look();
+    if (result !== undefined && result !== null && result !== false) return result as NonNullable<Exclude<T, false>>;
     if (Date.now() > deadline) throw new Error(`After ${seconds} s still not: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, every));
   }
 }
 
-/** Ids of the processes below one, from what Linux says. */
+/** Ids of all descendants of a process, from /proc. */
 export function descendants(pid: number): number[] {
   const children = new Map<number, number[]>();
   for (const name of readdirSync("/proc")) {
     if (!/^\d+$/.test(name)) continue;
     try {
-      // The name of the program stands in brackets and may hold spaces; the parent is the second field after it.
+      // The program's name is in parentheses and may contain spaces; the parent id is the second field after it.
       const parent = Number(readFileSync(`/proc/${name}/stat`, "utf8").split(") ").at(-1)?.split(" ")[1]);
       children.set(parent, [...(children.get(parent) ?? []), Number(name)]);
     } catch {
-      // It ended while we looked.
+      // The process has ended meanwhile.
     }
   }
   const below = (id: number): number[] => (children.get(id) ?? []).flatMap((child) => [child, ...below(child)]);
   return below(pid);
 }
 
-/** Whether a process is there and has not ended. */
+/** Whether a process is running. */
 export function isAlive(pid: number): boolean {
   try {
     return !/^\d+ \(.*\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));

@@ -1,4 +1,4 @@
-// A team at its tracker, in real browsers: an admin lets a viewer in, each sees what they may, and what happens appears by itself.
+// A team's tracker in real browsers: an admin adds a viewer, both see what they may, and pages update live.
 import { once } from "node:events";
 import { createServer, type IncomingHttpHeaders, type Server as Receiver } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -11,13 +11,13 @@ import { cleanUp, Server, scratch, until } from "./support.ts";
 const MLFLOW = "/api/2.0/mlflow";
 const SECOND = 1_000_000_000n;
 
-/** What a webhook was told. */
+/** Requests to a webhook. */
 interface Delivery {
   headers: IncomingHttpHeaders;
   body: { entity: string; action: string; data: Record<string, unknown> };
 }
 
-describe("a team at its tracker", () => {
+describe("a team's tracker", () => {
   let tracker: Server;
   let browser: Browser;
   let owner: Page;
@@ -29,11 +29,11 @@ describe("a team at its tracker", () => {
   const complaints: string[] = [];
 
   const context = async (): Promise<BrowserContext> => {
-    const made = await browser.newContext({ viewport: size });
-    made.setDefaultTimeout(15_000);
-    made.on("page", (page) => watchPage(page, complaints));
-    await made.grantPermissions(["clipboard-read", "clipboard-write"], { origin: tracker.url });
-    return made;
+    const context = await browser.newContext({ viewport: size });
+    context.setDefaultTimeout(15_000);
+    context.on("page", (page) => watchPage(page, complaints));
+    await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: tracker.url });
+    return context;
   };
   const link = (page: Page, name: string) => page.getByRole("link", { name, exact: true });
   const button = (page: Page, name: string) => page.getByRole("button", { name, exact: true });
@@ -42,13 +42,13 @@ describe("a team at its tracker", () => {
     await page.getByRole("combobox", { name: field }).click();
     await page.getByRole("option", { name: option, exact: true }).click();
   };
-  /** What a page was refused, which a browser complains of; there must be nothing else. */
+  /** Expected errors in a page's console: refused requests. There must be no others. */
   const refused = (status: number) => {
-    const told = complaints.splice(0);
-    expect(told.length).toBeGreaterThan(0);
-    expect(told.filter((line) => !line.includes(String(status)))).toEqual([]);
+    const errors = complaints.splice(0);
+    expect(errors.length).toBeGreaterThan(0);
+    expect(errors.filter((line) => !line.includes(String(status)))).toEqual([]);
   };
-  /** A mark in the page that a reload would take away. */
+  /** A marker in the page that a reload would remove. */
   const mark = (page: Page) => page.evaluate(() => Object.assign(globalThis, { marked: true }));
   const isMarked = (page: Page) => page.evaluate(() => "marked" in globalThis);
 
@@ -77,7 +77,7 @@ describe("a team at its tracker", () => {
     await cleanUp();
   });
 
-  test("whoever comes is asked for a token, and a wrong one is told from the right one", async () => {
+  test("the login page requires a valid token", async () => {
     await owner.goto(`${tracker.url}/tracker/`);
     await owner.getByLabel("Token").fill("x".repeat(43));
     await button(owner, "Open").click();
@@ -89,7 +89,7 @@ describe("a team at its tracker", () => {
     expect(owner.url()).not.toContain(tracker.token);
   });
 
-  test("a run and a model that a program makes appear on the open page by themselves", async () => {
+  test("new runs and models appear on an open page", async () => {
     await owner.getByRole("status").getByText("Live").waitFor();
     await mark(owner);
     const { experiment_id } = await tracker.ask<{ experiment_id: string }>("POST", `${MLFLOW}/experiments/create`, {
@@ -146,7 +146,7 @@ describe("a team at its tracker", () => {
     expect(model_version).toMatchObject({ source: `models:/${model_id}`, run_id: run, model_id });
   });
 
-  test("a run gets another name", async () => {
+  test("a run is renamed", async () => {
     await link(owner, "Runs").click();
     await link(owner, "answers, first try").click();
     await button(owner, "Rename").click();
@@ -155,7 +155,7 @@ describe("a team at its tracker", () => {
     await owner.getByRole("heading", { name: "answers, base" }).waitFor();
   });
 
-  test("the owner adds a user, makes a token for them to copy, and grants more for one model", async () => {
+  test("the owner adds a user, creates a token, and grants rights on one model", async () => {
     for (const [name, role] of [
       ["ada@example.org", "editor"],
       ["nightly-training", "editor"],
@@ -184,7 +184,7 @@ describe("a team at its tracker", () => {
     await picture(owner, "tracker-settings", 434);
   });
 
-  test("a webhook is added and tried", async () => {
+  test("a webhook is added and tested", async () => {
     await tab(owner, "Webhooks").click();
     await owner.getByText("No webhooks yet").waitFor();
     await owner.getByLabel("Name").fill("deploy");
@@ -202,7 +202,7 @@ describe("a team at its tracker", () => {
     expect(deliveries[0]?.body).toMatchObject({ entity: "model_version_stage", action: "set" });
   });
 
-  test("the viewer comes in with their token and sees the runs, but not what is an admin's", async () => {
+  test("the viewer signs in with their token and sees the runs, but no admin pages", async () => {
     await viewer.goto(`${tracker.url}/tracker/`);
     await viewer.getByLabel("Token").fill(token);
     await button(viewer, "Open").click();
@@ -215,7 +215,7 @@ describe("a team at its tracker", () => {
     expect(await viewer.getByRole("tab").allTextContents()).toEqual(["Your tokens"]);
   });
 
-  test("and is told why they cannot change what they only may read", async () => {
+  test("and sees why they cannot change what they may only read", async () => {
     await link(viewer, "Runs").click();
     await viewer.getByRole("checkbox").last().check();
     await expectRefused("Delete", "vera is viewer for any experiment, which needs editor.");
@@ -236,12 +236,12 @@ describe("a team at its tracker", () => {
   });
 
   async function expectRefused(name: string, why: string): Promise<void> {
-    const found = button(viewer, name);
-    await until(`${name} is refused`, 10, () => found.isDisabled());
-    expect(await found.getAttribute("title")).toContain(why);
+    const target = button(viewer, name);
+    await until(`${name} is refused`, 10, () => target.isDisabled());
+    expect(await target.getAttribute("title")).toContain(why);
   }
 
-  test("and where the page cannot know it, the tracker's refusal is shown", async () => {
+  test("and sees the tracker's error if the page cannot know that in advance", async () => {
     await viewer.goto(`${tracker.url}/tracker/runs/${run}`);
     await button(viewer, "Register").click();
     await viewer.getByRole("dialog").getByLabel("Registered model").fill("mine");
@@ -254,7 +254,7 @@ describe("a team at its tracker", () => {
     await viewer.keyboard.press("Escape");
   });
 
-  test("but may promote the model that was granted, and the webhook is told", async () => {
+  test("but may promote the granted model, and the webhook is called", async () => {
     await link(viewer, "assistant, version 1").click();
     await button(viewer, "Promote to Production").click();
     const dialog = viewer.getByRole("dialog");
@@ -265,7 +265,7 @@ describe("a team at its tracker", () => {
     expect(deliveries[1]?.body.data).toMatchObject({ name: "assistant", version: "1", from: "None", to: "Production" });
   });
 
-  test("a request that a program traced is looked into, step by step", async () => {
+  test("a trace is inspected span by span", async () => {
     const begin = BigInt(Date.now()) * 1_000_000n;
     const at = (seconds: number) => String(begin + (BigInt(Math.round(1000 * seconds)) * SECOND) / 1000n);
     const text = (key: string, stringValue: string) => ({ key, value: { stringValue } });
@@ -318,7 +318,7 @@ describe("a team at its tracker", () => {
     await picture(owner, "tracker-trace", 560);
   });
 
-  test("what was done, and by whom, and what was refused, stands in the log", async () => {
+  test("the audit log shows actions, users and refusals", async () => {
     await link(owner, "Settings").click();
     await tab(owner, "Activity").click();
     await owner.getByRole("row", { name: /vera POST registered-models\/create name=mine refused, 403/ }).waitFor();
@@ -341,7 +341,7 @@ describe("a team at its tracker", () => {
     refused(401);
   });
 
-  test("and no page has thrown, complained or met a failing server", () => {
+  test("and no page has thrown, logged an error or received a server error", () => {
     expect(complaints).toEqual([]);
     expect(tracker.command.stderr.split("\n").filter((line) => /Error|^ {4}at /.test(line))).toEqual([]);
   });

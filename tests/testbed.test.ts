@@ -1,6 +1,6 @@
 /**
- * What kernel-testbed (https://github.com/runtimed/kernel-testbed) checks of a Jupyter kernel, in four tiers: 27 checks,
- * over ZeroMQ, against the kernel that an installed kernelspec starts, with cells as a Deno notebook has them.
+ * The 27 checks of kernel-testbed (https://github.com/runtimed/kernel-testbed) in four tiers, over ZeroMQ, against the
+ * kernel of an installed kernelspec, with cells of a Deno notebook.
  */
 import { randomUUID } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";
@@ -14,7 +14,7 @@ import { installKernelSpec, type KernelSpec } from "../kernel/spec.ts";
 import { cleanUp, scratch, until } from "./support.ts";
 
 let kernel: KernelClient;
-const heard: Message[] = [];
+const received: Message[] = [];
 
 beforeAll(async () => {
   const folder = scratch("testbed");
@@ -22,7 +22,7 @@ beforeAll(async () => {
   const spec = JSON.parse(readFileSync(join(installKernelSpec(folder), "kernel.json"), "utf8")) as KernelSpec;
   const [program = "", ...args] = spec.argv;
   kernel = await KernelClient.start({ cwd: folder, data: join(folder, "data"), command: [program, ...args] });
-  kernel.onMessage((_channel, message) => heard.push(message));
+  kernel.onMessage((_channel, message) => received.push(message));
 });
 
 afterAll(async () => {
@@ -30,7 +30,7 @@ afterAll(async () => {
   await cleanUp();
 });
 
-/** Executes a cell. @returns its reply, and what it caused on iopub */
+/** Executes a cell. @returns its reply and its iopub messages */
 async function execute(code: string, options: ExecuteOptions = {}): Promise<{ reply: Message; iopub: Message[] }> {
   const iopub: Message[] = [];
   const reply = await kernel.execute(code, { ...options, onOutput: (message) => iopub.push(message) });
@@ -42,7 +42,7 @@ const ofType = (messages: readonly Message[], type: string) =>
   messages.filter(({ header }) => header.msg_type === type).map(({ content }) => content);
 
 describe("tier 1, the basic protocol", () => {
-  test("1. the heartbeat comes back", async () => {
+  test("1. the heartbeat is echoed", async () => {
     const socket = new Request({ receiveTimeout: 5000, linger: 0 });
     socket.connect(address(kernel.connection, "hb"));
     await socket.send("beat");
@@ -50,7 +50,7 @@ describe("tier 1, the basic protocol", () => {
     socket.close();
   });
 
-  test("2. whoever subscribes to iopub is welcomed first", async () => {
+  test("2. a new iopub subscriber receives iopub_welcome", async () => {
     const socket = new Subscriber({ receiveTimeout: 5000, linger: 0 });
     socket.subscribe();
     socket.connect(address(kernel.connection, "iopub"));
@@ -60,7 +60,7 @@ describe("tier 1, the basic protocol", () => {
     socket.close();
   });
 
-  test("3 to 5. kernel_info succeeds, and names the language and the protocol's version", async () => {
+  test("3 to 5. kernel_info_reply contains language and protocol version", async () => {
     const { header, content } = await kernel.request("shell", "kernel_info_request");
     expect(header.msg_type).toBe("kernel_info_reply");
     expect(content.status).toBe("ok");
@@ -68,7 +68,7 @@ describe("tier 1, the basic protocol", () => {
     expect(content.protocol_version).toMatch(/^5\.\d+$/);
   });
 
-  test("6 and 7. what a cell prints and what it warns of are two streams", async () => {
+  test("6 and 7. stdout and stderr are separate streams", async () => {
     const { iopub } = await execute('console.log("printed"); console.error("warned")');
     expect(ofType(iopub, "stream")).toEqual([
       { name: "stdout", text: "printed\n" },
@@ -76,7 +76,7 @@ describe("tier 1, the basic protocol", () => {
     ]);
   });
 
-  test("8 to 10. a cell is echoed between busy and idle, and its reply is ok", async () => {
+  test("8 to 10. execute_input is between busy and idle, and the reply is ok", async () => {
     const { reply, iopub } = await execute("const one = 1");
     expect(reply).toMatchObject({ header: { msg_type: "execute_reply" }, content: { status: "ok" } });
     expect(typesOf(iopub)).toEqual(["status", "execute_input", "status"]);
@@ -93,22 +93,22 @@ describe("tier 2, interactive features", () => {
     await execute("const longVariableName = 42");
     const completed = await kernel.request("shell", "complete_request", { code: "longVar", cursor_pos: 7 });
     expect(completed.content).toMatchObject({ status: "ok", matches: ["longVariableName"], cursor_start: 0 });
-    const asked = { code: "longVariableName", cursor_pos: 16, detail_level: 0 };
-    const { content } = await kernel.request("shell", "inspect_request", asked);
+    const inspection = { code: "longVariableName", cursor_pos: 16, detail_level: 0 };
+    const { content } = await kernel.request("shell", "inspect_request", inspection);
     expect(content).toMatchObject({ status: "ok", found: true });
     expect((content.data as Record<string, string>)["text/plain"]).toContain("const longVariableName: 42");
   });
 
-  test("13 and 14. a whole cell is complete, and an open one is not", async () => {
+  test("13 and 14. is_complete detects complete and incomplete cells", async () => {
     const ask = async (code: string) => (await kernel.request("shell", "is_complete_request", { code })).content;
     expect(await ask("const two = 2")).toEqual({ status: "complete" });
     expect(await ask("const three = {")).toMatchObject({ status: "incomplete", indent: "  " });
   });
 
-  test("15. the history has what ran", async () => {
+  test("15. the history contains executed cells", async () => {
     await execute("const four = 4");
-    const asked = { hist_access_type: "tail", n: 1, output: false, raw: true };
-    const { content } = await kernel.request("shell", "history_request", asked);
+    const options = { hist_access_type: "tail", n: 1, output: false, raw: true };
+    const { content } = await kernel.request("shell", "history_request", options);
     expect(content).toMatchObject({ status: "ok", history: [[1, expect.any(Number), "const four = 4"]] });
   });
 
@@ -116,7 +116,7 @@ describe("tier 2, interactive features", () => {
     expect((await kernel.request("shell", "comm_info_request")).content).toEqual({ status: "ok", comms: {} });
   });
 
-  test("17. a cell that is no TypeScript is an error, in the reply and on iopub", async () => {
+  test("17. a syntax error is in the reply and on iopub", async () => {
     const { reply, iopub } = await execute("class class");
     expect(reply.content).toMatchObject({ status: "error", ename: "SyntaxError" });
     expect(ofType(iopub, "error")).toMatchObject([{ ename: "SyntaxError", traceback: expect.any(Array) }]);
@@ -169,23 +169,25 @@ describe("tier 3, rich output", () => {
 });
 
 describe("tier 4, advanced features", () => {
-  test("22. a cell asks for a line, and gets what was typed", async () => {
-    const asked: string[] = [];
+  test("22. a cell receives the input that it requests", async () => {
+    const prompts: string[] = [];
     const { reply, iopub } = await execute('prompt("Name: ")', {
       onInput(question) {
-        asked.push(question);
+        prompts.push(question);
         return '"typed"';
       },
     });
-    expect(asked).toEqual(["Name: "]);
+    expect(prompts).toEqual(["Name: "]);
     expect(reply.content.status).toBe("ok");
     expect(JSON.stringify(ofType(iopub, "execute_result"))).toContain("typed");
   });
 
-  test("23. a comm is opened, spoken over and closed; one without a target is closed at once", async () => {
+  test("23. a comm is opened, used and closed; one with an unknown target is closed at once", async () => {
     const comm_id = randomUUID();
     kernel.send("shell", kernel.message("comm_open", { comm_id, target_name: "nobody.listens", data: {} }));
-    await until("the comm is closed", 10, () => ofType(heard, "comm_close").find((each) => each.comm_id === comm_id));
+    await until("the comm is closed", 10, () =>
+      ofType(received, "comm_close").find((each) => each.comm_id === comm_id),
+    );
     const content = (data: object) => JSON.stringify({ comm_id, data, target_name: "cell" });
     const { iopub } = await execute(`
       await Deno.jupyter.broadcast("comm_open", ${content({})});
@@ -195,7 +197,7 @@ describe("tier 4, advanced features", () => {
     expect((await execute("1")).reply.content.status).toBe("ok");
   });
 
-  test("24. an interrupt is answered, and ends what runs", async () => {
+  test("24. an interrupt gets a reply and stops the running cell", async () => {
     expect((await kernel.request("control", "interrupt_request")).content).toEqual({ status: "ok" });
     const running = kernel.execute('console.log("under way"); await new Promise(() => {})', {
       onOutput: ({ header }) => header.msg_type === "stream" && void kernel.interrupt(),
@@ -203,19 +205,20 @@ describe("tier 4, advanced features", () => {
     expect((await running).content).toMatchObject({ status: "error", ename: "Interrupted" });
   });
 
-  test("25. every cell has the next number", async () => {
+  test("25. the execution count increases with every cell", async () => {
     const counts = [await execute("5"), await execute("6")].map(({ reply }) => Number(reply.content.execution_count));
     expect(counts[1]).toBe((counts[0] ?? 0) + 1);
   });
 
-  test("26. all that a cell causes names its request", async () => {
-    heard.length = 0;
+  test("26. all messages of a cell have its request as parent", async () => {
+    received.length = 0;
     const { reply } = await execute('console.log("whose?"); 7');
-    expect(heard).toHaveLength(6);
-    for (const { parent_header } of heard) expect(parent_header).toMatchObject({ msg_id: reply.parent_header.msg_id });
+    expect(received).toHaveLength(6);
+    for (const { parent_header } of received)
+      expect(parent_header).toMatchObject({ msg_id: reply.parent_header.msg_id });
   });
 
-  test("27. a shutdown is answered, and the kernel ends", async () => {
+  test("27. a shutdown gets a reply, and the kernel exits", async () => {
     const { content } = await kernel.request("control", "shutdown_request", { restart: false });
     expect(content).toEqual({ status: "ok", restart: false });
     expect(await kernel.exited).toBe("exit code 0");

@@ -1,4 +1,4 @@
-// docs/training-loops.md: its code runs as cells of one notebook, and does what the text says.
+// Runs the code of docs/training-loops.md as cells of one notebook and checks the results that the text describes.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
@@ -9,13 +9,13 @@ const page = readFileSync(join(root, "docs/training-loops.md"), "utf8");
 const cells = [...page.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, code]) => code);
 const shared = sharedKernel();
 
-/** Runs the cell that holds a text, of the page's. */
+/** Runs the cell of the page that contains a text. */
 async function runCell(part: string): Promise<void> {
   const cell = cells.find((code) => code.includes(part));
   await shared.current.ok(cell ?? `throw new Error(${JSON.stringify(`no cell has ${part}`)})`);
 }
 
-/** A value of the notebook, by way of JSON. */
+/** A value from the notebook, passed as JSON. */
 async function value<T>(code: string): Promise<T> {
   const { stdout } = await shared.current.ok(`console.log(JSON.stringify(${code}))`);
   return JSON.parse(stdout) as T;
@@ -35,7 +35,7 @@ beforeAll(async () => {
   await shared.current.ok('import { activeRun } from "anneal"');
 }, 120_000);
 
-test("the page has no cell that is not run here", () => {
+test("all cells of the page are run here", () => {
   expect(cells).toHaveLength(7);
 });
 
@@ -48,7 +48,7 @@ test("a loop over a DataLoader fits a sine", async () => {
   expect(loss).toBeLessThan(0.02);
 }, 120_000);
 
-test("a module of ids and a mask learns, whatever the padding holds", async () => {
+test("a module of ids and a mask learns independently of the padding", async () => {
   await runCell("class Reader");
   expect((await value<number[]>("[result?.accuracy.item()]"))[0]).toBeGreaterThan(0.95);
   const scores = await value<number[]>(
@@ -57,7 +57,7 @@ test("a module of ids and a mask learns, whatever the padding holds", async () =
   expect(scores[0]).toBe(scores[1]);
 }, 120_000);
 
-test("four batches of 8 take the step of one batch of 32", async () => {
+test("four accumulated batches of 8 give the same step as one batch of 32", async () => {
   await runCell("accumulate(lossOf");
   await shared.current.ok(`
     const whole = new Sequential(new Linear(1, 32), tanh, new Linear(32, 1)).initialize(42);
@@ -71,7 +71,7 @@ test("four batches of 8 take the step of one batch of 32", async () => {
   for (const distance of await value<number[]>("apart")) expect(distance).toBeLessThan(1e-5);
 }, 120_000);
 
-test("DPO lets the loss fall below ln 2 and the margin grow, and changes the adapter alone", async () => {
+test("DPO reduces the loss below ln 2, increases the margin, and changes only the adapter", async () => {
   expect(
     cells
       .find((code) => code.includes("const dpo = "))
@@ -95,7 +95,7 @@ test("DPO lets the loss fall below ln 2 and the margin grow, and changes the ada
   expect(margins.at(-1)).toBeGreaterThan(0.5);
 }, 120_000);
 
-test("the DPO loss, and three steps by it, are those of the reference numbers", async () => {
+test("the DPO loss and three steps match the reference numbers", async () => {
   const kernel = shared.current;
   const { pairs, losses, training } = referenceJson<Dpo>("dpo.json");
   const { loss, margin } = await value<{ loss: number; margin: number }>(`await (async () => {
@@ -108,25 +108,25 @@ test("the DPO loss, and three steps by it, are those of the reference numbers", 
   expect(loss).toBeCloseTo(losses.sigmoid.mean, 5);
   expect(margin).toBeCloseTo(losses.rewards.mean_margin, 5);
 
-  // Targets are the next token, where that is part of the completion.
+  // Targets are the next tokens that are part of the completion.
   const { input_ids, attention_mask, completion_mask } = training.batch;
-  const wanted = input_ids.map((row, r) => row.map((_, i) => (completion_mask[r][i + 1] ? row[i + 1] : -100)));
+  const targets = input_ids.map((row, r) => row.map((_, i) => (completion_mask[r][i + 1] ? row[i + 1] : -100)));
   const int32 = (matrix: number[][]) => `tensor(${JSON.stringify(matrix)}, undefined, "int32")`;
   await kernel.ok(`
     const model = await Phi3ForCausalLM.fromPretrained(${JSON.stringify(referencePath("phi3"))}, {
       tokenizer: await Tokenizer.load(${JSON.stringify(referencePath("tokenizer"))}),
     });
-    const [ids, mask, targets] = [${[input_ids, attention_mask, wanted].map(int32).join(", ")}];
+    const [ids, mask, targets] = [${[input_ids, attention_mask, targets].map(int32).join(", ")}];
     const dpoOptimizer = new AdamW({ learningRate: 1e-4, weightDecay: 0, maxGradNorm: 1 });
     const reference = await program(logProbs)(ids, mask, targets);
     const losses: number[] = [];
     for (let i = 0; i < 3; i++) losses.push((await prefer(ids, mask, targets, reference)).loss.item());
     const after = await program(logProbs)(ids, mask, targets);`);
-  const found = await value<{ reference: number[]; losses: number[]; after: number[] }>(
+  const actual = await value<{ reference: number[]; losses: number[]; after: number[] }>(
     "{ reference: await reference.array(), losses, after: await after.array() }",
   );
   const policy = (step: number) => [...training.steps[step].policy_chosen, ...training.steps[step].policy_rejected];
-  for (const [i, logProb] of policy(0).entries()) expect(found.reference[i]).toBeCloseTo(logProb, 3);
-  for (const [i, each] of found.losses.entries()) expect(each).toBeCloseTo(training.steps[i].loss, 4);
-  for (const [i, logProb] of policy(3).entries()) expect(found.after[i]).toBeCloseTo(logProb, 2);
+  for (const [i, logProb] of policy(0).entries()) expect(actual.reference[i]).toBeCloseTo(logProb, 3);
+  for (const [i, each] of actual.losses.entries()) expect(each).toBeCloseTo(training.steps[i].loss, 4);
+  for (const [i, logProb] of policy(3).entries()) expect(actual.after[i]).toBeCloseTo(logProb, 2);
 }, 120_000);

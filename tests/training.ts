@@ -1,5 +1,5 @@
-// `node training.js <steps> [output folder] [batch size]`: a small training as a process of its own, to be killed. Says
-// each step once it is logged. With an output folder it saves every 10 steps and goes on from there.
+// `node training.js <steps> [output folder] [batch size]`: a small training in a separate process, for tests that kill it. It
+// prints each step after logging it. With an output folder it saves every 10 steps and resumes from there.
 import { activeRun, train } from "../src/index.ts";
 import { toyModel, toyOptions } from "../src/train/toy.ts";
 

@@ -9,12 +9,12 @@ import { TrackerClient } from "../src/track/client.ts";
 import { uploadFile } from "../src/track/upload.ts";
 import { type Served, serveArtifacts, sha256 } from "../tracker/artifacts/testing.ts";
 
-/** A line to a tracker that can be cut, and that tells what went over it. */
+/** A connection to a tracker that can be cut and that records requests. */
 interface Line {
   url: string;
-  /** As `PUT /api/...`, without queries. */
+  /** Requests such as `PUT /api/...`, without queries. */
   requests: string[];
-  /** Cuts a request off after its first bytes. */
+  /** Whether to cut a request after its first bytes. */
   cut: (what: string) => boolean;
   server: Server;
 }
@@ -94,7 +94,7 @@ describe.each(["disk", "S3"] as const)("our client, to a tracker with artifacts 
     expect(count(/^PUT .*mlflow-artifacts/)).toBe(1);
   });
 
-  test("sends a large one in parts, again where one is cut off", async () => {
+  test("sends a large file in parts and retries a part that was cut", async () => {
     begin();
     const { file, digest } = makeFile(70_000_000);
     let cuts = 0;
@@ -105,7 +105,7 @@ describe.each(["disk", "S3"] as const)("our client, to a tracker with artifacts 
     expect(count(/^PUT .*mlflow-artifacts/)).toBe(0);
   });
 
-  test("goes on with one that broke off, at a tracker that was restarted", async () => {
+  test("resumes an interrupted upload after the tracker was restarted", async () => {
     begin();
     const { file, digest } = makeFile(80_000_000);
     line.cut = (what) => /\/parts\/\w+\/[34]/.test(what);
@@ -119,7 +119,7 @@ describe.each(["disk", "S3"] as const)("our client, to a tracker with artifacts 
     for (const part of sent) expect(line.requests).not.toContain(part);
   }, 120_000);
 
-  test("does not send what the tracker has", async () => {
+  test("does not send files that the tracker has", async () => {
     begin();
     const { file, digest } = makeFile(40_000_000);
     await uploadFile(client, "0/run/artifacts/once.bin", file);
@@ -137,15 +137,15 @@ describe.each(["disk", "S3"] as const)("our client, to a tracker with artifacts 
   });
 });
 
-test("a server that knows nothing of this gets the file in one piece", async () => {
+test("a server without support for parts gets the file in one piece", async () => {
   const received: string[] = [];
   const server = createServer(async (incoming, answer) => {
     const parts: Buffer[] = [];
     for await (const part of incoming) parts.push(part);
     received.push(`${incoming.method} ${incoming.url} ${sha256(Buffer.concat(parts))}`);
-    const known = incoming.method === "PUT" && incoming.url?.startsWith("/api/2.0/mlflow-artifacts/artifacts/");
-    answer.writeHead(known ? 200 : 404, { "content-type": known ? "application/json" : "text/html" });
-    answer.end(known ? "{}" : "<h1>Not Found</h1>");
+    const isSupported = incoming.method === "PUT" && incoming.url?.startsWith("/api/2.0/mlflow-artifacts/artifacts/");
+    answer.writeHead(isSupported ? 200 : 404, { "content-type": isSupported ? "application/json" : "text/html" });
+    answer.end(isSupported ? "{}" : "<h1>Not Found</h1>");
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { file, digest } = makeFile(40_000_000);

@@ -14,7 +14,7 @@ if (!vulkan) {
 afterAll(cleanUp);
 
 describe.skipIf(!vulkan)("on software Vulkan", () => {
-  test("WebGPU computes, trains, fails and goes on as the CPU does", { timeout: 300_000 }, async () => {
+  test("WebGPU computes, trains, fails and recovers like the CPU", { timeout: 300_000 }, async () => {
     const checks = new Command(join(root, "dist/tests/gpu/checks.js"), [], {
       ...vulkan,
       ANNEAL_DATA: scratch("webgpu"),
@@ -29,7 +29,7 @@ describe.skipIf(!vulkan)("on software Vulkan", () => {
     expect(code).toBe(0);
   });
 
-  test("auto stays on the CPU, which is faster than an imitated GPU, and says so", async () => {
+  test("auto uses the CPU, which is faster than a software GPU, and reports it", async () => {
     const script = `const { describeDevice, Engine } = await import(${JSON.stringify(join(root, "dist/src/index.js"))});
       const engine = await Engine.open({ threads: 1 });
       console.log(describeDevice(engine.device));
@@ -40,10 +40,10 @@ describe.skipIf(!vulkan)("on software Vulkan", () => {
   });
 });
 
-test("a GPU that is asked for and not there is an error that says what is missing", async () => {
+test("an explicit GPU that is not available causes an error that says what is missing", async () => {
   const script = `const { Engine } = await import(${JSON.stringify(join(root, "dist/src/index.js"))});
     await Engine.open({ device: "webgpu" }).catch((error) => console.log(error.name + ": " + error.message));`;
-  // An empty list of drivers hides whatever this machine has.
+  // An empty list of drivers hides the GPUs of this machine.
   const none = new Command("--input-type=module", ["-e", script], { VK_DRIVER_FILES: "/nonexistent/icd.json" });
   await none.exited;
   expect(none.stdout).toMatch(/^EngineError: There is no GPU that WebGPU can use: .+`anneal doctor`/);

@@ -1,42 +1,42 @@
-/** The cells of this process: which one runs, and which one a piece of code belongs to. */
+/** The cells of this process: which ones are running, and which one the current code belongs to. */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { createHash } from "node:crypto";
 import { basename } from "node:path";
 
-/** What running code belongs to: a cell, and whether it is a `finally` block that runs after an interrupt. */
+/** The cell that running code belongs to, and whether the code is a `finally` block that runs after an interrupt. */
 export interface Owner {
   cell: CellRun;
   inCleanup: boolean;
 }
 
-/** How long the `finally` blocks of an interrupted cell may take. */
+/** Time limit for the `finally` blocks of an interrupted cell. */
 export const cleanupMs = 2000;
 
-/** One execution of a cell, as long as any of its code may still run. */
+/** One execution of a cell, including the timers and promises that it left behind. */
 export class CellRun {
   readonly id: number;
   readonly label: string;
   readonly allowStdin: boolean;
   readonly #controller = new AbortController();
-  /** The cell promised to stop by itself when its signal aborts. */
-  asked = false;
+  /** The cell accessed its interrupt signal and stops itself when the signal aborts. */
+  handlesInterrupt = false;
   /** The cell's code threw. */
   failed = false;
-  /** The cell was interrupted: nothing but its `finally` blocks may go on. */
+  /** The cell was interrupted: only its `finally` blocks may still run. */
   interrupted = false;
-  /** When the `finally` blocks of the interrupted cell must have ended, on the clock of `performance.now()`. */
+  /** Deadline for the `finally` blocks of the interrupted cell, as a `performance.now()` time. */
   cleanupEnd = 0;
-  /** `finally` blocks that run now, since the interrupt. */
+  /** Number of running `finally` blocks since the interrupt. */
   cleanups = 0;
-  /** When no `finally` block of the interrupted cell runs any more, or their time is over. */
+  /** Resolves when the `finally` blocks of the interrupted cell have completed or timed out. */
   unwound: Promise<void> | undefined;
   readonly owner: Owner = { cell: this, inCleanup: false };
   readonly cleanupOwner: Owner = { cell: this, inCleanup: true };
-  /** What ends each `await` that ends with an interrupt, and the number of the call that it stands in. */
+  /** Rejects the pending awaits on interrupt; the values are the numbers of the calls that contain them. */
   readonly #waits = new Map<(reason: Error) => void, number>();
-  /** What the cell declared with `using`, in order. */
+  /** Disposers of the cell's `using` declarations, in order. */
   readonly #disposables: (() => unknown)[] = [];
-  /** Displays that are still being made; the cell is done only after them. */
+  /** Pending async displays; the cell completes only after them. */
   readonly pending = new Set<Promise<unknown>>();
 
   constructor(id: number, label: string, allowStdin: boolean) {
@@ -45,35 +45,36 @@ export class CellRun {
     this.allowStdin = allowStdin;
   }
 
-  /** Aborted when the user interrupts this cell. */
+  /** Aborts when the user interrupts the cell. */
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
 
-  /** Disposes of a value when the cell ends: `using` at its top level. */
+  /** Disposes a value when the cell ends: implements a top-level `using`. */
   use<T>(value: T, kind: "sync" | "async"): T {
     if (value === null || value === undefined) return value;
     const methods = value as Record<symbol, unknown>;
     const method = (kind === "async" ? methods[Symbol.asyncDispose] : undefined) ?? methods[Symbol.dispose];
-    if (typeof method !== "function") throw new TypeError("a value declared with `using` has no [Symbol.dispose]()");
+    if (typeof method !== "function")
+      throw new TypeError("the value of a `using` declaration has no [Symbol.dispose]() method");
     this.#disposables.push(() => method.call(value));
     return value;
   }
 
-  /** Disposes of what was declared with `using`, the last first, and throws the last error there was. */
+  /** Disposes the values of `using` declarations in reverse order, and throws the last error. */
   async dispose(): Promise<void> {
-    let failed: { error: unknown } | undefined;
+    let failure: { error: unknown } | undefined;
     for (const dispose of this.#disposables.splice(0).reverse()) {
       try {
         await dispose();
       } catch (error) {
-        failed = { error };
+        failure = { error };
       }
     }
-    if (failed) throw failed.error;
+    if (failure) throw failure.error;
   }
 
-  /** A promise that settles as the given one does, or rejects when the cell is interrupted. */
+  /** Returns a promise that settles like `value`, or rejects when the cell is interrupted. */
   untilInterrupted<T>(value: T, call: number): Promise<Awaited<T>> {
     return new Promise((resolve, reject) => {
       this.#waits.set(reject, call);
@@ -83,7 +84,7 @@ export class CellRun {
     });
   }
 
-  /** Ends the cell's code, now and whenever it is called back. */
+  /** Stops the cell's code, including later callbacks. */
   interrupt(reason: Error): void {
     if (this.interrupted) return;
     this.interrupted = true;
@@ -92,15 +93,15 @@ export class CellRun {
     this.unwound = this.#unwind(reason);
   }
 
-  /** Ends what the cell waits for: a function before the one that called it, with its `finally` blocks. */
+  /** Rejects the pending awaits from the innermost call outwards, and waits for the `finally` blocks of each. */
   async #unwind(reason: Error): Promise<void> {
     for (;;) {
       await new Promise((resolve) => setImmediate(resolve));
       const inTime = () => performance.now() < this.cleanupEnd;
       while (this.cleanups > 0 && inTime()) await new Promise((resolve) => setTimeout(resolve, 5));
-      const [last] = [...this.#waits].sort(([, a], [, b]) => b - a);
-      if (!last || !inTime()) return;
-      const [reject] = last;
+      const [innermost] = [...this.#waits].sort(([, a], [, b]) => b - a);
+      if (!innermost || !inTime()) return;
+      const [reject] = innermost;
       this.#waits.delete(reject);
       reject(reason);
     }
@@ -111,46 +112,46 @@ export class CellRun {
   }
 }
 
-/** Follows the code of a cell through timers and promises. */
+/** Tracks which cell code belongs to, through timers and promises. */
 export const ownership = new AsyncLocalStorage<Owner>();
 
-/** The cells whose end the host waits for: one of the shell, and one of each subshell. */
+/** The running cells: at most one of the main shell and one of each subshell. */
 export const runningCells = new Map<number, CellRun>();
 
 let latest: CellRun | undefined;
 
-/** Makes a cell the one that unowned output goes to. */
+/** Sets the cell that output without an owner belongs to. */
 export function setLatest(cell: CellRun): void {
   latest = cell;
 }
 
-/** The cell that the running code belongs to: its own, else the latest. */
+/** The cell that the current code belongs to, or else the latest cell. */
 export function currentCell(): CellRun | undefined {
   return ownership.getStore()?.cell ?? latest;
 }
 
-/** The id of {@link currentCell}, 0 before any cell. */
+/** The id of {@link currentCell}; 0 before the first cell. */
 export function currentCellId(): number {
   return currentCell()?.id ?? 0;
 }
 
 let notebookName = "";
-const made = new Map<number, number>();
+const idCounts = new Map<number, number>();
 
-/** Ids are of this notebook: a page may show several. */
+/** Sets the notebook whose name goes into ids, because a page may show several notebooks. */
 export function nameNotebook(path: string | undefined): void {
   notebookName = path === undefined ? "" : basename(path);
 }
 
 /**
- * An id of something that is shown, 32 hexadecimal digits. It is no random one, so that a notebook that is run again from
- * its beginning is saved as it was.
- * @param content tells apart what has the same place in two lives of the kernel
+ * Creates an id of 32 hexadecimal digits for a displayed element. It is deterministic, so that restarting the kernel and
+ * running all cells does not change the saved notebook.
+ * @param content distinguishes ids at the same position after a restart
  */
 export function newId(content = ""): string {
   const cell = currentCellId();
-  const count = (made.get(cell) ?? 0) + 1;
-  made.set(cell, count);
+  const count = (idCounts.get(cell) ?? 0) + 1;
+  idCounts.set(cell, count);
   return createHash("sha256")
     .update(JSON.stringify([notebookName, cell, count, content]))
     .digest("hex")

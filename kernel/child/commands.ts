@@ -1,4 +1,4 @@
-/** What magics do in the process of the cells: npm, the shell, the environment, forgetting. */
+/** The magics that run in the child: `%npm`, shell commands, `%env` and `%reset`. */
 import { type SpawnOptions, spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -10,10 +10,10 @@ import { resetScope } from "./scope.ts";
 import { print } from "./streams.ts";
 
 /**
- * Does what a magic asks for, in the name of the running cell.
- * @throws Error when a program that it starts fails
+ * Executes the command of a magic as part of the running cell.
+ * @throws Error when a program fails
  */
-export async function doCommand(command: Command, folder: string): Promise<void> {
+export async function runCommand(command: Command, folder: string): Promise<void> {
   switch (command.name) {
     case "npm":
       return npm(command.args, folder);
@@ -23,16 +23,16 @@ export async function doCommand(command: Command, folder: string): Promise<void>
       return resetScope();
     case "shell": {
       const code = await run(command.program, ["-c", command.script], { cwd: process.cwd() });
-      if (code !== 0) throw new Error(`${command.program} ended with ${code}`);
+      if (code !== 0) throw new Error(`${command.program} exited with ${code}`);
     }
   }
 }
 
-/** Runs a program; what it prints is the cell's, and it ends with the cell. */
+/** Runs a program. Its output belongs to the running cell, and an interrupt stops it. */
 async function run(program: string, args: string[], options: SpawnOptions): Promise<number | string> {
   const signal = currentCell()?.signal;
   const child = spawn(program, args, { ...options, stdio: ["ignore", "pipe", "pipe"] });
-  // As Ctrl+C in a terminal: what the program started hears it too. This process itself leaves the signal unheard.
+  // Like Ctrl+C in a terminal, the signal reaches the whole process group. This process ignores it.
   const stop = () => (process.platform === "win32" ? child.kill() : process.kill(-process.pid, "SIGINT"));
   signal?.addEventListener("abort", stop);
   for (const name of ["stdout", "stderr"] as const) {
@@ -41,7 +41,7 @@ async function run(program: string, args: string[], options: SpawnOptions): Prom
   }
   try {
     return await new Promise((resolve, reject) => {
-      child.once("error", (error) => reject(new Error(`${program} did not start: ${error.message}`)));
+      child.once("error", (error) => reject(new Error(`cannot start ${program}: ${error.message}`)));
       child.once("close", (code, by) => resolve(code ?? `signal ${by}`));
     });
   } finally {
@@ -54,7 +54,7 @@ const quiet = ["--no-fund", "--no-audit", "--no-update-notifier"];
 async function npm(args: string[], folder: string): Promise<void> {
   const program = process.platform === "win32" ? "npm.cmd" : "npm";
   const code = await run(program, [...args, ...quiet], { cwd: folder, shell: process.platform === "win32" });
-  if (code !== 0) throw new Error(`npm ${args.join(" ")} ended with ${code}`);
+  if (code !== 0) throw new Error(`npm ${args.join(" ")} exited with ${code}`);
   if (!["i", "install", "add"].includes(args[0] ?? "")) return;
   const untyped = args
     .slice(1)
@@ -64,7 +64,7 @@ async function npm(args: string[], folder: string): Promise<void> {
   for (const name of untyped) await installTypes(name, folder);
 }
 
-/** Types that others wrote are a package of their own. That there are none is no failure. */
+/** Installs the `@types` package of a package. It is no error if there is none. */
 async function installTypes(name: string, folder: string): Promise<void> {
   const types = `@types/${name.replace(/^@([^/]+)\//, "$1__")}`;
   const code = await new Promise((resolve) => {
@@ -72,16 +72,16 @@ async function installTypes(name: string, folder: string): Promise<void> {
     child.once("error", () => resolve(undefined));
     child.once("close", resolve);
   });
-  print("stdout", code === 0 ? `${name} brings no types; installed ${types}\n` : `${name} brings no types\n`);
+  print("stdout", code === 0 ? `${name} has no types; installed ${types}\n` : `${name} has no types\n`);
 }
 
-/** Whether an installed package says what types it has; undefined where it is not found. */
+/** Whether an installed package includes type declarations; undefined if it is not installed. */
 function hasTypes(name: string, from: string): boolean | undefined {
   for (let folder = from; ; folder = dirname(folder)) {
     const root = join(folder, "node_modules", name);
     if (existsSync(join(root, "package.json"))) {
-      const told = readFileSync(join(root, "package.json"), "utf8");
-      return /"(types|typings)"\s*:/.test(told) || existsSync(join(root, "index.d.ts"));
+      const manifest = readFileSync(join(root, "package.json"), "utf8");
+      return /"(types|typings)"\s*:/.test(manifest) || existsSync(join(root, "index.d.ts"));
     }
     if (folder === dirname(folder)) return undefined;
   }
@@ -97,9 +97,10 @@ function environment(variable: string | undefined, value: string | undefined): v
     return;
   }
   if (value === undefined) {
-    const found = process.env[variable];
-    if (found === undefined) throw new Error(`the environment has no ${variable}; set it with %env ${variable}=value`);
-    print("stdout", `${found}\n`);
+    const current = process.env[variable];
+    if (current === undefined)
+      throw new Error(`environment variable ${variable} is not set; use %env ${variable}=value`);
+    print("stdout", `${current}\n`);
     return;
   }
   process.env[variable] = value;

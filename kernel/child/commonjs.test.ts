@@ -28,7 +28,7 @@ const shared = sharedKernel({
   "types.ts": "export const typed = 10",
 });
 
-describe("names of CommonJS modules", () => {
+describe("exports of CommonJS modules", () => {
   test.each([
     [
       "a function with properties",
@@ -36,7 +36,7 @@ describe("names of CommonJS modules", () => {
       "[ 'called', [ 1 ], 2, 3 ]",
     ],
     [
-      "all of a function's",
+      "the namespace of a function",
       'import * as t from "tools"; [t.chunk(1), t.default(), "chunk" in t, Object.keys(t)]',
       "[ [ 1 ], 'called', true, [ 'chunk', 'computed', 'extra', 'default' ] ]",
     ],
@@ -46,11 +46,15 @@ describe("names of CommonJS modules", () => {
       'import d, { named, reexported } from "transpiled"; [d, named, reexported]',
       "[ 'the default', 1, 4 ]",
     ],
-    ["which change", 'import { count, counter } from "transpiled"; count(); count(); counter', "2"],
-    ["transpiled, all", 'import * as all from "transpiled"; [all.default, all.reexported]', "[ 'the default', 4 ]"],
+    ["live bindings", 'import { count, counter } from "transpiled"; count(); count(); counter', "2"],
+    [
+      "namespace of a transpiled module",
+      'import * as all from "transpiled"; [all.default, all.reexported]',
+      "[ 'the default', 4 ]",
+    ],
     ["transpiled without a default", 'import whole, { only } from "./nodefault.cjs"; [whole.only, only]', "[ 8, 8 ]"],
     [
-      "an object's, with a getter",
+      "an object with a getter",
       'import whole, { a, late, "not-a-name" as odd } from "./object.cjs"; [whole.a, a, late, odd]',
       "[ 1, 1, 7, 2 ]",
     ],
@@ -66,18 +70,18 @@ describe("names of CommonJS modules", () => {
       'import six from "./promise.cjs"; [await six, typeof (await import("./promise.cjs")).then]',
       "[ 6, 'undefined' ]",
     ],
-    ["of a .js file", 'import p, { plain } from "./plain.js"; [p.plain, plain]', "[ 9, 9 ]"],
+    ["a .js file", 'import p, { plain } from "./plain.js"; [p.plain, plain]', "[ 9, 9 ]"],
     [
-      "of JSON",
+      "JSON",
       'import config, { lr } from "./config.json"; import * as all from "./config.json"; [config.lr, lr, all.lr, (await import("./config.json")).default.lr]',
       "[ 0.1, 0.1, 0.1, 0.1 ]",
     ],
-    ["exported again", 'export { chunk as part } from "tools"; [typeof part]', "[ 'function' ]"],
+    ["re-exports", 'export { chunk as part } from "tools"; [typeof part]', "[ 'function' ]"],
   ])("%s", async (_what, code, expected) => {
     expect((await shared.current.ok(`%check off\n${code}`)).result).toBe(expected);
   });
 
-  test("are the same after TypeScript files were loaded", async () => {
+  test("are the same after TypeScript files have been loaded", async () => {
     const kernel = shared.current;
     await kernel.ok('import { typed } from "./types.ts"; typed');
     expect(
@@ -85,7 +89,7 @@ describe("names of CommonJS modules", () => {
     ).toBe("[ 'called', 'function', 3 ]");
   });
 
-  test("are checked by the types, and a namespace is shown by its names", async () => {
+  test("are type-checked, and a namespace displays its names", async () => {
     const kernel = shared.current;
     expect((await kernel.ok('import { a } from "./object.cjs"; a')).result).toBe("1");
     const { result } = await kernel.ok('import * as shown from "./object.cjs"; shown');

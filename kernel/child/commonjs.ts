@@ -1,39 +1,43 @@
 /**
- * What the import of a CommonJS module gives.
+ * Module namespaces of CommonJS modules.
  *
- * Node.js finds only those names of such a module that it can read in its text. Types know all of them, and so do
- * bundlers and TypeScript's `esModuleInterop`, whose rules these are.
+ * Node.js exports only the names that it detects in the source of a CommonJS module. Type declarations and bundlers assume
+ * all names of `module.exports`, so this module follows the rules of TypeScript's `esModuleInterop`.
  */
 type Namespace = Record<string, unknown>;
 
 /**
- * A namespace with every name of `module.exports`, as of the time that it is looked at.
- * @param found what Node.js made of the module
+ * Returns a live namespace with every name of `module.exports`.
+ * @param namespace the namespace that Node.js created
  * @param exports its `module.exports`, or the value of a JSON file
  */
-export function namespaceOf(found: Namespace, exports: unknown): Namespace {
-  if ((typeof exports !== "object" && typeof exports !== "function") || exports === null) return found;
+export function namespaceOf(namespace: Namespace, exports: unknown): Namespace {
+  if ((typeof exports !== "object" && typeof exports !== "function") || exports === null) return namespace;
   const names = exports as Namespace;
   const isTranspiled = names.__esModule === true;
-  const standard = () => (isTranspiled && "default" in names ? names.default : exports);
-  // A module that exports a promise is no promise itself.
-  const has = (name: string | symbol) => name in names && (name !== "then" || "then" in found);
+  const defaultExport = () => (isTranspiled && "default" in names ? names.default : exports);
+  // A module that exports a promise must not be a thenable itself.
+  const has = (name: string | symbol) => name in names && (name !== "then" || "then" in namespace);
   const describe = (name: string | symbol): PropertyDescriptor | undefined => {
     if (name === Symbol.toStringTag) return { value: "Module", configurable: true };
     const own = Object.getOwnPropertyDescriptor(names, name);
     if (name !== "default" && !(own?.enumerable && has(name))) return undefined;
-    return { value: name === "default" ? standard() : names[name as string], enumerable: true, configurable: true };
+    return {
+      value: name === "default" ? defaultExport() : names[name as string],
+      enumerable: true,
+      configurable: true,
+    };
   };
   const target: Namespace = Object.create(null);
-  // What is written where the namespace is shown; getters are not called for it.
+  // The target's properties are what `inspect` shows. It must not call getters.
   for (const name of ["default", Symbol.toStringTag, ...Object.keys(names)]) {
     const own = name === "default" ? undefined : Object.getOwnPropertyDescriptor(names, name);
-    const shown = own?.get ? { get: own.get, enumerable: true } : describe(name);
-    if (shown) Object.defineProperty(target, name, { ...shown, configurable: true });
+    const descriptor = own?.get ? { get: own.get, enumerable: true } : describe(name);
+    if (descriptor) Object.defineProperty(target, name, { ...descriptor, configurable: true });
   }
   return new Proxy(target, {
     get(_target, name) {
-      if (name === "default") return standard();
+      if (name === "default") return defaultExport();
       if (name === Symbol.toStringTag) return "Module";
       return has(name) ? names[name as string] : undefined;
     },

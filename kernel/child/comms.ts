@@ -1,14 +1,14 @@
-/** Comms, as the code of cells has them. */
+/** The child's side of comms. */
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { Comm, CommMessage, Comms } from "../../src/display/notebook.ts";
 import type { CommPost } from "../host/protocol.ts";
 import { currentCellId, newId } from "./cells.ts";
-import { tell } from "./pipes.ts";
+import { send } from "./pipes.ts";
 import { flushStreams } from "./streams.ts";
 
 type Listener<T extends unknown[]> = (...values: T) => void;
 
-/** Listeners keep the cell that added them: what they print is that cell's. */
+/** Listeners, each bound to the cell that added it: their output belongs to that cell. */
 class Listeners<T extends unknown[]> {
   readonly #all = new Set<Listener<T>>();
 
@@ -69,12 +69,12 @@ function post(
   { metadata = {}, buffers = [] }: Partial<Omit<CommMessage, "data">> = {},
 ): void {
   flushStreams();
-  // As JSON carries it: what it cannot carry fails here, where the user's code is.
+  // Serialized here, so that data that is not JSON throws in the user's code.
   const plain = JSON.parse(JSON.stringify(data)) as Record<string, unknown>;
-  tell({ type: "comm", kind, cell: currentCellId(), id, target, data: plain, metadata, buffers });
+  send({ type: "comm", kind, cell: currentCellId(), id, target, data: plain, metadata, buffers });
 }
 
-/** What cells open and answer. */
+/** The comm API for cells. */
 export const comms: Comms = {
   open(target, data = {}, more = {}) {
     const comm = new Channel(more.id ?? newId(), target);
@@ -88,14 +88,14 @@ export const comms: Comms = {
   },
 };
 
-/** Takes what the front-end sent. What a listener throws is thrown. */
+/** Handles a comm message of the front-end. @throws what a listener throws */
 export function receiveComm({ kind, id, target, data, metadata, buffers }: CommPost): void {
   const message = { data, metadata, buffers };
   if (kind === "open") {
-    const answer = targets.get(target);
-    // The protocol has the side that does not know a target close the comm at once.
-    if (!answer) post("close", { id, target }, {});
-    else answer(new Channel(id, target), message);
+    const listener = targets.get(target);
+    // The protocol requires that a comm with an unknown target is closed at once.
+    if (!listener) post("close", { id, target }, {});
+    else listener(new Channel(id, target), message);
     return;
   }
   const comm = open.get(id);

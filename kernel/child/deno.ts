@@ -1,10 +1,10 @@
-/** `Deno.jupyter`, for notebooks written for Deno: its display API, and nothing else of Deno. */
+/** `Deno.jupyter`, the display API of Deno's kernel. Nothing else of Deno is provided. */
 import { readFileSync } from "node:fs";
 import type { MimeBundle } from "../../src/display/notebook.ts";
 import { currentCellId } from "./cells.ts";
 import { bundleOf, displaySymbol } from "./display.ts";
 import { showBundle } from "./notebook.ts";
-import { tell } from "./pipes.ts";
+import { send } from "./pipes.ts";
 import { flushStreams } from "./streams.ts";
 
 interface DisplayOptions {
@@ -13,11 +13,11 @@ interface DisplayOptions {
   display_id?: string;
 }
 
-interface Shown {
+interface Displayable {
   [displaySymbol](): MimeBundle;
 }
 
-/** The MIME bundle that a value is shown as. */
+/** The MIME bundle of a value. */
 async function format(value: unknown): Promise<MimeBundle> {
   return (await bundleOf(value)) ?? { "text/plain": "undefined" };
 }
@@ -27,31 +27,31 @@ async function display(value: unknown, { raw, update, display_id }: DisplayOptio
   showBundle(bundle, { ...(display_id === undefined ? {} : { displayId: display_id }), update: update ?? false });
 }
 
-/** A template tag whose value is shown as data of one type. */
+/** Creates a template tag whose value displays as the given MIME type. */
 function tag(type: string) {
-  return (strings: TemplateStringsArray, ...values: unknown[]): Shown => {
+  return (strings: TemplateStringsArray, ...values: unknown[]): Displayable => {
     const text = String.raw({ raw: strings }, ...values.map(String));
     return { [displaySymbol]: () => ({ [type]: text }) };
   };
 }
 
-/** A picture that is shown: its bytes, or the path of its file. */
-function image(given: string | URL | Uint8Array): Shown {
-  const bytes = given instanceof Uint8Array ? given : readFileSync(given);
-  const type = imageTypes.find(({ starts }) => starts.every((byte, index) => bytes[index] === byte))?.type;
-  if (type === undefined) throw new TypeError("image() shows PNG, JPEG and GIF; these bytes begin like none of them");
+/** Displays an image, given as bytes or as a path. */
+function image(source: string | URL | Uint8Array): Displayable {
+  const bytes = source instanceof Uint8Array ? source : readFileSync(source);
+  const type = imageTypes.find(({ magic }) => magic.every((byte, index) => bytes[index] === byte))?.type;
+  if (type === undefined) throw new TypeError("image() supports PNG, JPEG and GIF, but the data is none of these");
   return { [displaySymbol]: () => ({ [type]: Buffer.from(bytes).toString("base64") }) };
 }
 
 const imageTypes = [
-  { type: "image/png", starts: [0x89, 0x50, 0x4e, 0x47] },
-  { type: "image/jpeg", starts: [0xff, 0xd8, 0xff] },
-  { type: "image/gif", starts: [0x47, 0x49, 0x46, 0x38] },
+  { type: "image/png", magic: [0x89, 0x50, 0x4e, 0x47] },
+  { type: "image/jpeg", magic: [0xff, 0xd8, 0xff] },
+  { type: "image/gif", magic: [0x47, 0x49, 0x46, 0x38] },
 ];
 
 type Content = Record<string, unknown>;
 
-/** Sends a message of Jupyter's protocol to the front-end, where it is of display or of comms. */
+/** Sends a display or comm message to the front-end. */
 async function broadcast(
   type: string,
   content: Content,
@@ -68,7 +68,7 @@ async function broadcast(
       return;
     }
     case "clear_output":
-      tell({ type: "clear", cell: currentCellId(), wait: content.wait === true });
+      send({ type: "clear", cell: currentCellId(), wait: content.wait === true });
       return;
     case "comm_open":
     case "comm_msg":
@@ -76,12 +76,12 @@ async function broadcast(
       const kind = type.slice("comm_".length) as "open" | "msg" | "close";
       const id = String(content.comm_id);
       const target = String(content.target_name ?? "");
-      tell({ type: "comm", cell: currentCellId(), kind, id, target, data: object("data"), metadata, buffers });
+      send({ type: "comm", cell: currentCellId(), kind, id, target, data: object("data"), metadata, buffers });
       return;
     }
     default:
       throw new TypeError(
-        `broadcast() cannot send "${type}": it sends display_data, update_display_data, clear_output and comm_*`,
+        `broadcast() cannot send "${type}"; it supports display_data, update_display_data, clear_output and comm_*`,
       );
   }
 }

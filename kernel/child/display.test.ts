@@ -12,7 +12,7 @@ const bundles = ({ messages }: CellOutcome): Bundle[] =>
     .map(({ content }) => content.data as Bundle);
 const bundle = (outcome: CellOutcome): Bundle => bundles(outcome)[0] ?? {};
 
-/** The words that HTML shows. */
+/** The text content of HTML. */
 const words = (html = ""): string =>
   html
     .replace(/<style>.*?<\/style>/gs, "")
@@ -22,7 +22,7 @@ const words = (html = ""): string =>
     .trim();
 
 describe("a tree", () => {
-  test("stands for what takes more than a line: objects, maps, sets, instances, errors, arrays in groups", async () => {
+  test("is shown for nested values: objects, maps, sets, instances, errors, and arrays in groups", async () => {
     const data = bundle(
       await shared.current.ok(`
         class Point { constructor(public x: number, public y: number) {} #hidden = 1 }
@@ -55,7 +55,7 @@ describe("a tree", () => {
     expect(data["text/html"]).not.toContain("<script");
   });
 
-  test("knows circles, runs no getters, and leaves alone what writes itself", async () => {
+  test("detects cycles, calls no getters, and respects custom inspect functions", async () => {
     const data = bundle(
       await shared.current.ok(`
         const circle: Record<string, unknown> = { filler: "x".repeat(120) };
@@ -70,7 +70,7 @@ describe("a tree", () => {
     expect(text).toContain("own : written by itself");
   });
 
-  test("there is none where a line says it all, or a value says it itself", async () => {
+  test("is not shown for values that fit on a line or have a custom inspect function", async () => {
     for (const code of ["({ a: 1, b: [2] })", "'text\\n'.repeat(3)", "new Error('shown as text')", "42"]) {
       expect(Object.keys(bundle(await shared.current.ok(code))), code).toEqual(["text/plain"]);
     }
@@ -78,7 +78,7 @@ describe("a tree", () => {
     expect(bundle(await shared.current.ok(custom))).toEqual({ "text/plain": "a\nb" });
   });
 
-  test("of ten million numbers stays small and quick, and says how to see more", async () => {
+  test("of ten million numbers is small and fast, and says how to see more", async () => {
     const start = performance.now();
     const data = bundle(await shared.current.ok("new Float32Array(10_000_000)"));
     expect(performance.now() - start).toBeLessThan(1500);
@@ -93,7 +93,7 @@ describe("a tree", () => {
 });
 
 describe("a table", () => {
-  test("stands for an array of records, with what sorts it: the rank of each row in each column", async () => {
+  test("is shown for an array of records, with the rank of each row in each column for sorting", async () => {
     const html =
       bundle(await shared.current.ok('[{ name: "b10", n: 2 }, { name: "b9", n: 10 }, { name: "a", more: [1] }]'))[
         "text/html"
@@ -107,7 +107,7 @@ describe("a table", () => {
     expect(html).not.toContain("<script");
   });
 
-  test("of instances of one class too; not of what writes itself, nor of mixed things", async () => {
+  test("is shown for instances of one class, but not for mixed values or custom inspect functions", async () => {
     const html = async (code: string) => bundle(await shared.current.ok(code))["text/html"] ?? "";
     expect(await html("class Row { a = 1 }; [new Row(), new Row()]")).toContain("<table");
     expect(await html("[new Map([[1, 2]]), new Map()]")).not.toContain("<table");
@@ -115,7 +115,7 @@ describe("a table", () => {
     expect(await html("[[1], [2]]")).not.toContain("<table");
   });
 
-  test("is cut after 200 rows, says so, and is whole when asked for", async () => {
+  test("is truncated to 200 rows with a hint, and complete with full: true", async () => {
     const rows = "Array.from({ length: 300 }, (_, i) => ({ i }))";
     const cut = bundle(await shared.current.ok(rows))["text/html"] ?? "";
     expect(cut.match(/<tr style/g)).toHaveLength(200);
@@ -125,16 +125,16 @@ describe("a table", () => {
   });
 });
 
-describe("data of one kind", () => {
-  test("is shown by display's helpers", async () => {
+describe("data of one MIME type", () => {
+  test("is displayed with helpers such as display.html", async () => {
     writeFileSync(join(shared.current.folder, "dot.gif"), Buffer.from([1, 2, 3]));
-    const shown = bundles(
+    const displays = bundles(
       await shared.current.ok(`
         display.html("<b>x</b>"); display.markdown("**x**"); display.svg("<svg/>"); display.latex("x^2");
         display.latex("for $x$"); display.png(new Uint8Array([1, 2, 3])); display.gif(__dirname + "/dot.gif");
         display.json({ a: [1] }); display.vegaLite({ mark: "bar" }); display.raw("text/x-own", "own"); display.text("t");`),
     );
-    expect(shown).toEqual([
+    expect(displays).toEqual([
       { "text/html": "<b>x</b>", "text/plain": "<b>x</b>" },
       { "text/markdown": "**x**", "text/plain": "**x**" },
       { "image/svg+xml": "<svg/>", "text/plain": "SVG image, 6 characters" },
@@ -149,7 +149,7 @@ describe("data of one kind", () => {
     ]);
   });
 
-  test("draws what other libraries make: Vega-Lite specifications, elements, canvases", async () => {
+  test("is detected in Vega-Lite specifications, DOM elements and canvases", async () => {
     const types = async (code: string) => Object.keys(bundle(await shared.current.ok(code)));
     const schema = "https://vega.github.io/schema/vega-lite/v6.json";
     expect(await types(`({ $schema: "${schema}", mark: "bar" })`)).toContain("application/vnd.vegalite.v5+json");
@@ -170,14 +170,14 @@ test("a notebook written for tslab runs", async () => {
     d.markdown("second");
     tslab.versions.node`);
   expect(outcome.result).toBe(`'${process.versions.node}'`);
-  const shown = outcome.messages.filter(({ header }) => header.msg_type.endsWith("display_data"));
-  expect(shown.map(({ header }) => header.msg_type)).toEqual([
+  const displays = outcome.messages.filter(({ header }) => header.msg_type.endsWith("display_data"));
+  expect(displays.map(({ header }) => header.msg_type)).toEqual([
     "display_data",
     "display_data",
     "display_data",
     "update_display_data",
   ]);
-  const [, , first, second] = shown;
+  const [, , first, second] = displays;
   expect(second?.content.transient).toEqual(first?.content.transient);
   expect((await shared.current.run("tslab.display.png('not bytes', 2)")).ename).toBe("TS2554");
 });

@@ -1,46 +1,46 @@
-/** How a value looks under a cell. */
+/** Formats values as MIME bundles. */
 import { type InspectOptions, inspect, types } from "node:util";
 import type { MimeBundle } from "../../src/display/notebook.ts";
 import { breakable } from "./breakable.ts";
-import { full, usual } from "./html.ts";
+import { defaultLimits, fullLimits } from "./html.ts";
 import { isInterruption } from "./interrupt.ts";
 import { tableOf } from "./table.ts";
 import { isExpandable, treeOf } from "./tree.ts";
 
-/** The method by which a value says how to show it, as Deno has it. */
+/** The method that returns a value's own MIME bundle. The same symbol as in Deno. */
 export const displaySymbol: unique symbol = Symbol.for("Jupyter.display") as never;
 
 /**
- * The forms of a value: its own, when it says so, else text, with a table beside it for an array of records and a tree
- * for what takes more than a line.
+ * The MIME bundle of a value: that of its display method if it has one. Otherwise text, plus an HTML table for an array of
+ * records and an HTML tree for other values whose text takes more than a line.
  *
- * @param all as much of it as a notebook can hold
- * @returns undefined where there is nothing to show; a promise only where the value makes its forms in its own time
+ * @param all use the limits of `display(value, { full: true })`
+ * @returns undefined for `undefined`; a promise only if the display method returns one
  */
 export function bundleOf(value: unknown, all = false): MimeBundle | undefined | Promise<MimeBundle> {
   if (value === undefined) return undefined;
   try {
     const own = bounded(() => ownBundle(value));
     if (own instanceof Promise)
-      return inTime(own)
-        .then(ready)
-        .catch((error: unknown) => withoutOwn(value, all, error));
-    if (own !== undefined) return ready(own);
+      return withTimeout(own)
+        .then(validated)
+        .catch((error: unknown) => fallbackBundle(value, all, error));
+    if (own !== undefined) return validated(own);
   } catch (error) {
-    return withoutOwn(value, all, error);
+    return fallbackBundle(value, all, error);
   }
-  const limits = all ? full : usual;
+  const limits = all ? fullLimits : defaultLimits;
   const text = textOf(value, all);
   const bundle: MimeBundle = { "text/plain": text };
   if (types.isProxy(value)) return bundle;
   try {
     bounded(() => {
-      const drawn = drawnBundle(value);
-      if (drawn) {
-        Object.assign(bundle, transportable(drawn));
+      const library = libraryBundle(value);
+      if (library) {
+        Object.assign(bundle, transportable(library));
         return;
       }
-      // The stack of an error is what it has to say; lines of text keep their breaks.
+      // Errors display as their stack. A string with line breaks displays as text.
       const nested = text.includes("\n") && isExpandable(value) && !types.isNativeError(value);
       const html = tableOf(value, limits) ?? (nested ? treeOf(value, limits) : undefined);
       if (html !== undefined) bundle["text/html"] = html;
@@ -52,31 +52,31 @@ export function bundleOf(value: unknown, all = false): MimeBundle | undefined | 
   return bundle;
 }
 
-/** How long a value may take to show itself. */
+/** Time limit for user code that formats a value. */
 const showMs = 5000;
 
 /**
- * Calls a function that runs code of a value, such as its getters.
+ * Calls a function that may run user code, such as getters, with a time limit.
  * @throws what it throws, or Error when it does not return in time
  */
-export function bounded<T>(look: () => T): T {
+export function bounded<T>(call: () => T): T {
   try {
-    return breakable(look, showMs);
+    return breakable(call, showMs);
   } catch (error) {
     if ((error as NodeJS.ErrnoException | null)?.code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") throw error;
     throw new Error(`it did not return within ${showMs / 1000} s`);
   }
 }
 
-function inTime(own: Promise<unknown>): Promise<unknown> {
-  const late = new Promise((_resolve, reject) => {
+function withTimeout(own: Promise<unknown>): Promise<unknown> {
+  const timeout = new Promise((_resolve, reject) => {
     setTimeout(() => reject(new Error(`it did not settle within ${showMs / 1000} s`)), showMs).unref();
   });
-  return Promise.race([own, late]);
+  return Promise.race([own, timeout]);
 }
 
-/** The text of a value that fails to show itself, with the reason. */
-function withoutOwn(value: unknown, all: boolean, error: unknown): MimeBundle {
+/** The text of a value whose display method failed, with the reason. */
+function fallbackBundle(value: unknown, all: boolean, error: unknown): MimeBundle {
   if (isInterruption(error)) throw error;
   const why = error instanceof Error ? error.message : inspect(error, { customInspect: false });
   return { "text/plain": `${textOf(value, all)}\n[Symbol.for("Jupyter.display")]() failed: ${why}` };
@@ -84,13 +84,13 @@ function withoutOwn(value: unknown, all: boolean, error: unknown): MimeBundle {
 
 function ownBundle(value: unknown): unknown {
   if ((typeof value !== "object" || value === null) && typeof value !== "function") return undefined;
-  if (types.isProxy(value) && answersAll(value)) return undefined;
+  if (types.isProxy(value) && respondsToAnyKey(value)) return undefined;
   const method = (value as Record<symbol, unknown>)[displaySymbol];
   return typeof method === "function" ? method.call(value) : undefined;
 }
 
-/** Whether a Proxy gives a value for a key that nobody can have set, or throws: then its answers mean nothing. */
-function answersAll(value: object): boolean {
+/** Whether a Proxy returns a value for any key, or throws. It then has no real display method. */
+function respondsToAnyKey(value: object): boolean {
   try {
     return (value as Record<symbol, unknown>)[Symbol("no such key")] !== undefined;
   } catch {
@@ -98,15 +98,15 @@ function answersAll(value: object): boolean {
   }
 }
 
-/** What other libraries' values draw, as Deno's kernel knows them: Vega-Lite, elements of a document, canvases. */
-function drawnBundle(value: unknown): MimeBundle | undefined {
+/** The bundle of values that Deno's kernel also displays: Vega and Vega-Lite, DOM elements, canvases. */
+function libraryBundle(value: unknown): MimeBundle | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const { $schema, outerHTML, nodeType, toSpec, toDataURL } = value as Record<string, unknown>;
   const spec = typeof toSpec === "function" ? (toSpec.call(value) as unknown) : value;
   const schema = typeof toSpec === "function" ? (spec as { $schema?: unknown }).$schema : $schema;
   if (typeof schema === "string") {
     const kind = /\/schema\/(vega|vega-lite)\/v(\d+)/.exec(schema)?.[1];
-    // Front-ends know version 5; what is written for version 6 draws there too.
+    // Front-ends support version 5, which also renders specifications for version 6.
     if (kind === "vega-lite") return { "application/vnd.vegalite.v5+json": spec };
     if (kind === "vega") return { "application/vnd.vega.v5+json": spec };
   }
@@ -118,7 +118,7 @@ function drawnBundle(value: unknown): MimeBundle | undefined {
   return data?.[1] && data[2] ? { [data[1]]: data[2] } : undefined;
 }
 
-function ready(bundle: unknown): MimeBundle {
+function validated(bundle: unknown): MimeBundle {
   if (typeof bundle !== "object" || bundle === null || Array.isArray(bundle)) {
     throw new TypeError(`it returned ${inspect(bundle)}, expected a MIME bundle`);
   }
@@ -126,8 +126,8 @@ function ready(bundle: unknown): MimeBundle {
 }
 
 /**
- * A bundle as JSON carries it: binary data as Base64.
- * @throws TypeError that names the type whose data is no JSON
+ * Converts a bundle to JSON: binary data becomes Base64.
+ * @throws TypeError when data cannot be serialized as JSON; the message names its MIME type
  */
 export function transportable(bundle: MimeBundle): MimeBundle {
   const out: MimeBundle = {};
@@ -147,11 +147,11 @@ export function transportable(bundle: MimeBundle): MimeBundle {
 }
 
 /**
- * A value as text; what it writes itself only where that is a text and comes in time. No colours: the text is kept in the
- * notebook's file.
+ * Formats a value as text without colours, because notebooks store it. A custom inspect function that throws or takes too
+ * long is ignored.
  */
 export function textOf(value: unknown, all = false): string {
-  const { text, entries } = all ? full : usual;
+  const { text, entries } = all ? fullLimits : defaultLimits;
   const options = {
     depth: all ? 20 : 4,
     maxArrayLength: all ? entries : 100,
@@ -160,18 +160,19 @@ export function textOf(value: unknown, all = false): string {
   };
   const isSimple = (typeof value !== "object" && typeof value !== "function") || value === null;
   if (isSimple) return inspect(value, options);
-  let written: string;
+  let inspected: string;
   try {
-    written = bounded(() => inspect(value, options));
+    inspected = bounded(() => inspect(value, options));
   } catch (error) {
     if (isInterruption(error)) throw error;
-    written = withoutCustom(value, options);
+    inspected = inspectWithoutCustom(value, options);
   }
-  const most = Math.max(text, 1_000_000);
-  return written.length > most ? `${written.slice(0, most)}… ${written.length - most} more characters` : written;
+  const maxLength = Math.max(text, 1_000_000);
+  if (inspected.length <= maxLength) return inspected;
+  return `${inspected.slice(0, maxLength)}… ${inspected.length - maxLength} more characters`;
 }
 
-function withoutCustom(value: unknown, options: InspectOptions): string {
+function inspectWithoutCustom(value: unknown, options: InspectOptions): string {
   try {
     return bounded(() => inspect(value, { ...options, customInspect: false }));
   } catch (error) {

@@ -5,7 +5,7 @@ const shared = sharedKernel();
 
 test.each([
   [
-    "what was set on it",
+    "its own properties",
     'throw Object.assign(new Error("failed"), { status: 404, response: { data: { reason: "gone" } } })',
     ["    status: 404", "    response: { data: { reason: 'gone' } }"],
   ],
@@ -15,28 +15,28 @@ test.each([
     ["    status: 503", "    code: 'E_BUSY'", "    headers: Map(1) { 'retry-after' => 3 }"],
   ],
   [
-    "Node.js's own",
+    "properties of Node.js errors",
     'require("node:fs").readFileSync("/nowhere")',
     ["    code: 'ENOENT'", "    syscall: 'open'", "    path: '/nowhere'"],
   ],
   [
-    "those of a cause",
+    "properties of its cause",
     'throw new Error("outer", { cause: Object.assign(new Error("inner"), { status: 500 }) })',
     ["caused by Error: inner", "    status: 500"],
   ],
-  ["a cause that is no error", 'throw new Error("outer", { cause: { code: 7 } })', ["caused by { code: 7 }"]],
+  ["a cause that is not an error", 'throw new Error("outer", { cause: { code: 7 } })', ["caused by { code: 7 }"]],
   [
-    "those of gathered errors",
+    "the errors of an AggregateError",
     'throw new AggregateError([Object.assign(new Error("a"), { code: "A" }), "b", 3, 4, 5, 6, 7], "all failed")',
     ["AggregateError: all failed", "among them Error: a", "    code: 'A'", "among them 'b'", "… and 2 more"],
   ],
-  ["long ones in part", 'throw Object.assign(new Error("x"), { body: "y".repeat(1e6) })', ["    body: 'yyy"]],
+  ["long properties truncated", 'throw Object.assign(new Error("x"), { body: "y".repeat(1e6) })', ["    body: 'yyy"]],
   [
-    "getters unread",
+    "getters without calling them",
     'throw Object.defineProperty(new Error("x"), "g", { enumerable: true, get() { throw 1 } })',
     ["    g: [Getter]"],
   ],
-  ["a circle of causes", 'const e: any = new Error("x"); e.cause = e; e.self = e; throw e', ["Error: x"]],
+  ["circular causes once", 'const e: any = new Error("x"); e.cause = e; e.self = e; throw e', ["Error: x"]],
 ])("an error shows %s", async (_what, code, lines) => {
   const { traceback } = await shared.current.run(`%check off\n${code}`);
   for (const line of lines) expect(traceback).toContain(line);
@@ -47,7 +47,7 @@ test.each([
   ["const App = () => <div>hello</div>;\nApp()", 1],
   ["const n = 1;\n<><b>{n}</b></>", 2],
   ["const page = (\n  <Page title={'a'} />\n);", 2],
-])("JSX says what to do: %s", async (code, line) => {
+])("the error for JSX suggests alternatives: %s", async (code, line) => {
   const { ename, evalue, traceback } = await shared.current.run(code);
   expect([ename, evalue]).toEqual(["SyntaxError", `a cell cannot contain JSX (line ${line})`]);
   expect(traceback).toContain(".tsx file");

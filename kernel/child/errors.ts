@@ -1,4 +1,4 @@
-/** How an error looks under a cell. */
+/** Formats errors for Jupyter. */
 import { inspect, stripVTControlCharacters, types } from "node:util";
 import type { ShownError } from "../host/protocol.ts";
 import { excerpt, paint } from "../language/excerpt.ts";
@@ -7,15 +7,16 @@ import { Interrupted, isInterruption } from "./interrupt.ts";
 import { missingPackages } from "./modules.ts";
 import { plainMessage, sourceOf } from "./stacks.ts";
 
-const framesShown = 20;
-/** Where the package's own libraries lie when it is not among the installed ones. */
+const maxFrames = 20;
+/** The root of this package's files. Frames in it count as library code even outside node_modules. */
 const ownPackage = new URL("../../", import.meta.url).href;
 
-/** What Jupyter shows for something that was thrown. */
+/** Formats a thrown value. */
 export function showError(thrown: unknown): ShownError {
   if (isInterruption(thrown)) {
-    const told = thrown instanceof Interrupted ? thrown : new Interrupted();
-    return { ename: told.name, evalue: told.message, traceback: errorLines(told, told.name, told.message, new Set()) };
+    const error = thrown instanceof Interrupted ? thrown : new Interrupted();
+    const { name, message } = error;
+    return { ename: name, evalue: message, traceback: errorLines(error, name, message, new Set()) };
   }
   if (!isError(thrown)) {
     const evalue = stripVTControlCharacters(textOf(thrown));
@@ -53,7 +54,7 @@ function errorLines(error: Error, ename: string, evalue: string, seen: Set<unkno
   const inner = safely(
     () => [
       ...(hasCause ? [{ role: "caused by", thrown: error.cause }] : []),
-      ...errors.slice(0, innerShown).map((thrown) => ({ role: "among them", thrown })),
+      ...errors.slice(0, maxInnerErrors).map((thrown) => ({ role: "among them", thrown })),
     ],
     [],
   );
@@ -69,37 +70,39 @@ function errorLines(error: Error, ename: string, evalue: string, seen: Set<unkno
       : [shortText(thrown)];
     lines.push(`${paint.dim(role)} ${first}`, ...rest);
   }
-  if (errors.length > innerShown) lines.push(paint.dim(`… and ${errors.length - innerShown} more`));
+  if (errors.length > maxInnerErrors) lines.push(paint.dim(`… and ${errors.length - maxInnerErrors} more`));
   return lines;
 }
 
-/** So many of the errors that an AggregateError gathers are shown. */
-const innerShown = 5;
-const propertiesShown = 20;
-const propertyLength = 1000;
-/** Shown by other lines than those of the properties. */
+/** How many errors of an AggregateError are shown. */
+const maxInnerErrors = 5;
+const maxProperties = 20;
+const maxPropertyLength = 1000;
+/** Properties that are shown elsewhere in the traceback. */
 const shownElsewhere = new Set(["name", "message", "stack", "cause", "errors"]);
 
-/** What was set on an error, such as `code` and `status`; getters are not run. */
+/** Own properties of an error, such as `code` and `status`. Getters are not called. */
 function ownProperties(error: Error): string[] {
-  const found = safely(() => {
+  const properties = safely(() => {
     if (types.isProxy(error)) return [];
     const own = Object.entries(Object.getOwnPropertyDescriptors(error));
     return own.filter(([name, { enumerable }]) => enumerable && !shownElsewhere.has(name));
   }, []);
-  const lines = found
-    .slice(0, propertiesShown)
+  const lines = properties
+    .slice(0, maxProperties)
     .map(([name, { get, value }]) => `    ${paint.dim(`${name}:`)} ${get ? "[Getter]" : shortText(value)}`);
-  if (found.length > propertiesShown) lines.push(paint.dim(`    … ${found.length - propertiesShown} more properties`));
+  if (properties.length > maxProperties) {
+    lines.push(paint.dim(`    … ${properties.length - maxProperties} more properties`));
+  }
   return lines;
 }
 
 function shortText(value: unknown): string {
   const text = safely(
-    () => inspect(value, { depth: 1, maxArrayLength: 10, maxStringLength: propertyLength, breakLength: 100 }),
+    () => inspect(value, { depth: 1, maxArrayLength: 10, maxStringLength: maxPropertyLength, breakLength: 100 }),
     "a value that cannot be shown",
   ).replaceAll("\n", "\n    ");
-  return text.length > propertyLength ? `${text.slice(0, propertyLength)}…` : text;
+  return text.length > maxPropertyLength ? `${text.slice(0, maxPropertyLength)}…` : text;
 }
 
 function framesOf(error: Error): string[] {
@@ -110,7 +113,7 @@ function framesOf(error: Error): string[] {
     .map((line) => line.trim().slice("at ".length));
 }
 
-/** Frames of libraries and of Node itself are told in one line for each run of them. */
+/** Folds consecutive frames of libraries and of Node.js into one line. */
 function fold(frames: readonly string[]): string[] {
   const lines: string[] = [];
   let folded: string[] = [];
@@ -118,9 +121,9 @@ function fold(frames: readonly string[]): string[] {
     if (folded.length > 0) lines.push(paint.dim(`    … ${folded.length} in ${[...new Set(folded)].join(", ")}`));
     folded = [];
   };
-  // What lies below the cell is how Node runs any script.
+  // Node.js frames below the cell are the same for every script.
   const last = frames.findLastIndex((frame) => libraryOf(frame) !== "Node.js");
-  for (const frame of frames.slice(0, Math.min(framesShown, last + 1))) {
+  for (const frame of frames.slice(0, Math.min(maxFrames, last + 1))) {
     const library = libraryOf(frame);
     if (library !== undefined) folded.push(library);
     else {
@@ -140,11 +143,11 @@ function libraryOf(frame: string): string | undefined {
   return undefined;
 }
 
-// Getters and proxies of user code may throw; telling an error must not.
-function safely<T>(look: () => T, otherwise: T): T {
+// Getters and proxies of user code may throw; formatting an error must not.
+function safely<T>(call: () => T, fallback: T): T {
   try {
-    return bounded(look);
+    return bounded(call);
   } catch {
-    return otherwise;
+    return fallback;
   }
 }

@@ -1,71 +1,71 @@
-/** Asking the person at the notebook. */
+/** Input from the user. */
 import { currentCell } from "./cells.ts";
 import { shared, stop } from "./interrupt.ts";
-import { tell } from "./pipes.ts";
+import { send } from "./pipes.ts";
 import { slots } from "./slots.ts";
 import { flushStreams } from "./streams.ts";
 
 let nextId = 1;
-const waiting = new Map<number, { resolve: (value: string) => void; reject: (error: Error) => void }>();
+const pending = new Map<number, { resolve: (value: string) => void; reject: (error: Error) => void }>();
 
-function ask(prompt: string, password: boolean, sync: boolean): number {
+function requestInput(prompt: string, password: boolean, sync: boolean): number {
   const cell = currentCell();
-  if (!cell?.allowStdin) throw new Error(refusal);
+  if (!cell?.allowStdin) throw new Error(notSupported);
   flushStreams();
   const id = nextId++;
-  tell({ type: "input", cell: cell.id, id, prompt, password, sync });
+  send({ type: "input", cell: cell.id, id, prompt, password, sync });
   return id;
 }
 
-const refusal = "the front-end that runs this cell takes no input (allow_stdin is false)";
+const notSupported = "the front-end does not support input (allow_stdin is false)";
 
-/** Asks, and leaves the thread to others meanwhile. */
+/** Requests a line of input without blocking the thread. */
 export function input(prompt: string, options: { password?: boolean } = {}): Promise<string> {
   return new Promise((resolve, reject) => {
-    // A throw in here rejects.
-    waiting.set(ask(prompt, options.password ?? false, false), { resolve, reject });
+    // An exception in this callback rejects the promise.
+    pending.set(requestInput(prompt, options.password ?? false, false), { resolve, reject });
   });
 }
 
-/** Takes the answer to {@link input}. */
-export function answer(id: number, value: string | undefined): void {
-  const asker = waiting.get(id);
-  waiting.delete(id);
-  if (value === undefined) asker?.reject(new Error(refusal));
-  else asker?.resolve(value);
+/** Settles the promise of {@link input}. */
+export function resolveInput(id: number, value: string | undefined): void {
+  const request = pending.get(id);
+  pending.delete(id);
+  if (value === undefined) request?.reject(new Error(notSupported));
+  else request?.resolve(value);
 }
 
-type TakeAnswer = () => { id: number; value: string | undefined } | undefined;
+type ReceiveReply = () => { id: number; value: string | undefined } | undefined;
 
-/** Makes the questions that hold the thread until they are answered, as browsers have them. */
-export function syncQuestions(takeAnswer: TakeAnswer) {
-  function askSync(prompt: string): string {
-    const id = ask(prompt, false, true);
+/** Creates the blocking functions of browsers: `prompt`, `confirm` and `alert`. */
+export function syncPrompts(receiveReply: ReceiveReply) {
+  function requestInputSync(prompt: string): string {
+    const id = requestInput(prompt, false, true);
     for (;;) {
-      const seen = Atomics.load(shared, slots.answers);
-      const given = takeAnswer();
-      if (given?.id === id) {
-        if (given.value === undefined) throw new Error(refusal);
-        return given.value;
+      const count = Atomics.load(shared, slots.inputReplies);
+      const reply = receiveReply();
+      if (reply?.id === id) {
+        if (reply.value === undefined) throw new Error(notSupported);
+        return reply.value;
       }
-      if (given) continue;
+      if (reply) continue;
       stop();
-      Atomics.wait(shared, slots.answers, seen, 1000);
+      Atomics.wait(shared, slots.inputReplies, count, 1000);
     }
   }
   return {
-    /** Asks for a line of text; the default stands for an empty answer. */
-    prompt(message = "", otherwise?: string): string {
-      const text = askSync(message === "" ? "> " : message.replace(/\S$/, "$& "));
-      return text === "" && otherwise !== undefined ? otherwise : text;
+    /** Requests a line of text. @param fallback the result for an empty line */
+    prompt(message = "", fallback?: string): string {
+      const text = requestInputSync(message === "" ? "> " : message.replace(/\S$/, "$& "));
+      return text === "" && fallback !== undefined ? fallback : text;
     },
-    /** Asks for a yes or no. */
+    /** Requests a yes or no. */
     confirm(message = ""): boolean {
-      return /^y(es)?$/i.test(askSync(`${message} [y/N] `).trim());
+      return /^y(es)?$/i.test(requestInputSync(`${message} [y/N] `).trim());
     },
-    /** Shows a message and waits until it was read. */
+    /** Shows a message and waits for Enter. */
     alert(message = ""): void {
-      askSync(`${message} [Enter] `);
+      requestInputSync(`${message} [Enter] `);
     },
   };
 }

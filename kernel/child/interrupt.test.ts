@@ -3,7 +3,7 @@ import { sharedKernel, TestKernel, until } from "../cells.test.helper.ts";
 
 const shared = sharedKernel({ "spin.ts": "export function spin(): never { for (;;) {} }\n" });
 
-/** Runs a cell, interrupts it when it says that it is under way, and tells what came of it and how fast. */
+/** Runs a cell and interrupts it after its first output. Returns the outcome and how long the interrupt took. */
 async function interrupted(kernel: TestKernel, code: string, delayMs = 0) {
   let started = false;
   const running = kernel.run(`%check off\nconsole.log("under way");\n${code}`, {
@@ -29,16 +29,16 @@ describe("an interrupt keeps all variables and stops", () => {
     ["a loop in a timer", "await new Promise(() => setTimeout(() => { for (;;) { count++ } }, 1))"],
     ["a loop in an imported file", 'const { spin } = await import("./spin.ts"); spin()'],
     ["a loop that catches the first interruption", "while (true) { try { while (true) {} } catch {} }"],
-    ["a wait", "await new Promise(() => {})"],
-    ["a storm of microtasks", "for (;;) await null"],
+    ["an await", "await new Promise(() => {})"],
+    ["an endless series of microtasks", "for (;;) await null"],
     ["an endless async recursion", "async function f(): Promise<void> { await null; return f() }\nawait f()"],
     [
       "an async iteration",
       "async function* g() { for (;;) { await null; yield 1 } }\nfor await (const x of g()) count += x",
     ],
     ["a busy library", '/(a+)+b/.test("a".repeat(60))'],
-    ["a command it waits for", 'require("node:child_process").execSync("sleep 30")'],
-    ["a question nobody answers", 'prompt("?")'],
+    ["a synchronous subprocess", 'require("node:child_process").execSync("sleep 30")'],
+    ["an unanswered prompt", 'prompt("?")'],
   ])("%s", async (_what, code) => {
     const kernel = shared.current;
     await kernel.ok("let count = 0; const kept = new Map([['a', 1]]);");
@@ -50,7 +50,7 @@ describe("an interrupt keeps all variables and stops", () => {
 });
 
 describe("an interrupted cell", () => {
-  test("that was given up does not go on behind the scenes", async () => {
+  test("does not continue in the background", async () => {
     const kernel = shared.current;
     await kernel.ok("let ticks = 0");
     await interrupted(kernel, "for (;;) { await new Promise((done) => setTimeout(done, 2)); ticks++ }");
@@ -58,7 +58,7 @@ describe("an interrupted cell", () => {
     expect((await kernel.ok("ticks - then")).result).toBe("0");
   });
 
-  test("that asked for the signal settles in its own way", async () => {
+  test("that uses the interrupt signal ends itself", async () => {
     const kernel = shared.current;
     const done = await interrupted(
       kernel,
@@ -70,12 +70,12 @@ describe("an interrupted cell", () => {
     expect([done.status, done.result]).toEqual(["ok", "'stopped after a whole step'"]);
   });
 
-  test("tells where it was", async () => {
+  test("shows where it was interrupted", async () => {
     const { traceback } = await interrupted(shared.current, "let i = 0;\nwhile (true) { i++ }");
     expect(traceback).toMatch(/^Interrupted: the cell was interrupted; its variables are kept\n {4}at In\[\d+\]:4:/);
   });
 
-  test("aborts the cells that are queued behind it", async () => {
+  test("aborts the queued cells", async () => {
     const kernel = shared.current;
     let started = false;
     const first = kernel.run('console.log("under way"); await new Promise(() => {})', {
@@ -87,11 +87,11 @@ describe("an interrupted cell", () => {
     await until(() => started);
     await kernel.client.interrupt();
     expect([(await first).status, (await second).status]).toEqual(["error", "aborted"]);
-    // Front-ends show the number of a reply at its cell, and this one did not run.
+    // Front-ends show the execution count of the reply, but this cell did not run.
     expect((await second).reply.content).toEqual({ status: "aborted" });
   });
 
-  test("is the one that was sent before, also where the interrupt overtakes it", async () => {
+  test("is interrupted even if the interrupt overtakes the execute_request", async () => {
     const { client } = shared.current;
     const request = client.message("execute_request", { code: "for (;;);", silent: false });
     await until(() => new Date().toISOString() > request.header.date);
@@ -107,13 +107,13 @@ describe("an interrupted cell", () => {
     await shared.current.ok("1");
   });
 
-  test("a thousand times in a row, at any moment, costs nothing", async () => {
+  test("keeps its variables through a thousand interrupts at random times", async () => {
     const kernel = shared.current;
     await kernel.ok("let rounds = 0; const precious = { safe: true };");
     for (let round = 0; round < 1000; round++) {
       const cell = kernel.run(round % 2 ? "rounds++; while (true) {}" : "rounds++; await new Promise(() => {})");
       await new Promise((resolve) => setTimeout(resolve, (round * 7) % 12));
-      // One that comes before the cell began is for the cell all the same.
+      // An interrupt that arrives before the cell starts applies to it as well.
       await kernel.client.interrupt();
       expect((await cell).ename).toBe("Interrupted");
     }
@@ -121,18 +121,18 @@ describe("an interrupted cell", () => {
   });
 });
 
-test("a loop that counts in a top-level variable keeps what it counted", async () => {
+test("an interrupted loop keeps the value of a top-level counter", async () => {
   const kernel = shared.current;
   await kernel.ok("let counted = 0; let total = 0");
   await interrupted(kernel, "for (;;) { counted++; total += counted % 3; }");
   expect((await kernel.ok("counted > 1000 && total > 1000")).result).toBe("true");
-  // What a function of a cell can see is never out of its sight.
+  // A variable that a function references is never copied.
   await kernel.ok("let seen = 0; const log: number[] = []; const look = { get now() { log.push(seen); return 1 } }");
   await kernel.ok("for (let i = 0; i < 3; i++) seen += look.now");
   expect((await kernel.ok("[seen, ...log]")).result).toBe("[ 3, 0, 1, 2 ]");
 });
 
-test("the signal SIGINT interrupts as the message does", async () => {
+test("SIGINT interrupts like an interrupt_request", async () => {
   const kernel = shared.current;
   let started = false;
   const running = kernel.run('console.log("under way"); while (true) {}', {
@@ -145,12 +145,12 @@ test("the signal SIGINT interrupts as the message does", async () => {
   expect((await running).ename).toBe("Interrupted");
 });
 
-test("an interrupt with nothing to interrupt changes nothing", async () => {
+test("an interrupt of an idle kernel has no effect", async () => {
   await shared.current.client.interrupt();
   expect((await shared.current.ok("let n = 0; for (let i = 0; i < 1000; i++) n++; n")).result).toBe("1000");
 });
 
-test("a timer that loops after its cell has ended is stopped by an interrupt", async () => {
+test("an interrupt stops a timer callback that loops after its cell has ended", async () => {
   const kernel = shared.current;
   let looping = false;
   const forget = kernel.client.onMessage((_channel, { content }) => {
@@ -163,15 +163,15 @@ test("a timer that loops after its cell has ended is stopped by an interrupt", a
   expect((await kernel.ok("1 + 1")).result).toBe("2");
 });
 
-test("what cannot be stopped is ended by force: the user is told, and the kernel is back", async () => {
+test("a cell that cannot be stopped is killed with a StateLost error, and the kernel works again", async () => {
   const kernel = await TestKernel.start();
   try {
     await kernel.ok("const lost = 1");
-    // Nothing but the end of the process wakes a thread that waits in this way. On a busy machine it takes a moment to begin.
+    // Only the end of the process stops this wait. On a busy machine the cell takes a moment to start.
     const wait = "await null; Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)";
     const stuck = await interrupted(kernel, wait, 500);
     expect([stuck.status, stuck.ename]).toEqual(["error", "StateLost"]);
-    expect(stuck.evalue).toContain("ended by force");
+    expect(stuck.evalue).toContain("was killed");
     expect(stuck.ms).toBeGreaterThan(4500);
     expect((await kernel.ok("1 + 1")).result).toBe("2");
   } finally {

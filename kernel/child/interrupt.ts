@@ -1,9 +1,9 @@
 /**
- * Stopping a cell without losing its values.
+ * Interrupting cells without losing variables.
  *
- * A thread hears the host even while the main thread is busy and raises a flag that the loops of cells look at. Code
- * that waits is given up by the main thread itself. The flag holds the number of the cell to stop (or -1 for code
- * that runs outside of any cell), so that one that was raised too late stops nobody else.
+ * The watcher thread receives interrupts even while the main thread is busy, and sets a flag that loops in cells check.
+ * Pending awaits are rejected by the main thread. The flag holds the number of the cell to stop (or -1 for code outside
+ * of any running cell), so that an interrupt that comes too late does not stop another cell.
  */
 import { executionAsyncResource } from "node:async_hooks";
 import { types } from "node:util";
@@ -12,13 +12,13 @@ import { type CellRun, type Owner, ownership, runningCells } from "./cells.ts";
 import { fromWatcherFd, watcherFd } from "./pipes.ts";
 import { slotCount, slots } from "./slots.ts";
 
-/** Shared with the watching thread; see {@link slots}. */
+/** Memory shared with the watcher thread; see {@link slots}. */
 export const shared = new Int32Array(new SharedArrayBuffer(4 * slotCount));
 
-/** What a stopped cell ends with. */
+/** The error that ends an interrupted cell. */
 export class Interrupted extends Error {
   override readonly name = "Interrupted";
-  /** The code that it ends; a `catch` of that code does not catch it. */
+  /** The code that is being stopped. Its own `catch` blocks rethrow the error. */
   readonly #owner: Owner | undefined;
 
   constructor(owner?: Owner) {
@@ -31,7 +31,7 @@ export class Interrupted extends Error {
   }
 }
 
-/** Whether an error says that somebody interrupted the cell. */
+/** Whether an error was caused by an interrupt. */
 export function isInterruption(error: unknown): boolean {
   if (!types.isNativeError(error)) return false;
   if (error instanceof Interrupted) return true;
@@ -39,25 +39,25 @@ export function isInterruption(error: unknown): boolean {
   return code?.value === "ERR_SCRIPT_EXECUTION_INTERRUPTED";
 }
 
-/** Called by a loop that found the flag raised. */
+/** Called by loops when the flag is set. @throws Interrupted if the flag is meant for the running code */
 export function stop(): void {
   const raised = shared[slots.flag] ?? 0;
   const running = shared[slots.running] ?? 0;
   if (raised === 0) return;
-  // A flag of 2^30 and more stays up until the cell has ended: the first stop was caught and ignored.
+  // With the sticky bit, the flag stays set until the cell ends, because the code caught and ignored the first error.
   const sticky = raised >= stickyBit;
   const cell = sticky ? raised - stickyBit : raised;
   if (cell > 0 && running !== 0 && cell !== running) {
-    lower(raised);
+    clearFlag(raised);
     return;
   }
-  // A timer of an earlier cell may keep the thread from the cell that is to stop: then both do.
-  if (!sticky && (cell < 0 || running !== 0)) lower(raised);
+  // A timer callback of an earlier cell may block the thread. Then both that cell and the running one stop.
+  if (!sticky && (cell < 0 || running !== 0)) clearFlag(raised);
   const target = runningCells.get(cell);
   const owner = ownership.getStore();
-  // The main thread was told before: what still runs may be a `finally` block.
-  if (!sticky && target?.interrupted && owner && !mustEnd(owner)) {
-    lower(raised);
+  // The main thread has already handled the interrupt: this code may be a `finally` block.
+  if (!sticky && target?.interrupted && owner && !mustStop(owner)) {
+    clearFlag(raised);
     return;
   }
   if (target) {
@@ -67,38 +67,38 @@ export function stop(): void {
   throw new Interrupted(owner);
 }
 
-function lower(raised: number): void {
+function clearFlag(raised: number): void {
   Atomics.compareExchange(shared, slots.flag, raised, 0);
 }
 
-/** Whether somebody wants a cell to stop. */
+/** Whether the interrupt flag is set for a cell. */
 export function isRaisedFor(cell: number): boolean {
   const raised = Atomics.load(shared, slots.flag);
   return raised === cell || raised === cell + stickyBit;
 }
 
-/** A cell begins. An interrupt that came for it before stays. */
+/** Marks a cell as running. An interrupt that arrived for it earlier stays set. */
 export function beginCell(cell: number): void {
   const raised = Atomics.load(shared, slots.flag);
-  if (raised !== cell) lower(raised);
-  shared[slots.asked] = 0;
+  if (raised !== cell) clearFlag(raised);
+  shared[slots.handlesInterrupt] = 0;
   Atomics.store(shared, slots.running, cell);
 }
 
-/** A cell has ended: nobody may be stopped in its name. */
+/** Marks a cell as finished and clears the flag. */
 export function endCell(cell: number): void {
   Atomics.store(shared, slots.finished, cell);
   Atomics.store(shared, slots.running, 0);
   Atomics.store(shared, slots.flag, 0);
-  shared[slots.asked] = 0;
+  shared[slots.handlesInterrupt] = 0;
 }
 
 const stickyBit = 2 ** 30;
 
-// While code of an interrupted cell may be called back, some timer or promise refers to the cell.
+// Timers and promises reference their cell. Once it is collected, none of its code can run again.
 const collected = new FinalizationRegistry(() => Atomics.sub(shared, slots.stopped, 1));
 
-/** Ends a cell's code, but for its `finally` blocks. */
+/** Stops a cell's code except its `finally` blocks. */
 export function markInterrupted(cell: CellRun): void {
   if (!cell.interrupted) {
     collected.register(cell, undefined);
@@ -107,43 +107,43 @@ export function markInterrupted(cell: CellRun): void {
   cell.interrupt(new Interrupted(cell.owner));
 }
 
-function mustEnd({ cell, inCleanup }: Owner): boolean {
+function mustStop({ cell, inCleanup }: Owner): boolean {
   return cell.interrupted && !(inCleanup && performance.now() < cell.cleanupEnd);
 }
 
-/** Called with the value of every `await` in a cell: code of an interrupted cell ends here. */
+/** Called with the value of every `await` in a cell. @throws Interrupted if the cell was interrupted */
 export function resume<T>(value: T): T {
   if (shared[slots.flag] !== 0) stop();
   if (shared[slots.stopped] !== 0) {
     const owner = ownership.getStore();
-    if (owner && mustEnd(owner)) throw new Interrupted(owner);
+    if (owner && mustStop(owner)) throw new Interrupted(owner);
   }
   return value;
 }
 
 /**
- * Called by functions of cells as they begin, while there are interrupted cells.
- * @param cell the one that the function was written in; 0 for a file
+ * Called at the start of functions in cells, while there are interrupted cells.
+ * @param cell the cell that defines the function; 0 for a file
  */
 export function enter(cell: number): void {
   const owner = ownership.getStore();
-  // A later cell may have added a listener to something of the interrupted one.
-  if (!owner || cell > owner.cell.id || !mustEnd(owner)) return;
-  // Where an interval of the interrupted cell calls, it is over with the interval; anything else is not looked at.
+  // Functions of later cells may run: for example, listeners on an object of the interrupted cell.
+  if (!owner || cell > owner.cell.id || !mustStop(owner)) return;
+  // Stops the interval if this is the callback of one. clearInterval() ignores other resources.
   clearInterval(executionAsyncResource() as NodeJS.Timeout);
   throw new Interrupted(owner);
 }
 
-/** Called by every `catch` block as it begins. The error is left out where the block gives it no name. */
+/** Called at the start of every `catch` block. @param error undefined if the block has no binding */
 export function caught(error?: unknown): void {
   if (error instanceof Interrupted && error.ends(ownership.getStore())) throw error;
   resume(undefined);
 }
 
 /**
- * Called by every `finally` block as it begins: in an interrupted cell, the block and what it calls may run.
- * @param counted the cell is not over until `leave` was called
- * @returns what `leave` takes when the block ends
+ * Called at the start of every `finally` block: in an interrupted cell, the block and the functions it calls may run.
+ * @param counted whether the cell's end must wait until `leave` is called
+ * @returns the argument for `leave`, called at the end of the block
  */
 export function cleanup(counted: boolean): Owner | undefined {
   if (shared[slots.stopped] === 0) return undefined;
@@ -161,8 +161,8 @@ export function leave(owner: Owner | undefined): void {
 }
 
 /**
- * Called with what an `await` waits for that stands in a `try` with a `finally`.
- * @param call the number of the function's call
+ * Called with the operand of an `await` inside a `try` with a `finally`.
+ * @param call the number of the function call
  */
 export function wait<T>(value: T, call: number): T | Promise<Awaited<T>> {
   if ((typeof value !== "object" && typeof value !== "function") || value === null) return value;
@@ -170,7 +170,7 @@ export function wait<T>(value: T, call: number): T | Promise<Awaited<T>> {
   return owner && !owner.cell.interrupted ? owner.cell.untilInterrupted(value, call) : value;
 }
 
-/** Called with what a `for await` iterates that stands in a `try` with a `finally`. */
+/** Called with the iterable of a `for await` inside a `try` with a `finally`. */
 export function iterate<T>(iterable: AsyncIterable<T>, call: number): AsyncIterable<T> {
   const owner = ownership.getStore();
   const iterator = iterable?.[Symbol.asyncIterator]?.();
@@ -182,7 +182,7 @@ export function iterate<T>(iterable: AsyncIterable<T>, call: number): AsyncItera
         try {
           return await wait(iterator.next(), call);
         } catch (error) {
-          // It ends when what it waits for has settled; nobody waits for that.
+          // The iterator closes once its pending promise settles, which the interrupted code does not wait for.
           if (error instanceof Interrupted) close().catch(() => {});
           throw error;
         }
@@ -201,16 +201,15 @@ export function iterate<T>(iterable: AsyncIterable<T>, call: number): AsyncItera
 }
 
 /**
- * Starts the thread that hears the host.
- * @returns the thread, and the port where answers to questions arrive
+ * Starts the watcher thread.
+ * @returns the thread, and the port that receives input replies
  */
 export function startWatcher(): { worker: Worker; port: MessagePort } {
   const { port1, port2 } = new MessageChannel();
   const worker = new Worker(new URL("./watcher.js", import.meta.url), {
     workerData: { shared, fd: watcherFd, outFd: fromWatcherFd, sticky: stickyBit, port: port2 },
     transferList: [port2],
-    // The watcher is no place for the user's --require, and its own few objects need no room; what a debugger asks for
-    // may need some.
+    // No user flags such as --require in the watcher. It needs little memory, except for replies of the inspector.
     execArgv: [],
     resourceLimits: { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 2 },
   });

@@ -1,4 +1,4 @@
-/** Hooks of Node's module loader, in a thread of their own: TypeScript files load as what they mean. */
+/** Module customization hooks, which Node.js runs on a separate thread: they load TypeScript, JSON and text files. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -22,39 +22,39 @@ interface Loaded {
 
 interface LoaderSettings {
   emit: EmitOptions;
-  mapped: (specifier: string) => string | undefined;
-  /** Where `anneal` is found when it is not installed nearer. */
+  resolveAlias: (specifier: string) => string | undefined;
+  /** Parent URL for `anneal` if the importing file's folders do not have it. */
   packageUrl: string;
 }
 
-let settings: LoaderSettings = { emit: {}, mapped: () => undefined, packageUrl: import.meta.url };
+let settings: LoaderSettings = { emit: {}, resolveAlias: () => undefined, packageUrl: import.meta.url };
 
-/** Takes what the notebook's folder asks for, before anything is loaded. */
+/** The `initialize` hook: stores the settings. */
 export function initialize({ folder, paths, emit, packageRoot }: ChildSettings): void {
   settings = {
     emit,
-    mapped: pathMapper(folder, paths),
+    resolveAlias: pathMapper(folder, paths),
     packageUrl: pathToFileURL(join(packageRoot, "package.json")).href,
   };
 }
 
-/** Gives a TypeScript file that another one imports its version, as the cell's own imports have it. */
+/** The `resolve` hook: applies aliases and adds versions to the URLs of TypeScript files. */
 export async function resolve(
   specifier: string,
   context: { parentURL?: string },
   next: (specifier: string, context: object) => Promise<Resolved>,
 ): Promise<Resolved> {
   const inProject = context.parentURL !== undefined && isTypeScript(context.parentURL);
-  const wanted = (inProject ? settings.mapped(specifier) : undefined) ?? specifier;
-  const resolved = await next(wanted, context).catch((error: unknown) => {
-    if (!/^anneal(\/|$)/.test(wanted)) throw error;
-    return next(wanted, { ...context, parentURL: settings.packageUrl });
+  const target = (inProject ? settings.resolveAlias(specifier) : undefined) ?? specifier;
+  const resolved = await next(target, context).catch((error: unknown) => {
+    if (!/^anneal(\/|$)/.test(target)) throw error;
+    return next(target, { ...context, parentURL: settings.packageUrl });
   });
   if (!isTypeScript(resolved.url) || resolved.url.includes("?")) return resolved;
   return { ...resolved, url: withVersion(resolved.url), format: "module" };
 }
 
-/** Reads and strips a TypeScript file; JSON and text become modules where such a file imports them. */
+/** The `load` hook: transforms TypeScript files, and turns imported JSON and text into modules. */
 export async function load(
   url: string,
   context: { importAttributes?: Record<string, string> },

@@ -1,6 +1,6 @@
 /**
- * The process that user code lives in. It runs cells on its main thread, tells the host what they print, show and
- * return, and can be killed and started again without the front-end losing its kernel.
+ * Entry point of the process that runs cells. It sends their outputs and results to the host. The host can kill and
+ * restart it while the front-end stays connected to the kernel.
  */
 import { receiveMessageOnPort } from "node:worker_threads";
 import type { ChildSettings } from "../host/protocol.ts";
@@ -9,7 +9,7 @@ import { receiveComm } from "./comms.ts";
 import { deno } from "./deno.ts";
 import { bundleOf } from "./display.ts";
 import { showError } from "./errors.ts";
-import { answer, syncQuestions } from "./input.ts";
+import { resolveInput, syncPrompts } from "./input.ts";
 import {
   caught,
   cleanup,
@@ -24,15 +24,15 @@ import {
   wait,
 } from "./interrupt.ts";
 import { modulesFor } from "./modules.ts";
-import { makeNotebook } from "./notebook.ts";
-import { listen, tell } from "./pipes.ts";
+import { createNotebook } from "./notebook.ts";
+import { listen, send } from "./pipes.ts";
 import { CellResult, execute, interrupt } from "./run.ts";
 import { constant, peek, scope } from "./scope.ts";
 import { display } from "./show.ts";
 import { installStackTraces } from "./stacks.ts";
 import { captureStdin } from "./stdin.ts";
 import { captureStreams, flushStreams } from "./streams.ts";
-import { serveThreads } from "./threads.ts";
+import { patchWorker } from "./threads.ts";
 
 const settings = JSON.parse(process.argv[2] ?? "{}") as ChildSettings;
 process.argv.splice(1, 2, settings.notebookPath ?? "cell");
@@ -43,28 +43,27 @@ captureStreams();
 captureStdin();
 
 const { port, worker } = startWatcher();
-// The answers lie in the port until somebody who holds the thread looks.
-const questions = syncQuestions(() => receiveMessageOnPort(port)?.message as { id: number; value: string } | undefined);
+const prompts = syncPrompts(() => receiveMessageOnPort(port)?.message as { id: number; value: string } | undefined);
 const modules = modulesFor(settings);
 
-const globals: Record<string, unknown> = { display, ...questions };
+const globals: Record<string, unknown> = { display, ...prompts };
 for (const [name, value] of Object.entries(globals)) {
   Object.defineProperty(globalThis, name, { value, writable: true, configurable: true, enumerable: false });
 }
-serveThreads();
+patchWorker();
 
-const named: Record<string, unknown> = {
-  // A name of cells only: libraries take a global of this name for the whole of Deno.
+const cellGlobals: Record<string, unknown> = {
+  // Visible in cells only: libraries detect Deno by a global of this name.
   Deno: deno,
   require: modules.require,
   __dirname: modules.meta.dirname,
   __filename: modules.meta.filename,
 };
-for (const [name, value] of Object.entries(named)) {
+for (const [name, value] of Object.entries(cellGlobals)) {
   Object.defineProperty(scope, name, { value, writable: true, configurable: true, enumerable: false });
 }
-const hidden: Record<symbol, unknown> = {
-  [Symbol.for("anneal.notebook")]: makeNotebook(settings),
+const symbolGlobals: Record<symbol, unknown> = {
+  [Symbol.for("anneal.notebook")]: createNotebook(settings),
   [Symbol.for("anneal.cell")]: {
     scope,
     peek,
@@ -87,24 +86,24 @@ const hidden: Record<symbol, unknown> = {
     use: (value: unknown, kind: "sync" | "async") => currentCell()?.use(value, kind),
   },
 };
-for (const key of Object.getOwnPropertySymbols(hidden)) {
-  Object.defineProperty(globalThis, key, { value: hidden[key], enumerable: false });
+for (const key of Object.getOwnPropertySymbols(symbolGlobals)) {
+  Object.defineProperty(globalThis, key, { value: symbolGlobals[key], enumerable: false });
 }
 
-// An interrupt that finds no script to break must not end the process.
+// SIGINT while no script runs must not end the process.
 process.on("SIGINT", () => {});
 process.on("exit", flushStreams);
-process.on("uncaughtException", (error) => background(error));
-process.on("unhandledRejection", (reason) => background(reason));
+process.on("uncaughtException", (error) => reportBackgroundError(error));
+process.on("unhandledRejection", (reason) => reportBackgroundError(reason));
 
-function background(thrown: unknown): void {
-  // The interrupted cell itself is told of it, and what it still throws is the end it was given.
+function reportBackgroundError(thrown: unknown): void {
+  // Interrupts are already reported as the error of the interrupted cell.
   if (isInterruption(thrown)) return;
   flushStreams();
-  tell({ type: "error", cell: currentCellId(), error: showError(thrown) });
+  send({ type: "error", cell: currentCellId(), error: showError(thrown) });
 }
 
-worker.on("error", (error) => tell({ type: "error", cell: currentCellId(), error: showError(error) }));
+worker.on("error", (error) => send({ type: "error", cell: currentCellId(), error: showError(error) }));
 
 listen((message) => {
   if (message.type === "execute") void execute(message, settings.folder);
@@ -113,10 +112,10 @@ listen((message) => {
     try {
       receiveComm(message);
     } catch (error) {
-      background(error);
+      reportBackgroundError(error);
     } finally {
-      tell({ type: "commDone", serial: message.serial });
+      send({ type: "commDone", serial: message.serial });
     }
-  } else answer(message.id, message.value);
+  } else resolveInput(message.id, message.value);
 });
-tell({ type: "ready" });
+send({ type: "ready" });

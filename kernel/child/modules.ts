@@ -1,4 +1,4 @@
-/** How cells import: from the notebook's folder, with TypeScript files, and with `anneal` always at hand. */
+/** Imports in cells: resolved from the notebook's folder, with support for TypeScript files. `anneal` always resolves. */
 import { statSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { createRequire, register } from "node:module";
@@ -12,40 +12,40 @@ import { pathMapper } from "./paths.ts";
 import { scope } from "./scope.ts";
 import { setFileTransform } from "./stacks.ts";
 
-/** Import, as the code of cells reaches it. */
+/** The import functions that transformed cells call. */
 export interface Modules {
   import(specifier: unknown, options?: ImportCallOptions): Promise<Record<string, unknown>>;
-  /** `import { a as b } from "m"`: binds names of a module to names of the scope, and keeps them live. */
+  /** `import { a as b } from "m"`: defines live bindings in the scope. */
   bind(specifier: string, bindings: [imported: string, local: string][], options?: ImportCallOptions): Promise<void>;
-  /** What `import.meta` is in a cell. */
+  /** The value of `import.meta` in a cell. */
   meta: { url: string; dirname: string; filename: string; resolve(specifier: string): string };
   require: NodeJS.Require;
 }
 
-/** The package that each error of a missing one is about. */
+/** The missing package, for each error about one. */
 export const missingPackages = new WeakMap<object, string>();
 
-let loaderReady = false;
+let isLoaderRegistered = false;
 
-/** Lets Node load TypeScript files. It starts a thread of its own, so it waits for the first such file. */
-async function readyLoader(settings: ChildSettings): Promise<void> {
-  if (loaderReady) return;
-  loaderReady = true;
+/** Registers the loader hooks. Called for the first TypeScript file, because the hooks start a thread. */
+async function registerLoader(settings: ChildSettings): Promise<void> {
+  if (isLoaderRegistered) return;
+  isLoaderRegistered = true;
   register("./loader.js", import.meta.url, { data: settings });
   const { transformFile } = await import("./typescript.ts");
   setFileTransform((source, path) => transformFile(source, path, settings.emit));
 }
 
-/** Makes import for cells of one notebook. */
+/** Creates the import functions of a notebook. */
 export function modulesFor(settings: ChildSettings): Modules {
   const filename = settings.notebookPath ?? join(settings.folder, "cell.ts");
   const url = pathToFileURL(filename).href;
 
   const require = createRequire(url);
-  const mapped = pathMapper(settings.folder, settings.paths);
+  const resolveAlias = pathMapper(settings.folder, settings.paths);
 
   function resolve(specifier: string): string {
-    const alias = mapped(specifier);
+    const alias = resolveAlias(specifier);
     if (alias !== undefined) return alias;
     try {
       return import.meta.resolve(specifier, url);
@@ -59,21 +59,21 @@ export function modulesFor(settings: ChildSettings): Modules {
     }
   }
 
-  async function load(given: unknown, options?: ImportCallOptions): Promise<Record<string, unknown>> {
-    const specifier = String(given);
+  async function load(target: unknown, options?: ImportCallOptions): Promise<Record<string, unknown>> {
+    const specifier = String(target);
     let resolved = resolve(specifier);
     if (options?.with?.type === "text") return { default: await readFile(fileURLToPath(resolved), "utf8") };
     if (isTypeScript(resolved)) {
-      await readyLoader(settings);
+      await registerLoader(settings);
       resolved = withVersion(resolved);
     } else if (resolved.startsWith("file:") && new URL(resolved).pathname.endsWith(".json")) {
-      const found = await import(withVersion(resolved), { with: { type: "json" } });
-      return namespaceOf(found, found.default);
+      const namespace = await import(withVersion(resolved), { with: { type: "json" } });
+      return namespaceOf(namespace, namespace.default);
     }
     try {
-      const found = options ? await import(resolved, options) : await import(resolved);
-      const loaded = resolved.startsWith("file:") ? require.cache[fileURLToPath(resolved)] : undefined;
-      return loaded && loaded.exports === found.default ? namespaceOf(found, loaded.exports) : found;
+      const namespace = options ? await import(resolved, options) : await import(resolved);
+      const commonJs = resolved.startsWith("file:") ? require.cache[fileURLToPath(resolved)] : undefined;
+      return commonJs && commonJs.exports === namespace.default ? namespaceOf(namespace, commonJs.exports) : namespace;
     } catch (error) {
       if (isMissing(error) && resolved.startsWith("file:") && !exists(resolved)) {
         throw missing(specifier, settings.folder, error);
@@ -99,7 +99,7 @@ export function modulesFor(settings: ChildSettings): Modules {
   };
 }
 
-// A name that the module lacks may be a type, imported without saying so; only its use as a value is a mistake.
+// A missing export may be a type that was imported without `type`, so only its use as a value throws.
 function getter(module: Record<string, unknown>, name: string, specifier: string): () => unknown {
   if (name in module) return () => module[name];
   return () => {
@@ -120,7 +120,7 @@ function missing(specifier: string, folder: string, cause: unknown): Error {
   const name = packageName(specifier);
   const error = new Error(
     isFile
-      ? `cannot import "${specifier}": there is no such file, seen from ${folder}`
+      ? `cannot import "${specifier}": the file does not exist (relative to ${folder})`
       : `cannot import "${specifier}": the package ${name} is not installed in ${folder} or above it. Try: %npm install ${name}`,
   );
   if (!isFile && isInstallable(name)) missingPackages.set(error, name);

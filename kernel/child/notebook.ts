@@ -1,4 +1,4 @@
-/** What libraries in cells see of the notebook. */
+/** The notebook API for libraries in cells. */
 import type { DisplayOptions, ExecutedCell, MimeBundle, Notebook } from "../../src/display/notebook.ts";
 import type { ChildSettings } from "../host/protocol.ts";
 import { currentCell, currentCellId, nameNotebook, newId } from "./cells.ts";
@@ -6,45 +6,45 @@ import { comms } from "./comms.ts";
 import { transportable } from "./display.ts";
 import { input } from "./input.ts";
 import { shared } from "./interrupt.ts";
-import { tell } from "./pipes.ts";
+import { send } from "./pipes.ts";
 import { slots } from "./slots.ts";
 import { flushStreams } from "./streams.ts";
 
-/** Cells run so far in this process, in order. */
+/** The cells that this process has run, in order. */
 export const executed: ExecutedCell[] = [];
 
-/** Shows a bundle under the running cell. */
+/** Displays a MIME bundle as an output of the running cell. */
 export function showBundle(data: MimeBundle, options: DisplayOptions = {}): void {
-  const ready = transportable(data);
+  const json = transportable(data);
   flushStreams();
-  tell({
+  send({
     type: "display",
     cell: currentCellId(),
-    data: ready,
+    data: json,
     metadata: options.metadata ?? {},
     displayId: options.displayId,
     update: options.update ?? false,
   });
 }
 
-/** The notebook as `src/display` knows it. */
-export function makeNotebook(settings: ChildSettings): Notebook {
+/** Creates the `Notebook` object of `src/display`. */
+export function createNotebook(settings: ChildSettings): Notebook {
   nameNotebook(settings.notebookPath);
   return {
     display: showBundle,
     newId,
     clearOutput(wait = false) {
       flushStreams();
-      tell({ type: "clear", cell: currentCellId(), wait });
+      send({ type: "clear", cell: currentCellId(), wait });
     },
     input,
     interruptSignal() {
       const cell = currentCell();
       if (!cell) return new AbortController().signal;
-      if (!cell.asked && shared[slots.running] === cell.id) {
-        cell.asked = true;
-        shared[slots.asked] = 1;
-        tell({ type: "asked", cell: cell.id });
+      if (!cell.handlesInterrupt && shared[slots.running] === cell.id) {
+        cell.handlesInterrupt = true;
+        shared[slots.handlesInterrupt] = 1;
+        send({ type: "handlesInterrupt", cell: cell.id });
       }
       return cell.signal;
     },

@@ -1,46 +1,46 @@
-/** `paths` of a tsconfig.json: aliases such as `@/utils`. */
+/** Aliases such as `@/utils` from `paths` of a tsconfig.json. */
 import { statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 
-/** Returns what finds the file that an alias stands for, as a URL; undefined for what is no alias. */
+/** Returns a function that resolves an alias to the URL of a file, or to undefined if the specifier is no alias. */
 export function pathMapper(
   folder: string,
   paths: Readonly<Record<string, readonly string[]>>,
 ): (specifier: string) => string | undefined {
-  // The longest prefix first, as the compiler has it.
+  // The longest pattern first, as in the compiler.
   const patterns = Object.entries(paths).sort(([a], [b]) => b.length - a.length);
   return (specifier) => {
     for (const [pattern, targets] of patterns) {
-      const [before = "", after] = pattern.split("*");
-      const fits =
-        after === undefined
+      const [prefix = "", suffix] = pattern.split("*");
+      const matches =
+        suffix === undefined
           ? specifier === pattern
-          : specifier.length >= before.length + after.length &&
-            specifier.startsWith(before) &&
-            specifier.endsWith(after);
-      if (!fits) continue;
-      const star = after === undefined ? "" : specifier.slice(before.length, specifier.length - after.length);
+          : specifier.length >= prefix.length + suffix.length &&
+            specifier.startsWith(prefix) &&
+            specifier.endsWith(suffix);
+      if (!matches) continue;
+      const wildcard = suffix === undefined ? "" : specifier.slice(prefix.length, specifier.length - suffix.length);
       for (const target of targets) {
-        const found = fileAt(
+        const file = findFile(
           resolve(
             folder,
-            target.replace("*", () => star),
+            target.replace("*", () => wildcard),
           ),
         );
-        if (found !== undefined) return pathToFileURL(found).href;
+        if (file !== undefined) return pathToFileURL(file).href;
       }
     }
     return undefined;
   };
 }
 
-/** The file that a path means, with the ending that the compiler would add. */
-function fileAt(path: string): string | undefined {
-  const endings = ["", ".ts", ".mts", ".tsx", ".js", ".mjs", ".json"];
+/** Finds the file for a path, which may lack its extension or be a folder with an index file. */
+function findFile(path: string): string | undefined {
+  const extensions = ["", ".ts", ".mts", ".tsx", ".js", ".mjs", ".json"];
   const candidates = [
-    ...endings.map((ending) => path + ending),
-    ...endings.slice(1).map((end) => join(path, `index${end}`)),
+    ...extensions.map((extension) => path + extension),
+    ...extensions.slice(1).map((extension) => join(path, `index${extension}`)),
   ];
   return candidates.find((each) => statSync(each, { throwIfNoEntry: false })?.isFile());
 }

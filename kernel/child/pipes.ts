@@ -1,30 +1,30 @@
-/** The child's ends of the pipes to the host. */
+/** The child's end of the pipes to the host. */
 import { writeSync } from "node:fs";
 import { Socket } from "node:net";
 import { encodeFrame, frameReader } from "../host/frames.ts";
 import type { FromChild, ToChild } from "../host/protocol.ts";
 
-/** File descriptors the host opens for the child. Each carries one direction, for reasons of blocking. */
+/** File descriptors of the pipes. Each pipe has one direction, because writes block. */
 export const toHostFd = 3;
 export const fromHostFd = 4;
 export const watcherFd = 5;
 export const fromWatcherFd = 6;
 
-let send: (message: FromChild) => void = write;
+let transport: (message: FromChild) => void = write;
 
-/** Has {@link tell} hand its messages to a function: in a thread that does not own the pipe. */
-export function sendBy(other: (message: FromChild) => void): void {
-  send = other;
+/** Replaces the pipe that {@link send} uses, in threads that do not own it. */
+export function setTransport(replacement: (message: FromChild) => void): void {
+  transport = replacement;
 }
 
-/** Tells the host something. */
-export function tell(message: FromChild): void {
-  send(message);
+/** Sends a message to the host. */
+export function send(message: FromChild): void {
+  transport(message);
 }
 
 /**
- * Writes at once: the pipe blocks, so what a busy loop prints is out before the loop goes on, and
- * one that prints faster than anyone reads has to wait.
+ * Writes synchronously, so that the output of a busy loop appears at once, and a loop that prints faster than the host
+ * reads is slowed down.
  */
 function write(message: FromChild): void {
   const frame = encodeFrame(message);
@@ -34,8 +34,8 @@ function write(message: FromChild): void {
       written += writeSync(toHostFd, frame, written);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "EAGAIN") continue;
-      // The host is gone, and with it everyone who could want to know.
-      endNow();
+      // The host has exited.
+      killSelf();
     }
   }
 }
@@ -44,12 +44,12 @@ function write(message: FromChild): void {
 export function listen(receive: (message: ToChild) => void): void {
   const socket = new Socket({ fd: fromHostFd, readable: true, writable: false });
   socket.on("data", frameReader(receive));
-  socket.on("close", () => endNow());
-  socket.on("error", () => endNow());
+  socket.on("close", () => killSelf());
+  socket.on("error", () => killSelf());
 }
 
-// No exit handlers: what they print could not be told to anyone.
-function endNow(): never {
+// SIGKILL skips exit handlers, whose output could not be sent.
+function killSelf(): never {
   process.kill(process.pid, "SIGKILL");
-  throw new Error("the host is gone");
+  throw new Error("the host process has exited");
 }

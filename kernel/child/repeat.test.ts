@@ -1,4 +1,4 @@
-// What a notebook's file keeps of outputs: the same each time the same cells are run in a new kernel.
+// Saved outputs must not change when the same cells run in a new kernel.
 import { expect, test } from "vitest";
 import { TestKernel } from "../cells.test.helper.ts";
 
@@ -11,7 +11,7 @@ const cells = [
   'console.log("hi", { a: 1 }); "txt"',
   'import { randomNormal } from "anneal/tensor"; randomNormal([2, 3], 1)',
   "new Map([[1, 2]])",
-  "new Error('shown').message",
+  "new Error('outputs').message",
   "[1.5, null, undefined, true, Symbol('s'), /x/g, new Date(0)]",
 ];
 
@@ -21,8 +21,8 @@ async function outputs(): Promise<Record<string, unknown>[][]> {
     const all: Record<string, unknown>[][] = [];
     for (const code of cells) {
       const { messages } = await kernel.ok(code);
-      const shown = messages.filter(({ header }) => /^(stream|execute_result|display_data)$/.test(header.msg_type));
-      all.push(shown.map(({ content: { transient: _, ...kept } }) => kept));
+      const outputs = messages.filter(({ header }) => /^(stream|execute_result|display_data)$/.test(header.msg_type));
+      all.push(outputs.map(({ content: { transient: _, ...saved } }) => saved));
     }
     return all;
   } finally {
@@ -30,7 +30,7 @@ async function outputs(): Promise<Record<string, unknown>[][]> {
   }
 }
 
-test("outputs are the same in every run, no two tables share an id, and text has no colours of a terminal", async () => {
+test("outputs are the same in every run, table ids are unique, and text has no terminal colours", async () => {
   const first = await outputs();
   expect(await outputs()).toEqual(first);
   const text = JSON.stringify(first);

@@ -1,88 +1,88 @@
-/** Running one cell after another. */
+/** Executing cells. */
 import { types } from "node:util";
 import { Script } from "node:vm";
 import type { ExecutedCell, MimeBundle } from "../../src/display/notebook.ts";
 import type { ExecuteOrder, ExpressionResult, ShownError } from "../host/protocol.ts";
 import { breakable } from "./breakable.ts";
 import { CellRun, ownership, runningCells, setLatest } from "./cells.ts";
-import { doCommand } from "./commands.ts";
+import { runCommand } from "./commands.ts";
 import { bundleOf } from "./display.ts";
 import { showError } from "./errors.ts";
 import { beginCell, endCell, Interrupted, isInterruption, isRaisedFor, markInterrupted, shared } from "./interrupt.ts";
 import { executed } from "./notebook.ts";
-import { tell } from "./pipes.ts";
-import { boundSince, prepareNames } from "./scope.ts";
+import { send } from "./pipes.ts";
+import { initializedSince, prepareDeclarations } from "./scope.ts";
 import { slots } from "./slots.ts";
-import { cellFile, rememberCell } from "./stacks.ts";
+import { cellFile, registerCell } from "./stacks.ts";
 import { flushStreams, print } from "./streams.ts";
 
-/** What ends the waiting for a cell, whatever its code does. */
-const giveUps = new Map<number, (error: Error) => void>();
+/** Functions that end the wait for a cell, whether or not its code has stopped. */
+const abandonCallbacks = new Map<number, (error: Error) => void>();
 
 /**
- * Runs a cell and tells the host what came of it. Never throws.
- * @param folder the notebook's
+ * Executes a cell and sends the outcome to the host. Never throws.
+ * @param folder the notebook's folder
  */
 export async function execute(order: ExecuteOrder, folder: string): Promise<void> {
   const cell = new CellRun(order.cell, order.label, order.allowStdin);
   setLatest(cell);
-  rememberCell(order.cell, order);
+  registerCell(order.cell, order);
   const entry: ExecutedCell = {
     ...(order.cellId === undefined ? {} : { id: order.cellId }),
     executionCount: order.executionCount,
     source: order.source,
   };
   if (order.visible) executed.push(entry);
-  const before = prepareNames(order.declared);
-  if (!order.aside) beginCell(order.cell);
+  const before = prepareDeclarations(order.declared);
+  if (!order.inSubshell) beginCell(order.cell);
   const expressions: Record<string, ExpressionResult> = {};
   let error: ShownError | undefined;
-  const givenUp = new Promise<never>((_resolve, reject) => giveUps.set(order.cell, reject));
-  givenUp.catch(() => {});
-  const orGivenUp = <T>(value: T) => Promise.race([value, givenUp]);
+  const abandoned = new Promise<never>((_resolve, reject) => abandonCallbacks.set(order.cell, reject));
+  abandoned.catch(() => {});
+  const orAbandoned = <T>(value: T) => Promise.race([value, abandoned]);
   runningCells.set(order.cell, cell);
   try {
     await ownership.run(cell.owner, async () => {
-      for (const command of order.commands) await orGivenUp(doCommand(command, folder));
+      for (const command of order.commands) await orAbandoned(runCommand(command, folder));
       const clock = order.time ? startClock() : undefined;
       try {
-        const result = await orGivenUp(run(order.code, cellFile(order.cell)));
+        const result = await orAbandoned(run(order.code, cellFile(order.cell)));
         if (clock) print("stdout", clock());
-        if (order.visible) await orGivenUp(showResult(cell, result));
-        await orGivenUp(Promise.all(cell.pending));
+        if (order.visible) await orAbandoned(showResult(cell, result));
+        await orAbandoned(Promise.all(cell.pending));
       } catch (thrown) {
         cell.failed = true;
-        // A library that was broken by a signal ends here.
+        // A library call that the signal interrupted throws this.
         if (isInterruption(thrown)) markInterrupted(cell);
         throw thrown;
       } finally {
-        await dispose(cell, givenUp);
+        await dispose(cell, abandoned);
       }
-      // One turn of the event loop: a promise that was rejected and left alone is told before the cell ends.
-      await orGivenUp(new Promise((resolve) => setImmediate(resolve)));
-      for (const { name, code } of order.expressions) expressions[name] = await orGivenUp(evaluate(code));
+      // Wait one turn of the event loop, so that unhandled rejections are reported before the cell ends.
+      await orAbandoned(new Promise((resolve) => setImmediate(resolve)));
+      for (const { name, code } of order.expressions) expressions[name] = await orAbandoned(evaluate(code));
     });
   } catch (thrown) {
-    error = showError(isBrokenCommand(thrown, order.cell) ? new Interrupted() : thrown);
+    error = showError(isInterruptedCommand(thrown, order.cell) ? new Interrupted() : thrown);
     entry.failed = true;
   }
   runningCells.delete(order.cell);
-  giveUps.delete(order.cell);
-  if (!order.aside) endCell(order.cell);
+  abandonCallbacks.delete(order.cell);
+  if (!order.inSubshell) endCell(order.cell);
   flushStreams();
-  tell({ type: "done", cell: order.cell, error, bound: boundSince(before), expressions });
+  send({ type: "done", cell: order.cell, error, bound: initializedSince(before), expressions });
 }
 
-/** Disposes of what a cell declared with `using`; after an interrupt, in the time that is left to its `finally` blocks. */
-function dispose(cell: CellRun, givenUp: Promise<never>): Promise<void> {
-  if (!cell.interrupted) return Promise.race([cell.dispose(), givenUp]);
+/** Disposes the cell's `using` declarations. After an interrupt, the deadline of its `finally` blocks applies. */
+function dispose(cell: CellRun, abandoned: Promise<never>): Promise<void> {
+  if (!cell.interrupted) return Promise.race([cell.dispose(), abandoned]);
   const timeout = new Promise<void>((resolve) => {
     setTimeout(resolve, Math.max(0, cell.cleanupEnd - performance.now())).unref();
   });
   return ownership.run(cell.cleanupOwner, () => Promise.race([cell.dispose(), timeout]));
 }
 
-/** Returns a function that tells the time since, as IPython words it. */
+/** Returns a function that formats the elapsed time like IPython's `%%time`. */
 function startClock(): () => string {
   const cpu = process.cpuUsage();
   const start = performance.now();
@@ -102,19 +102,19 @@ function duration(ms: number): string {
   return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
-/** Whether a command that the cell waited for got the signal that was meant for the cell, and was faster. */
-function isBrokenCommand(thrown: unknown, cell: number): boolean {
+/** Whether the error is from a subprocess that ended because of the interrupt's SIGINT, before the cell did. */
+function isInterruptedCommand(thrown: unknown, cell: number): boolean {
   if (!types.isNativeError(thrown)) return false;
   return Object.getOwnPropertyDescriptor(thrown, "signal")?.value === "SIGINT" && isRaisedFor(cell);
 }
 
-// A script that is interrupted by signal ends at once where it is synchronous, libraries included.
+// With breakOnSigint, SIGINT stops synchronous code at once, including library code.
 function run(code: string, filename: string): unknown {
   const script = new Script(code, { filename });
   return breakable(() => script.runInThisContext());
 }
 
-/** Holds the value of a cell's last expression: a promise resolved with the value itself would wait for it. */
+/** Wraps the value of a cell's last expression, because an async function would await a returned promise. */
 export class CellResult {
   readonly #value: unknown;
 
@@ -122,30 +122,30 @@ export class CellResult {
     this.#value = value;
   }
 
-  /** The forms of the value, or of what it is a promise of, where that is known soon. */
+  /** The MIME bundle of the value. A promise that settles within 200 ms is replaced by its value. */
   async bundle(): Promise<MimeBundle | undefined> {
     const value = this.#value;
     if (!types.isPromise(value)) return bundleOf(value);
     const isPending = Symbol("pending");
-    const soon = new Promise((resolve) => setTimeout(resolve, promiseMs, isPending));
-    // The value of a promise is no thenable, so it can be handed on.
-    const settled = await Promise.race([value, soon]);
+    const timeout = new Promise((resolve) => setTimeout(resolve, promiseMs, isPending));
+    // The value of a promise is never a thenable, so it can be awaited.
+    const settled = await Promise.race([value, timeout]);
     if (settled !== isPending) return bundleOf(settled);
-    // It is told when it rejects, as of any promise that nobody waits for.
+    // Promise.race() handles rejections; this makes a later one unhandled again, so that it is reported.
     void value.then();
-    // Not by `inspect`: it would show what Node.js itself keeps with the promise.
+    // Not `inspect`, which would show internal symbols that Node.js adds to the promise.
     return { "text/plain": "Promise { <pending> }" };
   }
 }
 
-/** How long a cell waits for a promise that is its result before it shows it as pending. */
+/** How long a cell waits for a result that is a promise before it displays it as pending. */
 const promiseMs = 200;
 
 async function showResult(cell: CellRun, result: unknown): Promise<void> {
   const data = result instanceof CellResult ? await result.bundle() : undefined;
   if (!data) return;
   flushStreams();
-  tell({ type: "result", cell: cell.id, data, metadata: {} });
+  send({ type: "result", cell: cell.id, data, metadata: {} });
 }
 
 async function evaluate(code: string): Promise<ExpressionResult> {
@@ -158,23 +158,23 @@ async function evaluate(code: string): Promise<ExpressionResult> {
   }
 }
 
-/** Interrupts the running cell, if it is that one, from the main thread's own course: the cell waits for something. */
+/** Interrupts a running cell from the main thread's event loop, which means that the cell is awaiting something. */
 export function interrupt(id: number): void {
   const cell = runningCells.get(id);
   if (!cell) {
-    // Nothing runs that could have seen the flag.
+    // If nothing is running, clear the flag, which no code has checked.
     if (runningCells.size === 0) shared[slots.flag] = 0;
     return;
   }
   const reason = new Interrupted(cell.owner);
-  if (cell.asked) {
+  if (cell.handlesInterrupt) {
     shared[slots.flag] = 0;
     cell.abort(reason);
     return;
   }
-  // Who interrupts again does not want to wait for the `finally` blocks.
+  // A second interrupt skips the wait for `finally` blocks.
   if (cell.signal.aborted) cell.cleanupEnd = 0;
   markInterrupted(cell);
   cell.abort(reason);
-  void cell.unwound?.then(() => giveUps.get(id)?.(reason));
+  void cell.unwound?.then(() => abandonCallbacks.get(id)?.(reason));
 }

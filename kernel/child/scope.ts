@@ -1,9 +1,9 @@
-/** The object whose properties are the top-level names of all cells. */
+/** The scope object, whose properties are the top-level variables of all cells. */
 import type { Declaration } from "../host/protocol.ts";
 
-// What is no name of a cell is looked up here: a global, or an error like JavaScript's own. A proxy far up the chain
-// costs nothing for names that exist.
-const beyond = new Proxy(Object.create(null), {
+// Looks up names that no cell declares: globals, or else a ReferenceError. As the end of the prototype chain, the proxy does
+// not slow down access to declared names.
+const undeclared = new Proxy(Object.create(null), {
   get(_target, name) {
     if (typeof name === "symbol") return undefined;
     if (name in globalThis) return (globalThis as Record<string, unknown>)[name];
@@ -11,15 +11,15 @@ const beyond = new Proxy(Object.create(null), {
   },
 });
 
-/** Top-level names of the cells, with their values. */
-export const scope: Record<string, unknown> = Object.create(beyond);
+/** The top-level variables of the cells. */
+export const scope: Record<string, unknown> = Object.create(undeclared);
 
-/** Forgets all names that cells declared; what the kernel gave them stays. */
+/** Deletes all variables of cells. Names that the kernel defines are not enumerable and stay. */
 export function resetScope(): void {
   for (const name of Object.keys(scope)) delete scope[name];
 }
 
-/** As {@link scope}, but a name that does not exist is undefined: for `typeof`. */
+/** Like {@link scope}, but undeclared names are undefined. Used for `typeof`. */
 export const peek: Record<string, unknown> = new Proxy(Object.create(null), {
   get(_target, name) {
     if (typeof name === "symbol") return undefined;
@@ -27,7 +27,7 @@ export const peek: Record<string, unknown> = new Proxy(Object.create(null), {
   },
 });
 
-/** Called where a cell assigns to a constant. */
+/** Called where a cell assigns to a `const`. */
 export function constant(name: string): never {
   throw new TypeError(`Assignment to constant variable: ${name} was declared with const`);
 }
@@ -35,10 +35,10 @@ export function constant(name: string): never {
 type Descriptors = ReadonlyMap<string, PropertyDescriptor | undefined>;
 
 /**
- * Readies the names that a cell will declare: what an import bound before becomes an ordinary name.
- * @returns how they were, for {@link boundSince}
+ * Prepares the names that a cell declares: bindings of earlier imports become ordinary properties.
+ * @returns the previous property descriptors, for {@link initializedSince}
  */
-export function prepareNames(declared: readonly Declaration[]): Descriptors {
+export function prepareDeclarations(declared: readonly Declaration[]): Descriptors {
   const before = new Map<string, PropertyDescriptor | undefined>();
   for (const { name } of declared) {
     const descriptor = Object.getOwnPropertyDescriptor(scope, name);
@@ -50,12 +50,12 @@ export function prepareNames(declared: readonly Declaration[]): Descriptors {
   return before;
 }
 
-/** Those names that have another value than before. */
-export function boundSince(before: Descriptors): string[] {
-  const bound: string[] = [];
-  for (const [name, was] of before) {
-    const is = Object.getOwnPropertyDescriptor(scope, name);
-    if (is && (!was || is.value !== was.value || is.get !== was.get)) bound.push(name);
+/** The names whose value has changed since {@link prepareDeclarations}. */
+export function initializedSince(before: Descriptors): string[] {
+  const names: string[] = [];
+  for (const [name, old] of before) {
+    const now = Object.getOwnPropertyDescriptor(scope, name);
+    if (now && (!old || now.value !== old.value || now.get !== old.get)) names.push(name);
   }
-  return bound;
+  return names;
 }

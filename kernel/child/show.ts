@@ -1,4 +1,4 @@
-/** The global `display`, and its helpers for each kind of data. */
+/** The global `display` and its helpers, such as `display.html`. */
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -9,13 +9,13 @@ import { showBundle } from "./notebook.ts";
 
 /** Options of the global `display`. */
 export interface GlobalDisplayOptions extends DisplayOptions {
-  /** The value is a MIME bundle already. */
+  /** The value is a MIME bundle. */
   raw?: boolean;
-  /** Show all of a value that is cut otherwise. */
+  /** Do not truncate the value. */
   full?: boolean;
 }
 
-/** The global `display`: shows any value under the cell, as a cell's result is shown. */
+/** Displays a value as an output of the cell, formatted like a cell's result. */
 function displayValue(value: unknown, options: GlobalDisplayOptions = {}): void {
   if (options.raw) {
     showBundle(value as MimeBundle, options);
@@ -26,22 +26,22 @@ function displayValue(value: unknown, options: GlobalDisplayOptions = {}): void 
     showBundle(bundle ?? { "text/plain": "undefined" }, options);
     return;
   }
-  const making = bundle.then((made) => showBundle(made, options));
+  const displayed = bundle.then((resolved) => showBundle(resolved, options));
   const cell = currentCell();
   if (!cell) return;
-  cell.pending.add(making);
-  // The cell waits for what is pending, and tells its errors.
-  making.then(
-    () => cell.pending.delete(making),
+  cell.pending.add(displayed);
+  // The cell awaits its pending displays and reports their errors.
+  displayed.then(
+    () => cell.pending.delete(displayed),
     () => {},
   );
 }
 
-/** A picture or document: its bytes, or the file that holds them. */
+/** Binary data, or the path or URL of a file. */
 type Bytes = Uint8Array | ArrayBuffer | string | URL;
 
-/** Functions that show data of one kind. The names are tslab's. */
-export interface Shows {
+/** Display functions, one for each MIME type. The names are those of tslab. */
+export interface DisplayFunctions {
   html(text: string): void;
   markdown(text: string): void;
   latex(text: string): void;
@@ -57,17 +57,17 @@ export interface Shows {
   raw(mimeType: string, data: string | Uint8Array): void;
 }
 
-/** Helpers that hand what they show to `show`. */
-export function showsWith(show: (bundle: MimeBundle) => void): Shows {
+/** Creates display functions that pass their bundle to `show`. */
+export function displayFunctions(show: (bundle: MimeBundle) => void): DisplayFunctions {
   const text = (type: string) => (data: string) => show({ [type]: data, "text/plain": data });
   const binary = (type: string) => (bytes: Bytes) => show({ [type]: bytesOf(bytes) });
   return {
     html: text("text/html"),
     markdown: text("text/markdown"),
-    // Mathematics between dollars or brackets is left as it is; alone it is set as a formula.
+    // Adds `$$` unless the text already contains math delimiters.
     latex: (data) =>
       show({ "text/latex": /\$|\\\(|\\\[|\\begin/.test(data) ? data : `$$${data}$$`, "text/plain": data }),
-    // A front-end that shows no SVG (a notebook that is not trusted yet) is better off without its source.
+    // A placeholder for front-ends that do not render SVG, such as untrusted notebooks.
     svg: (data) => show({ "image/svg+xml": data, "text/plain": `SVG image, ${data.length} characters` }),
     png: binary("image/png"),
     jpeg: binary("image/jpeg"),
@@ -81,22 +81,22 @@ export function showsWith(show: (bundle: MimeBundle) => void): Shows {
   };
 }
 
-function bytesOf(given: Bytes): Uint8Array {
-  if (typeof given === "string") return readFileSync(given.startsWith("file:") ? fileURLToPath(given) : given);
-  if (given instanceof URL) return readFileSync(given);
-  return given instanceof ArrayBuffer ? new Uint8Array(given) : given;
+function bytesOf(source: Bytes): Uint8Array {
+  if (typeof source === "string") return readFileSync(source.startsWith("file:") ? fileURLToPath(source) : source);
+  if (source instanceof URL) return readFileSync(source);
+  return source instanceof ArrayBuffer ? new Uint8Array(source) : source;
 }
 
 export const display = Object.assign(
   displayValue,
-  showsWith((bundle) => showBundle(bundle)),
+  displayFunctions((bundle) => showBundle(bundle)),
 );
 
-/** Helpers that all show at one place: each replaces what the one before showed. */
-export function newDisplay(): Shows {
+/** Creates display functions that share one output: each call replaces the content of the previous one. */
+export function newDisplay(): DisplayFunctions {
   const displayId = randomUUID();
   let update = false;
-  return showsWith((bundle) => {
+  return displayFunctions((bundle) => {
     showBundle(bundle, { displayId, update });
     update = true;
   });

@@ -1,18 +1,18 @@
-/** Slots of the memory that the main thread shares with the watching thread, and that the code of cells looks at. */
+/** Slots of the memory shared by the main thread and the watcher thread. Code of cells reads some of them. */
 export const slots = {
-  /** Which cell to stop; 0 for none. Looked at by every loop. */
+  /** The cell to interrupt; 0 for none. Checked by every loop. */
   flag: 0,
-  /** Which cell's own course runs now; 0 for none. */
+  /** The running cell of the main shell; 0 for none. */
   running: 1,
-  /** 1 when the running cell promised to stop by itself. */
-  asked: 2,
-  /** Goes up with every answer to a question, to wake a thread that waits for one. */
-  answers: 3,
-  /** The last cell that ended: what comes for it comes too late. */
+  /** 1 if the running cell handles interrupts itself. */
+  handlesInterrupt: 2,
+  /** Incremented with every input reply and interrupt, to wake the thread that waits for input. */
+  inputReplies: 3,
+  /** The last finished cell. Interrupts for it are ignored. */
   finished: 4,
-  /** Interrupted cells that may have code left, in timers and promises. Looked at by every function. */
+  /** Number of interrupted cells that may still have timers and promises. Checked by every function. */
   stopped: 5,
-  /** Counts calls of functions that have a `finally`. */
+  /** Counts the calls of functions with a `finally` block. */
   calls: 6,
   /** Whether a signal may be sent to break a script; one of {@link breakStates}. */
   breaking: 7,
@@ -30,5 +30,5 @@ export const breakStates = {
   sending: 3,
 } as const;
 
-/** How many slots there are. */
+/** The number of slots. */
 export const slotCount = Object.keys(slots).length;

@@ -1,10 +1,10 @@
-/** Stack traces that speak of cells and of TypeScript files, instead of the code that they became. */
+/** Maps stack traces to the source of cells and TypeScript files. */
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { originalPositionFor, TraceMap } from "@jridgewell/trace-mapping";
 import type { CodeMaps } from "../host/protocol.ts";
 
-interface Place {
+interface Position {
   line: number;
   column: number;
 }
@@ -23,38 +23,38 @@ const files = new Map<string, Code | undefined>();
 type FileTransform = (source: string, path: string) => { maps: CodeMaps };
 let transformFile: FileTransform | undefined;
 
-/** Tells how TypeScript files were transformed. It is known only once one was imported, to keep the start short. */
+/** Sets the function that transforms TypeScript files. Loaded with the first such file, to keep startup short. */
 export function setFileTransform(transform: FileTransform): void {
   transformFile = transform;
 }
 
-/** The file name that the code of a cell runs under. */
+/** The file name of a cell's code in V8. */
 export function cellFile(cell: number): string {
   return `anneal-cell:${cell}`;
 }
 
-/** Keeps what is needed to speak of a cell later. */
-export function rememberCell(cell: number, code: { label: string; source: string; maps: CodeMaps }): void {
+/** Registers a cell's source and maps for stack traces. */
+export function registerCell(cell: number, code: { label: string; source: string; maps: CodeMaps }): void {
   cells.set(cell, { ...code });
   sourcesByLabel.set(code.label, code.source);
 }
 
-/** The source of the cell of that label, such as `In[3]`. */
+/** The source of the cell with a label, such as `In[3]`. */
 export function sourceOf(label: string): string | undefined {
   return sourcesByLabel.get(label);
 }
 
-/** Where a place in running code was written; undefined for code that the kernel added. Both count from 1. */
-function original(code: Code, line: number, column: number): Place | undefined {
+/** Maps a position to the source; undefined for code that the kernel inserted. Lines and columns start at 1. */
+function originalPosition(code: Code, line: number, column: number): Position | undefined {
   code.traced ??= [new TraceMap(code.maps.rewrite), new TraceMap(code.maps.strip)];
-  let at: { line: number | null; column: number | null } = { line, column: column - 1 };
+  let position: { line: number | null; column: number | null } = { line, column: column - 1 };
   for (const map of code.traced) {
-    if (at.line === null || at.column === null) return undefined;
-    at = originalPositionFor(map, { line: at.line, column: at.column });
+    if (position.line === null || position.column === null) return undefined;
+    position = originalPositionFor(map, { line: position.line, column: position.column });
   }
-  if (at.line === null || at.column === null) return undefined;
-  const shift = at.line === 1 ? code.maps.shift : 0;
-  return { line: at.line, column: Math.max(1, at.column + 1 - shift) };
+  if (position.line === null || position.column === null) return undefined;
+  const shift = position.line === 1 ? code.maps.shift : 0;
+  return { line: position.line, column: Math.max(1, position.column + 1 - shift) };
 }
 
 function fileCode(url: string): Code | undefined {
@@ -65,7 +65,7 @@ function fileCode(url: string): Code | undefined {
       const source = readFileSync(path, "utf8");
       if (transformFile) code = { label: path, source, maps: transformFile(source, path).maps };
     } catch {
-      // The file is gone or broken by now: its frames stay as they are.
+      // The file was deleted or is invalid now: its frames are not mapped.
     }
     files.set(url, code);
   }
@@ -76,7 +76,7 @@ const ownFiles = new URL("..", import.meta.url).href;
 const frameOfCell = /^(.*?)\(?anneal-cell:(\d+):(\d+):(\d+)\)?$/;
 const frameOfFile = /^(.*?)\(?(file:[^()]*\.m?tsx?(?:\?v=[\da-z.]+)?):(\d+):(\d+)\)?$/;
 
-/** One frame as a reader of cells wants it; undefined for frames of the kernel itself. */
+/** Maps a stack frame; undefined for frames of the kernel itself. */
 function mapFrame(frame: string): string | undefined {
   if (frame.includes(ownFiles)) return undefined;
   const inCell = frameOfCell.exec(frame);
@@ -85,14 +85,14 @@ function mapFrame(frame: string): string | undefined {
   const [, before = "", key = "", line, column] = match;
   const code = inCell ? cells.get(Number(key)) : fileCode(key);
   if (!code) return frame;
-  const place = original(code, Number(line), Number(column));
-  if (!place) return undefined;
+  const position = originalPosition(code, Number(line), Number(column));
+  if (!position) return undefined;
   const name = before.replace(/^(async )?__anneal_cell\s*/, "").trim();
-  const at = `${code.label}:${place.line}:${place.column}`;
-  return name === "" || name === "async" ? at : `${name} (${at})`;
+  const location = `${code.label}:${position.line}:${position.column}`;
+  return name === "" || name === "async" ? location : `${name} (${location})`;
 }
 
-/** Makes `error.stack` speak of cells everywhere: in tracebacks, and where user code prints it. */
+/** Installs a `prepareStackTrace` hook, so that `error.stack` refers to cells. */
 export function installStackTraces(): void {
   Error.prepareStackTrace = (error, sites) => {
     const lines = [describe(error)];
@@ -100,7 +100,7 @@ export function installStackTraces(): void {
       const raw = String(site);
       const frame = mapFrame(raw);
       if (frame !== undefined) lines.push(`    at ${frame}`);
-      // Below the cell's top level there is only how the kernel runs it.
+      // Frames below the cell's top level belong to the kernel.
       if (raw.includes("__anneal_cell")) break;
     }
     return lines.join("\n");
@@ -115,7 +115,7 @@ function describe(error: unknown): string {
   }
 }
 
-/** A message without the names that a cell's code was given: V8 quotes the code that failed. */
+/** Removes names that the transformation inserted from a message, because V8 quotes the failing code. */
 export function plainMessage(message: string): string {
   return message.includes("__anneal")
     ? message

@@ -26,19 +26,19 @@ test.each([
     "'line 1\\nline 2\\nline 3\\n'",
     3,
   ],
-])("process.stdin asks in the front-end: %s", async (_what, code, expected, questions) => {
-  let asked = 0;
-  const { result } = await shared.current.ok(code, { onInput: async () => `line ${++asked}` });
-  expect([result, asked]).toEqual([expected, questions]);
+])("process.stdin requests input from the front-end: %s", async (_what, code, expected, requestCount) => {
+  let requests = 0;
+  const { result } = await shared.current.ok(code, { onInput: async () => `line ${++requests}` });
+  expect([result, requests]).toEqual([expected, requestCount]);
   await shared.current.ok("await new Promise((done) => setTimeout(done, 30))");
-  expect(asked).toBe(questions);
+  expect(requests).toBe(requestCount);
 });
 
-test("where nobody can be asked, an error says so", async () => {
+test("without front-end support for input, reads fail with an error", async () => {
   const kernel = shared.current;
   const code = "for await (const line of process.stdin) console.log(line)";
-  expect((await kernel.run(code, { allowStdin: false })).evalue).toContain("takes no input");
-  expect((await kernel.run('require("node:fs").readFileSync(0)')).evalue).toContain("ask with prompt");
+  expect((await kernel.run(code, { allowStdin: false })).evalue).toContain("does not support input");
+  expect((await kernel.run('require("node:fs").readFileSync(0)')).evalue).toContain("use prompt");
   expect((await kernel.run('import { readFileSync } from "node:fs"; readFileSync(0, "utf8")')).evalue).toContain(
     "prompt",
   );

@@ -1,21 +1,21 @@
-/** `process.stdin` in a notebook: what is read from it is asked for in the front-end's input box. */
+/** `process.stdin` in a notebook: reads request input from the front-end. */
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 import { Readable } from "node:stream";
 import { input } from "./input.ts";
 
-/** Asks for a line whenever somebody reads. */
+/** A stream that requests a line of input for each read. */
 class FrontEndInput extends Readable {
   readonly fd = 0;
   readonly isTTY = false;
-  #asking = false;
-  #isWanted = false;
+  #isRequesting = false;
+  #isReadPending = false;
 
   constructor() {
     super({ encoding: "utf8", highWaterMark: 1 });
-    // The next reader, where the last one stopped before its line was asked for.
+    // A new reader continues a read whose line was not requested because the previous reader had stopped.
     const readAgain = () => {
-      if (this.#isWanted) this._read();
+      if (this.#isReadPending) this._read();
     };
     this.on("resume", readAgain);
     this.on("newListener", (name) => {
@@ -24,27 +24,27 @@ class FrontEndInput extends Readable {
   }
 
   override _read(): void {
-    this.#isWanted = true;
-    // A reader that was given its line may stop reading: it is not asked for another one.
-    setImmediate(() => void this.#ask());
+    this.#isReadPending = true;
+    // Deferred, because a reader may pause after its line. Then no further line is requested.
+    setImmediate(() => void this.#requestLine());
   }
 
-  async #ask(): Promise<void> {
+  async #requestLine(): Promise<void> {
     const isPaused = this.isPaused() && this.listenerCount("readable") === 0;
-    if (this.#asking || !this.#isWanted || isPaused || this.destroyed) return;
-    this.#asking = true;
-    this.#isWanted = false;
+    if (this.#isRequesting || !this.#isReadPending || isPaused || this.destroyed) return;
+    this.#isRequesting = true;
+    this.#isReadPending = false;
     try {
       const line = await input("");
-      this.#asking = false;
+      this.#isRequesting = false;
       this.push(`${line}\n`);
     } catch (error) {
-      this.#asking = false;
+      this.#isRequesting = false;
       this.destroy(error as Error);
     }
   }
 
-  // A cell that ends its input does not end that of the next one.
+  // If a cell destroys stdin, later cells get a new stream.
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     replaceStdin();
     callback(error);
@@ -56,18 +56,16 @@ function replaceStdin(): void {
   Object.defineProperty(process, "stdin", { value, configurable: true, enumerable: true, writable: true });
 }
 
-/** Takes over `process.stdin`. Reading all of it at once is an error, as it has no end. */
+/** Replaces `process.stdin`. Synchronous reads of the file descriptor throw. */
 export function captureStdin(): void {
   replaceStdin();
   for (const name of ["readFileSync", "readSync"] as const) {
-    const original = fs[name] as (...given: unknown[]) => unknown;
-    const checked = (...given: unknown[]) => {
-      if (given[0] === 0 || given[0] === "/dev/stdin") {
-        throw new Error(
-          `fs.${name} cannot read standard input in a notebook: ask with prompt("…"), or read process.stdin`,
-        );
+    const original = fs[name] as (...args: unknown[]) => unknown;
+    const checked = (...args: unknown[]) => {
+      if (args[0] === 0 || args[0] === "/dev/stdin") {
+        throw new Error(`fs.${name} cannot read standard input in a notebook; use prompt("…") or process.stdin`);
       }
-      return original(...given);
+      return original(...args);
     };
     Object.defineProperty(fs, name, { value: checked, configurable: true, enumerable: true, writable: true });
   }

@@ -1,42 +1,43 @@
-/** What cells print goes to the host, with the cell it belongs to. */
+/** Sends stdout and stderr of cells to the host. */
 import { StringDecoder } from "node:string_decoder";
 import { currentCellId } from "./cells.ts";
-import { tell } from "./pipes.ts";
+import { send } from "./pipes.ts";
 
 type StreamName = "stdout" | "stderr";
 
-/** Text that is held back is at most so long (UTF-16 units) and so old. */
-const heldLength = 16_384;
-const heldMs = 2;
-/** So many writes between two turns of the event loop go out at once, so that a print before a long loop is seen. */
-const promptWrites = 64;
+/** Limits of the buffer: length in UTF-16 units and age. */
+const maxBufferLength = 16_384;
+const maxBufferMs = 2;
+/** The first writes of an event loop turn are sent at once, so that a print before a long loop is visible. */
+const immediateWrites = 64;
 
-let held = "";
-let heldName: StreamName = "stdout";
-let heldCell = 0;
+let buffer = "";
+let bufferName: StreamName = "stdout";
+let bufferCell = 0;
 let lastFlush = 0;
 let writes = 0;
 let scheduled = false;
 
-/** Sends what is held back. */
+/** Sends the buffered text. */
 export function flushStreams(): void {
-  if (held === "") return;
-  const text = held;
-  held = "";
+  if (buffer === "") return;
+  const text = buffer;
+  buffer = "";
   lastFlush = performance.now();
-  tell({ type: "stream", cell: heldCell, name: heldName, text });
+  send({ type: "stream", cell: bufferCell, name: bufferName, text });
 }
 
-/** Prints text in the name of the running cell. */
+/** Prints text as output of the running cell. */
 export function print(name: StreamName, text: string): void {
   if (text === "") return;
   const cell = currentCellId();
-  if (name !== heldName || cell !== heldCell) flushStreams();
-  heldName = name;
-  heldCell = cell;
-  held += text;
+  if (name !== bufferName || cell !== bufferCell) flushStreams();
+  bufferName = name;
+  bufferCell = cell;
+  buffer += text;
   writes++;
-  if (writes <= promptWrites || held.length >= heldLength || performance.now() - lastFlush >= heldMs) flushStreams();
+  if (writes <= immediateWrites || buffer.length >= maxBufferLength || performance.now() - lastFlush >= maxBufferMs)
+    flushStreams();
   if (!scheduled) {
     scheduled = true;
     setImmediate(endOfTurn).unref();
@@ -49,7 +50,7 @@ function endOfTurn(): void {
   flushStreams();
 }
 
-/** Takes over `process.stdout` and `process.stderr`. Native code keeps the file descriptors, which the host reads. */
+/** Patches `process.stdout` and `process.stderr`. Native code writes to the file descriptors, which the host reads. */
 export function captureStreams(): void {
   capture("stdout");
   capture("stderr");
@@ -75,7 +76,7 @@ function capture(name: StreamName): void {
     return true;
   };
   stream.write = write as typeof stream.write;
-  // A cell that ends the stream must not silence the cells after it.
+  // If a cell ends the stream, later cells can still write.
   stream.end = ((chunk?: unknown) => {
     if (typeof chunk === "string" || chunk instanceof Uint8Array) write(chunk);
     return stream;

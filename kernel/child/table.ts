@@ -1,23 +1,23 @@
 /**
- * An array of records as a table that is sorted by a click on a column's head, without a script: every row carries its
- * rank in each column, the head's hidden radio buttons say which rank orders the rows. Where styles are taken away,
- * as in a notebook that is not trusted, it is a plain table.
+ * HTML tables for arrays of records. A click on a column header sorts without a script: every row has its rank in each
+ * column as a CSS variable, and hidden radio buttons in the header select which rank orders the rows. Without styles, as
+ * in an untrusted notebook, it is a plain table.
  */
 import { types } from "node:util";
 import { newId } from "./cells.ts";
-import { escapeHtml, type Limits, oneLine, seeAll, writesItself } from "./html.ts";
+import { escapeHtml, hasCustomInspect, type Limits, oneLine, truncationHint } from "./html.ts";
 
-const columnsShown = 30;
+const maxColumns = 30;
 
 type Row = Record<string, unknown>;
 
-/** The table of an array of records; undefined for any other value. */
+/** HTML table of an array of records; undefined for any other value. */
 export function tableOf(value: unknown, limits: Limits): string | undefined {
   if (!Array.isArray(value) || value.length === 0 || types.isProxy(value)) return undefined;
   if (!areRecords(value)) return undefined;
   const rows = value.slice(0, limits.rows);
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
-  if (columns.length === 0 || columns.length > columnsShown) return undefined;
+  if (columns.length === 0 || columns.length > maxColumns) return undefined;
   const cells = rows.map((row) => columns.map((name) => read(row, name)));
   const ranks = columns.map((_, column) => ranksOf(cells.map((row) => row[column])));
   const body = cells.map((row, index) => {
@@ -26,18 +26,19 @@ export function tableOf(value: unknown, limits: Limits): string | undefined {
   });
   const id = `anneal-${newId(JSON.stringify([columns, body])).slice(0, 8)}`;
   const head = columns.map((name) => `<th>${headOf(id, name)}</th>`).join("");
-  const more = value.length > rows.length ? `<p>${rows.length} of ${value.length} rows; ${escapeHtml(seeAll)}</p>` : "";
+  const more =
+    value.length > rows.length ? `<p>${rows.length} of ${value.length} rows; ${escapeHtml(truncationHint)}</p>` : "";
   return (
     `<style>${styleOf(id, columns.length)}</style><div id="${id}" class="anneal-table">` +
     `<table><thead><tr><th></th>${head}</tr></thead><tbody>${body.join("")}</tbody></table></div>${more}`
   );
 }
 
-/** Plain objects, or instances of one class that does not say how it is written. */
+/** Whether all values are plain objects, or instances of one class without a custom inspect function. */
 function areRecords(values: readonly unknown[]): values is readonly Row[] {
   let first: unknown;
   return values.every((value, index) => {
-    if (typeof value !== "object" || value === null || Array.isArray(value) || writesItself(value)) return false;
+    if (typeof value !== "object" || value === null || Array.isArray(value) || hasCustomInspect(value)) return false;
     const prototype: unknown = Object.getPrototypeOf(value);
     if (prototype === Object.prototype || prototype === null) return true;
     if (index === 0) first = prototype;
@@ -61,9 +62,9 @@ function cellOf(value: unknown): string {
   return `<td${number ? ' align="right"' : ""}>${escapeHtml(text)}</td>`;
 }
 
-/** A click on the name sorts upwards, the next downwards, the next not at all. */
+/** Column header: clicks switch between ascending, descending and original order. */
 function headOf(id: string, name: string): string {
-  // JupyterLab takes `hidden` out of what it does not trust, and leaves its own class for it.
+  // JupyterLab's sanitizer removes `hidden` but keeps its own class for hidden elements.
   const choice = (way: string, mark: string) =>
     `<label class="${way}${way === "up" ? "" : ' lm-Widget lm-mod-hidden" hidden="'}">${escapeHtml(name)}${mark}` +
     `<input type="radio" name="${id}" class="lm-Widget lm-mod-hidden" hidden></label>`;
@@ -71,29 +72,29 @@ function headOf(id: string, name: string): string {
 }
 
 function styleOf(id: string, columns: number): string {
-  const at = `#${id}`;
+  const root = `#${id}`;
   const rules = [
-    `${at}{max-height:28em;overflow:auto}`,
-    `${at} table{display:grid;grid-template-columns:repeat(${columns + 1},auto);width:max-content;margin:0}`,
-    `${at} thead,${at} tbody{display:contents}`,
-    `${at} tr{display:grid;grid-template-columns:subgrid;grid-column:1/-1;padding:0;` +
+    `${root}{max-height:28em;overflow:auto}`,
+    `${root} table{display:grid;grid-template-columns:repeat(${columns + 1},auto);width:max-content;margin:0}`,
+    `${root} thead,${root} tbody{display:contents}`,
+    `${root} tr{display:grid;grid-template-columns:subgrid;grid-column:1/-1;padding:0;` +
       "background:none!important;border-bottom:1px solid var(--jp-border-color2,#8884)}",
-    `${at} thead tr{order:-99999999;position:sticky;top:0;background:var(--jp-layout-color0,Canvas)!important}`,
-    `${at} td,${at} th{padding:.2em .8em;line-height:1.4;text-align:left}${at} [align=right]{text-align:right}`,
-    `${at} td{white-space:pre-wrap;max-width:40em;overflow-wrap:anywhere}`,
-    `${at} label{cursor:pointer}`,
-    `${at} th:has(.up :checked) .up,${at} th:has(.down :checked) .up{display:none}`,
-    `${at} th:has(.up :checked) .down,${at} th:has(.down :checked) .off{display:inline!important}`,
+    `${root} thead tr{order:-99999999;position:sticky;top:0;background:var(--jp-layout-color0,Canvas)!important}`,
+    `${root} td,${root} th{padding:.2em .8em;line-height:1.4;text-align:left}${root} [align=right]{text-align:right}`,
+    `${root} td{white-space:pre-wrap;max-width:40em;overflow-wrap:anywhere}`,
+    `${root} label{cursor:pointer}`,
+    `${root} th:has(.up :checked) .up,${root} th:has(.down :checked) .up{display:none}`,
+    `${root} th:has(.up :checked) .down,${root} th:has(.down :checked) .off{display:inline!important}`,
   ];
   for (let column = 0; column < columns; column++) {
-    const head = `${at}:has(th:nth-child(${column + 2})`;
+    const head = `${root}:has(th:nth-child(${column + 2})`;
     rules.push(`${head} .up :checked) tbody tr{order:var(--c${column})}`);
     rules.push(`${head} .down :checked) tbody tr{order:calc(-1*var(--c${column}))}`);
   }
   return rules.join("");
 }
 
-/** The rank of each value: numbers by size, texts by alphabet, what is missing last. */
+/** The rank of each value: numbers in numerical order, strings in alphabetical order, missing values last. */
 function ranksOf(values: readonly unknown[]): number[] {
   const keys = values.map((value) => {
     if (value instanceof Date) return value.getTime();

@@ -1,14 +1,14 @@
-/** Worker threads that cells start have `display` too: the main thread shows for them. */
+/** Support for `display` in worker threads: the main thread forwards their messages to the host. */
 import { syncBuiltinESMExports } from "node:module";
 import threads, { BroadcastChannel, type WorkerOptions } from "node:worker_threads";
 import type { FromChild } from "../host/protocol.ts";
 import { currentCellId } from "./cells.ts";
-import { tell } from "./pipes.ts";
+import { send } from "./pipes.ts";
 
-/** The channel that threads tell on what they show. */
+/** The BroadcastChannel that worker threads send their messages on. */
 export const threadChannel = "anneal.threads";
 
-/** What a thread tells. */
+/** A message from a worker thread. */
 export interface FromThread {
   thread: number;
   message: FromChild;
@@ -16,31 +16,31 @@ export interface FromThread {
 
 const preload = new URL("./thread.js", import.meta.url).href;
 
-/** The cell that started each thread that runs. */
+/** Running threads and the cells that started them. */
 const cells = new Map<number, number>();
 
-/** What a thread showed last may arrive after its end, which is told on another way. */
+/** How long a thread is kept after its exit event, which may overtake its last messages. */
 const lateMs = 1000;
 
-/** How many threads of cells are known. */
-export function knownThreads(): number {
+/** The number of tracked worker threads. */
+export function threadCount(): number {
   return cells.size;
 }
 
-/** Gives every thread that is started from now on `display`. What it shows is shown under the cell that started it. */
-export function serveThreads(): void {
+/** Patches `Worker` so that new threads have `display`. Their outputs belong to the cell that started them. */
+export function patchWorker(): void {
   let channel: BroadcastChannel | undefined;
   const listen = () => {
     channel = new BroadcastChannel(threadChannel);
     channel.onmessage = (event) => {
       const { thread, message } = (event as { data: FromThread }).data;
-      tell({ ...message, cell: cells.get(thread) ?? currentCellId() } as FromChild);
+      send({ ...message, cell: cells.get(thread) ?? currentCellId() } as FromChild);
     };
     channel.unref();
   };
   threads.Worker = class Worker extends threads.Worker {
     constructor(file: string | URL, options: WorkerOptions = {}) {
-      // Node.js runs the text of a thread without waiting for what is imported before it.
+      // With `eval`, Node.js runs the code without waiting for --import.
       const text = `import(${JSON.stringify(preload)}).then(() => (0, eval)(${JSON.stringify(String(file))}))`;
       super(options.eval ? text : file, { ...options, execArgv: [...(options.execArgv ?? []), "--import", preload] });
       if (!channel) listen();

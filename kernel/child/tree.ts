@@ -1,6 +1,6 @@
-/** A nested value as a tree that is opened and closed by clicks, without a script. */
+/** HTML trees for nested values, which expand and collapse without a script. */
 import { inspect, types } from "node:util";
-import { escapeHtml, type Limits, oneLine, seeAll, writesItself } from "./html.ts";
+import { escapeHtml, hasCustomInspect, type Limits, oneLine, truncationHint } from "./html.ts";
 
 const style =
   ".anneal-tree{font-family:var(--jp-code-font-family,monospace);font-size:var(--jp-code-font-size,13px);line-height:1.5}" +
@@ -12,54 +12,54 @@ const style =
   ".anneal-tree .n{color:var(--jp-mirror-editor-number-color,#080)}" +
   ".anneal-tree .k{color:var(--jp-mirror-editor-keyword-color,#008000)}";
 
-/** Elements of a long list are gathered in groups of so many. */
+/** Long lists are split into groups of this size. */
 const groupSize = 100;
 
-/** Something in a tree: its name, and the value or, for a group, the entries. */
+/** A node of a tree: its key, and its value or, for a group, its entries. */
 interface Entry {
   key: string;
   value: unknown;
   group?: () => Entry[];
 }
 
-/** The tree of an object. */
+/** HTML tree of an object. */
 export function treeOf(value: object, limits: Limits): string {
   const { html } = node({ key: "", value }, limits.entries, new Set(), true);
   return `<style>${style}</style><div class="anneal-tree"><div>${html}</div></div>`;
 }
 
-/** Whether a value is shown with its parts, and not in one line only. */
+/** Whether a value has entries to expand. */
 export function isExpandable(value: unknown): value is object {
-  if (typeof value !== "object" || value === null || writesItself(value)) return false;
+  if (typeof value !== "object" || value === null || hasCustomInspect(value)) return false;
   return count(value) > 0;
 }
 
-/** Part of a tree, and how many entries it took. */
-interface Part {
+/** A rendered subtree and its number of entries. */
+interface Subtree {
   html: string;
-  spent: number;
+  used: number;
 }
 
-function node({ key, value, group }: Entry, budget: number, above: ReadonlySet<unknown>, open = false): Part {
+function node({ key, value, group }: Entry, budget: number, ancestors: ReadonlySet<unknown>, open = false): Subtree {
   const name = key === "" ? "" : `<b>${escapeHtml(key)}</b>: `;
-  if (above.has(value)) return { html: `<span>${name}<i>[circular]</i></span>`, spent: 0 };
-  if (!group && !isExpandable(value)) return { html: leaf(name, value), spent: 0 };
+  if (ancestors.has(value)) return { html: `<span>${name}<i>[circular]</i></span>`, used: 0 };
+  if (!group && !isExpandable(value)) return { html: leaf(name, value), used: 0 };
   const summary = group ? `<b>${escapeHtml(key)}</b>` : name + preview(value as object);
-  if (budget < 1) return { html: `<span>${summary} <i>…</i></span>`, spent: 0 };
+  if (budget < 1) return { html: `<span>${summary} <i>…</i></span>`, used: 0 };
   const entries = group ? group() : entriesOf(value as object);
-  const inside = group ? above : new Set(above).add(value);
+  const inside = group ? ancestors : new Set(ancestors).add(value);
   const shown = entries.slice(0, budget);
-  let spent = shown.length;
+  let used = shown.length;
   let html = types.isNativeError(value) ? `<pre>${escapeHtml(String(value.stack))}</pre>` : "";
   for (const [index, entry] of shown.entries()) {
-    // What is left is shared fairly, so that a big first part leaves room for the others.
-    const part = node(entry, Math.ceil((budget - spent) / (shown.length - index)), inside);
+    // The remaining budget is divided evenly, so that a big first entry leaves room for the others.
+    const part = node(entry, Math.ceil((budget - used) / (shown.length - index)), inside);
     html += part.html;
-    spent += part.spent;
+    used += part.used;
   }
   const left = entries.length - shown.length;
-  if (left > 0) html += `<span><i>… ${left} more; ${escapeHtml(seeAll)}</i></span>`;
-  return { html: `<details${open ? " open" : ""}><summary>${summary}</summary><div>${html}</div></details>`, spent };
+  if (left > 0) html += `<span><i>… ${left} more; ${escapeHtml(truncationHint)}</i></span>`;
+  return { html: `<details${open ? " open" : ""}><summary>${summary}</summary><div>${html}</div></details>`, used };
 }
 
 function leaf(name: string, value: unknown): string {
@@ -68,7 +68,7 @@ function leaf(name: string, value: unknown): string {
   return `<span>${name}<span class="${kind}">${escapeHtml(text)}</span></span>`;
 }
 
-/** How many parts a value has. */
+/** The number of entries of a value. */
 function count(value: object): number {
   if (Array.isArray(value) || isTypedArray(value)) return value.length;
   if (types.isMap(value) || types.isSet(value)) return value.size;
@@ -112,12 +112,12 @@ function entriesOf(value: object): Entry[] {
   return ownKeys(value).map((key) => {
     const descriptor = Object.getOwnPropertyDescriptor(value, key);
     const name = typeof key === "symbol" ? `[${String(key)}]` : key;
-    // A getter is user code: it is not run by looking.
-    return { key: name, value: descriptor?.get ? new Unread() : descriptor?.value };
+    // Getters are user code and are not called.
+    return { key: name, value: descriptor?.get ? new UnreadGetter() : descriptor?.value };
   });
 }
 
-class Unread {
+class UnreadGetter {
   [inspect.custom](): string {
     return "[Getter]";
   }
@@ -125,7 +125,7 @@ class Unread {
 
 function grouped(length: number, at: (index: number) => Entry, start = 0): Entry[] {
   if (length <= groupSize) return Array.from({ length }, (_, index) => at(start + index));
-  // Groups of groups, where one level would still be too long.
+  // Nested groups, if one level is not enough.
   let size = groupSize;
   while (length / size > groupSize) size *= groupSize;
   return Array.from({ length: Math.ceil(length / size) }, (_, index) => {
@@ -137,7 +137,7 @@ function grouped(length: number, at: (index: number) => Entry, start = 0): Entry
 
 const previewLength = 80;
 
-/** An object in one line, with its class and its size. */
+/** Formats an object on one line, with its class and size. */
 function preview(value: object): string {
   const name = escapeHtml(nameOf(value));
   const items: string[] = [];
@@ -173,13 +173,13 @@ function brief(value: unknown): string {
   return oneLine(value, 40);
 }
 
-/** `Map(3) `, `Point `, `Array(5) `; nothing for a plain object. */
+/** The class with its size, such as `Map(3) ` or `Point `; empty for a plain object. */
 function nameOf(value: object): string {
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype === Object.prototype) return "";
   if (prototype === null) return "[null prototype] ";
-  const made: unknown = (prototype as { constructor?: unknown }).constructor;
-  const name = typeof made === "function" && made.name !== "" ? made.name : "Object";
+  const definedBy: unknown = (prototype as { constructor?: unknown }).constructor;
+  const name = typeof definedBy === "function" && definedBy.name !== "" ? definedBy.name : "Object";
   const sized = Array.isArray(value) || isTypedArray(value) || types.isMap(value) || types.isSet(value);
   return sized ? `${name}(${count(value)}) ` : `${name} `;
 }

@@ -1,14 +1,14 @@
-/** What notebooks written for tslab import as "tslab". (https://github.com/yunabe/tslab) */
-import { display, newDisplay, type Shows } from "./show.ts";
+/** The module "tslab", for notebooks written for tslab (https://github.com/yunabe/tslab). */
+import { type DisplayFunctions, display, newDisplay } from "./show.ts";
 
 export { newDisplay };
-export type Display = Shows;
+export type Display = DisplayFunctions;
 
-const shows: Shows = display;
+const displayFunctions: DisplayFunctions = display;
 
-export { shows as display };
+export { displayFunctions as display };
 
-/** Versions, as tslab tells them. */
+/** Versions, as in tslab. */
 export const versions: { tslab: string; typescript: string; node: string } = {
   tslab: "1.0.22",
   typescript: "7",

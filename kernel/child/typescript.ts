@@ -1,20 +1,21 @@
-/** TypeScript files that cells import become JavaScript, with checks so that they can be interrupted. */
+/** Transforms imported TypeScript files to JavaScript, with interrupt checks. */
 import MagicString from "magic-string";
 import { type TransformResult, transformSync } from "oxc-transform";
 import { guardModule } from "../transform/guards.ts";
 import { type EmitOptions, lower, needsLowering } from "../transform/lower.ts";
 import { type Node, parse } from "../transform/syntax.ts";
 
-/** A file as it runs, and the maps back to what was written. */
+/** A transformed file and its source maps. */
 export interface TransformedFile {
   code: string;
   maps: { rewrite: string; strip: string; shift: number };
 }
 
 /**
- * @param path for error messages
- * @param emit what the notebook folder's tsconfig.json says
- * @throws SyntaxError with the place
+ * Transforms a TypeScript file.
+ * @param path used for the file type and error messages
+ * @param emit compiler options from the tsconfig.json of the notebook's folder
+ * @throws SyntaxError with path and line
  */
 export function transformFile(source: string, path: string, emit: EmitOptions): TransformedFile {
   const lang = path.endsWith("x") ? "tsx" : "ts";

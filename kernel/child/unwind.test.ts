@@ -9,7 +9,7 @@ const shared = sharedKernel({
   }\n`,
 });
 
-/** Runs a cell that calls `send` over and over, interrupts it after three calls, and tells what it did from then on. */
+/** Runs a cell that calls `send` repeatedly, interrupts it after three calls, and returns what it did after that. */
 async function interruptedWhileSending(kernel: TestKernel, code: string) {
   await kernel.ok(`let sent = 0; let log: unknown[] = []; const kept = { safe: true };
     const sleep = (ms: number) => new Promise<void>((done) => setTimeout(done, ms));
@@ -29,7 +29,7 @@ async function interruptedWhileSending(kernel: TestKernel, code: string) {
   return { ...outcome, ms, after: after.result, log: async () => (await kernel.ok("log.join()")).result };
 }
 
-describe("nothing of an interrupted cell goes on:", () => {
+describe("no code of an interrupted cell continues:", () => {
   test.each([
     ["await in try/catch", "for (;;) { try { await send() } catch { log.push('skipped') } }"],
     ["catch that continues", "while (true) { try { await send(true) } catch (error) { continue } }"],
@@ -65,7 +65,7 @@ describe("nothing of an interrupted cell goes on:", () => {
       "const tick = () => { send().catch(() => {}); setTimeout(tick, 5) }; tick(); await new Promise(() => {})",
     ],
     [
-      "tasks that nobody waits for",
+      "async functions that are not awaited",
       "for (let i = 0; i < 3; i++) (async () => { for (;;) { try { await send() } catch {} } })()\nawait new Promise(() => {})",
     ],
     [
@@ -87,40 +87,40 @@ describe("nothing of an interrupted cell goes on:", () => {
 describe("finally blocks of an interrupted cell", () => {
   test.each([
     [
-      "run at once",
+      "run immediately",
       "await send(); await send(); await send(); try { await sleep(60_000) } finally { log.push('closed') }",
       "closed",
     ],
     [
-      "may wait and call functions",
+      "can await and call functions",
       `async function close() { await sleep(20); try { await send(true) } catch { log.push("caught") } log.push("closed") }
        await send(); await send(); send(); try { await sleep(60_000) } finally { await close(); log.push("done") }`,
       "caught,closed,done",
     ],
     [
-      "run from the inner to the outer one",
+      "run from inner to outer",
       `async function inner() { try { await sleep(10); await sleep(60_000) } finally { await sleep(5); log.push("inner") } }
        await send(); await send(); send(); try { await sleep(1); await inner() } catch { log.push("never") } finally { log.push("outer") }`,
       "inner,outer",
     ],
     [
-      "run around for await, and close what it iterates",
+      "run around for await, and close the iterator",
       `async function* source() { try { for (;;) { await sleep(5); yield 1 } } finally { log.push("source") } }
        try { for await (const x of source()) await send() } finally { await sleep(10); log.push("closed") }`,
       "source,closed",
     ],
     [
-      "run where a busy loop is stopped",
+      "run after a busy loop is stopped",
       "await send(); await send(); await send(); try { for (;;) {} } catch { log.push('never') } finally { await sleep(5); for (const x of [1, 2]) log.push(x) }",
       "1,2",
     ],
     [
-      "are callbacks of promises too",
+      "include callbacks of promise.finally",
       "await Promise.all([1, 2, 3].map(() => send())); try { await sleep(60_000) } finally { await sleep(5).finally(() => log.push('closed')) }",
       "closed",
     ],
     [
-      "run before what `using` disposes of",
+      "run before `using` disposes",
       `using file = { [Symbol.dispose]() { log.push("disposed") } };
        await send(); await send(); send(); try { await sleep(60_000) } finally { await sleep(5); log.push("closed") }`,
       "closed,disposed",
@@ -131,7 +131,7 @@ describe("finally blocks of an interrupted cell", () => {
     expect(ms).toBeLessThan(1500);
   });
 
-  test("that do not end are given up", async () => {
+  test("time out if they do not end", async () => {
     const code =
       "await send(); await send(); send(); try { await sleep(60_000) } finally { for (;;) { try { await send() } catch {} } }";
     const { ename, after, ms } = await interruptedWhileSending(shared.current, code);
@@ -140,7 +140,7 @@ describe("finally blocks of an interrupted cell", () => {
   });
 });
 
-test("a later cell catches what became of an interrupted one, and listens to what is left of it", async () => {
+test("a later cell can catch the error of an interrupted one and listen to its objects", async () => {
   const kernel = shared.current;
   await interruptedWhileSending(
     kernel,
@@ -152,7 +152,7 @@ test("a later cell catches what became of an interrupted one, and listens to wha
   ).toBe("'Interrupted'");
 });
 
-test("the order in which promises settle stays JavaScript's own", async () => {
+test("the order in which promises settle is not changed", async () => {
   const { result } = await shared.current.ok(`const order: string[] = [];
     async function second() { order.push("second") }
     async function first() { order.push("first"); await second(); order.push("first ends") }

@@ -1,4 +1,4 @@
-/** The thread that hears the host while the main thread is busy. It must load fast and do little. */
+/** The watcher thread, which receives messages of the host while the main thread is busy. It must load fast. */
 import { writeSync } from "node:fs";
 import type { Session } from "node:inspector";
 import { Socket } from "node:net";
@@ -14,40 +14,40 @@ const { shared, fd, outFd, sticky, port } = workerData as {
   sticky: number;
   port: MessagePort;
 };
-const { flag, running, asked, answers, finished, breaking } = slots;
+const { flag, running, handlesInterrupt, inputReplies, finished, breaking } = slots;
 
-/** How long a cell that promised to stop by itself is left to it before its loops are stopped. */
-const patienceMs = 3000;
-/** How long a cell may stay busy where its own loops do not see the flag, before its script is broken by signal. */
+/** How long a cell that handles interrupts itself may continue before its loops are stopped. */
+const selfStopMs = 3000;
+/** How long a cell may run without checking the flag before it gets a SIGINT. */
 const signalMs = 150;
-/** How long a stopped cell may go on before every one of its loops is stopped for good; as `cleanupMs` in cells.ts. */
+/** How long a cell may continue after an interrupt before the flag becomes sticky. Same as `cleanupMs` in cells.ts. */
 const ignoredMs = 2000;
 
-/** How often this thread looks for answers of the main thread's inspector, once there is a debugger. */
-const answerMs = 20;
+/** How often this thread wakes up for replies of the inspector while a debugger is attached. */
+const pollMs = 20;
 
 let inspecting: Promise<void> = Promise.resolve();
 let session: Promise<Session> | undefined;
 
-/** A session with the main thread's inspector; the module is loaded with the first debugger. */
+/** Connects to the main thread's inspector. The module is loaded only when a debugger attaches. */
 async function openSession(): Promise<Session> {
   const { Session } = await import("node:inspector");
   const opened = new Session();
   opened.connectToMainThread();
-  // Node.js 26 does not always wake this thread for the main thread's answers.
-  setInterval(() => {}, answerMs);
+  // Node.js 26 does not always wake this thread for the main thread's replies.
+  setInterval(() => {}, pollMs);
   opened.on("inspectorNotification", (event) => {
     const { method, params = {} } = event as unknown as { method: string; params?: Record<string, unknown> };
-    if (method !== "Debugger.scriptParsed") tell({ type: "event", method, params });
+    if (method !== "Debugger.scriptParsed") send({ type: "event", method, params });
     else if (isOfProject(params.url)) {
-      // Of the many scripts that there are, only what names them; a source map can be long.
-      tell({ type: "event", method, params: { scriptId: params.scriptId, url: params.url } });
+      // There are many scripts and their source maps can be long, so only id and URL are sent.
+      send({ type: "event", method, params: { scriptId: params.scriptId, url: params.url } });
     }
   });
   return opened;
 }
 
-/** Cells and files; nobody asks for the scripts of libraries. */
+/** Whether a script is a cell or a file of the project, as opposed to a library. */
 function isOfProject(url: unknown): boolean {
   return typeof url === "string" && /^(anneal-cell|file):/.test(url) && !url.includes("/node_modules/");
 }
@@ -56,11 +56,11 @@ async function inspect({ id, method, params }: Extract<ToWatcher, { type: "inspe
   session ??= openSession();
   const opened = await session;
   opened.post(method as "Debugger.enable", params as never, (error: Error | null, result?: unknown) => {
-    tell({ type: "reply", id, result, error: error ? String(error.message) : undefined });
+    send({ type: "reply", id, result, error: error ? String(error.message) : undefined });
   });
 }
 
-function tell(message: FromWatcher): void {
+function send(message: FromWatcher): void {
   const frame = encodeFrame(message);
   let written = 0;
   while (written < frame.length) {
@@ -77,50 +77,50 @@ socket.on(
   "data",
   frameReader<ToWatcher>((message) => {
     if (message.type === "inspect") {
-      // One after the other, as they came.
+      // Requests are sent in order.
       inspecting = inspecting.then(() => inspect(message));
       return;
     }
     if (message.type === "interrupt") interrupt(message.cell);
     else port.postMessage(message);
-    // Whoever waits for an answer looks whether it is the one; an interrupt is an answer too.
-    Atomics.add(shared, answers, 1);
-    Atomics.notify(shared, answers);
+    // Wakes a blocking prompt, which checks for its reply and for an interrupt.
+    Atomics.add(shared, inputReplies, 1);
+    Atomics.notify(shared, inputReplies);
   }),
 );
-// The host is gone. The main thread may never look again, so it is not asked.
+// The host has exited. The main thread may be busy forever, so the process is killed.
 socket.on("close", () => process.kill(process.pid, "SIGKILL"));
 socket.on("error", () => process.kill(process.pid, "SIGKILL"));
 
 function interrupt(cell: number): void {
-  // The cell may not have begun: then the flag waits for it.
-  const over = () => cell !== 0 && Atomics.load(shared, finished) >= cell;
-  const raise = () => {
-    if (over()) return;
-    // Meant for what ran between the cells; by now one has begun.
+  // If the cell has not started yet, the flag stays set until it does.
+  const isFinished = () => cell !== 0 && Atomics.load(shared, finished) >= cell;
+  const setFlag = () => {
+    if (isFinished()) return;
+    // The interrupt was for code outside cells, but a cell has started since.
     if (cell === 0 && Atomics.load(shared, running) !== 0) return;
     Atomics.store(shared, flag, cell || -1);
     if (cell === 0) return;
-    setTimeout(() => breakScript(cell), signalMs);
+    setTimeout(() => sendSigint(cell), signalMs);
     setTimeout(() => {
       if (Atomics.load(shared, running) === cell) Atomics.store(shared, flag, cell + sticky);
     }, ignoredMs);
   };
-  if (cell !== 0 && Atomics.load(shared, running) === cell && Atomics.load(shared, asked) === 1) {
-    setTimeout(raise, patienceMs);
-  } else raise();
+  if (cell !== 0 && Atomics.load(shared, running) === cell && Atomics.load(shared, handlesInterrupt) === 1) {
+    setTimeout(setFlag, selfStopMs);
+  } else setFlag();
 }
 
-/** Breaks the script of a cell, if it still runs, and the commands that it waits for. */
-function breakScript(cell: number): void {
+/** Sends SIGINT to break the script of a cell that still runs, and to end the commands that it waits for. */
+function sendSigint(cell: number): void {
   if (process.platform === "win32" || Atomics.load(shared, running) !== cell) return;
   const { outside, inside, changing, sending } = breakStates;
   for (const state of [inside, outside]) {
     if (Atomics.compareExchange(shared, breaking, state, sending) !== state) continue;
-    // To the group, so that commands end too. When the call returns, the process has the signal.
+    // To the process group, so that subprocesses stop too. When the call returns, the process has the signal.
     process.kill(-process.pid, "SIGINT");
     if (state === outside) Atomics.compareExchange(shared, breaking, sending, outside);
     return;
   }
-  if (Atomics.load(shared, breaking) === changing) setTimeout(() => breakScript(cell), 1);
+  if (Atomics.load(shared, breaking) === changing) setTimeout(() => sendSigint(cell), 1);
 }

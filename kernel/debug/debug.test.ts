@@ -7,7 +7,7 @@ import type { Variable } from "./values.ts";
 interface Response {
   success: boolean;
   message?: string;
-  // Each command has a body of its own form.
+  // The type of the body depends on the command.
   body: Record<string, never>;
 }
 
@@ -15,25 +15,25 @@ let kernel: TestKernel;
 const events: { event: string; body: Record<string, unknown> }[] = [];
 let seq = 0;
 
-async function ask(command: string, given: Record<string, unknown> = {}): Promise<Response> {
+async function send(command: string, args: Record<string, unknown> = {}): Promise<Response> {
   const { content } = await kernel.client.request("control", "debug_request", {
     type: "request",
     seq: ++seq,
     command,
-    arguments: given,
+    arguments: args,
   });
   expect(content).toMatchObject({ type: "response", request_seq: seq, command });
   return content as unknown as Response;
 }
 
-/** The body of a response that must be a success. */
-async function body<T>(command: string, given: Record<string, unknown> = {}): Promise<T> {
-  const response = await ask(command, given);
+/** Returns the body of a response, which must be successful. */
+async function body<T>(command: string, args: Record<string, unknown> = {}): Promise<T> {
+  const response = await send(command, args);
   expect(response.message, command).toBeUndefined();
   return response.body as T;
 }
 
-/** Waits for the next stop and tells where it is. */
+/** Waits for the next pause and returns its position. */
 async function stop(): Promise<{
   reason: unknown;
   frames: { id: number; name: string; line: number; source: { path: string } }[];
@@ -48,8 +48,8 @@ async function stop(): Promise<{
 async function variables(frameId: number, scope = "Locals"): Promise<Record<string, Variable>> {
   const { scopes } = await body<{ scopes: { name: string; variablesReference: number }[] }>("scopes", { frameId });
   const variablesReference = scopes.find(({ name }) => name === scope)?.variablesReference;
-  const found = await body<{ variables: Variable[] }>("variables", { variablesReference });
-  return Object.fromEntries(found.variables.map((each) => [each.name, each]));
+  const { variables } = await body<{ variables: Variable[] }>("variables", { variablesReference });
+  return Object.fromEntries(variables.map((each) => [each.name, each]));
 }
 
 const breakAt = async (code: string, ...lines: number[]) => {
@@ -73,8 +73,8 @@ beforeAll(async () => {
 });
 afterAll(() => kernel.close());
 
-test("cells are named as front-ends name them", async () => {
-  // What the function of JupyterLab gives.
+test("cell paths use the same hash as front-ends", async () => {
+  // The result of JupyterLab's hash function.
   expect([murmur2("", 1), murmur2("const a = 1", 0x7e7e5eed), murmur2("x // ü", 7)]).toEqual([
     1540447798, 3607509348, 2430950242,
   ]);
@@ -101,7 +101,7 @@ describe("a breakpoint", () => {
     "answer",
   ].join("\n");
 
-  test("stops there, in the lines as they were written; variables are seen, changed and evaluated", async () => {
+  test("pauses at the source line; variables can be read, changed and evaluated", async () => {
     const path = await breakAt(code, 6);
     const cell = kernel.run(code);
     const { reason, frames } = await stop();
@@ -125,7 +125,7 @@ describe("a breakpoint", () => {
     const evaluate = (expression: string) => body("evaluate", { expression, frameId: inner?.id, context: "repl" });
     expect(await evaluate("squared + point.x")).toMatchObject({ result: "12" });
     expect(await evaluate("result = 100")).toMatchObject({ result: "100" });
-    expect((await ask("evaluate", { expression: "nowhere", frameId: inner?.id })).message).toContain(
+    expect((await send("evaluate", { expression: "nowhere", frameId: inner?.id })).message).toContain(
       "nowhere is not defined",
     );
     expect(await body("richInspectVariables", { variableName: "p", frameId: inner?.id })).toMatchObject({
@@ -139,7 +139,7 @@ describe("a breakpoint", () => {
     await breakAt(code);
   });
 
-  test("stepping goes by lines: over, into, out", async () => {
+  test("supports stepping over, into and out by lines", async () => {
     await breakAt(code, 11);
     const cell = kernel.run(code);
     const lines: number[] = [];
@@ -150,14 +150,14 @@ describe("a breakpoint", () => {
       await note();
     }
     expect(lines.slice(0, 6)).toEqual([11, 12, 4, 5, 6, 7]);
-    // The rest of the line that called has nothing to stop at.
+    // The rest of the calling line has no further step.
     expect(lines.at(-1)).toBe(13);
     await body("continue", { threadId: 1 });
     expect((await cell).result).toBe("19");
     await breakAt(code);
   });
 
-  test("in a function of an earlier cell, set later, and after an await", async () => {
+  test("works in a function of an earlier cell, when set later, and after an await", async () => {
     const earlier = "async function later(n: number) {\n  await null;\n  return n + 1;\n}";
     await kernel.ok(earlier);
     await breakAt(earlier, 3);
@@ -168,7 +168,7 @@ describe("a breakpoint", () => {
     await breakAt(earlier);
   });
 
-  test("in a TypeScript file that a cell imports, and a debugger statement", async () => {
+  test("works in an imported TypeScript file, as do debugger statements", async () => {
     const path = join(kernel.folder, "helper.ts");
     await kernel.ok('import { helped } from "./helper.ts"');
     await body("setBreakpoints", { source: { path }, breakpoints: [{ line: 5 }] });
@@ -186,7 +186,7 @@ describe("a breakpoint", () => {
 });
 
 describe("exceptions", () => {
-  test("stop where they are thrown when asked for: all, or those that nobody catches", async () => {
+  test("pause execution depending on the filter: all exceptions or uncaught ones", async () => {
     const code = "try {\n  throw new Error('caught')\n} catch {}\nthrow new RangeError('left')";
     await body("setExceptionBreakpoints", { filters: ["raised"] });
     let cell = kernel.run(code);
@@ -205,22 +205,22 @@ describe("exceptions", () => {
   });
 });
 
-describe("without a stop", () => {
-  test("variables of the notebook are inspected, also richly", async () => {
+describe("without a pause", () => {
+  test("variables of the notebook can be inspected, also as rich output", async () => {
     await kernel.ok('const list = [1, 2]; const mapped = new Map([["k", { v: 1 }]]); const text = "t"');
-    const { variables: found } = await body<{ variables: Variable[] }>("inspectVariables");
-    const byName = Object.fromEntries(found.map((each) => [each.name, each]));
+    const { variables } = await body<{ variables: Variable[] }>("inspectVariables");
+    const byName = Object.fromEntries(variables.map((each) => [each.name, each]));
     expect(byName.list).toMatchObject({ value: "Array(2) [1, 2]", type: "array" });
     expect(byName.mapped?.value).toBe('Map(1) {"k" => Object}');
     expect(byName.text?.value).toBe('"t"');
     expect(await body("richInspectVariables", { variableName: "list" })).toMatchObject({
       data: { "text/plain": expect.anything() },
     });
-    expect((await ask("scopes", { frameId: 1 })).message).toBe("no cell is stopped");
-    expect((await ask("flyToTheMoon")).message).toContain("does not know flyToTheMoon");
+    expect((await send("scopes", { frameId: 1 })).message).toBe("no cell is paused");
+    expect((await send("flyToTheMoon")).message).toContain("does not support the command flyToTheMoon");
   });
 
-  test("a cell that is stopped can be interrupted, and a step past its end stops nobody else", async () => {
+  test("a paused cell can be interrupted, and a step past its end does not pause other cells", async () => {
     const code = "let n = 0;\nn++;\nn";
     await breakAt(code, 2);
     const cell = kernel.run(`${code}`);
@@ -231,13 +231,13 @@ describe("without a stop", () => {
     await stop();
     await breakAt(code);
     for (let step = 0; step < 3; step++) {
-      if ((await ask("next")).success) await new Promise((resolve) => setTimeout(resolve, 30));
+      if ((await send("next")).success) await new Promise((resolve) => setTimeout(resolve, 30));
     }
     expect((await again).result).toBe("1");
     expect((await kernel.ok("n + 1")).result).toBe("2");
   });
 
-  test("breakpoints outlive the process of the cells, and end with the session", async () => {
+  test("breakpoints persist when the child restarts, until the debug session ends", async () => {
     const code = "const q = 1;\nq + 1";
     await breakAt(code, 2);
     await kernel.run("process.exit(1)");

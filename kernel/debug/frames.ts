@@ -1,24 +1,24 @@
-/** Where the child is stopped: its frames as they were written, and the variables of each. */
+/** Stack frames of the paused child, mapped to the source, and their variables. */
 import type { Debugger, Runtime } from "node:inspector";
 import { child, children, type Node, offsetOf, parse } from "../transform/syntax.ts";
 import type { Inspector } from "./inspector.ts";
-import type { Place, Sources } from "./sources.ts";
+import type { Position, Sources } from "./sources.ts";
 import { describe, isHidden, type References, scopeExpression, type Variable } from "./values.ts";
 
-/** A frame that a front-end shows. */
+/** A stack frame. */
 export interface Frame {
   id: number;
   name: string;
-  place: Place;
+  position: Position;
   call: Debugger.CallFrame;
-  /** The top level of a cell: its names are those of the notebook. */
+  /** Whether it is the top level of a cell, whose variables are those of the notebook. */
   isCell: boolean;
 }
 
 const cellFunction = "__anneal_cell";
-const entriesShown = 1000;
+const maxEntries = 1000;
 
-/** The frames of a stop that somebody wrote in a cell or in a TypeScript file, the innermost first. */
+/** The frames in cells and TypeScript files, innermost first. */
 export function framesOf(
   calls: readonly Debugger.CallFrame[],
   urlOf: (scriptId: string) => string | undefined,
@@ -27,29 +27,32 @@ export function framesOf(
 ): Frame[] {
   const frames: Frame[] = [];
   for (const call of calls) {
-    const place = sources.original(urlOf(call.location.scriptId) ?? "", call.location as Required<Debugger.Location>);
+    const position = sources.original(
+      urlOf(call.location.scriptId) ?? "",
+      call.location as Required<Debugger.Location>,
+    );
     const isCell = call.functionName === cellFunction;
-    if (place) {
+    if (position) {
       const name = isCell ? "cell" : call.functionName || "(anonymous)";
-      frames.push({ id: firstId + frames.length, name, place, call, isCell });
+      frames.push({ id: firstId + frames.length, name, position, call, isCell });
     }
-    // Below it there is only how the kernel runs a cell.
+    // Frames below it belong to the kernel.
     if (isCell) break;
   }
   return frames;
 }
 
-/** Whether some frame stands in a `try` that catches. */
+/** Whether a frame is inside a `try` with a `catch`. */
 export function isCaught(frames: readonly Frame[], sources: Sources): boolean {
-  return frames.some(({ place }) => {
-    const text = sources.text(place.path);
+  return frames.some(({ position }) => {
+    const text = sources.text(position.path);
     if (text === undefined) return false;
-    const at = offsetOf(text, place.line - 1, place.column - 1);
+    const offset = offsetOf(text, position.line - 1, position.column - 1);
     const inTry = (node: Node): boolean => {
-      if (at < node.start || at >= node.end) return false;
+      if (offset < node.start || offset >= node.end) return false;
       if (node.type === "TryStatement" && child(node, "handler")) {
         const block = child(node, "block");
-        if (block && at >= block.start && at < block.end) return true;
+        if (block && offset >= block.start && offset < block.end) return true;
       }
       return children(node).some(inTry);
     };
@@ -57,11 +60,11 @@ export function isCaught(frames: readonly Frame[], sources: Sources): boolean {
   });
 }
 
-/** Reads variables by the inspector. */
+/** Reads variables through the inspector. */
 export class Variables {
   readonly #inspector: Inspector;
   readonly #references: References;
-  /** Tell what each value is, beside the value. */
+  /** Whether variables include their type. */
   readonly withTypes: boolean;
 
   constructor(inspector: Inspector, references: References, withTypes: boolean) {
@@ -70,7 +73,7 @@ export class Variables {
     this.#references = references;
   }
 
-  /** A value under a name. */
+  /** Creates a variable from a name and a value. */
   variable(name: string, value: Runtime.RemoteObject, evaluateName: string): Variable {
     const { objectId, subtype, type } = value;
     const hasParts = objectId !== undefined && type !== "function" && type !== "symbol" && subtype !== "regexp";
@@ -85,25 +88,29 @@ export class Variables {
     };
   }
 
-  /** The parts of an object: properties; what Maps and Sets hold. Getters are not run. */
-  async parts(objectId: string, of = ""): Promise<Variable[]> {
+  /** The properties of an object, and the entries of Maps and Sets. Getters are not called. */
+  async parts(objectId: string, parent = ""): Promise<Variable[]> {
     const { result, internalProperties = [] } = await this.#inspector.post<Runtime.GetPropertiesReturnType>(
       "Runtime.getProperties",
       { objectId, ownProperties: true, generatePreview: true },
     );
-    const found: Variable[] = [];
-    for (const { name, value, enumerable } of result.slice(0, entriesShown)) {
+    const variables: Variable[] = [];
+    for (const { name, value, enumerable } of result.slice(0, maxEntries)) {
       if (!value || isHidden(name) || (!enumerable && name !== "length")) continue;
-      const path = /^\d+$/.test(name) ? `${of}[${name}]` : /^[\p{L}_$][\p{L}\p{N}_$]*$/u.test(name) ? `.${name}` : "";
-      found.push(this.variable(name, value, of === "" ? name : path.startsWith(".") ? of + path : path));
+      const path = /^\d+$/.test(name)
+        ? `${parent}[${name}]`
+        : /^[\p{L}_$][\p{L}\p{N}_$]*$/u.test(name)
+          ? `.${name}`
+          : "";
+      variables.push(this.variable(name, value, parent === "" ? name : path.startsWith(".") ? parent + path : path));
     }
     for (const { name, value } of internalProperties) {
-      if (value && name === "[[Entries]]") found.push(this.variable("entries", value, ""));
+      if (value && name === "[[Entries]]") variables.push(this.variable("entries", value, ""));
     }
-    return found;
+    return variables;
   }
 
-  /** The top-level names of all cells. */
+  /** The top-level variables of all cells. */
   async notebook(): Promise<Variable[]> {
     const { result } = await this.#inspector.post<Runtime.EvaluateReturnType>("Runtime.evaluate", {
       expression: scopeExpression,
@@ -111,27 +118,27 @@ export class Variables {
     return result.objectId === undefined ? [] : this.parts(result.objectId);
   }
 
-  /** The frame's own variables, of its blocks and its function. */
+  /** The local variables of a frame. */
   async locals({ call, isCell }: Frame): Promise<Variable[]> {
     const own = await this.#ofScopes(call, ["local", "block", "catch", "with", "eval"]);
     return isCell ? unique([...own, ...(await this.notebook())]) : own;
   }
 
-  /** Variables of the functions around the frame's. */
+  /** The variables of enclosing functions. */
   async closure({ call }: Frame): Promise<Variable[]> {
     return this.#ofScopes(call, ["closure"]);
   }
 
   async #ofScopes({ scopeChain }: Debugger.CallFrame, types: readonly string[]): Promise<Variable[]> {
-    const found: Variable[] = [];
+    const variables: Variable[] = [];
     for (const { type, object } of scopeChain) {
-      if (types.includes(type) && object.objectId !== undefined) found.push(...(await this.parts(object.objectId)));
+      if (types.includes(type) && object.objectId !== undefined) variables.push(...(await this.parts(object.objectId)));
     }
-    return unique(found);
+    return unique(variables);
   }
 }
 
-/** The innermost of those of one name. */
+/** Removes shadowed variables. */
 function unique(variables: readonly Variable[]): Variable[] {
   const seen = new Set<string>();
   return variables.filter(({ name }) => !seen.has(name) && seen.add(name));

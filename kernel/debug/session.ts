@@ -1,5 +1,5 @@
 /**
- * Jupyter's debugger: requests of the Debug Adapter Protocol in messages, put to V8's inspector.
+ * Jupyter's debugger: implements the Debug Adapter Protocol with V8's inspector.
  * (https://jupyter-client.readthedocs.io/en/stable/messaging.html#debug-request,
  * https://microsoft.github.io/debug-adapter-protocol/specification)
  */
@@ -13,15 +13,15 @@ import { Inspector, InspectorError } from "./inspector.ts";
 import { Sources } from "./sources.ts";
 import { inScope, References, scopeExpression } from "./values.ts";
 
-/** What the debugger needs of the kernel. */
+/** What the debugger needs from the kernel. */
 export interface DebugLinks {
-  /** Reaches the watching thread of the child that lives now. */
-  tell: ConstructorParameters<typeof Inspector>[0];
-  /** Sends an event to every front-end. */
+  /** Sends a message to the watcher thread of the current child. */
+  send: ConstructorParameters<typeof Inspector>[0];
+  /** Publishes a debug event. */
   event(event: string, body: Record<string, unknown>): void;
   /** Whether cells have declared a name. */
   isDeclared(name: string): boolean;
-  /** A name was given to cells past them. */
+  /** Declares a name that the debugger added to the scope. */
   declare(name: string): void;
 }
 
@@ -29,12 +29,12 @@ type Arguments = Record<string, unknown>;
 type Body = Record<string, unknown>;
 
 const threadId = 1;
-/** A line may take so many of V8's steps. */
-const stepsForLine = 500;
+/** Maximum number of V8 steps for stepping over one line. */
+const maxStepsPerLine = 500;
 
 interface Breakpoint {
   line: number;
-  /** V8's ids, one a script. */
+  /** V8's breakpoint ids, one per script. */
   ids: string[];
 }
 
@@ -45,7 +45,7 @@ export class DebugSession {
   readonly #references = new References();
   #variables: Variables;
   readonly #breakpoints = new Map<string, Breakpoint[]>();
-  /** Addresses of scripts, by V8's ids. */
+  /** URLs of scripts by V8's script id. */
   readonly #scripts = new Map<string, string>();
   #started = false;
   #withTypes = true;
@@ -53,7 +53,7 @@ export class DebugSession {
   #nextFrame = 1;
   #filters: string[] = [];
   #step: { method: string; path: string; line: number; depth: number; count: number } | undefined;
-  #pausing = false;
+  #isPauseRequested = false;
   #seq = 0;
 
   constructor(emit: EmitOptions, links: DebugLinks) {
@@ -64,14 +64,14 @@ export class DebugSession {
   }
 
   #connect(): Inspector {
-    const inspector = new Inspector(this.#links.tell);
+    const inspector = new Inspector(this.#links.send);
     inspector.on("Debugger.paused", (params) => this.#paused(params as unknown as Debugger.PausedEventDataType));
     inspector.on("Debugger.resumed", () => this.#resumed());
     inspector.on("Debugger.scriptParsed", ({ scriptId, url }) => this.#scripts.set(String(scriptId), String(url)));
     return inspector;
   }
 
-  /** What the child's inspector tells goes here. */
+  /** The inspector, which receives the messages of the child. */
   get inspector(): Inspector {
     return this.#inspector;
   }
@@ -80,26 +80,27 @@ export class DebugSession {
     return this.#started;
   }
 
-  /** Whether the child is stopped. */
+  /** Whether the child is paused. */
   get isStopped(): boolean {
     return this.#frames !== undefined;
   }
 
-  /** Answers the content of a debug_request with that of its debug_reply. */
+  /** Handles the content of a debug_request and returns that of the debug_reply. */
   async handle(request: Record<string, unknown>): Promise<Record<string, unknown>> {
     const command = String(request.command);
-    const answer = { type: "response", request_seq: request.seq ?? 0, seq: ++this.#seq, command };
+    const response = { type: "response", request_seq: request.seq ?? 0, seq: ++this.#seq, command };
     const handler = Object.hasOwn(this.#commands, command) ? this.#commands[command] : undefined;
-    if (!handler) return { ...answer, success: false, message: `the debugger does not know ${command}` };
+    if (!handler)
+      return { ...response, success: false, message: `the debugger does not support the command ${command}` };
     try {
       const body = await handler.call(this, (request.arguments ?? {}) as Arguments);
-      return { ...answer, success: true, body: body ?? {} };
+      return { ...response, success: true, body: body ?? {} };
     } catch (error) {
-      return { ...answer, success: false, message: error instanceof Error ? error.message : String(error) };
+      return { ...response, success: false, message: error instanceof Error ? error.message : String(error) };
     }
   }
 
-  /** A cell is about to run: its breakpoints are set. */
+  /** Call before a cell runs: sets its breakpoints. */
   async beforeRun(url: string, text: string, maps: CodeMaps): Promise<void> {
     await this.#renewed;
     const path = this.#sources.add(url, text, maps);
@@ -107,19 +108,19 @@ export class DebugSession {
     for (const breakpoint of this.#breakpoints.get(path) ?? []) await this.#setIn(url, breakpoint);
   }
 
-  /** A cell has ended: a step that has not come to its end never will. */
+  /** Call after a cell has run: ends an unfinished step. */
   afterRun(): void {
     this.#step = undefined;
   }
 
-  /** Lets a stopped child go on, so that it can be interrupted. */
+  /** Resumes a paused child, so that it can be interrupted. */
   async release(): Promise<void> {
     if (this.isStopped) await this.#inspector.post("Debugger.resume").catch(() => {});
   }
 
   #renewed: Promise<void> = Promise.resolve();
 
-  /** The child is gone; another one has the same breakpoints. */
+  /** Reconnects to a new child process and restores the breakpoints. */
   renew(): void {
     this.#inspector.close();
     this.#resumed();
@@ -133,7 +134,7 @@ export class DebugSession {
   async #attach(): Promise<void> {
     await this.#inspector.post("Debugger.enable");
     await this.#inspector.post("Runtime.enable");
-    // Stepping passes over Node.js, the kernel and packages.
+    // Stepping skips code of Node.js, the kernel and packages.
     const own = new URL("..", import.meta.url).href.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
     await this.#inspector.post("Debugger.setBlackboxPatterns", { patterns: ["^node:", `^${own}`, "/node_modules/"] });
     await this.#pauseOnExceptions();
@@ -141,7 +142,7 @@ export class DebugSession {
   }
 
   async #pauseOnExceptions(): Promise<void> {
-    // Every cell's errors are caught by the kernel: which ones the user left uncaught is looked up at the stop.
+    // The kernel catches the errors of all cells, so V8 cannot tell which are uncaught. #reasonFor() decides that.
     const state = this.#filters.length > 0 ? "all" : "none";
     if (this.#started) await this.#inspector.post("Debugger.setPauseOnExceptions", { state });
   }
@@ -154,48 +155,48 @@ export class DebugSession {
   }
 
   async #setIn(url: string, breakpoint: Breakpoint): Promise<void> {
-    const at = this.#sources.generated(url, breakpoint.line);
-    if (!at) return;
-    const { lineNumber, columnNumber, line } = at;
-    // Files run under addresses with a version.
-    const where = url.startsWith("file:") ? { urlRegex: `^${escapeRegex(url)}(\\?.*)?$` } : { url };
+    const location = this.#sources.generated(url, breakpoint.line);
+    if (!location) return;
+    const { lineNumber, columnNumber, line } = location;
+    // The URLs of files have a version.
+    const script = url.startsWith("file:") ? { urlRegex: `^${escapeRegex(url)}(\\?.*)?$` } : { url };
     try {
       const { breakpointId } = await this.#inspector.post<Debugger.SetBreakpointByUrlReturnType>(
         "Debugger.setBreakpointByUrl",
-        { ...where, lineNumber, columnNumber },
+        { ...script, lineNumber, columnNumber },
       );
       breakpoint.ids.push(breakpointId);
       breakpoint.line = line;
     } catch (error) {
-      // Two lines may come to one place: then there is one already.
+      // Two lines may map to the same location, which already has a breakpoint then.
       if (!(error instanceof InspectorError)) throw error;
     }
   }
 
-  #paused(stop: Debugger.PausedEventDataType): void {
-    const frames = framesOf(stop.callFrames, (id) => this.#scripts.get(id), this.#sources, this.#nextFrame);
-    const why = this.#reasonFor(stop, frames);
-    if (why === "again") return;
-    // In code that nobody here has written there is nothing to show.
-    if (why === undefined || frames.length === 0) {
+  #paused(event: Debugger.PausedEventDataType): void {
+    const frames = framesOf(event.callFrames, (id) => this.#scripts.get(id), this.#sources, this.#nextFrame);
+    const reason = this.#reasonFor(event, frames);
+    if (reason === "again") return;
+    // Resume in code that does not belong to the user.
+    if (reason === undefined || frames.length === 0) {
       void this.#inspector.post("Debugger.resume").catch(() => {});
       return;
     }
     this.#step = undefined;
-    this.#pausing = false;
+    this.#isPauseRequested = false;
     this.#frames = frames;
     this.#nextFrame += frames.length;
     this.#references.clear();
-    const error = why === "exception" ? (stop.data as Runtime.RemoteObject | undefined) : undefined;
+    const error = reason === "exception" ? (event.data as Runtime.RemoteObject | undefined) : undefined;
     this.#links.event("stopped", {
-      reason: why,
+      reason,
       threadId,
       allThreadsStopped: true,
       ...(error ? { text: error.description?.split("\n")[0] ?? "", description: "Paused on an exception" } : {}),
     });
   }
 
-  /** Why to stay stopped; undefined to go on, "again" where a step goes on by itself. */
+  /** The reason to stay paused; undefined to resume, "again" if another V8 step was started. */
   #reasonFor(
     { callFrames, reason, hitBreakpoints = [] }: Debugger.PausedEventDataType,
     frames: readonly Frame[],
@@ -204,27 +205,27 @@ export class DebugSession {
     const onTop = top !== undefined && top.call === callFrames[0];
     if (hitBreakpoints.length > 0) return "breakpoint";
     if (reason === "exception" || reason === "promiseRejection") {
-      // What the kernel itself throws, to stop a cell, concerns nobody.
-      const wanted = this.#filters.includes("raised") || !isCaught(frames, this.#sources);
-      return wanted && !isOwn(this.#scripts.get(callFrames[0]?.location.scriptId ?? "") ?? "")
+      // Errors that the kernel throws to stop a cell are ignored.
+      const isSelected = this.#filters.includes("raised") || !isCaught(frames, this.#sources);
+      return isSelected && !isOwn(this.#scripts.get(callFrames[0]?.location.scriptId ?? "") ?? "")
         ? "exception"
         : undefined;
     }
     const step = this.#step;
     if (step) {
-      const { path, line } = top?.place ?? {};
+      const { path, line } = top?.position ?? {};
       const sameLine = line === step.line && path === step.path && frames.length >= step.depth;
-      if ((onTop && !sameLine) || step.count++ >= stepsForLine) return "step";
+      if ((onTop && !sameLine) || step.count++ >= maxStepsPerLine) return "step";
       void this.#inspector.post(onTop ? step.method : "Debugger.stepOut").catch(() => {});
       return "again";
     }
-    if (this.#pausing) return "pause";
+    if (this.#isPauseRequested) return "pause";
     return top && this.#isDebuggerStatement(top) ? "breakpoint" : undefined;
   }
 
-  #isDebuggerStatement({ place }: Frame): boolean {
-    const line = this.#sources.text(place.path)?.split("\n")[place.line - 1] ?? "";
-    return line.startsWith("debugger", place.column - 1);
+  #isDebuggerStatement({ position }: Frame): boolean {
+    const line = this.#sources.text(position.path)?.split("\n")[position.line - 1] ?? "";
+    return line.startsWith("debugger", position.column - 1);
   }
 
   #resumed(): void {
@@ -236,17 +237,17 @@ export class DebugSession {
 
   #frame(id: unknown): Frame {
     const frame = this.#frames?.find((each) => each.id === id) ?? (id === undefined ? this.#frames?.[0] : undefined);
-    if (!frame) throw new Error(this.isStopped ? `there is no frame ${id}` : "no cell is stopped");
+    if (!frame) throw new Error(this.isStopped ? `there is no frame ${id}` : "no cell is paused");
     return frame;
   }
 
-  #mustBeStopped(): Frame {
+  #topFrame(): Frame {
     return this.#frame(undefined);
   }
 
   async #stepBy(method: string): Promise<undefined> {
-    const { place } = this.#mustBeStopped();
-    this.#step = { method, path: place.path, line: place.line, depth: this.#frames?.length ?? 0, count: 0 };
+    const { position } = this.#topFrame();
+    this.#step = { method, path: position.path, line: position.line, depth: this.#frames?.length ?? 0, count: 0 };
     await this.#inspector.post(method);
     return undefined;
   }
@@ -259,27 +260,27 @@ export class DebugSession {
         own.add(name);
       }
     }
-    const written = inScope(expression, (name) => this.#links.isDeclared(name) && !own.has(name));
+    const rewritten = inScope(expression, (name) => this.#links.isDeclared(name) && !own.has(name));
     const { result, exceptionDetails } = await (frame
       ? this.#inspector.post<Debugger.EvaluateOnCallFrameReturnType>("Debugger.evaluateOnCallFrame", {
           callFrameId: frame.call.callFrameId,
-          expression: written,
+          expression: rewritten,
           generatePreview: true,
         })
       : this.#inspector.post<Runtime.EvaluateReturnType>("Runtime.evaluate", {
-          expression: written,
+          expression: rewritten,
           generatePreview: true,
           awaitPromise: true,
         }));
     if (exceptionDetails) {
-      const said = exceptionDetails.exception?.description ?? exceptionDetails.text;
-      throw new Error(said.split("\n")[0]);
+      const description = exceptionDetails.exception?.description ?? exceptionDetails.text;
+      throw new Error(description.split("\n")[0]);
     }
     return result;
   }
 
-  // One handler a command; each returns the body of its response.
-  readonly #commands: Readonly<Record<string, (given: Arguments) => Promise<Body | undefined> | Body | undefined>> = {
+  // One handler per command. Each returns the body of the response.
+  readonly #commands: Readonly<Record<string, (args: Arguments) => Promise<Body | undefined> | Body | undefined>> = {
     debugInfo: () => ({
       isStarted: this.#started,
       hashMethod: "Murmur2",
@@ -297,7 +298,7 @@ export class DebugSession {
     }),
     initialize: ({ clientID }) => {
       this.#started = true;
-      // JupyterLab shows the value of a variable only where it is of a Python type, or of none.
+      // JupyterLab shows the value of a variable only if its type is a Python type or missing.
       this.#withTypes = clientID !== "jupyterlab";
       this.#variables = new Variables(this.#inspector, this.#references, this.#withTypes);
       return {
@@ -321,18 +322,18 @@ export class DebugSession {
       return undefined;
     },
     configurationDone: () => undefined,
-    dumpCell: ({ code }) => ({ sourcePath: this.#sources.remember(String(code ?? "")) }),
+    dumpCell: ({ code }) => ({ sourcePath: this.#sources.registerText(String(code ?? "")) }),
     setBreakpoints: async ({ source, breakpoints = [] }) => {
       const path = String((source as { path?: unknown } | undefined)?.path ?? "");
       for (const { ids } of this.#breakpoints.get(path) ?? []) {
         for (const breakpointId of ids) await this.#inspector.post("Debugger.removeBreakpoint", { breakpointId });
       }
-      const wanted = (breakpoints as { line: number }[]).map(({ line }): Breakpoint => ({ line, ids: [] }));
-      if (wanted.length > 0) this.#breakpoints.set(path, wanted);
+      const created = (breakpoints as { line: number }[]).map(({ line }): Breakpoint => ({ line, ids: [] }));
+      if (created.length > 0) this.#breakpoints.set(path, created);
       else this.#breakpoints.delete(path);
       if (this.#started) await this.#setAll(path);
       return {
-        breakpoints: wanted.map(({ line }, index) => ({ id: index + 1, verified: true, line, source: { path } })),
+        breakpoints: created.map(({ line }, index) => ({ id: index + 1, verified: true, line, source: { path } })),
       };
     },
     setExceptionBreakpoints: async ({ filters = [] }) => {
@@ -353,7 +354,7 @@ export class DebugSession {
     },
     threads: () => ({ threads: [{ id: threadId, name: "main" }] }),
     stackTrace: () => ({
-      stackFrames: (this.#frames ?? []).map(({ id, name, place: { path, line, column } }) => ({
+      stackFrames: (this.#frames ?? []).map(({ id, name, position: { path, line, column } }) => ({
         id,
         name,
         source: { path, name: basename(path) },
@@ -389,7 +390,7 @@ export class DebugSession {
       const name = String(variableName);
       const bundle = `globalThis[Symbol.for("anneal.cell")].bundle(${name})`;
       const { objectId } = await this.#evaluate(bundle, frameId);
-      // The bundle, or a promise of it that a stopped thread cannot keep.
+      // The bundle may be a promise, which cannot resolve while the thread is paused.
       const { result } = await this.#inspector.post<Runtime.CallFunctionOnReturnType>("Runtime.callFunctionOn", {
         objectId,
         functionDeclaration: "function () { return this }",
@@ -405,7 +406,7 @@ export class DebugSession {
       return undefined;
     },
     continue: async () => {
-      this.#mustBeStopped();
+      this.#topFrame();
       await this.#inspector.post("Debugger.resume");
       return { allThreadsContinued: true };
     },
@@ -413,7 +414,7 @@ export class DebugSession {
     stepIn: () => this.#stepBy("Debugger.stepInto"),
     stepOut: () => this.#stepBy("Debugger.stepOut"),
     pause: async () => {
-      this.#pausing = true;
+      this.#isPauseRequested = true;
       await this.#inspector.post("Debugger.pause");
       return undefined;
     },

@@ -1,4 +1,4 @@
-/** Where code is, as the debugger's two sides name it: front-ends by path and line of what was written, V8 by script. */
+/** Maps between positions in sources, which front-ends use, and positions in V8's scripts. */
 import { readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, sep } from "node:path";
@@ -8,14 +8,14 @@ import { transformFile } from "../child/typescript.ts";
 import type { CodeMaps } from "../host/protocol.ts";
 import type { EmitOptions } from "../transform/lower.ts";
 
-/** A place in what was written; both count from 1. */
-export interface Place {
+/** A position in a source. Line and column start offset 1. */
+export interface Position {
   path: string;
   line: number;
   column: number;
 }
 
-/** A place in what runs, as V8 counts: both from 0. */
+/** A position in a script of V8. Line and column start offset 0. */
 export interface Generated {
   lineNumber: number;
   columnNumber: number;
@@ -27,11 +27,11 @@ interface Code {
   strip: TraceMap;
 }
 
-const cellsKept = 2000;
+const maxCells = 2000;
 
-/** The sources of one kernel. No file is written: front-ends ask for the text of a cell. */
+/** The sources of a kernel. Cells are not written to files; front-ends request their text. */
 export class Sources {
-  /** Front-ends name a cell by prefix, hash of its text, suffix. */
+  /** The path of a cell consists of prefix, hash of its text, and suffix. */
   readonly prefix = join(tmpdir(), `anneal-${process.pid}`) + sep;
   readonly suffix = ".ts";
   readonly seed = 0x7e7e_5eed;
@@ -44,23 +44,23 @@ export class Sources {
     this.#emit = emit;
   }
 
-  /** The path that stands for the text of a cell. */
-  remember(text: string): string {
+  /** Registers the text of a cell and returns its path. */
+  registerText(text: string): string {
     const path = `${this.prefix}${murmur2(text, this.seed)}${this.suffix}`;
     this.#texts.set(path, text);
     return path;
   }
 
-  /** A cell is about to run under the name of a script. */
+  /** Registers a cell that is about to run. @param url the URL of its script @returns the cell's path */
   add(url: string, text: string, maps: CodeMaps): string {
-    const path = this.remember(text);
+    const path = this.registerText(text);
     this.#cells.set(url, { path, maps });
     const oldest = this.#cells.keys().next();
-    if (this.#cells.size > cellsKept && oldest.value !== undefined) this.#cells.delete(oldest.value);
+    if (this.#cells.size > maxCells && oldest.value !== undefined) this.#cells.delete(oldest.value);
     return path;
   }
 
-  /** The text at a path; undefined where there is none. */
+  /** The text of a cell or file; undefined if there is none. */
   text(path: string): string | undefined {
     const cell = this.#texts.get(path);
     if (cell !== undefined) return cell;
@@ -75,7 +75,7 @@ export class Sources {
     return path.startsWith(this.prefix);
   }
 
-  /** The scripts that were made of a cell's text so far. */
+  /** The URLs of the scripts that ran a cell's text. */
   scriptsOf(path: string): string[] {
     return [...this.#cells].filter(([, code]) => code.path === path).map(([url]) => url);
   }
@@ -84,7 +84,7 @@ export class Sources {
     const cell = this.#cells.get(url);
     if (cell) {
       if ("rewrite" in cell) return cell;
-      const code = traced(cell.path, cell.maps);
+      const code = withTraceMaps(cell.path, cell.maps);
       this.#cells.set(url, code);
       return code;
     }
@@ -93,30 +93,30 @@ export class Sources {
       let code: Code | undefined;
       try {
         const path = fileURLToPath(url.replace(/\?.*$/, ""));
-        code = traced(path, transformFile(readFileSync(path, "utf8"), path, this.#emit).maps);
+        code = withTraceMaps(path, transformFile(readFileSync(path, "utf8"), path, this.#emit).maps);
       } catch {
-        // Gone or broken by now: its frames have no place.
+        // The file was deleted or is invalid now: its frames have no position.
       }
       this.#files.set(url, code);
     }
     return this.#files.get(url);
   }
 
-  /** Where a place of a script was written; undefined for code that the kernel added, and for what is not TypeScript. */
-  original(url: string, { lineNumber, columnNumber }: Generated): Place | undefined {
+  /** Maps a position in a script to the source; undefined for code that the kernel inserted and for other files. */
+  original(url: string, { lineNumber, columnNumber }: Generated): Position | undefined {
     const code = this.#code(url);
     if (!code) return undefined;
-    let at: { line: number | null; column: number | null } = { line: lineNumber + 1, column: columnNumber };
+    let position: { line: number | null; column: number | null } = { line: lineNumber + 1, column: columnNumber };
     for (const map of [code.rewrite, code.strip]) {
-      if (at.line === null || at.column === null) return undefined;
-      at = nearest(map, at.line, at.column);
+      if (position.line === null || position.column === null) return undefined;
+      position = nearest(map, position.line, position.column);
     }
-    return at.line === null || at.column === null
+    return position.line === null || position.column === null
       ? undefined
-      : { path: code.path, line: at.line, column: at.column + 1 };
+      : { path: code.path, line: position.line, column: position.column + 1 };
   }
 
-  /** The first place in a script that was made of a line, or of the next line that anything was made of. */
+  /** Maps a line to the first position in a script. For a line without code, uses the next line with code. */
   generated(url: string, line: number): (Generated & { line: number }) | undefined {
     const code = this.#code(url);
     if (!code) return undefined;
@@ -126,48 +126,48 @@ export class Sources {
       stripped = { line: generatedLine, column: generatedColumn, from: originalLine };
     });
     if (!stripped) return undefined;
-    const wanted = stripped;
-    let found: Generated | undefined;
+    const target = stripped;
+    let result: Generated | undefined;
     let distance = Number.POSITIVE_INFINITY;
-    /** Where code of earlier lines ends, on each line of what runs. */
-    const taken = new Map<number, number>();
+    /** For each line of the script, the column where code of earlier source lines ends. */
+    const previousEnd = new Map<number, number>();
     eachMapping(code.rewrite, ({ originalLine, originalColumn, generatedLine, generatedColumn }) => {
-      if (originalLine !== null && originalLine < wanted.line) {
-        taken.set(generatedLine - 1, Math.max(taken.get(generatedLine - 1) ?? 0, generatedColumn + 1));
+      if (originalLine !== null && originalLine < target.line) {
+        previousEnd.set(generatedLine - 1, Math.max(previousEnd.get(generatedLine - 1) ?? 0, generatedColumn + 1));
       }
-      if (originalLine !== wanted.line || originalColumn === null || originalColumn < wanted.column) return;
-      if (originalColumn - wanted.column >= distance) return;
-      distance = originalColumn - wanted.column;
-      found = { lineNumber: generatedLine - 1, columnNumber: generatedColumn };
+      if (originalLine !== target.line || originalColumn === null || originalColumn < target.column) return;
+      if (originalColumn - target.column >= distance) return;
+      distance = originalColumn - target.column;
+      result = { lineNumber: generatedLine - 1, columnNumber: generatedColumn };
     });
-    if (!found) return undefined;
-    const { lineNumber, columnNumber } = found as Generated;
-    // What the kernel put before the statement, such as `return`, is part of it.
-    return { lineNumber, columnNumber: Math.min(columnNumber, taken.get(lineNumber) ?? 0), line: wanted.from };
+    if (!result) return undefined;
+    const { lineNumber, columnNumber } = result as Generated;
+    // Text that the kernel inserted before the statement, such as `return`, belongs to it.
+    return { lineNumber, columnNumber: Math.min(columnNumber, previousEnd.get(lineNumber) ?? 0), line: target.from };
   }
 
-  /** The address of a file on disk, without the version that the loader adds. */
+  /** The URL of a file, without the version that the loader adds. */
   fileUrl(path: string): string {
     return pathToFileURL(path).href;
   }
 }
 
-function traced(path: string, { rewrite, strip }: CodeMaps): Code {
+function withTraceMaps(path: string, { rewrite, strip }: CodeMaps): Code {
   return { path, rewrite: new TraceMap(rewrite), strip: new TraceMap(strip) };
 }
 
-/** MurmurHash2, by which Jupyter's front-ends name cells. (https://github.com/aappleby/smhasher) */
+/** MurmurHash2, which Jupyter's front-ends use to name cells (https://github.com/aappleby/smhasher). */
 export function murmur2(text: string, seed: number): number {
   const m = 0x5bd1e995;
   const data = Buffer.from(text, "utf8");
   let hash = seed ^ data.length;
-  let at = 0;
-  for (; data.length - at >= 4; at += 4) {
-    let k = Math.imul(data.readInt32LE(at), m);
+  let offset = 0;
+  for (; data.length - offset >= 4; offset += 4) {
+    let k = Math.imul(data.readInt32LE(offset), m);
     k ^= k >>> 24;
     hash = Math.imul(hash, m) ^ Math.imul(k, m);
   }
-  const rest = data.subarray(at);
+  const rest = data.subarray(offset);
   for (let each = rest.length - 1; each >= 0; each--) hash ^= (rest[each] ?? 0) << (8 * each);
   if (rest.length > 0) hash = Math.imul(hash, m);
   hash ^= hash >>> 13;
@@ -175,7 +175,7 @@ export function murmur2(text: string, seed: number): number {
   return (hash ^ (hash >>> 15)) >>> 0;
 }
 
-// A check that the kernel added before the first statement of a line stands for that statement.
+// A check that the kernel inserted before the first statement of a line maps to that statement.
 function nearest(map: TraceMap, line: number, column: number) {
   const before = originalPositionFor(map, { line, column });
   return before.line === null ? originalPositionFor(map, { line, column, bias: LEAST_UPPER_BOUND }) : before;

@@ -1,21 +1,21 @@
-/** Values of the child as the debugger shows them, and expressions as they are written in a cell. */
+/** Formats values for the debugger, and rewrites expressions so that they can use names of cells. */
 import type { Runtime } from "node:inspector";
 import { child, children, flag, list, type Node, parse, text } from "../transform/syntax.ts";
 
-/** A variable, as the Debug Adapter Protocol has it. */
+/** A variable in the Debug Adapter Protocol. */
 export interface Variable {
   name: string;
   value: string;
   type?: string;
   evaluateName: string;
-  /** Names its parts for `variables`; 0 where there are none. */
+  /** The reference to request its parts with `variables`; 0 if there are none. */
   variablesReference: number;
 }
 
-/** The object that holds the top-level names of all cells. */
+/** The expression for the scope object. */
 export const scopeExpression = 'globalThis[Symbol.for("anneal.cell")].scope';
 
-/** Parts of values that front-ends may ask for as long as the child is stopped. */
+/** Parts of values, which front-ends can request while the child is paused. */
 export class References {
   #next = 1;
   readonly #parts = new Map<number, () => Promise<Variable[]>>();
@@ -30,15 +30,15 @@ export class References {
     return reference;
   }
 
-  /** @throws Error for a reference of an earlier stop */
+  /** @throws Error for a reference from before the last pause */
   get(reference: number): Promise<Variable[]> {
     const parts = this.#parts.get(reference);
-    if (!parts) throw new Error(`variablesReference ${reference} is of an earlier stop`);
+    if (!parts) throw new Error(`variablesReference ${reference} is no longer valid`);
     return parts();
   }
 }
 
-/** A value in a few words. */
+/** A short text for a value. */
 export function describe(value: Runtime.RemoteObject): string {
   if (value.type === "string") return JSON.stringify(value.value);
   if (value.unserializableValue !== undefined) return value.unserializableValue;
@@ -67,20 +67,20 @@ function previewValue({ description = "", type }: Runtime.ObjectPreview): string
   return type === "string" ? JSON.stringify(description) : description;
 }
 
-/** Names that the kernel put beside the user's. */
+/** Whether a name was inserted by the kernel or the compiler. */
 export function isHidden(name: string): boolean {
   return name.startsWith("__anneal") || /^__(esDecorate|runInitializers|\w+(Resource|Resources))$/.test(name);
 }
 
 /**
- * An expression with the names of cells where their values are.
- * @param isShared whether a name is one of a cell, and not one of the frame's own
+ * Rewrites an expression so that names of cells refer to the scope object.
+ * @param isShared whether a name is declared by a cell and is not a local variable of the frame
  */
 export function inScope(expression: string, isShared: (name: string) => boolean): string {
-  const places: Node[] = [];
+  const identifiers: Node[] = [];
   const visit = (node: Node) => {
     if (node.type === "Identifier") {
-      if (isShared(text(node, "name") ?? "")) places.push(node);
+      if (isShared(text(node, "name") ?? "")) identifiers.push(node);
       return;
     }
     if (node.type === "MemberExpression" && !flag(node, "computed")) {
@@ -90,7 +90,7 @@ export function inScope(expression: string, isShared: (name: string) => boolean)
     }
     if (node.type === "Property" && !flag(node, "computed")) {
       const value = child(node, "value");
-      // `{ a }` would become `{ scope.a }`.
+      // `{ a }` cannot become `{ scope.a }`.
       if (value && !flag(node, "shorthand")) visit(value);
       return;
     }
@@ -100,7 +100,7 @@ export function inScope(expression: string, isShared: (name: string) => boolean)
   if (errors.length > 0) return expression;
   list(program as unknown as Node, "body").forEach(visit);
   let changed = expression;
-  for (const { start, end } of places.sort((a, b) => b.start - a.start)) {
+  for (const { start, end } of identifiers.sort((a, b) => b.start - a.start)) {
     changed = `${changed.slice(0, start)}${scopeExpression}.${changed.slice(start, end)}${changed.slice(end)}`;
   }
   return changed;

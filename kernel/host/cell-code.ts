@@ -1,4 +1,4 @@
-/** From the text of a cell to code that may run: its magics, its transformation, its type check. */
+/** Prepares cells to run: reads their magics, transforms and type-checks them. */
 import type { Checker, Findings } from "../language/check.ts";
 import { showDiagnostics, showSyntaxError } from "../language/mistakes.ts";
 import type { EmitOptions } from "../transform/lower.ts";
@@ -9,34 +9,34 @@ import type { Outcome } from "./lane.ts";
 import type { Options } from "./options.ts";
 import type { Command, Declaration, DeclarationKind, ShownError } from "./protocol.ts";
 
-/** A cell that may run. */
+/** A transformed and checked cell. */
 export interface ReadyCell {
   transformed: TransformedCell;
   /** `user_expressions`, as code. */
   expressions: { name: string; code: string }[];
-  /** What the check found that later checks need; undefined where it was left out. */
+  /** Results of the type check for later checks; undefined if the check was skipped. */
   findings: Findings | undefined;
 }
 
-/** How a cell is prepared. */
-export interface Preparing {
-  /** How the cell is named in errors, such as `In[3]`. */
+/** Options of {@link CellCode.prepare}. */
+export interface PrepareOptions {
+  /** The cell's name in errors, such as `In[3]`. */
   label: string;
   options: Options;
-  /** A debugger shows variables where all cells see them: no loop works on copies. */
+  /** A debugger is attached: loops must not use local copies of variables, which it would not show. */
   debugging: boolean;
-  /** Tells the user something that does not stop the cell. */
+  /** Prints a warning; the cell runs nevertheless. */
   warn(line: string): void;
 }
 
-/** Knows what the cells so far have declared. */
+/** Prepares cells and keeps track of the names that they declare. */
 export class CellCode {
   readonly #checker: Checker;
   readonly #emit: EmitOptions;
   readonly #names = new Map<string, DeclarationKind>();
-  /** Names that functions of cells mention. */
+  /** Names that functions in cells reference. */
   readonly #captured = new Set<string>();
-  /** Names of the cell that runs. */
+  /** Names that the running cell declares. */
   #declaring: ReadonlySet<string> = new Set();
   #check = true;
 
@@ -45,17 +45,17 @@ export class CellCode {
     this.#emit = emit;
   }
 
-  /** Names that cells have declared so far. */
+  /** Names that cells have declared. */
   get names(): ReadonlyMap<string, DeclarationKind> {
     return this.#names;
   }
 
-  /** Whether a cell declares a name, the one that runs included. */
+  /** Whether a cell declares a name, including the running one. */
   isDeclared(name: string): boolean {
     return this.#names.has(name) || this.#declaring.has(name);
   }
 
-  /** The magics of a cell, or what is wrong with them. */
+  /** Reads the magics of a cell. @returns the error to show if they are invalid */
   magics({ code }: Options, label: string): Magics | ShownError {
     try {
       const magics = readMagics(code);
@@ -67,9 +67,9 @@ export class CellCode {
     }
   }
 
-  /** Transforms and checks a cell; an error to show where it must not run. */
-  async prepare({ source, check = this.#check }: Magics, how: Preparing): Promise<ReadyCell | ShownError> {
-    const { label, options, debugging, warn } = how;
+  /** Transforms and checks a cell. @returns the error to show if it must not run */
+  async prepare({ source, check = this.#check }: Magics, prepare: PrepareOptions): Promise<ReadyCell | ShownError> {
+    const { label, options, debugging, warn } = prepare;
     let transformed: TransformedCell;
     try {
       transformed = transformCell(source, this.#names, this.#emit, debugging ? undefined : this.#captured);
@@ -78,7 +78,7 @@ export class CellCode {
       throw error;
     }
     let findings: Findings | undefined;
-    // A silent cell is the front-end's own; nobody could see what is wrong with its types.
+    // The front-end itself sends silent cells; the user would not see their type errors.
     if (check && !options.silent && source.trim() !== "") {
       const result = await this.#checker.check(source);
       if (result.warning !== undefined) warn(result.warning);
@@ -98,34 +98,34 @@ export class CellCode {
     });
   }
 
-  /** A cell is about to run. */
+  /** Call before a cell runs. */
   begins({ declared, mentioned }: TransformedCell): void {
     for (const name of mentioned) this.#captured.add(name);
     this.#declaring = new Set(declared.map(({ name }) => name));
   }
 
-  /** A cell has ended: those of its names that got a value are there. */
+  /** Call after a cell has run: registers the names that it initialized. */
   ended(cell: number, declared: readonly Declaration[], { error, bound }: Outcome): void {
-    const boundNow = new Set(bound);
+    const initialized = new Set(bound);
     for (const { name, kind } of declared) {
-      if (!error || boundNow.has(name)) this.#names.set(name, kind);
+      if (!error || initialized.has(name)) this.#names.set(name, kind);
     }
-    if (error) this.#checker.retract(cell, boundNow);
+    if (error) this.#checker.retract(cell, initialized);
   }
 
-  /** Makes a name known that no cell declares, such as one of a debugger's user. It has any type. */
+  /** Declares a name of type `any` that no cell declares, such as one from the debug console. */
   declare(cell: number, name: string): void {
     this.#names.set(name, "let");
     this.#checker.commit(cell, `let ${name}: any`);
   }
 
-  /** Magics have done their work. */
+  /** Call after the commands of magics have run. */
   afterCommands(commands: readonly Command[]): void {
     if (commands.some(({ name }) => name === "npm" || name === "shell")) this.#checker.packagesChanged();
     if (commands.some(({ name }) => name === "reset")) this.forget();
   }
 
-  /** All variables are lost. */
+  /** Removes all declarations. */
   forget(): void {
     this.#names.clear();
     this.#checker.reset();

@@ -1,4 +1,4 @@
-/** The child process over all its lives: it runs orders, is interrupted, and is started again when it ends. */
+/** Manages the child process: executes orders, interrupts it and restarts it when it exits. */
 import { interruptedEarly, kernelError, stateLost } from "./failures.ts";
 import type { Lane, Lanes, Outcome } from "./lane.ts";
 import type {
@@ -13,23 +13,23 @@ import type {
 import { Runtime } from "./runtime.ts";
 import type { RoutedMessage } from "./wire.ts";
 
-/** What the child tells. */
+/** Events of the child process. */
 export interface ChildEvents {
   message(message: FromChild): void;
-  /** The watching thread tells something of V8's inspector. */
+  /** A reply or an event of V8's inspector. */
   inspected(message: FromWatcher): void;
-  /** Something was written past JavaScript. */
+  /** Text that native code or a subprocess wrote to a file descriptor. */
   raw(name: "stdout" | "stderr", text: string): void;
   /**
-   * The process ended, and the user's values with it; another one has been started.
-   * @param error to show, where no cell ran that could end with it
+   * The process exited and all variables are lost. A new process has been started.
+   * @param error the error to show; undefined if a running cell already failed with it
    */
   lost(error: ShownError | undefined): void;
 }
 
-/** After so long a cell that did not stop is ended by force. */
+/** How long after an interrupt the process is killed if the cell still runs. */
 const forceMs = 5000;
-/** The same for a cell that promised to stop by itself. */
+/** The same for a cell that handles the interrupt itself. */
 const politeForceMs = 60_000;
 
 export class Child {
@@ -37,10 +37,10 @@ export class Child {
   readonly #lanes: Lanes;
   readonly #events: ChildEvents;
   #runtime: Runtime;
-  /** It ended before it could run cells: the next cell tries again. */
+  /** The process exited before it was ready. The next cell starts it again. */
   #broken = false;
 
-  /** @param runtime the first process, just started */
+  /** @param runtime the first process, which was just started */
   constructor(settings: ChildSettings, runtime: Runtime, lanes: Lanes, events: ChildEvents) {
     this.#settings = settings;
     this.#lanes = lanes;
@@ -75,7 +75,7 @@ export class Child {
     return this.#runtime.pid;
   }
 
-  /** Waits until cells can run; what to show where they cannot. */
+  /** Waits until the process can run cells. @returns the error to show if it cannot */
   async ready(): Promise<ShownError | undefined> {
     try {
       if (this.#broken) this.#runtime = this.#start();
@@ -87,23 +87,23 @@ export class Child {
     }
   }
 
-  /** Runs something and waits for its end. */
+  /** Executes an order and waits until it is done. */
   async run(lane: Lane, request: RoutedMessage, order: ExecuteOrder): Promise<Outcome> {
-    // An interrupt that comes before the order would find nothing that runs.
+    // The interrupt came before the order was sent, so the child has nothing to interrupt.
     if (lane.interrupted) return { error: interruptedEarly, bound: [], expressions: {} };
     const outcome = new Promise<Outcome>((finish) => {
-      lane.running = { cell: order.cell, request, finish, asked: false, force: undefined };
+      lane.running = { cell: order.cell, request, finish, handlesInterrupt: false, force: undefined };
     });
     this.#runtime.execute(order);
     const done = await outcome;
-    // Native prints come by another pipe than the end of the cell: let what has arrived be read.
+    // Native output comes through another pipe than the "done" message: read what has arrived.
     await new Promise((resolve) => setImmediate(resolve));
     clearTimeout(lane.running?.force);
     lane.running = undefined;
     return done;
   }
 
-  /** Interrupts what runs in all lanes; without a cell, whatever timers of earlier cells keep the child busy. */
+  /** Interrupts the running cells of all lanes. If there are none, interrupts callbacks of earlier cells. */
   interrupt(): void {
     const { main } = this.#lanes;
     for (const lane of this.#lanes.all) {
@@ -115,23 +115,23 @@ export class Child {
   #interruptLane(lane: Lane): void {
     const { running } = lane;
     const runtime = this.#runtime;
-    // The watching thread knows the main lane's cells only.
+    // The watcher thread handles only cells of the main lane.
     if (lane === this.#lanes.main) runtime.interrupt(running?.cell ?? 0);
-    else runtime.tell({ type: "interrupt", cell: running?.cell ?? 0 });
+    else runtime.send({ type: "interrupt", cell: running?.cell ?? 0 });
     if (!running || running.force) return;
     running.force = setTimeout(
       () => {
         if (lane.running !== running || this.#runtime !== runtime) return;
         runtime.kill();
-        this.#lost("it did not react to the interrupt and was ended by force");
+        this.#lost("it did not react to the interrupt and was killed");
       },
-      running.asked ? politeForceMs : forceMs,
+      running.handlesInterrupt ? politeForceMs : forceMs,
     );
   }
 
   #lost(how: string): void {
     const wereRunning = this.#lanes.all.map(({ running }) => running).filter((running) => running !== undefined);
-    // One that cannot even start is tried again with the next cell, not for ever.
+    // A process that fails to start is restarted with the next cell, not in an endless loop.
     if (this.#runtime.wasReady) this.#runtime = this.#start();
     else this.#broken = true;
     const error = stateLost(how);
@@ -139,22 +139,22 @@ export class Child {
     for (const { finish } of wereRunning) finish({ error, bound: [], expressions: {} });
   }
 
-  /** Tells the main thread, which hears it when it is free. */
-  tell(message: ToChild): void {
-    this.#runtime.tell(message);
+  /** Sends a message to the main thread, which receives it when it is idle. */
+  send(message: ToChild): void {
+    this.#runtime.send(message);
   }
 
-  /** Asks V8's inspector. */
+  /** Sends a request to V8's inspector. */
   inspect(message: ToWatcher): void {
     this.#runtime.inspect(message);
   }
 
-  /** Hands over what the user typed. */
+  /** Sends the user's input. */
   answer(id: number, value: string, sync: boolean): void {
     this.#runtime.answer(id, value, sync);
   }
 
-  /** Ends the process, for good. */
+  /** Kills the process without a restart. */
   kill(): void {
     this.#runtime.kill();
   }

@@ -1,8 +1,8 @@
-/** Comms, as the host has them: it carries messages between front-ends and the child, and knows which are open. */
+/** The host's side of comms: relays messages between front-ends and the child, and tracks which comms are open. */
 import type { CommPost, FromChild, ToChild } from "./protocol.ts";
 import type { Header, Message } from "./wire.ts";
 
-/** Sends a message to every front-end, with what it carries beside its content. */
+/** Broadcasts a message on iopub, optionally with metadata and buffers. */
 export type PublishWith = (
   msgType: string,
   content: Record<string, unknown>,
@@ -12,23 +12,23 @@ export type PublishWith = (
 
 export class CommRelay {
   readonly #publish: PublishWith;
-  readonly #tellChild: (message: ToChild) => void;
+  readonly #sendToChild: (message: ToChild) => void;
   readonly #targets = new Map<string, string>();
-  readonly #waiting = new Map<number, () => void>();
+  readonly #pending = new Map<number, () => void>();
   #serial = 0;
 
-  constructor(publish: PublishWith, tellChild: (message: ToChild) => void) {
+  constructor(publish: PublishWith, sendToChild: (message: ToChild) => void) {
     this.#publish = publish;
-    this.#tellChild = tellChild;
+    this.#sendToChild = sendToChild;
   }
 
-  /** Comms that are open, as comm_info_reply lists them. */
+  /** The open comms, in the format of comm_info_reply. */
   list(target: unknown): Record<string, { target_name: string }> {
-    const wanted = [...this.#targets].filter(([, name]) => typeof target !== "string" || target === name);
-    return Object.fromEntries(wanted.map(([id, target_name]) => [id, { target_name }]));
+    const matching = [...this.#targets].filter(([, name]) => typeof target !== "string" || target === name);
+    return Object.fromEntries(matching.map(([id, target_name]) => [id, { target_name }]));
   }
 
-  /** Hands a front-end's message to the child. Settles when the child has dealt with it, as `idle` is to tell. */
+  /** Forwards a front-end's message to the child. Resolves when the child has handled it; then `idle` is sent. */
   forward(kind: CommPost["kind"], { content, metadata, buffers }: Message): Promise<void> {
     const id = String(content.comm_id ?? "");
     const target = String(content.target_name ?? "");
@@ -36,15 +36,15 @@ export class CommRelay {
     if (kind === "open") this.#targets.set(id, target);
     else if (kind === "close") this.#targets.delete(id);
     const serial = ++this.#serial;
-    this.#tellChild({ type: "comm", kind, id, target, data, metadata, buffers, serial });
-    return new Promise((resolve) => this.#waiting.set(serial, resolve));
+    this.#sendToChild({ type: "comm", kind, id, target, data, metadata, buffers, serial });
+    return new Promise((resolve) => this.#pending.set(serial, resolve));
   }
 
-  /** Takes what the child sends; false when it is of another kind. */
-  take(message: FromChild, parentOf: (cell: number) => Header | undefined): boolean {
+  /** Handles a comm message of the child. @returns false if the message is of another type */
+  handle(message: FromChild, parentOf: (cell: number) => Header | undefined): boolean {
     if (message.type === "commDone") {
-      this.#waiting.get(message.serial)?.();
-      this.#waiting.delete(message.serial);
+      this.#pending.get(message.serial)?.();
+      this.#pending.delete(message.serial);
       return true;
     }
     if (message.type !== "comm") return false;
@@ -56,11 +56,11 @@ export class CommRelay {
     return true;
   }
 
-  /** The child is gone, and with it its ends of all comms. */
+  /** Closes all comms after the child has exited. */
   lost(): void {
     for (const id of this.#targets.keys()) this.#publish("comm_close", { comm_id: id, data: {} }, {});
     this.#targets.clear();
-    for (const resolve of this.#waiting.values()) resolve();
-    this.#waiting.clear();
+    for (const resolve of this.#pending.values()) resolve();
+    this.#pending.clear();
   }
 }

@@ -1,7 +1,7 @@
-/** The connection file: where a kernel listens and with which key. */
+/** Reading Jupyter's connection file. */
 import { readFileSync } from "node:fs";
 
-/** What a connection file says, as Jupyter names it. */
+/** The content of a connection file. */
 export interface Connection {
   transport: string;
   ip: string;
@@ -14,12 +14,12 @@ export interface Connection {
   signature_scheme: string;
 }
 
-/** The sockets of a kernel that carry messages. */
+/** The channels that carry messages. */
 export type Channel = "shell" | "control" | "iopub" | "stdin";
 
 /**
  * Reads a connection file.
- * @throws Error that says what is missing or malformed
+ * @throws Error when the file cannot be read or a port is missing
  */
 export function readConnection(path: string): Connection {
   let value: unknown;
@@ -28,17 +28,17 @@ export function readConnection(path: string): Connection {
   } catch (error) {
     throw new Error(`cannot read the connection file ${path}: ${error instanceof Error ? error.message : error}`);
   }
-  const given = (typeof value === "object" && value !== null ? value : {}) as Record<string, unknown>;
+  const fields = (typeof value === "object" && value !== null ? value : {}) as Record<string, unknown>;
   const port = (name: string) => {
-    const at = given[name];
-    if (typeof at !== "number" || !Number.isInteger(at)) {
-      throw new Error(`connection file ${path}: ${name} is ${JSON.stringify(at)}, expected a port number`);
+    const field = fields[name];
+    if (typeof field !== "number" || !Number.isInteger(field)) {
+      throw new Error(`connection file ${path}: ${name} is ${JSON.stringify(field)}, expected a port number`);
     }
-    return at;
+    return field;
   };
-  const text = (name: string, otherwise: string) => {
-    const at = given[name];
-    return typeof at === "string" ? at : otherwise;
+  const text = (name: string, fallback: string) => {
+    const field = fields[name];
+    return typeof field === "string" ? field : fallback;
   };
   return {
     transport: text("transport", "tcp"),
@@ -53,7 +53,7 @@ export function readConnection(path: string): Connection {
   };
 }
 
-/** The address of one socket, in ZeroMQ's form. */
+/** The ZeroMQ address of a socket. */
 export function address(connection: Connection, socket: Channel | "hb"): string {
   const port = connection[`${socket}_port`];
   const separator = connection.transport === "ipc" ? "-" : ":";

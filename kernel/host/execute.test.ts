@@ -25,7 +25,7 @@ export function spin(): void { while (true) {} }
 });
 
 describe("executing", () => {
-  test("tells what it runs, shows the result, and replies with the count", async () => {
+  test("publishes execute_input and the result, and replies with the execution count", async () => {
     const { messages, reply } = await shared.current.ok("20 + 1");
     const types = messages.map(({ header, content }) =>
       [header.msg_type, content.execution_state ?? ""].join(" ").trim(),
@@ -38,7 +38,7 @@ describe("executing", () => {
     );
   });
 
-  test("counts cells, but not silent ones nor those that are not to be kept", async () => {
+  test("counts cells, except silent ones and those without store_history", async () => {
     const kernel = shared.current;
     const count = Number((await kernel.ok("1")).reply.content.execution_count);
     const silent = await kernel.ok("1", { silent: true });
@@ -47,7 +47,7 @@ describe("executing", () => {
     expect((await kernel.ok("1")).reply.content.execution_count).toBe(count + 1);
   });
 
-  test("user expressions come with the reply, each with its value or its error", async () => {
+  test("user expressions are in the reply, with a value or an error", async () => {
     const { reply } = await shared.current.ok("const width = 3", {
       userExpressions: { twice: "width * 2", wrong: "nowhere.x", broken: "1 +" },
     });
@@ -58,7 +58,7 @@ describe("executing", () => {
     });
   });
 
-  test("an error aborts what is queued behind it, and nothing that comes later", async () => {
+  test("an error aborts the queued cells but not those sent later", async () => {
     const kernel = shared.current;
     const cells = ["throw new Error('stop here')", "1", "2"].map((code) => kernel.run(code));
     expect((await Promise.all(cells)).map(({ status }) => status)).toEqual(["error", "aborted", "aborted"]);
@@ -79,7 +79,7 @@ describe("executing", () => {
 });
 
 describe("values", () => {
-  test("undefined shows nothing, records show a table beside their text", async () => {
+  test("undefined shows nothing; records show text and a table", async () => {
     const kernel = shared.current;
     expect((await kernel.ok("undefined")).result).toBeUndefined();
     const { messages } = await kernel.ok('[{ name: "<a>", n: 1 }, { name: "b", more: [2] }]');
@@ -89,7 +89,7 @@ describe("values", () => {
     );
   });
 
-  test("a value may say how it is shown, in its own time, with binary data", async () => {
+  test("a value can have its own display method, also async and with binary data", async () => {
     const { messages } = await shared.current.ok(`({
       async [Symbol.for("Jupyter.display")]() {
         return { "text/markdown": "**bold**", "image/png": new Uint8Array([1, 2, 3]) };
@@ -99,17 +99,24 @@ describe("values", () => {
     expect(data).toEqual({ "text/markdown": "**bold**", "image/png": "AQID" });
   });
 
-  test("display shows values in order, and replaces what was named", async () => {
+  test("display shows values in order and updates outputs with an id", async () => {
     const { messages } = await shared.current.ok(`
       display(1);
       display({ "text/html": "<b>one</b>" }, { raw: true, displayId: "it" });
       display({ "text/html": "<b>two</b>" }, { raw: true, displayId: "it", update: true });`);
-    const shown = messages.filter(({ header }) => header.msg_type.endsWith("display_data"));
-    expect(shown.map(({ header }) => header.msg_type)).toEqual(["display_data", "display_data", "update_display_data"]);
-    expect(shown[2]?.content).toMatchObject({ data: { "text/html": "<b>two</b>" }, transient: { display_id: "it" } });
+    const displays = messages.filter(({ header }) => header.msg_type.endsWith("display_data"));
+    expect(displays.map(({ header }) => header.msg_type)).toEqual([
+      "display_data",
+      "display_data",
+      "update_display_data",
+    ]);
+    expect(displays[2]?.content).toMatchObject({
+      data: { "text/html": "<b>two</b>" },
+      transient: { display_id: "it" },
+    });
   });
 
-  test("what libraries see of the notebook: its path, its cells, its output", async () => {
+  test("libraries can access the notebook's path, cells and output", async () => {
     const kernel = shared.current;
     await kernel.ok(
       `type Notebook = import(${JSON.stringify(join(import.meta.dirname, "../../../src/display/notebook.ts"))}).Notebook;
@@ -132,7 +139,7 @@ describe("values", () => {
 });
 
 describe("streams", () => {
-  test("what is printed arrives in order, by name", async () => {
+  test("prints arrive in order on stdout and stderr", async () => {
     const { stdout, stderr } = await shared.current.ok(
       'console.log("a", { b: 1 }); console.error("e"); process.stdout.write("no newline"); console.table([{ x: 1 }])',
     );
@@ -140,13 +147,13 @@ describe("streams", () => {
     expect(stderr).toBe("e\n");
   });
 
-  test("ten thousand lines arrive whole, in few messages", async () => {
+  test("ten thousand lines arrive complete in few messages", async () => {
     const { stdout, messages } = await shared.current.ok("for (let i = 0; i < 10_000; i++) console.log(i)");
     expect(stdout).toBe(Array.from({ length: 10_000 }, (_, i) => `${i}\n`).join(""));
     expect(messages.length).toBeLessThan(500);
   });
 
-  test("prints past JavaScript show too, before the cell ends", async () => {
+  test("native output appears before the cell ends", async () => {
     const { stdout, stderr } = await shared.current.ok(`
       import { writeSync } from "node:fs";
       import { execSync } from "node:child_process";
@@ -157,7 +164,7 @@ describe("streams", () => {
     expect(stderr).toBe("by a child process\n");
   });
 
-  test("what a timer prints after its cell has ended goes to that cell", async () => {
+  test("output of a timer belongs to its cell after the cell has ended", async () => {
     const kernel = shared.current;
     const late: unknown[] = [];
     const forget = kernel.client.onMessage((_channel, { header, parent_header, content }) => {
@@ -170,14 +177,14 @@ describe("streams", () => {
     expect(late).toEqual([[reply.parent_header.msg_id, "late\n"]]);
   });
 
-  test("closing stdout silences nobody", async () => {
+  test("later cells can print after a cell has closed stdout", async () => {
     await shared.current.ok('process.stdout.end("bye\\n"); undefined');
     expect((await shared.current.ok('console.log("still here")')).stdout).toBe("still here\n");
   });
 });
 
 describe("errors", () => {
-  test("are told by name, with frames of the cell, an excerpt, and no kernel inside", async () => {
+  test("show name, frames of the cell and an excerpt, but no kernel frames", async () => {
     const kernel = shared.current;
     const count = Number((await kernel.ok("1")).reply.content.execution_count) + 1;
     const failed = await kernel.run(
@@ -198,7 +205,7 @@ describe("errors", () => {
     );
   });
 
-  test("of a package are folded, of a TypeScript file are mapped", async () => {
+  test("fold the frames of packages and map those of TypeScript files", async () => {
     const kernel = shared.current;
     const ofPackage = await kernel.run('import { boom } from "esm-pkg"; boom()');
     expect(ofPackage.traceback).toContain("… 1 in esm-pkg");
@@ -206,13 +213,13 @@ describe("errors", () => {
     expect(ofFile.traceback).toContain(`at fail (${join(kernel.folder, "util.ts")}:6:9)`);
   });
 
-  test("tell what caused them, and what was thrown that is no error", async () => {
+  test("show their cause, and thrown values that are not errors", async () => {
     const caused = await shared.current.run('throw new Error("outer", { cause: new TypeError("inner") })');
     expect(caused.traceback).toMatch(/Error: outer.*caused by TypeError: inner/s);
     expect(await shared.current.run("throw { code: 5 }")).toMatchObject({ ename: "Uncaught", evalue: "{ code: 5 }" });
   });
 
-  test("name what the cell named, not what it became", async () => {
+  test("use the names of the cell, not those of the transformed code", async () => {
     const kernel = shared.current;
     await kernel.ok("const thing: { run?: () => void } = {}; const nothing = undefined as unknown as () => void");
     expect((await kernel.run("thing.run!()")).evalue).toBe("thing.run is not a function");
@@ -222,12 +229,12 @@ describe("errors", () => {
     );
   });
 
-  test("a stack that user code prints speaks of cells too", async () => {
+  test("a stack that user code prints refers to cells", async () => {
     const { stdout } = await shared.current.ok('console.log(new Error("printed").stack)');
     expect(stdout).toMatch(/^Error: printed\n {4}at In\[\d+\]:1:13\n$/);
   });
 
-  test("in timers and in promises nobody waits for show under their cell, and the kernel lives", async () => {
+  test("in timers and unhandled rejections belong to their cell and do not end the process", async () => {
     const kernel = shared.current;
     const rejected = await kernel.ok('Promise.reject(new Error("left alone")); undefined').catch(() => undefined);
     expect(rejected).toBeUndefined();
@@ -238,7 +245,7 @@ describe("errors", () => {
     expect((await kernel.ok("1 + 1")).result).toBe("2");
   });
 
-  test("of a cell that ended already go to that cell, not to the one that runs", async () => {
+  test("of a finished cell belong to that cell, not to the running one", async () => {
     const kernel = shared.current;
     const errors: unknown[] = [];
     const forget = kernel.client.onMessage((_channel, { header, parent_header }) => {
@@ -253,7 +260,7 @@ describe("errors", () => {
 });
 
 describe("imports", () => {
-  test("of packages, of Node's modules, of TypeScript and JSON files beside the notebook", async () => {
+  test("of packages, Node.js modules, and TypeScript and JSON files in the notebook's folder", async () => {
     const { result } = await shared.current.ok(`
       import hello, { count } from "esm-pkg";
       import cjs from "cjs-pkg";
@@ -264,7 +271,7 @@ describe("imports", () => {
     expect(result).toBe("[ 'hello x', 0, 42, 'b', 4, 3 ]");
   });
 
-  test("are live, and can be declared again, as an import or as anything", async () => {
+  test("are live bindings, and can be redeclared as an import or as anything else", async () => {
     const kernel = shared.current;
     await kernel.ok('import { count, up } from "esm-pkg"');
     expect((await kernel.ok("up(); count")).result).toBe("1");
@@ -274,7 +281,7 @@ describe("imports", () => {
     expect((await kernel.ok("typeof count")).result).toBe("'function'");
   });
 
-  test("dynamic ones, require, import.meta and __dirname start from the notebook's folder", async () => {
+  test("dynamic imports, require, import.meta and __dirname are relative to the notebook's folder", async () => {
     const kernel = shared.current;
     const { result } = await kernel.ok(`[
       (await import("./util.ts")).util.sides,
@@ -286,14 +293,14 @@ describe("imports", () => {
     expect(result?.replace(/\s+/g, " ")).toBe(`[ 4, 42, true, '${kernel.folder}', true ]`);
   });
 
-  test("the package anneal is found though it is not installed there, with its types", async () => {
+  test("the package anneal resolves with its types without being installed in the folder", async () => {
     const kernel = shared.current;
     await kernel.ok('import * as anneal from "anneal"; const { version } = require("node:process")');
     expect((await kernel.ok("typeof anneal")).result).toBe("'object'");
     expect((await kernel.run("anneal.thereIsNoSuchThing")).ename).toBe("TS2339");
   });
 
-  test("so are its other entries, and a name is found in its own entry alone", async () => {
+  test("its other entries resolve as well, and each name is in its own entry only", async () => {
     const kernel = shared.current;
     await kernel.ok(`
       import { DataLoader, tensor } from "anneal";
@@ -319,7 +326,7 @@ describe("imports", () => {
     expect(await complete('import { Linear } from "anneal/')).toEqual(["nn", "tensor", "widgets"]);
   });
 
-  test("a package anneal of the notebook's own folder takes its place, with its entries", async () => {
+  test("a package anneal that is installed in the folder has precedence", async () => {
     const entry = (name: string) => ({ types: `./${name}.d.ts`, default: `./${name}.js` });
     const manifest = {
       name: "anneal",
@@ -343,13 +350,13 @@ describe("imports", () => {
     }
   });
 
-  test("a package that is not installed is named, with what to do", async () => {
+  test("the error for a missing package says how to install it", async () => {
     const missing = await shared.current.run('%check off\nimport x from "not-there/sub"');
     expect(missing.evalue).toContain("the package not-there is not installed");
     expect(missing.evalue).toContain("npm install not-there");
   });
 
-  test("a file that changed is read anew", async () => {
+  test("a changed file is loaded again", async () => {
     const folder = folderWith({ "v.ts": "export const v: number = 1" });
     const { writeFileSync, utimesSync } = await import("node:fs");
     const file = JSON.stringify(join(folder, "v.ts"));
@@ -360,11 +367,11 @@ describe("imports", () => {
   });
 });
 
-describe("a process that ends", () => {
+describe("when the child process exits", () => {
   test.each([
     ["process.exit(3)", "exit code 3"],
     ['process.kill(process.pid, "SIGSEGV"); await new Promise((done) => setTimeout(done, 5000))', "signal SIGSEGV"],
-  ])("by %s: the cell says that all is lost, and the kernel goes on", async (code, how) => {
+  ])("after %s, the cell fails with StateLost and the kernel works again", async (code, how) => {
     const kernel = await TestKernel.start();
     try {
       await kernel.ok("const kept = 1");
@@ -378,7 +385,7 @@ describe("a process that ends", () => {
     }
   });
 
-  test("takes what the user's code started with it", async () => {
+  test("the subprocesses of cells end too", async () => {
     const kernel = await TestKernel.start();
     const { result } = await kernel.ok('require("node:child_process").spawn("sleep", ["600"]).pid');
     const pid = Number(result);

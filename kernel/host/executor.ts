@@ -1,10 +1,10 @@
-/** Executing cells, one after the other: check, run, show, reply. */
+/** Executes cells in order: checks and runs each one, publishes its outputs and sends the reply. */
 
 import { stripVTControlCharacters } from "node:util";
 import { cellFile } from "../child/stacks.ts";
 import { DebugSession } from "../debug/session.ts";
 import type { Checker } from "../language/check.ts";
-import { askedAbout, type Magics, type Question } from "../transform/magics.ts";
+import { type Inspection, type Magics, readInspection } from "../transform/magics.ts";
 import { CellCode, type ReadyCell } from "./cell-code.ts";
 import { Child } from "./child.ts";
 import { CommRelay, type PublishWith } from "./comms.ts";
@@ -17,30 +17,30 @@ import { Replies, type Reply } from "./replies.ts";
 import type { Runtime } from "./runtime.ts";
 import type { Header, RoutedMessage } from "./wire.ts";
 
-/** What an executor needs from the kernel around it. */
+/** What an executor needs from the kernel. */
 export interface ExecutorLinks {
   publish: PublishWith;
   reply: Reply;
-  /** Asks the front-end of that request for a line of text. */
+  /** Sends an input_request to the front-end that sent `request`. */
   requestInput(request: RoutedMessage, prompt: string, password: boolean): void;
-  /** A cell ran and is to be kept in the history. */
-  remember(line: number, source: string): void;
-  /** What such a cell resulted in, as text. */
-  rememberResult(line: number, text: string): void;
+  /** Adds a cell to the history. */
+  addToHistory(line: number, source: string): void;
+  /** Adds the text of a cell's result to the history. */
+  addResultToHistory(line: number, text: string): void;
   log(line: string): void;
 }
 
-/** A request that is worked on. */
+/** A request that is being executed. */
 interface Work {
   lane: Lane;
   request: RoutedMessage;
   options: Options;
-  /** The number that the cell is shown with. */
+  /** The execution count that the front-end shows. */
   count: number;
   label: string;
 }
 
-/** The queues of cells, and what each goes through. */
+/** Queues and executes the cells of the shell and of the subshells. */
 export class Executor {
   readonly outputs: Outputs;
   readonly comms: CommRelay;
@@ -51,18 +51,18 @@ export class Executor {
   readonly #code: CellCode;
   readonly #child: Child;
   readonly #replies: Replies;
-  /** Told under the first cell that somebody sees. */
+  /** A warning that is printed to stderr with the next cell that is not silent. */
   notice: string | undefined;
   #count = 0;
   #lastCell = 0;
-  /** The numbers that cells are shown with. */
+  /** Execution counts, by cell. */
   readonly #counts = new Map<number, number>();
-  /** The cell whose result is kept in the history. */
-  #storing = 0;
+  /** The cell whose result is stored in the history. */
+  #storedCell = 0;
   #lastInterrupt: Header | undefined;
   #pendingInput: { id: number; sync: boolean } | undefined;
 
-  /** @param runtime the child process, just started */
+  /** @param runtime the child process, which was just started */
   constructor(settings: ChildSettings, runtime: Runtime, checker: Checker, links: ExecutorLinks) {
     this.#checker = checker;
     this.#links = links;
@@ -74,17 +74,17 @@ export class Executor {
         this.outputs.flush();
         links.publish(type, content, parent, more);
       },
-      (message) => this.#child.tell(message),
+      (message) => this.#child.send(message),
     );
     this.debugger = new DebugSession(settings.emit, {
-      tell: (message) => this.#child.inspect(message),
+      send: (message) => this.#child.inspect(message),
       event: (event, body) => this.outputs.publish("debug_event", { type: "event", seq: 0, event, body }, this.#parent),
       isDeclared: (name) => this.#code.isDeclared(name),
       declare: (name) => this.#code.declare(++this.#lastCell, name),
     });
     this.#child = new Child(settings, runtime, this.lanes, {
-      message: (message) => this.#take(message),
-      inspected: (message) => this.debugger.inspector.take(message),
+      message: (message) => this.#handle(message),
+      inspected: (message) => this.debugger.inspector.handle(message),
       raw: (name, text) => this.outputs.stream(name, text, this.lanes.main.running?.cell),
       lost: (error) => {
         this.#code.forget();
@@ -95,7 +95,7 @@ export class Executor {
     });
   }
 
-  /** The request that is worked on, else the last one. */
+  /** The header of the running request, or else of the last one. */
   get #parent(): Header | Record<string, never> {
     return this.busyWith ?? this.outputs.parentOf(undefined) ?? {};
   }
@@ -105,12 +105,12 @@ export class Executor {
     return this.#child.pid;
   }
 
-  /** Names that cells have declared so far. */
+  /** Names that cells have declared. */
   get names(): ReadonlyMap<string, DeclarationKind> {
     return this.#code.names;
   }
 
-  /** The header of the request that is worked on now. */
+  /** The header of the request that the main shell is executing. */
   get busyWith(): Header | undefined {
     return this.lanes.main.current?.message.header;
   }
@@ -137,10 +137,10 @@ export class Executor {
       try {
         await this.#execute(lane, request);
       } catch (error) {
-        // A mistake of the kernel's own must not leave the front-end waiting.
-        const shown = kernelError(error);
-        this.#links.log(shown.evalue);
-        this.#replies.error(lane, request, readOptions(request), shown);
+        // After an error in the kernel itself the front-end must still get a reply.
+        const failure = kernelError(error);
+        this.#links.log(failure.evalue);
+        this.#replies.error(lane, request, readOptions(request), failure);
       }
       this.outputs.publish("status", { execution_state: "idle" }, header);
       lane.current = undefined;
@@ -158,10 +158,10 @@ export class Executor {
     const work: Work = { lane, request, options, count, label };
     lane.interrupted = this.#isInterrupted(header);
     if (visible) this.outputs.publish("execute_input", { code: options.code, execution_count: count }, header);
-    if (visible && options.storeHistory && options.code.trim() !== "") this.#links.remember(count, options.code);
+    if (visible && options.storeHistory && options.code.trim() !== "") this.#links.addToHistory(count, options.code);
 
-    const asked = askedAbout(options.code);
-    if (asked !== undefined) return this.#page(request, asked);
+    const inspection = readInspection(options.code);
+    if (inspection !== undefined) return this.#page(request, inspection);
     const isExit = /^\s*(exit|quit)\s*$/.test(options.code) && !this.names.has(options.code.trim());
     if (isExit) return this.#replies.exit(request);
     const magics = this.#code.magics(options, label);
@@ -170,8 +170,11 @@ export class Executor {
     if (failure) return this.#replies.error(lane, request, options, failure);
     if (magics.commands.length === 0) return this.#executeCode(work, magics, cell);
 
-    // What magics do comes first and on its own: it may change what the cell's types are.
-    const { error } = await this.#run(work, orderFor(work, cell, this.#isAside(lane), { commands: magics.commands }));
+    // Magics run first, as an execution of their own: they may change the types that the cell sees.
+    const { error } = await this.#run(
+      work,
+      orderFor(work, cell, this.#inSubshell(lane), { commands: magics.commands }),
+    );
     this.#code.afterCommands(magics.commands);
     if (error) return this.#replies.error(lane, request, options, error);
     return this.#executeCode(work, magics, this.#begin(header, count));
@@ -180,7 +183,7 @@ export class Executor {
   async #executeCode(work: Work, magics: Magics, cell: number): Promise<void> {
     const { lane, request, options, label } = work;
     const visible = !options.silent;
-    this.#storing = visible && options.storeHistory ? cell : 0;
+    this.#storedCell = visible && options.storeHistory ? cell : 0;
     if (this.notice !== undefined && visible) {
       this.outputs.stream("stderr", `${this.notice}\n`, cell);
       this.notice = undefined;
@@ -205,15 +208,15 @@ export class Executor {
     this.#code.begins(ready.transformed);
     const { expressions } = ready;
     const parts = { code, maps, declared, visible, expressions, time: magics.time };
-    const running = this.#run(work, orderFor(work, cell, this.#isAside(work.lane), parts));
-    // While the child works: the next cell's check will see these declarations.
+    const running = this.#run(work, orderFor(work, cell, this.#inSubshell(work.lane), parts));
+    // Done while the cell runs. The check of the next cell sees these declarations.
     if (visible || declared.length > 0) this.#checker.commit(cell, magics.source, ready.findings);
     const outcome = await running;
     this.#code.ended(cell, declared, outcome);
     return outcome;
   }
 
-  /** A number for what runs next in the name of a request. */
+  /** Allocates a cell number for an execution that belongs to the request. */
   #begin(header: Header, count: number): number {
     const cell = ++this.#lastCell;
     this.outputs.begin(cell, header);
@@ -222,11 +225,11 @@ export class Executor {
     return cell;
   }
 
-  #isAside(lane: Lane): boolean {
+  #inSubshell(lane: Lane): boolean {
     return lane !== this.lanes.main;
   }
 
-  /** Has the child run something and waits for its end. */
+  /** Executes an order in the child and waits until it is done. */
   async #run({ lane, request }: Work, order: ExecuteOrder): Promise<Outcome> {
     if (order.code !== "") await this.debugger.beforeRun(cellFile(order.cell), order.source, order.maps);
     const outcome = await this.#child.run(lane, request, order);
@@ -235,23 +238,23 @@ export class Executor {
     return outcome;
   }
 
-  // What is known of a name goes to the front-end's pager.
-  async #page(request: RoutedMessage, { name, source }: Question): Promise<void> {
-    const known = await this.#checker.inspect(name, name.length, source).catch(() => undefined);
-    this.#replies.page(request, known ?? `nothing is known of ${name}`);
+  // Shows the type and documentation of a name in the front-end's pager.
+  async #page(request: RoutedMessage, { name, source }: Inspection): Promise<void> {
+    const markdown = await this.#checker.inspect(name, name.length, source).catch(() => undefined);
+    this.#replies.page(request, markdown ?? `Object \`${name}\` not found.`);
   }
 
-  #take(message: FromChild): void {
-    if (message.type === "result" && this.#storing === message.cell) {
-      this.#links.rememberResult(this.#count, stripVTControlCharacters(String(message.data["text/plain"] ?? "")));
+  #handle(message: FromChild): void {
+    if (message.type === "result" && this.#storedCell === message.cell) {
+      this.#links.addResultToHistory(this.#count, stripVTControlCharacters(String(message.data["text/plain"] ?? "")));
     }
-    if (this.outputs.take(message, (cell) => this.#counts.get(cell) ?? this.#count)) return;
-    if (this.comms.take(message, (cell) => this.outputs.parentOf(cell))) return;
+    if (this.outputs.handle(message, (cell) => this.#counts.get(cell) ?? this.#count)) return;
+    if (this.comms.handle(message, (cell) => this.outputs.parentOf(cell))) return;
     if (!("cell" in message)) return;
     const running = this.lanes.runningCell(message.cell);
     if (!running) return;
     if (message.type === "done") running.finish(message);
-    else if (message.type === "asked") running.asked = true;
+    else if (message.type === "handlesInterrupt") running.handlesInterrupt = true;
     else if (message.type === "input") {
       this.#pendingInput = { id: message.id, sync: message.sync };
       this.outputs.flush();
@@ -259,39 +262,39 @@ export class Executor {
     }
   }
 
-  /** Hands what the user typed to the cell that asked. */
+  /** Passes the user's input to the cell that requested it. */
   answerInput(value: string): void {
     const pending = this.#pendingInput;
     this.#pendingInput = undefined;
     if (pending) this.#child.answer(pending.id, value, pending.sync);
   }
 
-  /** Whether a request was sent before the last interrupt and has been overtaken by it: they come by two sockets. */
+  /** Whether a request was sent before the last interrupt but arrived after it: they come through different sockets. */
   #isInterrupted({ session, date }: Header): boolean {
     const last = this.#lastInterrupt;
     return last !== undefined && last.session === session && date < last.date;
   }
 
   /**
-   * Interrupts what runs.
-   * @param by the header of the request, where there is one
+   * Interrupts the running cells.
+   * @param by the header of the interrupt_request, if there was one
    */
   interrupt(by?: Header): void {
     this.#lastInterrupt = by;
-    // A thread that is stopped cannot be interrupted.
+    // A thread that is paused in the debugger cannot be interrupted.
     if (this.debugger.isStopped) void this.debugger.release();
     this.#child.interrupt();
   }
 
-  /** Ends the child. */
+  /** Kills the child process. */
   close(): void {
     this.outputs.flush();
     this.#child.kill();
   }
 }
 
-/** An order that does nothing but what `parts` say. @param aside beside another cell, in a subshell */
-function orderFor(work: Work, cell: number, aside: boolean, parts: Partial<ExecuteOrder>): ExecuteOrder {
+/** An order with defaults that do nothing, overridden by `parts`. */
+function orderFor(work: Work, cell: number, inSubshell: boolean, parts: Partial<ExecuteOrder>): ExecuteOrder {
   const { options, label, count } = work;
   return {
     type: "execute",
@@ -304,7 +307,7 @@ function orderFor(work: Work, cell: number, aside: boolean, parts: Partial<Execu
     cellId: options.cellId,
     executionCount: count,
     visible: false,
-    aside,
+    inSubshell,
     allowStdin: options.allowStdin,
     expressions: [],
     commands: [],

@@ -1,4 +1,4 @@
-/** Errors that are the kernel's own, not those of a cell's code. */
+/** Errors of the kernel itself, as opposed to errors of a cell's code. */
 import type { ShownError } from "./protocol.ts";
 
 function failure(ename: string, evalue: string): ShownError {
@@ -11,7 +11,7 @@ export function kernelError(error: unknown): ShownError {
   return failure("KernelError", error instanceof Error ? error.message : String(error));
 }
 
-/** @param how the process ended */
+/** @param how the exit code or the signal */
 export function stateLost(how: string): ShownError {
   const evalue = `the process that ran the cells ended (${how}). All variables are lost; a new process is ready.`;
   return failure("StateLost", evalue);

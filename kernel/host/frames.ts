@@ -1,7 +1,7 @@
-/** How the host and the child frame what they tell each other on a pipe: a length, then a structured clone. */
+/** The framing of messages on the pipes between host and child: a length, then a structured clone. */
 import { deserialize, serialize } from "node:v8";
 
-/** One value as bytes: its length in 4 bytes, then the value. */
+/** Encodes a value: its length in 4 bytes, then the value. */
 export function encodeFrame(value: unknown): Buffer {
   const body = serialize(value);
   const frame = Buffer.allocUnsafe(4 + body.length);
@@ -10,21 +10,21 @@ export function encodeFrame(value: unknown): Buffer {
   return frame;
 }
 
-/** Returns a function that takes bytes as they arrive and calls `receive` for every whole value in them. */
+/** Returns a function that accepts chunks of bytes and calls `receive` for each complete value. */
 export function frameReader<T>(receive: (value: T) => void): (chunk: Buffer) => void {
   let chunks: Buffer[] = [];
-  let held = 0;
+  let buffered = 0;
   return (chunk) => {
     chunks.push(chunk);
-    held += chunk.length;
-    if (held < 4) return;
-    // Joining only when a whole frame may be there keeps a big frame from being copied once per chunk.
+    buffered += chunk.length;
+    if (buffered < 4) return;
+    // Chunks are concatenated only once a frame is complete, so that a big frame is not copied once per chunk.
     let first = chunks[0] ?? Buffer.alloc(0);
     if (first.length < 4) {
       first = Buffer.concat(chunks);
       chunks = [first];
     }
-    if (held < 4 + first.readUInt32LE(0)) return;
+    if (buffered < 4 + first.readUInt32LE(0)) return;
     let bytes = chunks.length === 1 ? first : Buffer.concat(chunks);
     while (bytes.length >= 4) {
       const size = bytes.readUInt32LE(0);
@@ -34,6 +34,6 @@ export function frameReader<T>(receive: (value: T) => void): (chunk: Buffer) => 
       receive(value);
     }
     chunks = bytes.length > 0 ? [bytes] : [];
-    held = bytes.length;
+    buffered = bytes.length;
   };
 }

@@ -1,4 +1,4 @@
-/** What the kernel does about each type of message: one handler a type, and tables of them. */
+/** Message handlers: one per message type, with a table for each channel. */
 import { completeness, plainText } from "../language/complete.ts";
 import { languageInfo } from "../spec.ts";
 import type { Kernel } from "./kernel.ts";
@@ -6,13 +6,13 @@ import { noSubshell } from "./lane.ts";
 import { usageOf } from "./usage.ts";
 import { protocolVersion, type RoutedMessage } from "./wire.ts";
 
-/** Answers a request with the content of its reply; undefined where the reply comes later or never. */
+/** Handles a request and returns the content of the reply; undefined if the reply comes later or there is none. */
 export type Handler = (
   kernel: Kernel,
   request: RoutedMessage,
 ) => Promise<Record<string, unknown> | undefined> | Record<string, unknown> | undefined;
 
-/** The part of kernel_info_reply that does not change. */
+/** The content of kernel_info_reply. */
 function kernelInfo(kernel: Kernel): Record<string, unknown> {
   return {
     status: "ok",
@@ -33,13 +33,13 @@ function kernelInfo(kernel: Kernel): Record<string, unknown> {
 const complete: Handler = async (kernel, request) => {
   const { code, offset } = cursor(request);
   const { items, start, end } = await kernel.complete(code, offset);
-  const places = { start: codePoints(code, start), end: codePoints(code, end) };
+  const range = { start: codePoints(code, start), end: codePoints(code, end) };
   return {
     status: "ok",
     matches: items.map(({ text }) => text),
-    cursor_start: places.start,
-    cursor_end: places.end,
-    metadata: { _jupyter_types_experimental: items.map(({ text, type }) => ({ ...places, text, type })) },
+    cursor_start: range.start,
+    cursor_end: range.end,
+    metadata: { _jupyter_types_experimental: items.map(({ text, type }) => ({ ...range, text, type })) },
   };
 };
 
@@ -112,7 +112,7 @@ export const shellHandlers: Readonly<Record<string, Handler>> = {
 export const controlHandlers: Readonly<Record<string, Handler>> = {
   kernel_info_request: kernelInfo,
   async interrupt_request(kernel, { message }) {
-    // A cell that was sent before may be in the other socket still.
+    // A cell that was sent earlier may still wait in the shell socket.
     await new Promise((resolve) => setImmediate(resolve));
     kernel.executor.interrupt(message.header);
     return { status: "ok" };
@@ -137,7 +137,7 @@ export const stdinHandlers: Readonly<Record<string, Handler>> = {
   },
 };
 
-/** Code and cursor of a request; the protocol counts in code points, JavaScript in UTF-16 units. */
+/** Code and cursor of a request. The protocol counts code points; JavaScript counts UTF-16 units. */
 function cursor(request: RoutedMessage): { code: string; offset: number } {
   const { content } = request.message;
   const code = typeof content.code === "string" ? content.code : "";

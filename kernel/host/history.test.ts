@@ -15,7 +15,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const open = () => new History(folder, (line) => log.push(line));
 
-test("a later kernel finds what an earlier one ran", async () => {
+test("the history persists across kernels", async () => {
   const first = open();
   first.add(1, "const a = 1");
   first.add(2, "a + 1");
@@ -36,7 +36,7 @@ test("a later kernel finds what an earlier one ran", async () => {
   await second.close();
 });
 
-test("search goes by pattern, counts from the end, and can name each source once", async () => {
+test("search matches a pattern, limits to the last n, and can be unique", async () => {
   const history = open();
   for (const [index, source] of ["const a = 1", "b", "const a = 1", "const c = 2"].entries())
     history.add(index + 1, source);
@@ -46,7 +46,7 @@ test("search goes by pattern, counts from the end, and can name each source once
   await history.close();
 });
 
-test("two kernels at once keep their sessions apart", async () => {
+test("two concurrent kernels have separate sessions", async () => {
   const [one, two] = [open(), open()];
   for (let line = 1; line <= 20; line++) {
     one.add(line, `one ${line}`);
@@ -58,13 +58,13 @@ test("two kernels at once keep their sessions apart", async () => {
   await Promise.all([one.close(), two.close()]);
 });
 
-test("without a place for it there is no history, one line in the log, and no failure", async () => {
+test("if the database cannot be opened, one line is logged and the history is empty", async () => {
   mkdirSync(join(folder, "history.sqlite"));
   const history = open();
   history.add(1, "a");
   history.add(2, "b");
   expect(await history.tail(5)).toEqual([]);
   expect(log).toHaveLength(1);
-  expect(log[0]).toContain("no history is kept");
+  expect(log[0]).toContain("cannot open the history");
   await history.close();
 });

@@ -1,9 +1,9 @@
-/** What was run, kept across restarts in a database in the data folder. */
+/** The execution history: an SQLite database in the data folder. */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type Database from "libsql";
 
-/** One cell of the past: session, line, source, and its result as text where it had one. */
+/** An executed cell: session, line, source, and its result as text if there was one. */
 export type HistoryEntry = [session: number, line: number, source: string, output: string | null];
 
 interface Row {
@@ -13,16 +13,16 @@ interface Row {
   output: string | null;
 }
 
-/** Results are kept up to so many UTF-16 units. */
-const outputKept = 10_000;
+/** Longer results are truncated to this length, in UTF-16 units. */
+const maxOutputLength = 10_000;
 
-/** The history as one kernel sees it. Nothing is opened before the first cell: the start must be short. */
+/** The history of one kernel session. The database is opened with the first cell, to keep startup short. */
 export class History {
   readonly #folder: string;
   readonly #log: (line: string) => void;
   #database: Promise<Database.Database | undefined> | undefined;
   #session = 0;
-  /** One write after the other, in order. */
+  /** Completes when all writes so far are done; writes are made in order. */
   #writes: Promise<void> = Promise.resolve();
 
   constructor(folder: string, log: (line: string) => void) {
@@ -46,7 +46,7 @@ export class History {
           "CREATE TABLE IF NOT EXISTS cells (id INTEGER PRIMARY KEY, session INTEGER NOT NULL, line INTEGER NOT NULL, source TEXT NOT NULL)",
         );
         const columns = database.prepare("SELECT name FROM pragma_table_info('cells')").all() as { name: string }[];
-        // Databases of the first version had none.
+        // Databases of the first version lack this column.
         if (!columns.some(({ name }) => name === "output")) database.exec("ALTER TABLE cells ADD COLUMN output TEXT");
         database.exec("CREATE INDEX IF NOT EXISTS cells_by_session ON cells (session, line)");
         const { lastInsertRowid } = database
@@ -55,14 +55,14 @@ export class History {
         this.#session = Number(lastInsertRowid);
         return database;
       } catch (error) {
-        this.#log(`no history is kept: ${error instanceof Error ? error.message : error} (in ${this.#folder})`);
+        this.#log(`cannot open the history in ${this.#folder}: ${error instanceof Error ? error.message : error}`);
         return undefined;
       }
     })();
     return this.#database;
   }
 
-  /** Keeps a cell. Returns at once; a failure is logged and costs nothing else. */
+  /** Adds a cell. Returns at once; a failure is only logged. */
   add(line: number, source: string): void {
     this.#writes = this.#writes.then(async () => {
       const database = await this.#open();
@@ -71,26 +71,26 @@ export class History {
           ?.prepare("INSERT INTO cells (session, line, source) VALUES (?, ?, ?)")
           .run(this.#session, line, source);
       } catch (error) {
-        this.#log(`a cell is missing in the history: ${error instanceof Error ? error.message : error}`);
+        this.#log(`cannot add a cell to the history: ${error instanceof Error ? error.message : error}`);
       }
     });
   }
 
-  /** Keeps the result of a cell of this session. */
+  /** Adds the result of a cell of this session. */
   addOutput(line: number, text: string): void {
     this.#writes = this.#writes.then(async () => {
       const database = await this.#open();
       try {
         database
           ?.prepare("UPDATE cells SET output = ? WHERE session = ? AND line = ?")
-          .run(text.slice(0, outputKept), this.#session, line);
+          .run(text.slice(0, maxOutputLength), this.#session, line);
       } catch (error) {
-        this.#log(`a result is missing in the history: ${error instanceof Error ? error.message : error}`);
+        this.#log(`cannot add a result to the history: ${error instanceof Error ? error.message : error}`);
       }
     });
   }
 
-  /** When all that was added is written. */
+  /** Resolves when everything that was added has been written. */
   get written(): Promise<void> {
     return this.#writes;
   }
@@ -109,9 +109,9 @@ export class History {
 
   /**
    * Cells of one session.
-   * @param session its number; 0 is this one, and negative numbers count back from it
+   * @param session the session's number; 0 is the current one, negative numbers count back from it
    * @param start first line
-   * @param stop line to stop before; undefined for the end
+   * @param stop end line, exclusive; undefined for all
    */
   async range(session: number, start: number, stop: number | undefined): Promise<HistoryEntry[]> {
     await this.#writes;
@@ -127,7 +127,7 @@ export class History {
 
   /**
    * The last `n` cells that match a pattern with `*` and `?`, oldest first.
-   * @param unique each source once, at its last place
+   * @param unique return each source only once, at its last occurrence
    */
   async search(pattern: string, n: number | undefined, unique: boolean): Promise<HistoryEntry[]> {
     const group = unique ? "GROUP BY source" : "";
@@ -136,7 +136,7 @@ export class History {
     return (await this.#rows(sql, pattern, n ?? -1)).reverse();
   }
 
-  /** Closes the database when all is written. */
+  /** Completes all writes and closes the database. */
   async close(): Promise<void> {
     await this.#writes;
     (await this.#database)?.close();

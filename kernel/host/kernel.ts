@@ -1,4 +1,4 @@
-/** The host: sockets on one side, the child process and the checker on the other. */
+/** The host process: connects the ZeroMQ sockets to the child process and the type checker. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { dataFolder } from "../../src/track/folder.ts";
@@ -13,7 +13,7 @@ import type { Launched } from "./launch.ts";
 import { Sockets } from "./sockets.ts";
 import { type Message, newHeader, type RoutedMessage } from "./wire.ts";
 
-/** One kernel, from its start to its shutdown. */
+/** A running kernel. */
 export class Kernel {
   readonly executor: Executor;
   readonly history: History;
@@ -39,14 +39,14 @@ export class Kernel {
         const message = this.#message("input_request", { prompt, password }, request.message.header);
         this.#sockets?.send("stdin", request.identities, message);
       },
-      remember: (line, source) => this.history.add(line, source),
-      rememberResult: (line, text) => this.history.addOutput(line, text),
+      addToHistory: (line, source) => this.history.add(line, source),
+      addResultToHistory: (line, text) => this.history.addOutput(line, text),
       log,
     });
     this.executor.notice = problem;
   }
 
-  /** Starts a kernel that listens where the connection says, around processes that were started already. */
+  /** Starts a kernel on the ports of the connection, using processes that were launched before. */
   static async start(connection: Connection, launched: Launched): Promise<Kernel> {
     const kernel = new Kernel(launched);
     kernel.#sockets = await Sockets.open(connection, {
@@ -55,7 +55,7 @@ export class Kernel {
         const message = kernel.#message("iopub_welcome", { subscription: topic }, {});
         kernel.#sockets?.send("iopub", [Buffer.from(topic)], message);
       },
-      dropped: (channel, why) => log(`dropped a message on ${channel}: ${why}`),
+      dropped: (channel, reason) => log(`dropped a message on ${channel}: ${reason}`),
     });
     kernel.publish("status", { execution_state: "starting" }, {});
     return kernel;
@@ -70,7 +70,7 @@ export class Kernel {
     return { header: newHeader(msgType, this.#session), parent_header: parent, metadata, content, buffers };
   }
 
-  /** Sends a message to every front-end. */
+  /** Broadcasts a message on iopub. */
   publish(
     msgType: string,
     content: Record<string, unknown>,
@@ -109,7 +109,7 @@ export class Kernel {
     }
     if (content) this.#reply(channel, request, content);
     this.executor.outputs.publish("status", { execution_state: "idle" }, header);
-    // Front-ends take the last status for the kernel's: a cell that still runs must not look as if it had ended.
+    // Front-ends show the last status that they receive. If a cell is still running, that must be "busy".
     const busyWith = this.executor.busyWith;
     if (busyWith) this.executor.outputs.publish("status", { execution_state: "busy" }, busyWith);
   }
@@ -119,14 +119,14 @@ export class Kernel {
     return this.#compiler.pid;
   }
 
-  /** What could stand at an offset; names alone, where the checker cannot be asked. */
+  /** Completions at an offset. Without the type checker, only the names of globals and of variables. */
   async complete(code: string, offset: number): Promise<Completions> {
     const magic = completeMagic(code, offset);
     if (magic) return magic;
     try {
       return await this.#checker.complete(code, offset);
     } catch (error) {
-      log(`completion without types: ${error instanceof Error ? error.message : error}`);
+      log(`completion without type information: ${error instanceof Error ? error.message : error}`);
       const prefix = /[\p{L}\p{N}_$.]*$/u.exec(code.slice(0, offset))?.[0] ?? "";
       const names = prefix.includes(".")
         ? []
@@ -136,17 +136,17 @@ export class Kernel {
     }
   }
 
-  /** What is known of the name at an offset. */
+  /** Type and documentation of the name at an offset, as Markdown. */
   async inspect(code: string, offset: number, withSource: boolean): Promise<string | undefined> {
     try {
       return await this.#checker.inspect(code, offset, withSource);
     } catch (error) {
-      log(`nothing to inspect without types: ${error instanceof Error ? error.message : error}`);
+      log(`inspection failed: ${error instanceof Error ? error.message : error}`);
       return undefined;
     }
   }
 
-  /** Answers a shutdown request, closes everything and ends the process. */
+  /** Replies to a shutdown request, closes everything and exits the process. */
   shutdown(request: RoutedMessage, restart: boolean): void {
     const { header } = request.message;
     this.#reply("control", request, { status: "ok", restart });
@@ -156,7 +156,7 @@ export class Kernel {
     void this.close();
   }
 
-  /** Ends the kernel. */
+  /** Closes the kernel and exits the process. */
   async close(): Promise<void> {
     if (this.#closing) return;
     this.#closing = true;
@@ -177,7 +177,7 @@ function packageVersion(file: string): string {
   return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
 }
 
-/** One line for whoever reads the kernel's standard error: the server's log. */
+/** Writes a line to standard error, which ends up in the server's log. */
 function log(line: string): void {
   process.stderr.write(`[anneal kernel] ${line}\n`);
 }

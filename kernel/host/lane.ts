@@ -1,30 +1,30 @@
-/** One line of cells that run one after the other: the kernel's shell, or a subshell beside it. */
+/** Lanes: queues whose cells run one after the other. The main shell is one, and each subshell is one. */
 import type { ExpressionResult, ShownError } from "./protocol.ts";
 import type { RoutedMessage } from "./wire.ts";
 
-/** What came of a cell in the child. */
+/** The outcome of a cell's execution. */
 export interface Outcome {
   error: ShownError | undefined;
   bound: string[];
   expressions: Record<string, ExpressionResult>;
 }
 
-/** A cell that the child runs. */
+/** A cell that the child is running. */
 export interface Running {
   cell: number;
   request: RoutedMessage;
   finish: (outcome: Outcome) => void;
-  /** It promised to stop by itself. */
-  asked: boolean;
-  /** Ends it by force; set once it was interrupted. */
+  /** The cell uses the interrupt signal and will stop itself. */
+  handlesInterrupt: boolean;
+  /** Kills the process when it fires; set once the cell was interrupted. */
   force: NodeJS.Timeout | undefined;
 }
 
 export class Lane {
-  /** A subshell's id; undefined for the shell itself. */
+  /** The subshell's id; undefined for the main shell. */
   readonly id: string | undefined;
   readonly queue: RoutedMessage[] = [];
-  /** The request that is worked on, its type check included. */
+  /** The request that is being checked or run. */
   current: RoutedMessage | undefined;
   running: Running | undefined;
   interrupted = false;
@@ -34,22 +34,22 @@ export class Lane {
   }
 }
 
-/** The lanes of one kernel. */
+/** All lanes of a kernel. */
 export class Lanes {
   readonly main = new Lane();
   readonly #open = new Map<string, Lane>();
-  /** Subshells that were closed while a cell ran in them. */
+  /** Subshells that were deleted while they ran a cell. */
   readonly #closing = new Set<Lane>();
   #next = 1;
 
-  /** Opens a subshell and tells its id. */
+  /** Creates a subshell and returns its id. */
   open(): string {
     const id = `subshell-${this.#next++}`;
     this.#open.set(id, new Lane(id));
     return id;
   }
 
-  /** Takes no more requests for a subshell. @returns false when there is none of that id */
+  /** Deletes a subshell; a cell that is running in it continues. @returns false if there is no such subshell */
   close(id: string): boolean {
     const lane = this.#open.get(id);
     if (lane?.current) this.#closing.add(lane);
@@ -65,19 +65,19 @@ export class Lanes {
     return [this.main, ...this.#open.values(), ...this.#closing];
   }
 
-  /** The cell of that number, while the child runs it. */
+  /** The running cell with a number; undefined if the child is not running it. */
   runningCell(cell: number): Running | undefined {
     return this.all.find(({ running }) => running?.cell === cell)?.running;
   }
 
-  /** The lane that a request names; undefined for a subshell that there is not. */
+  /** The lane that a request is for; undefined if the subshell does not exist. */
   of({ message }: RoutedMessage): Lane | undefined {
     const id = message.header.subshell_id;
     return id === undefined || id === null ? this.main : this.#open.get(id);
   }
 }
 
-/** Why a request that names a subshell cannot be answered. */
+/** The error for a request that names a subshell that does not exist. */
 export function noSubshell(id: unknown): Error {
   return new Error(`there is no subshell ${id}`);
 }

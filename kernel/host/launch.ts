@@ -1,4 +1,4 @@
-/** Starts the processes beside the kernel's own: the one that runs cells, and the compiler. */
+/** Starts the kernel's subprocesses: the one that runs cells and the TypeScript compiler. */
 import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
@@ -9,18 +9,18 @@ import type { EmitOptions } from "../transform/lower.ts";
 import type { ChildSettings } from "./protocol.ts";
 import { Runtime } from "./runtime.ts";
 
-/** Processes that were started, and what they were started with. */
+/** The started subprocesses and their settings. */
 export interface Launched {
   settings: ChildSettings;
   runtime: Runtime;
   session: CompilerSession;
-  /** Why the folder's tsconfig.json is left out. */
+  /** Why the folder's tsconfig.json is ignored; undefined if it is not. */
   problem: string | undefined;
 }
 
 /**
- * Starts both processes. Called before the rest of the kernel is loaded: they load at the same time, and the first cell
- * waits for them.
+ * Starts both subprocesses. Called before the rest of the kernel is imported, so that all load at the same time. The first
+ * cell waits for them.
  */
 export function launch(): Launched {
   const { folder, notebookPath } = notebookFolder();
@@ -45,14 +45,14 @@ export function launch(): Launched {
 export function packageRoot(): string {
   let folder = dirname(fileURLToPath(import.meta.url));
   while (!existsSync(join(folder, "package.json"))) {
-    const above = dirname(folder);
-    if (above === folder) throw new Error(`no package.json above ${fileURLToPath(import.meta.url)}`);
-    folder = above;
+    const parent = dirname(folder);
+    if (parent === folder) throw new Error(`no package.json in any folder above ${fileURLToPath(import.meta.url)}`);
+    folder = parent;
   }
   return folder;
 }
 
-/** Where cells run: in the notebook's folder if the server named the notebook, else where the kernel was started. */
+/** The folder that cells run in: the notebook's if the server sent its path, else the kernel's working directory. */
 function notebookFolder(): Pick<ChildSettings, "folder" | "notebookPath"> {
   const name = process.env.JPY_SESSION_NAME;
   const path = name ? resolve(name) : undefined;
@@ -62,7 +62,7 @@ function notebookFolder(): Pick<ChildSettings, "folder" | "notebookPath"> {
     : { folder: process.cwd(), notebookPath: undefined };
 }
 
-/** The compiler options of the tsconfig.json beside the notebook. */
+/** The compiler options of the tsconfig.json in the notebook's folder. */
 function optionsOf(folder: string): { options: Record<string, unknown>; problem: string | undefined } {
   try {
     return { options: folderOptions(folder) ?? {}, problem: undefined };

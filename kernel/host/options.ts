@@ -1,7 +1,7 @@
-/** Reading execute_requests. */
+/** Reading the content of execute_request. */
 import type { RoutedMessage } from "./wire.ts";
 
-/** What an execute_request asks for. */
+/** The options of an execute_request. */
 export interface Options {
   code: string;
   silent: boolean;
@@ -12,7 +12,7 @@ export interface Options {
   cellId: string | undefined;
 }
 
-/** What a request asks for, with the protocol's defaults for what it leaves out. */
+/** Reads the options of a request, with the protocol's defaults. */
 export function readOptions(request: RoutedMessage): Options {
   const { content, metadata } = request.message;
   const expressions: Record<string, string> = {};

@@ -1,19 +1,19 @@
-/** What cells show, on its way to the front-end: under the right cell, and many prints in one message. */
+/** Publishes the outputs of cells: finds the parent message of each and batches stream output. */
 import type { MimeBundle } from "../../src/display/notebook.ts";
 import type { FromChild, ShownError } from "./protocol.ts";
 import type { Header, Message } from "./wire.ts";
 
-/** Sends one message to every front-end. */
+/** Broadcasts a message on iopub. */
 export type Publish = (msgType: string, content: Record<string, unknown>, parent: Message["parent_header"]) => void;
 
 type StreamName = "stdout" | "stderr";
 
 const batchMs = 8;
 const batchLength = 65_536;
-/** Cells whose late output (from timers and promises) still finds its place. */
-const remembered = 2000;
+/** How many cells are kept, so that their late output (from timers and promises) gets the right parent. */
+const maxParents = 2000;
 
-/** Routes outputs to the cells they belong to. */
+/** Publishes outputs with the header of the request that they belong to. */
 export class Outputs {
   readonly #publish: Publish;
   readonly #parents = new Map<number, Header>();
@@ -28,20 +28,20 @@ export class Outputs {
     this.#publish = publish;
   }
 
-  /** A cell begins: what it shows goes to the request with that header. */
+  /** Registers the parent header of a new cell's outputs. */
   begin(cell: number, parent: Header): void {
     this.#parents.set(cell, parent);
     this.#latest = parent;
     const oldest = this.#parents.keys().next();
-    if (this.#parents.size > remembered && oldest.value !== undefined) this.#parents.delete(oldest.value);
+    if (this.#parents.size > maxParents && oldest.value !== undefined) this.#parents.delete(oldest.value);
   }
 
-  /** The request that a cell came with; of the latest cell, where it is not known. */
+  /** The parent header of a cell's outputs. For an unknown cell, that of the latest one. */
   parentOf(cell: number | undefined): Header | undefined {
     return (cell === undefined ? undefined : this.#parents.get(cell)) ?? this.#latest;
   }
 
-  /** Text that a cell printed; of the latest cell, where it is not known whose it is. */
+  /** Publishes text that a cell printed. Without a cell, it belongs to the latest one. */
   stream(name: StreamName, text: string, cell?: number): void {
     if (text === "") return;
     const parent = this.parentOf(cell);
@@ -54,7 +54,7 @@ export class Outputs {
     else this.#timer ??= setTimeout(() => this.flush(), batchMs);
   }
 
-  /** Sends the text that is held back. Everything else that is published flushes first. */
+  /** Publishes the buffered text. Every other output flushes it first. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -65,24 +65,24 @@ export class Outputs {
     this.#publish("stream", { name: this.#name, text }, this.#parent ?? {});
   }
 
-  /** Publishes after the text that came before. */
+  /** Flushes the buffered text and publishes a message. */
   publish(msgType: string, content: Record<string, unknown>, parent: Message["parent_header"]): void {
     this.flush();
     this.#publish(msgType, content, parent);
   }
 
-  /** Shows an error under the cell of a request. */
+  /** Publishes an error. */
   error(error: ShownError, parent: Header | undefined): void {
     this.publish("error", { ename: error.ename, evalue: error.evalue, traceback: error.traceback }, parent ?? {});
   }
 
-  /** Shows something that the kernel itself proposes. */
-  offer(data: MimeBundle, parent: Header): void {
+  /** Publishes a suggestion of the kernel, such as to install a package. */
+  suggest(data: MimeBundle, parent: Header): void {
     this.publish("display_data", { data, metadata: {}, transient: {} }, parent);
   }
 
-  /** Takes what a child shows; false when the message is of another kind. */
-  take(message: FromChild, executionCount: (cell: number) => number): boolean {
+  /** Publishes an output message of the child. @returns false if the message is not an output */
+  handle(message: FromChild, executionCount: (cell: number) => number): boolean {
     switch (message.type) {
       case "stream":
         this.stream(message.name, message.text, message.cell);

@@ -9,7 +9,7 @@ import { address } from "./connection.ts";
 const shared = sharedKernel();
 
 describe("the protocol", () => {
-  test("kernel_info tells protocol, language and versions", async () => {
+  test("kernel_info_reply contains protocol, language and versions", async () => {
     const { content } = await shared.current.client.request("shell", "kernel_info_request");
     expect(content).toMatchObject({
       status: "ok",
@@ -20,7 +20,7 @@ describe("the protocol", () => {
     expect(String((content.language_info as { version: string }).version)).toMatch(/^7\./);
   });
 
-  test("requests are answered while a cell runs, and the front-end still sees the kernel busy", async () => {
+  test("requests get replies while a cell runs, and the kernel's status stays busy", async () => {
     const { client } = shared.current;
     const states: unknown[] = [];
     let started = false;
@@ -40,7 +40,7 @@ describe("the protocol", () => {
     forget();
   });
 
-  test("is_complete, comm_info and history answer", async () => {
+  test("is_complete, comm_info and history get replies", async () => {
     const { client } = shared.current;
     const complete = await client.request("shell", "is_complete_request", { code: "if (x) {" });
     expect(complete.content).toEqual({ status: "incomplete", indent: "  " });
@@ -50,7 +50,7 @@ describe("the protocol", () => {
     expect(tail.content.history).toEqual([[1, expect.any(Number), "'in the history'"]]);
   });
 
-  test("a comm for which there is no target is closed at once", async () => {
+  test("a comm with an unknown target is closed at once", async () => {
     const { client } = shared.current;
     const closed: unknown[] = [];
     const forget = client.onMessage((_channel, { header, content }) => {
@@ -62,14 +62,14 @@ describe("the protocol", () => {
     expect(closed).toEqual(["c1"]);
   });
 
-  test("?name goes to the pager", async () => {
+  test("?name shows documentation in the pager", async () => {
     const { reply } = await shared.current.ok("?process.version");
     expect(reply.content.payload).toMatchObject([
       { source: "page", data: { "text/plain": expect.stringContaining("string") } },
     ]);
   });
 
-  test("exit asks a console to end, unless it is a name of the cells", async () => {
+  test("exit sends ask_exit, unless a cell declares the name", async () => {
     const kernel = await TestKernel.start();
     expect((await kernel.ok("exit")).reply.content.payload).toEqual([{ source: "ask_exit", keepkernel: false }]);
     await kernel.ok("const exit = 5");
@@ -77,7 +77,7 @@ describe("the protocol", () => {
     await kernel.close();
   });
 
-  test("messages that are malformed or forged are dropped, with a line in the log, and the kernel lives", async () => {
+  test("malformed or forged messages are dropped and logged", async () => {
     const { client, log } = shared.current;
     const stranger = new Dealer({ routingId: randomUUID(), linger: 0 });
     stranger.connect(address(client.connection, "shell"));
@@ -92,9 +92,9 @@ describe("the protocol", () => {
   });
 });
 
-describe("questions", () => {
-  test("prompt and confirm wait for the answer, Notebook.input promises it", async () => {
-    const asked: unknown[] = [];
+describe("input", () => {
+  test("prompt and confirm block until the reply, Notebook.input returns a promise", async () => {
+    const requests: unknown[] = [];
     const answers = ["Ada", "y", "secret"];
     const { result } = await shared.current.ok(
       `%check off
@@ -102,12 +102,12 @@ describe("questions", () => {
        [prompt("Your name?"), confirm("Sure?"), await nb.input("Key:", { password: true })]`,
       {
         onInput(prompt, password) {
-          asked.push([prompt, password]);
-          return answers[asked.length - 1] ?? "";
+          requests.push([prompt, password]);
+          return answers[requests.length - 1] ?? "";
         },
       },
     );
-    expect(asked).toEqual([
+    expect(requests).toEqual([
       ["Your name? ", false],
       ["Sure? [y/N] ", false],
       ["Key:", true],
@@ -115,14 +115,14 @@ describe("questions", () => {
     expect(result).toBe("[ 'Ada', true, 'secret' ]");
   });
 
-  test("where nobody takes input they fail, and say why", async () => {
+  test("fails with an error if the front-end does not support it", async () => {
     const { evalue } = await shared.current.run('prompt("?")', { allowStdin: false });
-    expect(evalue).toContain("takes no input");
+    expect(evalue).toContain("does not support input");
   });
 });
 
-describe("life and death", () => {
-  test("the history outlives the kernel", async () => {
+describe("lifecycle", () => {
+  test("the history persists after the kernel exits", async () => {
     const data = folderWith({});
     const first = await TestKernel.start({}, data);
     await first.ok("const remembered = 1");
@@ -136,29 +136,29 @@ describe("life and death", () => {
     await second.close();
   });
 
-  test("a kernel that is killed takes its child along, even a busy one", async () => {
+  test("when the kernel is killed, its child exits, even if it is busy", async () => {
     const kernel = await TestKernel.start();
     const child = Number((await kernel.ok("process.pid")).result);
     const busy = kernel.run("while (true) {}").catch((error: Error) => error.message);
     process.kill(kernel.client.pid ?? 0, "SIGKILL");
-    expect(await busy).toBe("the kernel ended (signal SIGKILL)");
+    expect(await busy).toBe("the kernel exited (signal SIGKILL)");
     await until(() => !alive(child));
     await kernel.close();
   });
 
-  test("shutdown answers, tells everyone, and ends with exit code 0", async () => {
+  test("shutdown sends a reply, broadcasts it, and exits with code 0", async () => {
     const kernel = await TestKernel.start();
-    const told: unknown[] = [];
+    const replies: unknown[] = [];
     kernel.client.onMessage((channel, { header, content }) => {
-      if (header.msg_type === "shutdown_reply") told.push([channel, content.restart]);
+      if (header.msg_type === "shutdown_reply") replies.push([channel, content.restart]);
     });
     await kernel.client.shutdown(true);
     expect(await kernel.client.exited).toBe("exit code 0");
-    expect(told).toContainEqual(["control", true]);
-    expect(told).toContainEqual(["iopub", true]);
+    expect(replies).toContainEqual(["control", true]);
+    expect(replies).toContainEqual(["iopub", true]);
   });
 
-  test("a kernel without a connection file says in one line what is wrong", async () => {
+  test("a kernel without a connection file exits with a one-line error", async () => {
     const main = fileURLToPath(new URL("../main.js", import.meta.url));
     for (const [args, line] of [
       [[], "usage: node main.js <connection file>"],

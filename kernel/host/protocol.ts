@@ -1,51 +1,51 @@
 /**
- * What the host process and the child process tell each other.
+ * Messages between the host process and the child process.
  *
- * The host owns the sockets and knows the code; the child owns the user's values. A cell is named by the number of its
- * execution (`cell`), which is unique for one life of the host and goes up.
+ * The host owns the sockets and transforms the code; the child holds the user's values. Every execution has a number
+ * (`cell`) that is unique within a host process and increases.
  */
 
 import type { MimeBundle } from "../../src/display/notebook.ts";
 import type { EmitOptions } from "../transform/lower.ts";
 
-/** Where a position of the code that runs came from: two source maps, applied in order, then a shift of columns. */
+/** Maps positions of the running code to the source: two source maps applied in order, then a column shift. */
 export interface CodeMaps {
-  /** From what runs to the cell without its types. */
+  /** From the running code to the cell without types. */
   rewrite: string;
-  /** From the cell without its types to the cell. */
+  /** From the cell without types to the source. */
   strip: string;
-  /** Columns that were put before the first line of the cell. */
+  /** Columns that were inserted before the first line of the cell. */
   shift: number;
 }
 
-/** How a name of a cell was declared. */
+/** The kind of a top-level declaration. */
 export type DeclarationKind = "const" | "let" | "var" | "function" | "class" | "import" | "enum" | "namespace";
 
-/** A name that a cell declares at its top level. */
+/** A top-level declaration of a cell. */
 export interface Declaration {
   name: string;
   kind: DeclarationKind;
 }
 
-/** Settings of a child's life, given at its start. */
+/** Settings that the child process is started with. */
 export interface ChildSettings {
-  /** Folder that imports start from: the notebook's. */
+  /** The notebook's folder; relative imports resolve from here. */
   folder: string;
-  /** The notebook's absolute path, when known. */
+  /** The notebook's absolute path, if known. */
   notebookPath: string | undefined;
   sessionId: string;
-  /** Root of the package that the kernel belongs to: `anneal` is found there when it is not installed nearer. */
+  /** Root of the package that contains the kernel. `anneal` resolves to it if the notebook's folder does not have it. */
   packageRoot: string;
-  /** What the folder's tsconfig.json says that changes how code runs. */
+  /** The options of the folder's tsconfig.json that change the emitted code. */
   emit: EmitOptions;
   /** `paths` of the folder's tsconfig.json. */
   paths: Record<string, string[]>;
 }
 
-/** What a magic has the child do. */
+/** A magic that the child executes. */
 export type Command =
   | { name: "npm"; args: string[] }
-  /** Without a value it shows the variable; without a name, all of them. */
+  /** Without a value, prints the variable; without a name, prints all. */
   | { name: "env"; variable: string | undefined; value: string | undefined }
   | { name: "reset" }
   | { name: "shell"; program: string; script: string };
@@ -54,7 +54,7 @@ export type Command =
 export interface ExecuteOrder {
   type: "execute";
   cell: number;
-  /** How the cell is named in stack traces, such as `In[3]`. */
+  /** The cell's name in stack traces, such as `In[3]`. */
   label: string;
   code: string;
   maps: CodeMaps;
@@ -62,25 +62,25 @@ export interface ExecuteOrder {
   source: string;
   cellId: string | undefined;
   executionCount: number;
-  /** False for silent cells: no result is shown and the cell is not counted among those that were run. */
+  /** False for silent cells: no result is published and the cell is not counted. */
   visible: boolean;
-  /** It runs beside another one, in a subshell: it is not the one that the thread is stopped for. */
-  aside: boolean;
+  /** The cell runs in a subshell. The watcher thread does not interrupt it. */
+  inSubshell: boolean;
   allowStdin: boolean;
-  /** `user_expressions`, each as code to run after the cell. */
+  /** `user_expressions`, as code that runs after the cell. */
   expressions: { name: string; code: string }[];
-  /** Done before the code. */
+  /** Executed before the code. */
   commands: Command[];
-  /** Tell how long the cell took. */
+  /** Print how long the cell took. */
   time: boolean;
 }
 
-/** A message of a comm, between the front-end and code of cells. */
+/** A comm message. */
 export interface CommPost {
   type: "comm";
   kind: "open" | "msg" | "close";
   id: string;
-  /** Of `open` only. */
+  /** Only with `open`. */
   target: string;
   data: Record<string, unknown>;
   metadata: Record<string, unknown>;
@@ -95,14 +95,14 @@ export type ToChild =
   | { type: "interrupt"; cell: number }
   | { type: "input"; id: number; value: string | undefined };
 
-/** From the host to the child's watching thread, which hears it even while the main thread is busy. */
+/** From the host to the child's watcher thread, which receives it even while the main thread is busy. */
 export type ToWatcher =
   | { type: "interrupt"; cell: number }
   | { type: "input"; id: number; value: string | undefined }
   /** A request to V8's inspector. */
   | { type: "inspect"; id: number; method: string; params: Record<string, unknown> };
 
-/** From the watching thread to the host: what the inspector answers and tells. */
+/** From the watcher thread to the host: replies and events of the inspector. */
 export type FromWatcher =
   | { type: "reply"; id: number; result: unknown; error: string | undefined }
   | { type: "event"; method: string; params: Record<string, unknown> };
@@ -112,7 +112,7 @@ export interface ShownError {
   ename: string;
   evalue: string;
   traceback: string[];
-  /** Packages that are not installed, where that is the mistake; not for the front-end. */
+  /** Packages that are not installed, if that is the error. Not sent to the front-end. */
   missing?: string[];
 }
 
@@ -138,15 +138,15 @@ export type FromChild =
   | (CommPost & { cell: number })
   | { type: "commDone"; serial: number }
   | { type: "input"; cell: number; id: number; prompt: string; password: boolean; sync: boolean }
-  /** The cell asked for the interrupt signal: it will stop by itself when interrupted. */
-  | { type: "asked"; cell: number }
-  /** Something went wrong outside of any cell's own course: in a timer, or a promise nobody waits for. */
+  /** The cell accessed the interrupt signal: it stops itself when interrupted. */
+  | { type: "handlesInterrupt"; cell: number }
+  /** An uncaught error outside the execution of a cell: in a timer, or a rejected promise without a handler. */
   | { type: "error"; cell: number; error: ShownError }
   | {
       type: "done";
       cell: number;
       error: ShownError | undefined;
-      /** Names that have a value since this cell, of those it declares. */
+      /** The declared names that the cell initialized. */
       bound: string[];
       expressions: Record<string, ExpressionResult>;
     };

@@ -8,7 +8,7 @@ import { address } from "./connection.ts";
 
 const shared = sharedKernel();
 
-describe("what user code may do to its process", () => {
+describe("user code that", () => {
   async function withKernel(work: (kernel: TestKernel) => Promise<void>): Promise<void> {
     const kernel = await TestKernel.start();
     try {
@@ -22,7 +22,7 @@ describe("what user code may do to its process", () => {
     ["process.abort()", "signal SIGABRT"],
     ["setImmediate(() => process.exit(4)); await new Promise(() => {})", "exit code 4"],
     ['process.emitWarning("bye"); process.kill(process.pid, "SIGKILL"); await new Promise(() => {})', "signal SIGKILL"],
-  ])("%s: it is told that state was lost, and the kernel is back", (code, how) =>
+  ])("runs %s: the cell fails with StateLost, and the kernel works again", (code, how) =>
     withKernel(async (kernel) => {
       const ended = await kernel.run(code);
       expect(ended.ename).toBe("StateLost");
@@ -31,7 +31,7 @@ describe("what user code may do to its process", () => {
     }),
   );
 
-  test("allocates without end: the front-end is answered meanwhile, and told what happened", async () => {
+  test("allocates without limit: requests still get replies, and the cell ends with StateLost", async () => {
     process.env.NODE_OPTIONS = "--max-old-space-size=128";
     const kernel = await TestKernel.start();
     delete process.env.NODE_OPTIONS;
@@ -63,7 +63,7 @@ describe("what user code may do to its process", () => {
     return cell;
   }
 
-  test("spins in microtasks for ever: it is stopped, and nothing is lost", () =>
+  test("schedules microtasks forever: it can be interrupted without losing variables", () =>
     withKernel(async (kernel) => {
       await kernel.ok("const kept = 'kept'");
       for (const code of [
@@ -76,7 +76,7 @@ describe("what user code may do to its process", () => {
       }
     }));
 
-  test("spins out of reach, in code that is no cell's: the interrupt costs the state, and says so", () =>
+  test("loops in code that is not from a cell: the interrupt kills the process, with a StateLost error", () =>
     withKernel(async (kernel) => {
       const ended = await stopped(kernel, `await null; new Function(${JSON.stringify("for (;;);")})()`);
       expect(ended.ename).toBe("StateLost");
@@ -84,13 +84,13 @@ describe("what user code may do to its process", () => {
       expect((await kernel.ok("6 * 7")).result).toBe("42");
     }));
 
-  test("closes its standard output: cells print all the same", () =>
+  test("closes standard output: later cells can print", () =>
     withKernel(async (kernel) => {
       await kernel.ok('require("node:fs").closeSync(1); process.stdout.destroy(); undefined');
       expect((await kernel.ok('console.log("still here")')).stdout).toBe("still here\n");
     }));
 
-  test("prints a hundred megabytes: all of it arrives, and other questions are answered meanwhile", () =>
+  test("prints a hundred megabytes: all of it arrives, and requests get replies meanwhile", () =>
     withKernel(async (kernel) => {
       let arrived = 0;
       const cell = kernel.client.execute(
@@ -102,17 +102,17 @@ describe("what user code may do to its process", () => {
         },
       );
       await until(() => arrived > 0);
-      const asked = performance.now();
+      const start = performance.now();
       await kernel.client.request("control", "kernel_info_request");
-      const answered = performance.now() - asked;
+      const elapsed = performance.now() - start;
       expect((await cell).content.status).toBe("ok");
       expect(arrived).toBe(100_000_000);
-      expect(answered).toBeLessThan(2000);
+      expect(elapsed).toBeLessThan(2000);
     }));
 });
 
-describe("any sequence of cells", () => {
-  /** A program of numbers, in which every name is declared once and used only after. */
+describe("a random sequence of cells", () => {
+  /** A program of numbers, which declares every name once before it is used. */
   const program = fc.array(fc.tuple(fc.nat(11), fc.nat(99), fc.nat(1000), fc.nat(1000)), {
     minLength: 1,
     maxLength: 25,
@@ -167,7 +167,7 @@ describe("any sequence of cells", () => {
     return { lines, names };
   }
 
-  test("gives what a plain script would", async () => {
+  test("gives the same result as a script", async () => {
     const kernel = shared.current;
     await fc.assert(
       fc.asyncProperty(program, fc.array(fc.nat(24), { maxLength: 6 }), async (choices, cuts) => {
@@ -186,7 +186,7 @@ describe("any sequence of cells", () => {
   }, 60_000);
 });
 
-describe("ten thousand messages of any kind", () => {
+describe("ten thousand random messages", () => {
   const types = [
     ..."execute complete inspect is_complete history comm_info kernel_info debug interrupt usage create_subshell"
       .split(" ")
@@ -204,7 +204,7 @@ describe("ten thousand messages of any kind", () => {
     ],
   ];
 
-  test("leave the kernel alive", async () => {
+  test("do not crash the kernel", async () => {
     const kernel = shared.current;
     await kernel.ok("const kept = 'kept'");
     const { client } = kernel;
@@ -233,16 +233,16 @@ describe("ten thousand messages of any kind", () => {
       ),
     );
     const samples = fc.sample(fc.tuple(fc.constantFrom(...types), content, fc.nat(9)), 10_000);
-    for (const [index, [type, given, way]] of samples.entries()) {
-      // Random words are not to be run for long, nor to be run as programs that end the process.
-      const message = client.message(type, given as Record<string, unknown>);
+    for (const [index, [type, content, way]] of samples.entries()) {
+      // Random code must not run for long, nor end the process.
+      const message = client.message(type, content as Record<string, unknown>);
       if (way < 7) client.send((["shell", "control", "stdin"] as const)[way % 3] ?? "shell", message);
       else {
-        const parts = [message.header, {}, {}, given].map((part) => Buffer.from(JSON.stringify(part)));
+        const parts = [message.header, {}, {}, content].map((part) => Buffer.from(JSON.stringify(part)));
         const cut = parts.map((part) => (way === 8 ? randomBytes(part.length % 40) : part));
         await stranger.send(way === 9 ? [randomBytes(index % 50)] : ["<IDS|MSG>", randomUUID(), ...cut]);
       }
-      // So that nothing but the kernel itself sets the pace.
+      // So that only the kernel limits the speed.
       if (index % 500 === 499) await client.request("control", "kernel_info_request");
     }
     stranger.close();

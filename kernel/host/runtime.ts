@@ -1,4 +1,4 @@
-/** The child process, as the host sees it. */
+/** The host's handle on the child process. */
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
@@ -6,18 +6,18 @@ import { fileURLToPath } from "node:url";
 import { encodeFrame, frameReader } from "./frames.ts";
 import type { ChildSettings, ExecuteOrder, FromChild, FromWatcher, ToChild, ToWatcher } from "./protocol.ts";
 
-/** What a child tells the host. */
+/** Events of a child process. */
 export interface RuntimeEvents {
   message(message: FromChild): void;
-  /** The watching thread tells something of V8's inspector. */
+  /** A reply or an event of V8's inspector. */
   inspected(message: FromWatcher): void;
-  /** Something was written to the child's file descriptors, past JavaScript. */
+  /** Text that native code or a subprocess wrote to a file descriptor. */
   raw(name: "stdout" | "stderr", text: string): void;
-  /** The process is gone; `how` tells the exit code or the signal. Not called after {@link Runtime.kill}. */
+  /** The process exited; `how` is the exit code or the signal. Not called after {@link Runtime.kill}. */
   exit(how: string): void;
 }
 
-/** One life of the child process. */
+/** A child process and its pipes. */
 export class Runtime {
   readonly #process: ChildProcess;
   readonly #output: Readable;
@@ -26,9 +26,9 @@ export class Runtime {
   readonly #watcher: Writable;
   #killed = false;
   #resolveReady: () => void = () => {};
-  /** Whether it came so far as to run cells. */
+  /** Whether the process was ready to run cells. */
   wasReady = false;
-  /** Settles when the child can run cells; rejects when it ends before. */
+  /** Resolves when the child can run cells; rejects if it exits before that. */
   readonly ready: Promise<void>;
 
   constructor(settings: ChildSettings) {
@@ -38,8 +38,8 @@ export class Runtime {
     const script = fileURLToPath(new URL("../child/main.js", import.meta.url));
     this.#process = spawn(process.execPath, [...flags, script, JSON.stringify(settings)], {
       stdio: ["ignore", "pipe", "pipe", "pipe", "pipe", "pipe", "pipe"],
-      // A process group of its own: a Ctrl+C in the terminal of the server is not for the child, and what the user's
-      // code started ends with it.
+      // A separate process group: Ctrl+C in the server's terminal does not reach the child, and killing the group also
+      // ends the subprocesses of the user's code.
       detached: true,
       windowsHide: true,
     });
@@ -48,19 +48,19 @@ export class Runtime {
     this.#inspector = inspector as Readable;
     this.#main = main as Writable;
     this.#watcher = watcher as Writable;
-    // A write to a child that just ended is no error of the host: its exit is told on its own.
+    // A write to a child that just exited is no error of the host: the exit event reports it.
     for (const stream of [this.#main, this.#watcher]) stream.on("error", () => {});
     this.ready = new Promise((resolve, reject) => {
       this.#resolveReady = resolve;
       this.#process.once("error", (error) =>
-        reject(new Error(`the process for user code did not start: ${error.message}`)),
+        reject(new Error(`the process that runs cells failed to start: ${error.message}`)),
       );
       this.#process.once("exit", (code, signal) =>
-        reject(new Error(`the process for user code ended at its start (${describeExit(code, signal)})`)),
+        reject(new Error(`the process that runs cells exited during startup (${describeExit(code, signal)})`)),
       );
     });
     this.ready.catch(() => {});
-    // A grandchild may hold the pipes open long after the child is gone.
+    // A grandchild may keep the pipes open long after the child has exited.
     this.#process.once("exit", () => {
       const { stdout, stderr } = this.#process;
       for (const stream of [this.#main, this.#watcher]) stream.destroy();
@@ -70,7 +70,7 @@ export class Runtime {
     });
   }
 
-  /** Takes what the child says from now on; what it said before is not lost. It is ready only after this call. */
+  /** Starts to read messages, including those sent before. The child becomes ready only after this call. */
   listen(events: RuntimeEvents): void {
     this.#inspector.on(
       "data",
@@ -87,7 +87,7 @@ export class Runtime {
     );
     this.#read("stdout", events);
     this.#read("stderr", events);
-    // After "close" all that it wrote has arrived; "exit" could come before.
+    // "close" comes after all output has been read; "exit" may come earlier.
     this.#process.once("close", (code, signal) => {
       if (!this.#killed) events.exit(describeExit(code, signal));
     });
@@ -104,41 +104,41 @@ export class Runtime {
   }
 
   execute(order: ExecuteOrder): void {
-    this.tell(order);
+    this.send(order);
   }
 
-  /** Asks a cell (0: whatever runs without one) to stop: its loops by the watching thread, its waiting by the main thread. */
+  /** Interrupts a cell, or with 0 any other code. The watcher thread stops loops; the main thread rejects awaits. */
   interrupt(cell: number): void {
     this.#watcher.write(encodeFrame({ type: "interrupt", cell } satisfies ToWatcher));
-    this.tell({ type: "interrupt", cell });
+    this.send({ type: "interrupt", cell });
   }
 
-  /** Hands over what the user typed; undefined where the front-end takes no input. */
+  /** Sends the user's input; undefined if the front-end does not support input. */
   answer(id: number, value: string | undefined, sync: boolean): void {
     if (sync) this.#watcher.write(encodeFrame({ type: "input", id, value } satisfies ToWatcher));
-    else this.tell({ type: "input", id, value });
+    else this.send({ type: "input", id, value });
   }
 
-  /** Ends the child and all that it started. */
+  /** Kills the child and its subprocesses. */
   kill(): void {
     this.#killed = true;
     const { pid } = this.#process;
     if (pid === undefined) return;
     try {
-      // The whole group, where there are groups.
+      // A negative id is the process group. Windows has none.
       process.kill(process.platform === "win32" ? pid : -pid, "SIGKILL");
     } catch {
-      // It is gone already.
+      // It has already exited.
     }
   }
 
-  /** Asks V8's inspector of the child. */
+  /** Sends a request to V8's inspector of the child. */
   inspect(message: ToWatcher): void {
     this.#watcher.write(encodeFrame(message));
   }
 
-  /** Tells the child's main thread, which hears it when it is free. */
-  tell(message: ToChild): void {
+  /** Sends a message to the child's main thread, which receives it when it is idle. */
+  send(message: ToChild): void {
     this.#main.write(encodeFrame(message));
   }
 }

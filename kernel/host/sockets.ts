@@ -1,9 +1,9 @@
-/** The kernel's five sockets. */
+/** The kernel's five ZeroMQ sockets. */
 import { Reply, Router, type Socket, XPublisher } from "zeromq";
 import { address, type Channel, type Connection } from "./connection.ts";
 import { type Message, type RoutedMessage, Wire, WireError } from "./wire.ts";
 
-/** Sends one after the other: a ZeroMQ socket allows one `send` at a time. */
+/** Queues messages, because a ZeroMQ socket allows one `send` at a time. */
 export class SendQueue {
   readonly #socket: { send(frames: Uint8Array[]): Promise<void> };
   #tail: Promise<void> = Promise.resolve();
@@ -12,27 +12,27 @@ export class SendQueue {
     this.#socket = socket;
   }
 
-  /** Queues a message. A message that cannot be sent any more (the socket was closed) is dropped. */
+  /** Queues a message. Messages are dropped once the socket is closed. */
   send(frames: Uint8Array[]): void {
     this.#tail = this.#tail.then(() => this.#socket.send(frames)).catch(() => {});
   }
 
-  /** When all that was queued is with ZeroMQ. */
+  /** Resolves when all queued messages have been passed to ZeroMQ. */
   get drained(): Promise<void> {
     return this.#tail;
   }
 }
 
-/** What the sockets tell the kernel. */
+/** Events of the sockets. */
 export interface SocketEvents {
   message(channel: "shell" | "control" | "stdin", message: RoutedMessage): void;
-  /** A front-end listens to iopub from now on. */
+  /** A front-end subscribed to iopub. */
   subscribed(topic: string): void;
-  /** A message was dropped, and why. */
-  dropped(channel: Channel, why: string): void;
+  /** An invalid message was dropped. */
+  dropped(channel: Channel, reason: string): void;
 }
 
-/** Owns the sockets between their opening and their closing. */
+/** Binds, reads and closes the sockets. */
 export class Sockets {
   readonly #wire: Wire;
   readonly #routers: Record<"shell" | "control" | "stdin", Router>;
@@ -55,8 +55,8 @@ export class Sockets {
   }
 
   /**
-   * Opens all sockets and begins to listen.
-   * @throws Error when an address cannot be had
+   * Binds all sockets and starts to receive.
+   * @throws Error when an address cannot be bound
    */
   static async open(connection: Connection, events: SocketEvents): Promise<Sockets> {
     const sockets = new Sockets(new Wire(connection.key, connection.signature_scheme));
@@ -96,24 +96,24 @@ export class Sockets {
     for await (const frames of untilClosed(this.#heartbeat)) await this.#heartbeat.send(frames);
   }
 
-  /** Sends a message to the one at `identities`, or to everyone on iopub, where the identity is a topic. */
+  /** Sends a message to the peer with `identities`. On iopub, broadcasts it with the topic in `identities`. */
   send(channel: Channel, identities: readonly Uint8Array[], message: Message): void {
     this.#queues[channel].send(this.#wire.encode(identities, message));
   }
 
-  /** Sends what is queued and closes. */
+  /** Sends the queued messages and closes the sockets. */
   async close(): Promise<void> {
     await Promise.all(Object.values(this.#queues).map((queue) => queue.drained));
     const all: Socket[] = [...Object.values(this.#routers), this.#iopub, this.#heartbeat];
     for (const socket of all) {
-      // What is on its way gets a moment; a front-end that is gone does not hold the exit.
+      // Unsent messages get 300 ms, so that a front-end that has disconnected does not delay the exit.
       (socket as Router).linger = 300;
       socket.close();
     }
   }
 }
 
-/** What a socket receives, until it is closed. */
+/** Iterates over received messages until the socket is closed. */
 export async function* untilClosed(socket: {
   receive(): Promise<Buffer[]>;
   closed: boolean;

@@ -8,7 +8,7 @@ async function control(type: string, content: Record<string, unknown> = {}): Pro
   return (await shared.current.client.request("control", type, content)).content;
 }
 
-/** Runs a cell in a subshell and gives its reply. */
+/** Runs a cell in a subshell and returns its reply. */
 function runIn(subshell: string, code: string): Promise<Message> {
   const { client } = shared.current;
   const message = client.message("execute_request", { code, silent: false, store_history: false, allow_stdin: false });
@@ -23,7 +23,7 @@ function runIn(subshell: string, code: string): Promise<Message> {
   });
 }
 
-test("cells of a subshell run while a cell of the shell waits, on the same variables", async () => {
+test("cells of a subshell run while a cell of the main shell awaits, and share variables", async () => {
   const kernel = shared.current;
   const info = await control("kernel_info_request");
   expect(info.supported_features).toContain("kernel subshells");
@@ -48,7 +48,7 @@ test("cells of a subshell run while a cell of the shell waits, on the same varia
   expect(await control("delete_subshell_request", { subshell_id })).toMatchObject({ status: "error" });
 });
 
-test("an interrupt stops the cells of all of them", async () => {
+test("an interrupt stops the cells of all shells", async () => {
   const kernel = shared.current;
   const { subshell_id } = (await control("create_subshell_request")) as { subshell_id: string };
   const started = new Set<unknown>();
@@ -65,7 +65,7 @@ test("an interrupt stops the cells of all of them", async () => {
   expect((await kernel.ok("1 + 1")).result).toBe("2");
 });
 
-test("usage tells memory and time of the kernel's processes, and the machine's", async () => {
+test("usage_reply contains memory and CPU usage of the kernel and the machine", async () => {
   await shared.current.ok(
     "const held = new Uint8Array(50_000_000).fill(1); let spun = 0; for (let i = 0; i < 3e8; i++) spun += i; undefined",
   );
@@ -78,7 +78,7 @@ test("usage tells memory and time of the kernel's processes, and the machine's",
   expect(usage).toMatchObject({ hostname: expect.any(String), host_cpu_percent: expect.any(Number) });
 });
 
-test("history tells results where it is asked for them", async () => {
+test("history_reply contains outputs if requested", async () => {
   await shared.current.ok("const six = 6");
   await shared.current.ok("six * 7");
   const { content } = await shared.current.client.request("shell", "history_request", {

@@ -1,8 +1,8 @@
-/** What the kernel's processes use of the machine, as ipykernel tells it to jupyter-resource-usage. */
+/** Memory and CPU usage of the kernel, in the format that ipykernel reports to jupyter-resource-usage. */
 import { readdirSync, readFileSync } from "node:fs";
 import { cpus, freemem, hostname, totalmem } from "node:os";
 
-/** The content of usage_reply. Memory in bytes; shares of one processor in percent, since the last question. */
+/** The content of usage_reply. Memory in bytes; CPU usage in percent of one processor since the last request. */
 export interface Usage {
   hostname: string;
   pid: number;
@@ -13,12 +13,12 @@ export interface Usage {
   host_virtual_memory: { total: number; available: number; used: number; free: number; percent: number };
 }
 
-/** Ticks of a process's time in a second; Linux has had 100 everywhere for long. */
+/** Clock ticks per second of /proc/<pid>/stat; 100 on all current Linux systems. */
 const ticksPerSecond = 100;
 
 let last = { at: performance.now(), ticks: new Map<number, number>(), busy: 0, all: 0 };
 
-/** Sums over these processes and all that they started. */
+/** Usage of the given processes and all their descendants. */
 export function usageOf(roots: readonly (number | undefined)[]): Usage {
   const pids = withDescendants(roots.filter((pid) => pid !== undefined));
   const now = performance.now();
@@ -58,19 +58,19 @@ function withDescendants(roots: readonly number[]): number[] {
       if (parent !== undefined) children.set(Number(parent), [...(children.get(Number(parent)) ?? []), Number(name)]);
     }
   } catch {
-    // No Linux: only the processes that we know.
+    // Not Linux: count only the given processes.
   }
-  const found = new Set<number>();
+  const pids = new Set<number>();
   const visit = (pid: number): void => {
-    if (found.has(pid)) return;
-    found.add(pid);
+    if (pids.has(pid)) return;
+    pids.add(pid);
     children.get(pid)?.forEach(visit);
   };
   roots.forEach(visit);
-  return [...found];
+  return [...pids];
 }
 
-/** The fields of /proc/<pid>/stat from the state on: the program's name before them may hold anything. */
+/** The fields of /proc/<pid>/stat after the program's name, which may contain spaces and parentheses. */
 function statOf(pid: number): string[] | undefined {
   try {
     return readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ");
@@ -84,7 +84,7 @@ function ticksOf(pid: number): number {
   return Number(fields?.[11] ?? 0) + Number(fields?.[12] ?? 0);
 }
 
-/** Memory that would be free without the process: what is shared counts in parts. */
+/** The proportional set size (PSS) in bytes: shared memory is divided among its processes. */
 function memoryOf(pid: number): number {
   try {
     const kilobytes = /^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "utf8"))?.[1];

@@ -1,15 +1,15 @@
 /**
- * Jupyter's wire format: a message is a list of frames, signed with HMAC.
+ * Jupyter's wire protocol: a message is a list of frames, signed with HMAC.
  * (https://jupyter-client.readthedocs.io/en/stable/messaging.html#the-wire-protocol)
  */
 import { createHmac, randomUUID, timingSafeEqual } from "node:crypto";
 
-/** The version of the messaging protocol that every header names. */
+/** The version of the messaging protocol, sent in every header. */
 export const protocolVersion = "5.4";
 
 const delimiter = Buffer.from("<IDS|MSG>");
 
-/** Who sent a message, when, and of what type. */
+/** A message header. */
 export interface Header {
   msg_id: string;
   session: string;
@@ -17,31 +17,31 @@ export interface Header {
   date: string;
   msg_type: string;
   version: string;
-  /** The subshell that a request is for, in requests on the shell channel. */
+  /** The target subshell of a request on the shell channel. */
   subshell_id?: string | null;
 }
 
-/** One message as both sides of a kernel see it. */
+/** A decoded message. */
 export interface Message {
   header: Header;
-  /** The header of the message that caused this one; empty where none did. */
+  /** The header of the message that caused this one; empty if there is none. */
   parent_header: Header | Record<string, never>;
   metadata: Record<string, unknown>;
   content: Record<string, unknown>;
-  /** Binary data beside the JSON. */
+  /** Binary data. */
   buffers: Uint8Array[];
 }
 
-/** A message together with the routing frames it came with. */
+/** A message with its routing frames. */
 export interface RoutedMessage {
   identities: Buffer[];
   message: Message;
 }
 
-/** Why a list of frames is not a message that may be trusted. */
+/** Thrown for a message that is malformed or whose signature is wrong. */
 export class WireError extends Error {}
 
-/** Reads and writes signed messages under one key. An empty key turns signing off, as Jupyter has it. */
+/** Encodes and decodes signed messages. As in Jupyter, an empty key disables signing. */
 export class Wire {
   readonly #key: string;
   readonly #algorithm: string;
@@ -49,10 +49,10 @@ export class Wire {
   /**
    * @param key the connection file's `key`
    * @param scheme its `signature_scheme`, such as `hmac-sha256`
-   * @throws WireError when the scheme is none of `hmac-*`
+   * @throws WireError when the scheme does not start with `hmac-`
    */
   constructor(key: string, scheme = "hmac-sha256") {
-    if (!scheme.startsWith("hmac-")) throw new WireError(`signature scheme "${scheme}" is not known; expected hmac-…`);
+    if (!scheme.startsWith("hmac-")) throw new WireError(`unknown signature scheme "${scheme}"; expected hmac-…`);
     this.#key = key;
     this.#algorithm = scheme.slice("hmac-".length);
   }
@@ -64,7 +64,7 @@ export class Wire {
     return Buffer.from(hmac.digest("hex"));
   }
 
-  /** The frames of a message, routing frames first. */
+  /** Encodes a message as frames, routing frames first. */
   encode(identities: readonly Uint8Array[], message: Message): Uint8Array[] {
     const parts = [message.header, message.parent_header, message.metadata, message.content].map((part) =>
       Buffer.from(JSON.stringify(part)),
@@ -72,13 +72,13 @@ export class Wire {
     return [...identities, delimiter, this.#sign(parts), ...parts, ...message.buffers];
   }
 
-  /** @throws WireError when the frames are malformed or the signature is not ours */
+  /** Decodes a message. @throws WireError when the frames are malformed or the signature is wrong */
   decode(frames: readonly Buffer[]): RoutedMessage {
-    const at = frames.findIndex((frame) => frame.equals(delimiter));
-    if (at < 0) throw new WireError("no <IDS|MSG> delimiter");
-    const [signature, ...rest] = frames.slice(at + 1);
+    const index = frames.findIndex((frame) => frame.equals(delimiter));
+    if (index < 0) throw new WireError("no <IDS|MSG> delimiter");
+    const [signature, ...rest] = frames.slice(index + 1);
     if (signature === undefined || rest.length < 4)
-      throw new WireError(`${frames.length - at - 1} frames after the delimiter, expected at least 5`);
+      throw new WireError(`${frames.length - index - 1} frames after the delimiter, expected at least 5`);
     const parts = rest.slice(0, 4);
     const expected = this.#sign(parts);
     if (expected.length !== signature.length || !timingSafeEqual(expected, signature)) {
@@ -87,7 +87,7 @@ export class Wire {
     const [header, parent, metadata, content] = parts.map(parseObject);
     if (!isHeader(header)) throw new WireError("the header lacks msg_id, session or msg_type");
     return {
-      identities: frames.slice(0, at) as Buffer[],
+      identities: frames.slice(0, index) as Buffer[],
       message: {
         header,
         parent_header: isHeader(parent) ? parent : {},
@@ -104,10 +104,10 @@ function parseObject(frame: Buffer): Record<string, unknown> {
   try {
     value = JSON.parse(frame.toString("utf8"));
   } catch {
-    throw new WireError(`a part is no JSON: ${frame.toString("utf8").slice(0, 80)}`);
+    throw new WireError(`a frame is not valid JSON: ${frame.toString("utf8").slice(0, 80)}`);
   }
   if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new WireError("a part is no JSON object");
+    throw new WireError("a frame is not a JSON object");
   return value as Record<string, unknown>;
 }
 
@@ -117,7 +117,7 @@ function isHeader(value: unknown): value is Header {
   return typeof header.msg_id === "string" && typeof header.session === "string" && typeof header.msg_type === "string";
 }
 
-/** A fresh header. */
+/** Creates a message header. */
 export function newHeader(msgType: string, session: string, username = "kernel"): Header {
   return {
     msg_id: randomUUID(),

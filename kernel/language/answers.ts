@@ -1,24 +1,24 @@
-/** What the language server answers, in the kernel's own terms. */
+/** Converts responses of the language server to the kernel's types. */
 
 import { offsetOf } from "../transform/syntax.ts";
 import { withoutModules } from "./cells.ts";
 import type { Diagnostic } from "./mistakes.ts";
 
 /**
- * Complaints that a notebook is better without: a variable whose type is learnt by use (7005, 7034), and a package
- * that has no types (7016).
+ * Errors that are ignored in notebooks: variables of implicit type any (7005, 7034) and packages without type
+ * declarations (7016).
  */
-const tolerated = new Set([7005, 7016, 7034]);
+const ignoredCodes = new Set([7005, 7016, 7034]);
 
-/** What the compiler says of a document. */
+/** The diagnostics of a document. */
 export interface Report {
-  /** Of the cell, their places as in the cell. */
+  /** Diagnostics of the cell, with positions in the cell. */
   diagnostics: Diagnostic[];
-  /** Of lines after the cell, counted from 0: whether all that is said of one is that a type does not fit (TS2344). */
+  /** Lines after the cell that have errors, counted from 0. True if TS2344 (constraint not satisfied) is the only one. */
   after: ReadonlyMap<number, boolean>;
 }
 
-/** Complaints about a document that holds a cell from its second line on. */
+/** Reads the diagnostics of a document that contains a cell from its second line on. */
 export function readDiagnostics(report: unknown, shift: number, source: string): Report {
   const items = ((report as { items?: unknown[] } | null)?.items ?? []) as {
     severity?: number;
@@ -30,9 +30,9 @@ export function readDiagnostics(report: unknown, shift: number, source: string):
   const after = new Map<number, boolean>();
   const lines = source.split("\n").length + (shift > 0 ? 1 : 0);
   for (const { severity, code = 0, message, range } of items) {
-    if (severity !== 1 || tolerated.has(code)) continue;
+    if (severity !== 1 || ignoredCodes.has(code)) continue;
     const line = range.start.line - 1;
-    // A complaint about the line that brings the names follows from another one, in the cell that declared them.
+    // Errors on the import line result from errors in the cells that declare the names.
     if (line < 0) continue;
     if (line >= lines) {
       after.set(line - lines, code === 2344 && after.get(line - lines) !== false);
@@ -41,24 +41,24 @@ export function readDiagnostics(report: unknown, shift: number, source: string):
     const column = Math.max(0, range.start.character - (line === 0 ? shift : 0));
     const from = offsetOf(source, line, column);
     const to = offsetOf(source, range.end.line - 1, range.end.character - (range.end.line === 1 ? shift : 0));
-    diagnostics.push({ code, message: cleaned(message), line, column, length: Math.max(1, to - from) });
+    diagnostics.push({ code, message: withoutInternals(message), line, column, length: Math.max(1, to - from) });
   }
   return { diagnostics, after };
 }
 
-/** Text without the names of the modules that cells are to the checker. */
-export function cleaned(text: string): string {
+/** Removes the internal module names of cells from a text. */
+export function withoutInternals(text: string): string {
   return withoutModules(text)
     .replace(/\(alias\) /g, "")
     .trim();
 }
 
-/** A place that textDocument/definition names. */
+/** A location in the response of textDocument/definition. */
 export interface Definition {
   uri?: string;
   range?: Range;
   targetUri?: string;
-  /** The whole declaration, where the server tells it. */
+  /** The range of the whole declaration, if the server sends it. */
   targetRange?: Range;
 }
 
@@ -67,7 +67,7 @@ interface Range {
   end: { line: number; character: number };
 }
 
-/** The Markdown of a hover or of documentation. */
+/** The Markdown of hover contents or documentation. */
 export function markdown(contents: unknown): string {
   if (typeof contents === "string") return contents;
   if (Array.isArray(contents)) return contents.map(markdown).join("\n\n");
@@ -75,7 +75,7 @@ export function markdown(contents: unknown): string {
   return "";
 }
 
-/** Names of the language server protocol's kinds of completions. */
+/** Names of LSP's completion item kinds. */
 export const completionKinds: Record<number, string> = {
   2: "method",
   3: "function",

@@ -1,11 +1,11 @@
 /**
- * How the compiler sees the cells of a notebook.
+ * The cells of a notebook as modules of a TypeScript project.
  *
- * Each cell that ran is a module. One more module, the scope, exports all of them, and they import the scope. A cell
- * without imports of its own gets a slot: a file in a temporary folder that was part of the project from the beginning.
- * So it changes the text of one file and no import, and the compiler replaces that file in its program instead of
- * building a new one (4 ms instead of 12). A cell with imports is a document in the notebook's folder, where its imports
- * resolve as the notebook's do.
+ * Each executed cell is a module. The scope module exports all of them, and each of them imports the scope. A cell without
+ * imports gets a slot: a file in a temporary folder that is part of the project from the start. A new cell then changes
+ * only the text of one file and no import, so that the compiler replaces that file in its program instead of building a
+ * new program (4 ms instead of 12). A cell with imports is a document in the notebook's folder, so that its imports
+ * resolve from there.
  */
 import { mkdtempSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -14,34 +14,34 @@ import type { CellModule, TypedDeclaration } from "./declarations.ts";
 import { type Narrowings, narrowedName, narrowedVariables, type Used, variablesFrom } from "./narrowing.ts";
 
 const scope = "__anneal_scope";
-/** The scope's document, in the notebook's folder. */
+/** The document of the scope module, in the notebook's folder. */
 export const scopeFile = `${scope}.ts`;
 
-/** Slots that are added at once: an addition makes the compiler build its program anew. */
-const slotsAtOnce = 48;
+/** Number of slots added at a time, because adding files makes the compiler rebuild its program. */
+const slotBatch = 48;
 
-/** Where modules are written to. */
+/** Stores the documents and files of modules. */
 export interface ModuleHost {
   /** The absolute path of the notebook's folder, with forward slashes. */
   readonly folder: string;
-  /** Gives a document in the notebook's folder its text. */
+  /** Sets the text of a document in the notebook's folder. */
   write(file: string, text: string): void;
-  /** Closes such a document. */
+  /** Closes a document. */
   remove(file: string): void;
-  /** Writes a file on the disk that the compiler may have read before. */
+  /** Writes a file on disk and notifies the compiler. */
   writeFile(path: string, text: string): void;
-  /** Sets which files the project has beside those that it always has. */
+  /** Sets the additional files of the project. */
   setFiles(paths: readonly string[]): void;
 }
 
-/** The modules of the cells that ran. */
+/** The modules of the executed cells. */
 export class CellModules {
   readonly #host: ModuleHost;
   readonly #temporary = realpathSync(mkdtempSync(join(tmpdir(), "anneal-cells-")));
   readonly #slots: string[] = [];
-  /** The modules in slots, by the slot's number. */
+  /** The modules in slots, by slot number. */
   readonly #used = new Map<number, CellModule>();
-  /** Modules that are documents. */
+  /** The modules that are documents. */
   #documents: CellModule[] = [];
 
   constructor(host: ModuleHost) {
@@ -50,7 +50,7 @@ export class CellModules {
   }
 
   #addSlots(): void {
-    for (let i = 0; i < slotsAtOnce; i++) {
+    for (let i = 0; i < slotBatch; i++) {
       const path = slashed(join(this.#temporary, `${this.#slots.length + 1}.ts`));
       this.#slots.push(path);
       this.#host.writeFile(path, this.text("", undefined, undefined, { folder: this.#host.folder }));
@@ -68,9 +68,9 @@ export class CellModules {
   }
 
   /**
-   * Makes the module of a cell, without a text yet.
-   * @param needs modules that the cell uses names of
-   * @param live modules that are still needed; others are given up
+   * Creates the module of a cell. Its text is set by {@link write}.
+   * @param needs modules whose names the cell uses
+   * @param live modules that are still needed; the slots and documents of others are released
    */
   create(
     cell: number,
@@ -80,13 +80,13 @@ export class CellModules {
     live: ReadonlySet<CellModule>,
   ): CellModule {
     if (hasImports(source)) {
-      const dead = this.#documents.filter((each) => !live.has(each));
+      const unused = this.#documents.filter((each) => !live.has(each));
       this.#documents = this.#documents.filter((each) => live.has(each));
-      for (const { key } of dead) this.#host.remove(`${key}.ts`);
+      for (const { key } of unused) this.#host.remove(`${key}.ts`);
       return { cell, key: `__anneal_${cell}`, source, declarations, needs };
     }
     let slot = 0;
-    for (let holder = this.#used.get(slot); holder && live.has(holder); holder = this.#used.get(slot)) slot++;
+    for (let occupant = this.#used.get(slot); occupant && live.has(occupant); occupant = this.#used.get(slot)) slot++;
     if (slot === this.#slots.length) this.#addSlots();
     const module = { cell, key: slotKey(slot), source, declarations, needs };
     this.#used.set(slot, module);
@@ -94,8 +94,8 @@ export class CellModules {
   }
 
   /**
-   * Gives a module its text.
-   * @param narrowings those that the cell builds on
+   * Writes the text of a module.
+   * @param narrowings the narrowed types that the cell uses
    * @param narrowed references that the cell narrows
    */
   write(module: CellModule, used: Used, narrowings: Narrowings, narrowed: readonly string[]): void {
@@ -111,17 +111,17 @@ export class CellModules {
       this.#host.writeFile(this.#slots[slot] ?? "", text);
       return;
     }
-    // The scope first: the server must know why the document belongs to its project when it meets it.
+    // The scope is written first, so that the server finds the new document in its project.
     this.#documents.push(module);
     this.#writeScope();
     this.#host.write(`${module.key}.ts`, text);
   }
 
   /**
-   * The text of a module or of a cell that is checked: one line that brings the names of other cells, then the cell.
+   * The text of a module or of a cell to check: one line that imports names of other cells, then the cell.
    * @param options.more lines after the cell
-   * @param options.exported names that other cells may use and that the cell does not export by itself
-   * @param options.folder where the scope is, as an import names it
+   * @param options.exported names to export in addition to the cell's own exports
+   * @param options.folder the folder of the scope module in import specifiers
    */
   text(
     source: string,
@@ -138,7 +138,7 @@ export class CellModules {
       if (form === "import") head.push(`import ${name} = ${moduleName(module)}.${name};`);
     }
     const exports = [...exported, ...narrowedVariables(used, narrowings)].join(", ");
-    // The empty statement: right after an import, the completer proposes only what belongs to the import.
+    // The empty statement ends the import: otherwise completion would suggest only parts of an import.
     const names = `${head.join("")}${variablesFrom(used, narrowings, moduleName)};`;
     return [names, source, ...more, `export { ${exports} };`, ""].join("\n");
   }
@@ -149,17 +149,17 @@ export class CellModules {
   }
 }
 
-/** What a document calls the module of a cell. */
+/** The expression for a cell's module in documents. */
 export const moduleName = ({ key }: CellModule): string => `${scope}.${key}`;
 
 const slotKey = (slot: number): string => `__anneal_slot${slot + 1}`;
 
 const slashed = (path: string): string => path.replaceAll("\\", "/");
 
-/** Whether the text of a cell may import something; `import.meta` and comments count too, which only costs time. */
+/** Whether a cell may have imports. `import.meta` and comments are false positives, which only cost time. */
 export const hasImports = (source: string): boolean => /\b(import|require)\b|\bfrom\s*["']|\/\/\/\s*</.test(source);
 
-/** Text of the compiler's without the names of these modules. */
+/** Removes the names of these modules from a text of the compiler. */
 export function withoutModules(text: string): string {
   return text
     .replace(/import\("[^"]*(?:__anneal_|anneal-cells-)[^"]*"\)\./g, "")

@@ -1,16 +1,16 @@
-/** Small questions about a cell that need no types: is it complete, so that Enter runs it? */
+/** Completeness and magic completion: checks of a cell's text that need no types. */
 
 import { knownMagics } from "../transform/magics.ts";
 import { parse } from "../transform/syntax.ts";
 import { prepareCell } from "../transform/transform.ts";
 import type { Completions } from "./check.ts";
 
-/** The answer to is_complete_request. */
+/** The content of is_complete_reply. */
 export type Completeness = { status: "complete" | "invalid" } | { status: "incomplete"; indent: string };
 
-/** Whether a cell can run as it is, lacks its end, or is wrong however it goes on. */
+/** Whether a cell is complete, incomplete or invalid. */
 export function completeness(source: string): Completeness {
-  // Where a shell's text ends, nobody but its writer knows: an empty line says so.
+  // A shell script ends with an empty line.
   if (/^\s*%%(sh|bash)\s*\n?/.test(source)) {
     return /\n\s*\n\s*$|\n[^\n]*\S[^\n]*\n\s*$/.test(source)
       ? { status: "complete" }
@@ -31,15 +31,15 @@ export function completeness(source: string): Completeness {
   return cut ? { status: "incomplete", indent: indentAfter(text) } : { status: "invalid" };
 }
 
-/** The magics that could stand where one is being written; undefined elsewhere. */
+/** Completions for a magic at an offset; undefined if there is none. */
 export function completeMagic(source: string, offset: number): Completions | undefined {
   const line = source.slice(source.lastIndexOf("\n", offset - 1) + 1, offset);
-  const [, written] = /^\s*(%{1,2}\w*)$/.exec(line) ?? [];
-  if (written === undefined || !isHead(source.slice(0, offset - line.length))) return undefined;
+  const [, prefix] = /^\s*(%{1,2}\w*)$/.exec(line) ?? [];
+  if (prefix === undefined || !isHead(source.slice(0, offset - line.length))) return undefined;
   const items = Object.keys(knownMagics)
-    .filter((name) => name.startsWith(written))
+    .filter((name) => name.startsWith(prefix))
     .map((text) => ({ text, type: "magic" }));
-  return { items, start: offset - written.length, end: offset };
+  return { items, start: offset - prefix.length, end: offset };
 }
 
 function isHead(before: string): boolean {
@@ -48,14 +48,14 @@ function isHead(before: string): boolean {
 
 const step = "  ";
 
-/** Indentation of the line that would follow: the last line's, one step more after an opening bracket. */
+/** Indentation for the next line: that of the last line, plus one step after an opening bracket. */
 function indentAfter(source: string): string {
   const last = source.trimEnd().split("\n").at(-1) ?? "";
   const indent = /^\s*/.exec(last)?.[0] ?? "";
   return /[{([]$|=>$/.test(last.trimEnd()) ? indent + step : indent;
 }
 
-/** Markdown as a terminal shows it. */
+/** Converts Markdown to plain text. */
 export function plainText(markdown: string): string {
   return markdown
     .replace(/^```.*\n?/gm, "")

@@ -1,43 +1,43 @@
-/** What a cell declares, as the type checker must know it: types too. */
+/** The top-level declarations of a cell for the type checker, including types. */
 import { boundNames, child, children, flag, list, type Node, parse, text } from "../transform/syntax.ts";
 
-/** A name at the top level of a cell. */
+/** A top-level declaration of a cell. */
 export interface TypedDeclaration {
   name: string;
   /**
-   * How other cells get it: a variable is declared there anew, with its type, so that the compiler knows whether it may
-   * be assigned; everything else is imported, as it may be a type too.
+   * How other cells access it. Variables are redeclared there with their type, so that the compiler knows whether they
+   * may be assigned. Everything else is imported, as it may be a type.
    */
   form: "let" | "const" | "import";
-  /** Exported by the cell's own words. */
+  /** Whether the cell has an `export` modifier on it. */
   exported: boolean;
 }
 
-/** The module that stands for a cell that ran, to the compiler. */
+/** The module of an executed cell. */
 export interface CellModule {
-  /** The cell's number: modules' keys are used again, numbers are not. */
+  /** The cell's number, which is unique, whereas keys are reused. */
   cell: number;
-  /** What the scope exports the module as. */
+  /** The module's name in the scope's exports. */
   key: string;
   source: string;
   declarations: readonly TypedDeclaration[];
-  /** Modules that it uses names of. */
+  /** Modules whose names it uses. */
   needs: ReadonlySet<CellModule>;
 }
 
-/** Where a name of a cell is declared. */
+/** The module that declares a name. */
 export interface Declared {
   module: CellModule;
   form: TypedDeclaration["form"];
 }
 
-/** The top-level names of a cell; as many as can be told where the cell is not well-formed. */
+/** The top-level names of a cell. If it has syntax errors, those that a regular expression finds. */
 export function typedDeclarations(source: string): TypedDeclaration[] {
   const { program, errors } = parse(source, "ts");
   if (errors.length > 0) return guess(source);
-  const found = new Map<string, TypedDeclaration>();
+  const declarations = new Map<string, TypedDeclaration>();
   const add = (name: string | undefined, form: TypedDeclaration["form"], exported: boolean) => {
-    if (name !== undefined && name !== "") found.set(name, { name, form, exported });
+    if (name !== undefined && name !== "") declarations.set(name, { name, form, exported });
   };
   for (const statement of list(program as unknown as Node, "body")) {
     const exported = statement.type === "ExportNamedDeclaration";
@@ -66,29 +66,29 @@ export function typedDeclarations(source: string): TypedDeclaration[] {
         if (id?.type === "Identifier" && !flag(node, "global")) add(text(id, "name"), "import", exported);
         break;
       default:
-        for (const name of vars(node)) if (!found.has(name)) add(name, "let", false);
+        for (const name of vars(node)) if (!declarations.has(name)) add(name, "let", false);
     }
   }
-  return [...found.values()];
+  return [...declarations.values()];
 }
 
-/** The text of the last top-level statement of a cell that declares a name, with the comment before it. */
+/** The text of the last top-level statement that declares a name, with its doc comment. */
 export function declarationOf(source: string, name: string): string | undefined {
   const statements = list(parse(source, "ts").program as unknown as Node, "body");
-  const at = statements.findLastIndex(
+  const index = statements.findLastIndex(
     ({ start, end, type }) =>
       type !== "ExpressionStatement" && typedDeclarations(source.slice(start, end)).some((each) => each.name === name),
   );
-  const statement = statements[at];
+  const statement = statements[index];
   if (!statement) return undefined;
-  const between = source.slice(statements[at - 1]?.end ?? 0, statement.start);
+  const between = source.slice(statements[index - 1]?.end ?? 0, statement.start);
   const comment = /\/\*\*(?:(?!\*\/)[\s\S])*\*\/\s*$/.exec(between)?.[0] ?? "";
   return comment + source.slice(statement.start, statement.end);
 }
 
 function nameOf(node: Node, key: string): string | undefined {
-  const found = child(node, key);
-  return found && text(found, "name");
+  const identifier = child(node, key);
+  return identifier && text(identifier, "name");
 }
 
 function vars(node: Node): string[] {

@@ -1,6 +1,6 @@
-/** Lines of a cell with a caret under a place, in terminal colours. */
+/** Source excerpts with a caret under a position, in terminal colours. */
 
-/** Colours of a traceback. */
+/** Terminal colours for tracebacks. */
 export const paint = {
   error: (text: string) => `\x1b[1;31m${text}\x1b[0m`,
   dim: (text: string) => `\x1b[2m${text}\x1b[0m`,
@@ -8,8 +8,9 @@ export const paint = {
 };
 
 /**
- * @param line counted from 0, as `column` is
- * @param length how many columns to underline; the first one gets a caret, and no more than its line is underlined
+ * Formats the lines around a position.
+ * @param line counted from 0, like `column`
+ * @param length how many columns to underline, at most to the end of the line
  * @param around how many lines before and after to show
  */
 export function excerpt(source: string, line: number, column: number, length: number, around = 1): string[] {
@@ -17,16 +18,16 @@ export function excerpt(source: string, line: number, column: number, length: nu
   const from = Math.max(0, line - around);
   const to = Math.min(lines.length - 1, line + around);
   const width = String(to + 1).length;
-  const shown: string[] = [];
+  const result: string[] = [];
   for (let each = from; each <= to; each++) {
     const text = lines[each] ?? "";
     const marker = each === line ? ">" : " ";
-    shown.push(`${marker} ${paint.dim(`${String(each + 1).padStart(width)} |`)} ${text}`);
+    result.push(`${marker} ${paint.dim(`${String(each + 1).padStart(width)} |`)} ${text}`);
     if (each !== line) continue;
     const end = Math.max(1, Math.min(length, text.length - column));
-    // Tabs stay tabs, so that the caret stands under its place however wide they are.
+    // Tabs are kept, so that the caret is aligned with any tab width.
     const indent = text.slice(0, column).replace(/[^\t]/g, " ");
-    shown.push(`  ${paint.dim(`${" ".repeat(width)} |`)} ${indent}${paint.caret(`^${"~".repeat(end - 1)}`)}`);
+    result.push(`  ${paint.dim(`${" ".repeat(width)} |`)} ${indent}${paint.caret(`^${"~".repeat(end - 1)}`)}`);
   }
-  return shown;
+  return result;
 }

@@ -1,32 +1,32 @@
-/** What the code of a cell does with names at its top level that the compiler may narrow them by. */
+/** Finds the references in a cell's top-level code that the compiler may narrow. */
 import { boundNames, child, children, flag, list, type Node, parse, text } from "../transform/syntax.ts";
 
-/** References of a cell; each is a name or a path of members, such as `config.path`. */
+/** References of a cell. Each is a name or a member path such as `config.path`. */
 export interface Flow {
-  /** Those in conditions, and in what is given to a function that may be an assertion. */
+  /** References in conditions and in arguments of calls that may be assertions. */
   tested: ReadonlySet<string>;
-  /** Those that get a value outside of functions. */
+  /** References that are assigned outside functions. */
   assigned: ReadonlySet<string>;
-  /** Those that functions and classes assign to: they may change at any time. */
+  /** References that functions and classes assign to, so that they may change at any time. */
   reassigned: ReadonlySet<string>;
 }
 
-const nothing: Flow = { tested: new Set(), assigned: new Set(), reassigned: new Set() };
+const emptyFlow: Flow = { tested: new Set(), assigned: new Set(), reassigned: new Set() };
 
-/** The references of a cell, as far as it is well-formed. */
+/** The references of a cell; empty if it has syntax errors. */
 export function flowOf(source: string): Flow {
-  // Without any of these no name is tested or assigned.
-  if (!/[=(]|\+\+|--|\b(if|while|for|switch)\b/.test(source)) return nothing;
+  // Without any of these, no name is tested or assigned.
+  if (!/[=(]|\+\+|--|\b(if|while|for|switch)\b/.test(source)) return emptyFlow;
   const { program, errors } = parse(source, "ts");
-  return errors.length > 0 ? nothing : new Reader().read(program as unknown as Node);
+  return errors.length > 0 ? emptyFlow : new Reader().read(program as unknown as Node);
 }
 
-/** The name that a reference begins with. */
+/** The name that a reference starts with. */
 export function rootOf(reference: string): string {
   return reference.split(".", 1)[0] ?? reference;
 }
 
-/** Whether a reference is another one or one of its members. */
+/** Whether a reference equals another one or is a member of it. */
 export function isWithin(reference: string, other: string): boolean {
   return reference === other || reference.startsWith(`${other}.`);
 }
@@ -35,17 +35,17 @@ class Reader {
   readonly #tested = new Set<string>();
   readonly #assigned = new Set<string>();
   readonly #reassigned = new Set<string>();
-  /** Constants of the cell, with what they were made of and the names that were declared with them. */
-  readonly #constants = new Map<string, { init: Node; siblings: string[] }>();
+  /** Declared variables, with their initializers and the names of the same pattern. */
+  readonly #initializers = new Map<string, { init: Node; siblings: string[] }>();
 
   read(program: Node): Flow {
     for (const node of list(program, "body")) this.#statement(node);
-    // A test of a constant may be one of what it was made of: `const ok = typeof x === "string"; if (!ok) throw …`.
+    // Testing a variable may test its initializer: `const ok = typeof x === "string"; if (!ok) throw …`.
     for (const name of this.#tested) {
-      const made = this.#constants.get(name);
-      if (!made) continue;
-      for (const sibling of made.siblings) this.#tested.add(sibling);
-      this.#test(made.init);
+      const declared = this.#initializers.get(name);
+      if (!declared) continue;
+      for (const sibling of declared.siblings) this.#tested.add(sibling);
+      this.#test(declared.init);
     }
     return { tested: this.#tested, assigned: this.#assigned, reassigned: this.#reassigned };
   }
@@ -86,7 +86,7 @@ class Reader {
     } else if (!isScope(node)) for (const each of children(node)) this.#test(each);
   }
 
-  // A call that stands alone, of a name or a path, may be of a function that asserts something of its arguments.
+  // A call statement may call an assertion function, which narrows its arguments.
   #assertion(node: Node | undefined): void {
     const callee = node?.type === "CallExpression" ? child(node, "callee") : undefined;
     const path = callee && pathOf(callee);
@@ -101,8 +101,8 @@ class Reader {
     const init = child(node, "init");
     if (!id || !init) return;
     const names = boundNames(id);
-    for (const name of names) this.#constants.set(name, { init, siblings: names });
-    // A variable that is declared without a type has that of its first value.
+    for (const name of names) this.#initializers.set(name, { init, siblings: names });
+    // Without a type annotation, the variable's declared type is that of its initializer.
     if (child(id, "typeAnnotation")) for (const name of names) this.#assigned.add(name);
   }
 
@@ -118,7 +118,7 @@ function isScope(node: Node): boolean {
   return /Function|^Class|^TSModule/.test(node.type);
 }
 
-/** A name, or members of one, written out; undefined for any other expression. */
+/** The reference that an expression is; undefined for other expressions. */
 function pathOf(node: Node): string | undefined {
   switch (node.type) {
     case "Identifier":
@@ -140,7 +140,7 @@ function pathOf(node: Node): string | undefined {
   }
 }
 
-/** What one node assigns to. */
+/** The references that a node assigns to. */
 function targetsOf(node: Node): string[] {
   switch (node.type) {
     case "AssignmentExpression":
@@ -158,7 +158,7 @@ function targetsOf(node: Node): string[] {
   }
 }
 
-/** References in the target of an assignment: one, or those of a pattern. */
+/** The references in an assignment target, which may be a pattern. */
 function assignedBy(target: Node): string[] {
   const path = pathOf(target);
   if (path !== undefined) return [path];

@@ -19,8 +19,8 @@ const shared = sharedKernel({
 
 const result = async (code: string) => (await shared.current.ok(code)).result;
 
-describe("what TypeScript has and Node.js lacks", () => {
-  test("decorators and accessor, as TypeScript 5 and later have them", async () => {
+describe("TypeScript features that Node.js lacks", () => {
+  test("decorators and accessor of TypeScript 5", async () => {
     await shared.current.ok(`
       const calls: string[] = [];
       function logged<T, A extends unknown[], R>(method: (this: T, ...args: A) => R, context: ClassMethodDecoratorContext) {
@@ -37,7 +37,7 @@ describe("what TypeScript has and Node.js lacks", () => {
     expect((await shared.current.run("new Counter().up('x')")).ename).toBe("TS2345");
   });
 
-  test("errors in such a cell keep their place", async () => {
+  test("errors in such a cell have correct positions", async () => {
     const failed = await shared.current.run(
       "class Broken {\n  accessor x = 1;\n  fail(): never {\n    throw new Error('here')\n  }\n}\nnew Broken().fail()",
     );
@@ -45,7 +45,7 @@ describe("what TypeScript has and Node.js lacks", () => {
     expect(failed.traceback).toContain(":7:14");
   });
 
-  test("using at the top level disposes when the cell ends, the last first; in a block when the block ends", async () => {
+  test("top-level using disposes in reverse order when the cell ends; in a block, when the block ends", async () => {
     await shared.current.ok(`
       const log: string[] = [];
       const open = (name: string) => ({ name, [Symbol.dispose]() { log.push("close " + name) } });
@@ -89,7 +89,7 @@ describe("what TypeScript has and Node.js lacks", () => {
 });
 
 describe("files", () => {
-  test("of JSON and of text, with the attribute or by their ending's type", async () => {
+  test("import as JSON or text, with an import attribute or by extension", async () => {
     expect(
       await result(`
         import text from "./note.txt" with { type: "text" };
@@ -98,16 +98,16 @@ describe("files", () => {
     ).toBe("[ 'A TEXT', 2 ]");
   });
 
-  test("of TypeScript may import JSON, text and anneal themselves", async () => {
+  test("in TypeScript can import JSON, text and anneal", async () => {
     expect(await result('import { mixed } from "./mixed.ts"; mixed')).toBe("[ 2, 'a text', 'object' ]");
   });
 
-  test("of TypeScript may hold decorators, and their errors keep their place", async () => {
+  test("in TypeScript can contain decorators, and errors have correct positions", async () => {
     expect(await result('import { Dressed, fail } from "./dressed.ts"; new Dressed().four()')).toBe("4");
     expect((await shared.current.run("fail()")).traceback).toContain(`${shared.current.folder}/dressed.ts:3:32`);
   });
 
-  test("are read anew when a file that they import has changed", async () => {
+  test("are loaded again when a file that they import has changed", async () => {
     const { folder } = shared.current;
     expect(await result('import { top } from "./top.ts"; top()')).toBe("1");
     writeFileSync(join(folder, "deep.ts"), "export const deep: number = 22;\n");
@@ -116,24 +116,24 @@ describe("files", () => {
   });
 });
 
-describe("a tsconfig.json beside the notebook", () => {
-  test("that is wrong is left out, which the first cell says with the compiler's words", async () => {
+describe("a tsconfig.json in the notebook's folder", () => {
+  test("is ignored if it is invalid, with a warning in the first cell", async () => {
     const kernel = await TestKernel.start({ "tsconfig.json": '{ "compilerOptions": { "strict": "perhaps" } }' });
     try {
       const first = await kernel.ok("1 + 1");
       expect(first.result).toBe("2");
-      expect(first.stderr).toMatch(/^tsconfig\.json in .* is left out:\n.*strict.*boolean/);
+      expect(first.stderr).toMatch(/^tsconfig\.json in .* is ignored:\n.*strict.*boolean/);
       expect((await kernel.ok("2 + 2")).stderr).toBe("");
     } finally {
       await kernel.close();
     }
   });
 
-  test("is honoured: strictness, paths, lib, decorators", async () => {
+  test("is applied: strictness, paths, lib, decorators", async () => {
     const kernel = await TestKernel.start({
       "tsconfig.base.json": '{ "compilerOptions": { "strict": false } }',
       "tsconfig.json": `{
-        // with comments, and with what makes no sense for a cell
+        // with comments, and with options that do not apply to cells
         "extends": "./tsconfig.base.json",
         "compilerOptions": {
           "lib": ["es2024", "dom"], "paths": { "@/*": ["./src/*"] },

@@ -1,35 +1,37 @@
-/** A client of a language server: requests and notifications over its standard input and output. */
+/** A language server client over standard input and output. */
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 
 type Pending = { resolve: (result: unknown) => void; reject: (error: Error) => void; timer: NodeJS.Timeout };
 
 const requestMs = 20_000;
 
-/** One life of a language server. */
+/** A language server process. */
 export class LanguageServer {
   readonly #process: ChildProcessWithoutNullStreams;
   readonly #pending = new Map<number, Pending>();
   #nextId = 1;
   #chunks: Buffer = Buffer.alloc(0);
-  /** Why the server cannot be asked any more. */
+  /** Why the server has failed; undefined while it works. */
   failure: string | undefined;
 
   /** @param command the program and its arguments */
   constructor(command: readonly [string, ...string[]], cwd: string) {
     const [program, ...args] = command;
-    // A server of small documents: less memory is worth more than fewer collections.
+    // The documents are small, so more frequent garbage collection is acceptable to save memory.
     const env = { GOGC: "40", ...process.env };
     this.#process = spawn(program, args, { cwd, env, stdio: "pipe", windowsHide: true });
     this.#process.stdout.on("data", (chunk: Buffer) => this.#receive(chunk));
-    // Its log is of no use to the user; reading it keeps the pipe from filling up.
+    // The log is discarded; it must be read so that the pipe does not fill up.
     this.#process.stderr.resume();
     this.#process.stdin.on("error", () => {});
-    this.#process.once("error", (error) => this.#fail(`it did not start: ${error.message}`));
-    this.#process.once("exit", (code, signal) => this.#fail(`it ended (${signal ?? `exit code ${code}`})`));
+    this.#process.once("error", (error) => this.#fail(`the language server failed to start: ${error.message}`));
+    this.#process.once("exit", (code, signal) =>
+      this.#fail(`the language server exited (${signal ?? `exit code ${code}`})`),
+    );
   }
 
-  #fail(why: string): void {
-    this.failure ??= why;
+  #fail(reason: string): void {
+    this.failure ??= reason;
     for (const { reject, timer } of this.#pending.values()) {
       clearTimeout(timer);
       reject(new Error(this.failure));
@@ -37,14 +39,14 @@ export class LanguageServer {
     this.#pending.clear();
   }
 
-  /** @throws Error when the server answers with one, is gone, or takes too long */
+  /** Sends a request. @throws Error when the server responds with an error, has exited, or takes longer than 20 s */
   request(method: string, params: unknown): Promise<unknown> {
     if (this.failure !== undefined) return Promise.reject(new Error(this.failure));
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#pending.delete(id);
-        reject(new Error(`no answer to ${method} within ${requestMs / 1000} s`));
+        reject(new Error(`the language server did not respond to ${method} within ${requestMs / 1000} s`));
       }, requestMs);
       timer.unref();
       this.#pending.set(id, { resolve, reject, timer });
@@ -61,7 +63,7 @@ export class LanguageServer {
   }
 
   kill(): void {
-    this.#fail("it was stopped");
+    this.#fail("the language server was stopped");
     this.#process.kill("SIGKILL");
   }
 
@@ -80,14 +82,14 @@ export class LanguageServer {
       if (this.#chunks.length < start + size) return;
       const body = this.#chunks.toString("utf8", start, start + size);
       this.#chunks = this.#chunks.subarray(start + size);
-      this.#take(JSON.parse(body) as { id?: number; method?: string; result?: unknown; error?: { message: string } });
+      this.#handle(JSON.parse(body) as { id?: number; method?: string; result?: unknown; error?: { message: string } });
     }
   }
 
-  #take(message: { id?: number; method?: string; result?: unknown; error?: { message: string } }): void {
+  #handle(message: { id?: number; method?: string; result?: unknown; error?: { message: string } }): void {
     if (message.id === undefined) return;
     if (message.method !== undefined) {
-      // The server asks for settings and registers watchers: it gets its defaults.
+      // The server requests settings and registers watchers; null means defaults.
       this.#write({ id: message.id, result: null });
       return;
     }

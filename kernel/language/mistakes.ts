@@ -1,11 +1,11 @@
-/** Mistakes that are found before a cell runs, as they look under it. */
+/** Formats syntax and type errors that are diagnostics before a cell runs. */
 
 import type { ShownError } from "../host/protocol.ts";
 import { type CellSyntaxError, position } from "../transform/syntax.ts";
 import { excerpt, paint } from "./excerpt.ts";
 import { isInstallable, packageName } from "./packages.ts";
 
-/** One finding of the type checker, its place in the cell counted from 0. */
+/** An error of the type checker. Line and column in the cell start at 0. */
 export interface Diagnostic {
   code: number;
   message: string;
@@ -14,9 +14,9 @@ export interface Diagnostic {
   length: number;
 }
 
-const shownAtMost = 10;
+const maxShown = 10;
 
-/** A cell that is no TypeScript. */
+/** Formats a syntax error. */
 export function showSyntaxError(error: CellSyntaxError, label: string, source: string): ShownError {
   const { line, column } = position(source, error.offset);
   return {
@@ -31,24 +31,24 @@ export function showSyntaxError(error: CellSyntaxError, label: string, source: s
   };
 }
 
-/** A cell whose types do not fit. */
-export function showDiagnostics(found: readonly Diagnostic[], label: string, source: string): ShownError {
-  const [first] = found;
+/** Formats type errors. */
+export function showDiagnostics(diagnostics: readonly Diagnostic[], label: string, source: string): ShownError {
+  const [first] = diagnostics;
   const traceback: string[] = [];
-  for (const each of found.slice(0, shownAtMost)) {
+  for (const each of diagnostics.slice(0, maxShown)) {
     traceback.push(
       `${paint.error(`TS${each.code}`)}: ${each.message}`,
       `    at ${label}:${each.line + 1}:${each.column + 1}`,
       ...excerpt(source, each.line, each.column, each.length),
     );
   }
-  if (found.length > shownAtMost) traceback.push(`… and ${found.length - shownAtMost} more`);
-  const missing = missingPackages(found);
+  if (diagnostics.length > maxShown) traceback.push(`… and ${diagnostics.length - maxShown} more`);
+  const missing = missingPackages(diagnostics);
   if (missing.length > 0) {
     const which = missing.length === 1 ? `The package ${missing[0]} is` : `The packages ${missing.join(", ")} are`;
-    traceback.push(`${which} not installed here. To install: %npm install ${missing.join(" ")}`);
+    traceback.push(`${which} not installed. To install: %npm install ${missing.join(" ")}`);
   }
-  traceback.push(paint.dim("Nothing was run. With `%check off` as its first line the cell runs anyway."));
+  traceback.push(paint.dim("The cell was not run. To run it anyway, add `%check off` as its first line."));
   return {
     ename: first ? `TS${first.code}` : "TypeError",
     evalue: first ? `${first.message} (line ${first.line + 1})` : "",
@@ -57,11 +57,11 @@ export function showDiagnostics(found: readonly Diagnostic[], label: string, sou
   };
 }
 
-/** TypeScript's number of "Cannot find module". */
+/** TypeScript's error code for "Cannot find module". */
 const moduleNotFound = 2307;
 
-function missingPackages(found: readonly Diagnostic[]): string[] {
-  const names = found
+function missingPackages(diagnostics: readonly Diagnostic[]): string[] {
+  const names = diagnostics
     .filter(({ code }) => code === moduleNotFound)
     .map(({ message }) => /'([^']+)'/.exec(message)?.[1] ?? "")
     .filter((specifier) => !/^(\.|\/|\w+:)/.test(specifier))

@@ -5,7 +5,7 @@ import { type Narrowings, narrowingsAfter } from "./narrowing.ts";
 
 const shared = sharedKernel();
 
-/** Runs cells that must succeed, one after the other. */
+/** Runs cells that must succeed in order. */
 async function cells(...sources: string[]): Promise<void> {
   for (const source of sources) await shared.current.ok(source);
 }
@@ -36,7 +36,7 @@ describe("a constant that a cell narrowed stays narrowed", () => {
     expect(await refused("b.length")).toBe("TS2339");
   });
 
-  test("by truth, equality, in, instanceof, and the tag of a union", async () => {
+  test("by truthiness, equality, in, instanceof, and the discriminant of a union", async () => {
     await cells(
       `${union} const c = either<string | undefined>("text"); const d = either<string | null>("text");
        const e = either<{ left: 1 } | { right: 2 }>({ right: 2 }); const f = either<Error | string>(new Error("x"));
@@ -50,7 +50,7 @@ describe("a constant that a cell narrowed stays narrowed", () => {
     );
   });
 
-  test("by assertion functions, of node:assert and of a cell's own", async () => {
+  test("by assertion functions of node:assert and of cells", async () => {
     await cells(
       `${union} import assert from "node:assert"; import { ok } from "node:assert/strict";
        function isText(value: unknown): asserts value is string { if (typeof value !== "string") throw new Error() }
@@ -63,7 +63,7 @@ describe("a constant that a cell narrowed stays narrowed", () => {
     );
   });
 
-  test("by a function that never returns, a condition that has a name, and what was taken apart", async () => {
+  test("by a function that returns never, an aliased condition, and destructuring", async () => {
     await cells(
       `${union} function fail(): never { throw new Error() }
        const n = either<string | undefined>("text"), o = either<string | number>("text");
@@ -75,7 +75,7 @@ describe("a constant that a cell narrowed stays narrowed", () => {
     );
   });
 
-  test("and so do members of one", async () => {
+  test("including its members", async () => {
     await cells(
       `${union} const config = either<{ path?: string; inner?: { size?: number } }>({ path: "a", inner: { size: 1 } });
        if (!config.path) throw new Error()`,
@@ -87,7 +87,7 @@ describe("a constant that a cell narrowed stays narrowed", () => {
     await cells("config.path.length");
   });
 
-  test("but not by a cell that failed, nor by one that tests and goes on", async () => {
+  test("but not by a cell that failed, nor by a test that does not end the cell", async () => {
     await cells(
       `${union} const p = either<string | number>("text"); const q = either<string | number>("text")`,
       `if (typeof p !== "string") console.log("a number")`,
@@ -112,26 +112,26 @@ describe("a variable that a cell narrowed", () => {
     expect(await refused("r.toFixed()")).toBe("TS2551");
   });
 
-  test("is narrowed by what it is assigned, at its declaration too", async () => {
+  test("is narrowed by assignment, including its initializer", async () => {
     await cells("let s: string | undefined;", 's = "a"', "s.length", "s = undefined");
     expect(await refused("s.length")).toMatch(/^TS/);
     await cells('let t: string | undefined = "a"', "t.length", "let u; u = 5", "u.toFixed()", 'u = "text"', "u.length");
   });
 
-  test("keeps the values that its type names, whatever it was assigned last", async () => {
+  test("keeps its literal union type after an assignment", async () => {
     await cells('let mode: "train" | "eval" = "train"', "const old = mode;", 'mode = "eval"');
     await cells('if (mode === "train") console.log("training")', 'const other: typeof old = "eval"');
     await cells('if (mode !== "eval") throw new Error()', 'const exact: "eval" = mode', 'mode === "train"');
   });
 
-  test("is not narrowed inside of functions, nor where functions assign to it", async () => {
+  test("is not narrowed in functions, nor if functions assign to it", async () => {
     await cells('let v: string | undefined = "a"; let w: string | undefined = "a";', "v.length");
     expect(await refused("const later = () => v.length")).toBe("TS18048");
     await cells("const clear = () => { w = undefined }", 'w = "b"; w.length');
     expect(await refused("w.length")).toBe("TS18048");
   });
 
-  test("is what it may be after a cell that failed on its way", async () => {
+  test("has its possible types after a cell that failed", async () => {
     await cells('let x: string | undefined = "a"', "x.length");
     await cells("%check off\nx = undefined");
     expect(await refused("x.length")).toBe("TS18048");
@@ -140,7 +140,7 @@ describe("a variable that a cell narrowed", () => {
     expect(await refused("x.length")).toBe("TS18048");
   });
 
-  test("shows its narrowed members to the completer, and its type to the inspector", async () => {
+  test("is completed and inspected with its narrowed type", async () => {
     await cells(`let y: string[] | number = ["a"]`);
     const { client } = shared.current;
     const completed = await client.request("shell", "complete_request", { code: "y.fl", cursor_pos: 4 });
@@ -148,21 +148,21 @@ describe("a variable that a cell narrowed", () => {
   });
 });
 
-test("cells that narrow a variable on top of each other are let go when they are many", () => {
+test("a long chain of cells that narrow the same variable is dropped", () => {
   let narrowings: Narrowings = new Map();
   const depths = new Set<number>();
   for (let cell = 0; cell < 100; cell++) {
     const module = { cell, key: `c${cell}`, source: "", declarations: [], needs: new Set<never>() };
     const effects = new Map([["z", "narrowed"]] as const);
     const flow = flowOf("z = next()");
-    narrowings = narrowingsAfter(narrowings, { module, flow, effects, builtOn: narrowings }, new Set());
+    narrowings = narrowingsAfter(narrowings, { module, flow, effects, baseNarrowings: narrowings }, new Set());
     depths.add(narrowings.get("z")?.depth ?? 0);
   }
   expect(Math.max(...depths)).toBe(20);
   expect(depths).toContain(0);
 });
 
-test("what a cell tests, assigns, and assigns in functions", () => {
+test("flowOf finds references that are tested, assigned, and assigned in functions", () => {
   const { tested, assigned, reassigned } = flowOf(`
     if (a.b && !c) { d = 1; ({ e, f: g.h, ...i } = d); [j = k] = d; } l++; for (m of n) o(p.q);
     const r: string | undefined = "a"; let s = 1; console.log(t); u.v(w);

@@ -1,34 +1,34 @@
 /**
- * Types that cells narrowed, as the cells after them see them.
+ * Type narrowing across cells.
  *
- * In a script `if (typeof w !== "string") throw …` holds for all that follows. A cell is a module of its own, so what it
- * narrowed is exported by it as a type, `typeof w` at its end, and the cells after it are given that type: a constant
- * is declared with it; a variable is declared as it was, so that it may be assigned as before, and then asserted to be
- * of that type. The check of a cell tells whether it narrows anything: lines after the cell compare the type of each
- * name that is tested or assigned with its declared one, and complain where they differ.
+ * In a script, `if (typeof w !== "string") throw …` narrows `w` in all code that follows. As each cell is a separate module,
+ * a cell exports `typeof w` at its end as a type, and later cells use that type: a constant is declared with it; a
+ * variable keeps its declared type, so that it can be assigned as before, and an assertion narrows it. To find out what a
+ * cell narrows, probe lines after the cell compare the type of each tested or assigned reference with its declared type.
+ * They cause an error if the types differ.
  */
 import type { CellModule, Declared, TypedDeclaration } from "./declarations.ts";
 import { type Flow, isWithin, rootOf } from "./flow.ts";
 
-/** Names that a cell uses, with their owners. */
+/** Names of other cells that a cell uses. */
 export type Used = ReadonlyMap<string, Declared>;
 
-/** A narrowed type: where it is found, and how many cells have narrowed on top of each other. */
+/** A narrowed type: the module that exports it, and the length of the chain of cells that it depends on. */
 export interface Narrowing {
   module: CellModule;
   depth: number;
 }
 
-/** Narrowed references, each a name or a path of members. */
+/** Narrowed types by reference (a name or a member path). */
 export type Narrowings = ReadonlyMap<string, Narrowing>;
 
-/** What a cell does to a reference: narrows it anew, leaves it as it was, gives it its declared type back. */
+/** The effect of a cell on a reference: narrows it, keeps the previous narrowing, or resets it to the declared type. */
 export type Effect = "narrowed" | "kept" | "declared";
 
-/** A longer chain of cells that narrow the same reference is let go: each cell of it is a module to keep. */
-const deepest = 20;
+/** Maximum length of a chain. A longer one is dropped, because the modules of all its cells must be kept. */
+const maxDepth = 20;
 
-/** Types that documents of cells use; global declarations. */
+/** Global declarations that the generated code uses. */
 export const narrowingTypes = `
 declare function __anneal_is<T>(value: unknown): asserts value is T;
 type __anneal_Same<A, B> =
@@ -38,7 +38,7 @@ type __anneal_Base<T> =
 type __anneal_Check<T extends true> = T;
 `;
 
-/** The name of the type that a cell exports of a reference. */
+/** The name of the type that a cell exports for a reference. */
 export function narrowedName(reference: string): string {
   return `__anneal_type_${reference.replaceAll(".", "__in__")}`;
 }
@@ -49,8 +49,8 @@ export function narrowingsOf(used: Used, all: Narrowings): Map<string, Narrowing
 }
 
 /**
- * Declarations that give a document the variables of other cells.
- * @param from how the document names the module of an owner or a narrowing
+ * Declarations of the variables of other cells that a document uses.
+ * @param from returns the expression for a module in the document
  */
 export function variablesFrom(used: Used, narrowings: Narrowings, from: (module: CellModule) => string): string {
   const lines = [...used].flatMap(([name, { module, form }]) => {
@@ -59,7 +59,7 @@ export function variablesFrom(used: Used, narrowings: Narrowings, from: (module:
     const type = narrowed ? `${from(narrowed.module)}.${narrowedName(name)}` : `typeof ${from(module)}.${name}`;
     return [`declare ${form} ${name}: ${type};`];
   });
-  // A name before its members.
+  // Names come before their members.
   for (const [reference, { module }] of [...narrowings].sort(([a], [b]) => a.length - b.length)) {
     if (used.get(reference)?.form === "const") continue;
     lines.push(`__anneal_is<${from(module)}.${narrowedName(reference)}>(${reference});`);
@@ -67,21 +67,21 @@ export function variablesFrom(used: Used, narrowings: Narrowings, from: (module:
   return lines.join("");
 }
 
-/** Narrowed variables. A document exports them: then no function of it relies on what they are narrowed to now. */
+/** The narrowed variables. Documents export them, so that functions do not rely on the narrowed type. */
 export function narrowedVariables(used: Used, narrowings: Narrowings): string[] {
   return [...narrowings.keys()].filter((name) => used.get(name)?.form === "let");
 }
 
-/** Lines that compare types after a cell, and how to read the complaints about them. */
+/** Probe lines that compare types after a cell, and a function that evaluates their errors. */
 export interface Probes {
   lines: string[];
-  /** @param wrong the numbers of lines that the compiler complains of, with whether it is the comparison that fails */
+  /** @param wrong numbers of the lines with errors; true if the error is a failed comparison */
   effects(wrong: ReadonlyMap<number, boolean>): Map<string, Effect>;
 }
 
 const noProbes: Probes = { lines: [], effects: () => new Map() };
 
-/** The comparisons for a cell: of its own variables, and of those of other cells that it uses. */
+/** Creates the probes of a cell, for its own variables and for those of other cells that it uses. */
 export function probesFor(
   flow: Flow,
   own: readonly TypedDeclaration[],
@@ -96,14 +96,14 @@ export function probesFor(
     return form === "const" || form === "let";
   });
   if (references.length === 0) return noProbes;
-  // Inside of a function that is hoisted nothing is narrowed.
+  // In a hoisted function, all references have their declared type.
   const declared = references.map((reference, index) => `_${index}: typeof ${reference}`).join("; ");
   const lines = [`function __anneal_declared() { return null as unknown as { ${declared} }; }`];
   const compare = (a: string, b: string) =>
     lines.push(`type __anneal_probe_${lines.length} = __anneal_Check<__anneal_Same<${a}, ${b}>>;`) - 1;
-  const places = references.map((reference, index) => {
+  const probes = references.map((reference, index) => {
     const isConstant = formOf(reference) === "const";
-    // That a variable of type "a" | "b" was given "a" says little of what it will be when the next cell runs.
+    // For assigned variables, literal types are widened: after `mode = "train"` another cell may still test `"eval"`.
     const loose = !isConstant && !flow.tested.has(reference);
     const compared = (type: string) => (loose ? `__anneal_Base<${type}>` : type);
     const type = `ReturnType<typeof __anneal_declared>["_${index}"]`;
@@ -116,12 +116,12 @@ export function probesFor(
     lines,
     effects(wrong) {
       const effects = new Map<string, Effect>();
-      for (const { reference, line, isConstant, beforeLine } of places) {
+      for (const { reference, line, isConstant, beforeLine } of probes) {
         const differs = wrong.get(line);
         if (differs === true) {
           effects.set(reference, beforeLine !== undefined && !wrong.has(beforeLine) ? "kept" : "narrowed");
         } else if (differs === undefined && !isConstant && (beforeLine !== undefined || flow.assigned.has(reference))) {
-          // A constant stays what it was found to be; so does a variable that the cell does not know to be narrowed.
+          // Only variables are reset, and only if the cell assigned them or was checked with their narrowed type.
           effects.set(reference, "declared");
         }
       }
@@ -130,22 +130,22 @@ export function probesFor(
   };
 }
 
-/** What a cell that runs does to narrowed types. */
+/** A cell and its effects on narrowed types. */
 export interface NarrowingCell {
   module: CellModule;
   flow: Flow;
   effects: ReadonlyMap<string, Effect>;
-  /** Those that its module builds on. */
-  builtOn: Narrowings;
+  /** The narrowed types that its module uses. */
+  baseNarrowings: Narrowings;
 }
 
 /**
- * The narrowings for the cells after one.
- * @param reassigned what functions of cells assign to: it may have changed by the time that another cell runs
+ * The narrowed types after a cell.
+ * @param reassigned references that functions assign to, which may change at any time and thus are not narrowed
  */
 export function narrowingsAfter(
   before: Narrowings,
-  { module, flow, effects, builtOn }: NarrowingCell,
+  { module, flow, effects, baseNarrowings }: NarrowingCell,
   reassigned: ReadonlySet<string>,
 ): Map<string, Narrowing> {
   const own = new Set(module.declarations.map(({ name }) => name));
@@ -154,13 +154,13 @@ export function narrowingsAfter(
   for (const [reference, narrowing] of before) {
     const effect = effects.get(reference);
     const isAssigned = [...flow.assigned].some((other) => isWithin(reference, other));
-    const isGone = effect === undefined ? isAssigned : effect === "declared";
-    if (!isGone && !own.has(rootOf(reference)) && !isReassigned(reference)) after.set(reference, narrowing);
+    const isReset = effect === undefined ? isAssigned : effect === "declared";
+    if (!isReset && !own.has(rootOf(reference)) && !isReassigned(reference)) after.set(reference, narrowing);
   }
   for (const [reference, effect] of effects) {
     if (effect !== "narrowed" || isReassigned(reference)) continue;
-    const depth = 1 + (own.has(rootOf(reference)) ? 0 : (builtOn.get(reference)?.depth ?? 0));
-    if (depth > deepest) after.delete(reference);
+    const depth = 1 + (own.has(rootOf(reference)) ? 0 : (baseNarrowings.get(reference)?.depth ?? 0));
+    if (depth > maxDepth) after.delete(reference);
     else after.set(reference, { module, depth });
   }
   return after;

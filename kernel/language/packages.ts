@@ -1,6 +1,6 @@
-/** Packages that cells name and that are not there. */
+/** Package names, and the suggestion to install a missing package. */
 
-/** The package that an import's specifier begins with: `@a/b` of `@a/b/c`, `x` of `x/y`. */
+/** The package name in an import specifier: `@a/b` in `@a/b/c`, `x` in `x/y`. */
 export function packageName(specifier: string): string {
   return specifier
     .split("/")
@@ -8,16 +8,16 @@ export function packageName(specifier: string): string {
     .join("/");
 }
 
-/** Whether npm could install something by that name: it is no path, no address, and no alias such as `@/utils`. */
+/** Whether a name is a valid npm package name, as opposed to a path, a URL or an alias such as `@/utils`. */
 export function isInstallable(name: string): boolean {
   return /^(@[a-z0-9~-][a-z0-9._~-]*\/)?[a-z0-9~-][a-z0-9._~-]*$/i.test(name);
 }
 
 /**
- * A button that puts `%npm install …` above the cell it stands under, runs it, and then runs the cell again. It is made
- * of JupyterLab's own commands, so that it works in any JupyterLab.
+ * A button that inserts a cell `%npm install …` above the failed cell, runs it, and runs the failed cell again. It uses
+ * only built-in commands of JupyterLab.
  */
-export function installOffer(packages: readonly string[]): Record<string, string> {
+export function installSuggestion(packages: readonly string[]): Record<string, string> {
   const magic = `%npm install ${packages.join(" ")}`;
   const steps = {
     commands: [
@@ -26,7 +26,7 @@ export function installOffer(packages: readonly string[]): Record<string, string
       "notebook:run-cell-and-select-next",
       "notebook:run-cell",
     ],
-    // All of them get the same; only one looks at the text.
+    // All commands get the same arguments; only notebook:replace-selection uses the text.
     args: { text: magic },
     errorIfNotEnabled: true,
   };

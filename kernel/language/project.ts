@@ -1,9 +1,9 @@
-/** The project that cells are to the compiler: its program, its settings, and the names that cells find there. */
+/** The TypeScript project of a notebook: compiler options and global declarations. */
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 
-/** Files that are text wherever they are imported from. */
+/** Extensions of files that import as text. */
 const textFiles = [
   "txt",
   "md",
@@ -21,25 +21,25 @@ const textFiles = [
   "graphql",
 ];
 
-/** Types of what every cell may use without importing it. */
+/** Declarations of the globals of cells. */
 export const globalTypes = `
 ${textFiles.map((extension) => `declare module "*.${extension}" { const text: string; export default text }`).join("\n")}
 
-/** Deno's display API, and nothing else of Deno. */
+/** Deno's display API. Nothing else of Deno is available. */
 declare const Deno: {
   readonly jupyter: {
-    /** The key of the method by which a value shows itself. */
+    /** The key of the method that returns a value's own MIME bundle. */
     readonly $display: unique symbol;
-    /** Shows a value as a cell's result is shown. */
+    /** Displays a value, formatted like a cell's result. */
     display(value: unknown, options?: { raw?: boolean; update?: boolean; display_id?: string }): Promise<void>;
-    /** The MIME bundle that a value is shown as. */
+    /** The MIME bundle of a value. */
     format(value: unknown): Promise<Record<string, unknown>>;
     html(strings: TemplateStringsArray, ...values: unknown[]): object;
     md(strings: TemplateStringsArray, ...values: unknown[]): object;
     svg(strings: TemplateStringsArray, ...values: unknown[]): object;
-    /** A picture (PNG, JPEG, GIF): its bytes, or the path of its file. */
+    /** An image (PNG, JPEG or GIF), as bytes or as a path. */
     image(picture: string | URL | Uint8Array): object;
-    /** Sends a message of Jupyter's protocol: display_data, update_display_data, clear_output, comm_*. */
+    /** Sends a Jupyter message: display_data, update_display_data, clear_output or comm_*. */
     broadcast(
       type: string,
       content: Record<string, unknown>,
@@ -48,26 +48,26 @@ declare const Deno: {
   };
 };
 
-/** Shows values under the cell, as a cell's result is shown, and data of one kind each. */
+/** Displays a value or data of one MIME type. */
 declare const display: {
-  /** Shows a value as a cell's result is shown. */
+  /** Displays a value, formatted like a cell's result. */
   (value: unknown, options?: {
-    /** Show all of a value that is cut otherwise. */
+    /** Do not truncate the value. */
     full?: boolean;
-    /** The value is a MIME bundle already. */
+    /** The value is a MIME bundle. */
     raw?: boolean;
-    /** Names the output so that it can be replaced later. */
+    /** Id of the output, for later updates. */
     displayId?: string;
-    /** Replace the output of that name. */
+    /** Replace the output with this id. */
     update?: boolean;
     metadata?: Record<string, unknown>;
   }): void;
   html(text: string): void;
   markdown(text: string): void;
-  /** Mathematics as LaTeX writes it. */
+  /** A formula in LaTeX. */
   latex(text: string): void;
   svg(text: string): void;
-  /** A picture: its bytes, or the path of its file. */
+  /** An image, as bytes or as a path. */
   png(bytes: Uint8Array | ArrayBuffer | string | URL): void;
   jpeg(bytes: Uint8Array | ArrayBuffer | string | URL): void;
   gif(bytes: Uint8Array | ArrayBuffer | string | URL): void;
@@ -76,27 +76,27 @@ declare const display: {
   javascript(text: string): void;
   /** JSON as a tree. */
   json(value: unknown): void;
-  /** A chart, from a Vega-Lite specification. */
+  /** A Vega-Lite chart. */
   vegaLite(specification: object): void;
   /** Data of any MIME type. */
   raw(mimeType: string, data: string | Uint8Array): void;
 };
-/** Asks the person at the notebook for a line of text, and waits for it. */
-declare function prompt(message?: string, otherwise?: string): string;
-/** Asks the person at the notebook for a yes or no, and waits for it. */
+/** Requests a line of text from the user and blocks until it arrives. */
+declare function prompt(message?: string, fallback?: string): string;
+/** Requests a yes or no from the user and blocks until it arrives. */
 declare function confirm(message?: string): boolean;
-/** Shows a message and waits until it was read. */
+/** Shows a message and waits for Enter. */
 declare function alert(message?: string): void;
 `;
 
 /**
- * The compiler's settings for the cells of a folder, as JSON.
+ * The tsconfig.json for the cells of a folder, as JSON.
  *
- * @param folder the notebook's
- * @param packageRoot where `anneal` and `@types/node` are found when they are not installed nearer
- * @param own what the folder's tsconfig.json says
- * @param files every document that the server is given, but for the modules of cells: for one that is in no project
- *   the server would build a second program, with all type packages there are
+ * @param folder the notebook's folder
+ * @param packageRoot fallback for `anneal` and `@types/node` if they do not resolve from the folder
+ * @param own compiler options of the folder's tsconfig.json
+ * @param files the documents of the project. For a document that is not in the project, the server would build a second
+ *   program with all installed type packages
  */
 export function compilerConfig(
   folder: string,
@@ -104,7 +104,7 @@ export function compilerConfig(
   own: Record<string, unknown>,
   files: readonly string[],
 ): string {
-  const near = createRequire(join(folder, "cell.js"));
+  const requireFromFolder = createRequire(join(folder, "cell.js"));
   return JSON.stringify({
     compilerOptions: {
       strict: true,
@@ -115,25 +115,25 @@ export function compilerConfig(
       resolveJsonModule: true,
       skipLibCheck: true,
       ...own,
-      ...withoutMeaning,
+      ...disabledOptions,
       module: "preserve",
       moduleResolution: "bundler",
       moduleDetection: "force",
-      types: [...nodeTypes(folder, packageRoot), ...texts(own.types).filter((name) => name !== "node")],
+      types: [...nodeTypes(folder, packageRoot), ...strings(own.types).filter((name) => name !== "node")],
       noEmit: true,
       allowImportingTsExtensions: true,
       paths: {
-        ...(resolves(near, "anneal") ? {} : ownTypes(packageRoot)),
+        ...(resolves(requireFromFolder, "anneal") ? {} : ownTypes(packageRoot)),
         ...(own.paths as Record<string, string[]> | undefined),
-        ...(resolves(near, "tslab") ? {} : { tslab: [join(packageRoot, "dist/kernel/child/tslab.d.ts")] }),
+        ...(resolves(requireFromFolder, "tslab") ? {} : { tslab: [join(packageRoot, "dist/kernel/child/tslab.d.ts")] }),
       },
     },
     files,
   });
 }
 
-/** What a tsconfig.json may say of programs that makes no sense for a cell. */
-const withoutMeaning = {
+/** Options of a tsconfig.json that do not apply to cells. */
+const disabledOptions = {
   composite: undefined,
   incremental: undefined,
   tsBuildInfoFile: undefined,
@@ -149,13 +149,13 @@ const withoutMeaning = {
   verbatimModuleSyntax: undefined,
 };
 
-function texts(value: unknown): string[] {
+function strings(value: unknown): string[] {
   return Array.isArray(value) ? value.filter((each) => typeof each === "string") : [];
 }
 
 function resolves(require: NodeJS.Require, name: string): boolean {
   try {
-    // The package has no CommonJS entry, but its package.json is exported.
+    // package.json is resolved, because the package may have no CommonJS entry.
     require.resolve(`${name}/package.json`);
     return true;
   } catch {
@@ -164,14 +164,14 @@ function resolves(require: NodeJS.Require, name: string): boolean {
 }
 
 function ownTypes(packageRoot: string): Record<string, string[]> {
-  const read = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as {
+  const manifest = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as {
     name: string;
     exports?: Record<string, { types?: string } | string>;
   };
   const paths: Record<string, string[]> = {};
-  for (const [entry, target] of Object.entries(read.exports ?? {})) {
+  for (const [entry, target] of Object.entries(manifest.exports ?? {})) {
     if (typeof target === "object" && target.types)
-      paths[`${read.name}${entry.slice(1)}`] = [join(packageRoot, target.types)];
+      paths[`${manifest.name}${entry.slice(1)}`] = [join(packageRoot, target.types)];
   }
   return paths;
 }
@@ -179,10 +179,10 @@ function ownTypes(packageRoot: string): Record<string, string[]> {
 function nodeTypes(folder: string, packageRoot: string): string[] {
   for (const from of [folder, packageRoot]) {
     try {
-      const found = dirname(createRequire(join(from, "cell.js")).resolve("@types/node/package.json"));
-      if (existsSync(found)) return [found];
+      const types = dirname(createRequire(join(from, "cell.js")).resolve("@types/node/package.json"));
+      if (existsSync(types)) return [types];
     } catch {
-      // Not there: the next place.
+      // Not installed here.
     }
   }
   return [];

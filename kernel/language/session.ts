@@ -1,4 +1,4 @@
-/** The compiler of one notebook: a language server, and the documents that it was given. */
+/** The compiler of a notebook: a language server and its open documents. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -8,7 +8,7 @@ import { LanguageServer } from "./lsp.ts";
 import { narrowingTypes } from "./narrowing.ts";
 import { compilerConfig, globalTypes } from "./project.ts";
 
-/** Documents that are always there. */
+/** Documents that are always open. */
 export const files = {
   config: "tsconfig.json",
   env: "__anneal_env.d.ts",
@@ -17,12 +17,12 @@ export const files = {
   draft: "__anneal_draft.ts",
 } as const;
 
-/** A crashed server is started again so often. */
+/** How often a crashed server is restarted. */
 const maxRestarts = 2;
 
 /**
- * One notebook's compiler. Documents are held in memory, in the notebook's folder, so that their imports resolve as the
- * notebook's do; no file is written. They outlive a crash of the server: the next one gets them again.
+ * The compiler of a notebook. Its documents have paths in the notebook's folder, so that imports resolve from there, but are
+ * only in memory. After a crash, the new server gets all documents again.
  */
 export class CompilerSession implements ModuleHost {
   readonly folder: string;
@@ -32,15 +32,15 @@ export class CompilerSession implements ModuleHost {
   readonly #versions = new Map<string, number>();
   #modules: CellModules | undefined;
   #server: LanguageServer | undefined;
-  /** Whether the server takes documents. */
+  /** Whether the server accepts documents. */
   #isOpen = false;
   #ready: Promise<void> | undefined;
   #restarts = 0;
 
   /**
    * @param folder the notebook's folder
-   * @param packageRoot where `anneal` and `@types/node` are found when they are not installed nearer
-   * @param options what the folder's tsconfig.json says
+   * @param packageRoot fallback for `anneal` and `@types/node` if they do not resolve from the folder
+   * @param options compiler options of the folder's tsconfig.json
    */
   constructor(folder: string, packageRoot: string, options: Record<string, unknown> = {}) {
     this.folder = folder.replaceAll("\\", "/");
@@ -49,8 +49,8 @@ export class CompilerSession implements ModuleHost {
   }
 
   /**
-   * Starts the server, if it does not run.
-   * @throws Error why the server cannot be used
+   * Starts the server if it is not running.
+   * @throws Error when the server has failed
    */
   start(): Promise<void> {
     if (this.#server?.failure !== undefined && this.#restarts < maxRestarts) {
@@ -80,12 +80,12 @@ export class CompilerSession implements ModuleHost {
       },
       initializationOptions: {
         disablePushDiagnostics: true,
-        // Otherwise each change of a cell starts an index of all installed packages: 20 to 100 ms in a big project.
+        // Otherwise each change triggers indexing of all installed packages: 20 to 100 ms in a big project.
         userPreferences: { includeCompletionsForModuleExports: false, suggest: { autoImports: false } },
       },
     });
     if (this.#texts.size === 0) {
-      // The server must know the settings before it meets a document.
+      // Creating the modules writes the config, which the server needs before any document.
       const { modules } = this;
       this.write(files.env, globalTypes + narrowingTypes);
       this.write(files.cell, modules.text(""));
@@ -99,7 +99,7 @@ export class CompilerSession implements ModuleHost {
     await Promise.all([initialized, this.diagnostics(files.cell)]);
   }
 
-  /** The modules of the cells that ran. */
+  /** The modules of the executed cells. */
   get modules(): CellModules {
     this.#modules ??= new CellModules(this);
     return this.#modules;
@@ -139,22 +139,22 @@ export class CompilerSession implements ModuleHost {
     }
   }
 
-  /** Asks the server about a document. */
+  /** Sends a request about a document. */
   async request(method: string, file: string, more: object = {}): Promise<unknown> {
     return this.#server?.request(method, { textDocument: { uri: this.#uri(file) }, ...more });
   }
 
-  /** What is wrong in a document, as the server reports it. */
+  /** Requests the diagnostics of a document. */
   diagnostics(file: string): Promise<unknown> {
     return this.request("textDocument/diagnostic", file);
   }
 
-  /** Asks the server for the rest of an item that it listed before. */
+  /** Sends a resolve request for an item of an earlier response. */
   async resolve(method: string, item: unknown): Promise<unknown> {
     return this.#server?.request(method, item);
   }
 
-  /** Tells the server that files on the disk were created (1) or changed (2); paths are relative to the folder. */
+  /** Notifies the server that files on disk were created (1) or changed (2). Paths are relative to the folder. */
   filesChanged(changes: readonly { path: string; type: 1 | 2 }[]): void {
     this.#filesChanged(changes.map(({ path, type }) => ({ uri: this.#uri(path), type })));
   }
@@ -172,7 +172,7 @@ export class CompilerSession implements ModuleHost {
     return this.#server?.pid;
   }
 
-  /** Ends the server. */
+  /** Stops the server and removes temporary files. */
   close(): void {
     this.#server?.kill();
     this.#modules?.close();

@@ -1,10 +1,10 @@
-/** Completions that write more than a name: the shape of a method, taken from its type. */
+/** Completion snippets for members: a method with its parameters. */
 
 /**
- * The text of a member with its parameters, for where it is being written.
- * @param detail what it is, in the compiler's words, such as `(method) Shape.area(scale: number): number`
- * @param place in an object literal parameters need no types, in a class they do
- * @returns undefined for what is no function
+ * The snippet for a member.
+ * @param detail the compiler's description, such as `(method) Shape.area(scale: number): number`
+ * @param place in a class, the parameters get types; in an object literal, they do not
+ * @returns undefined if the member is not a function
  */
 export function snippetOf(name: string, detail: string, place: "object" | "class"): string | undefined {
   const method = /^\(method\) (?:[^(<]*\.)?[\w$]+(<.*?>)?(\(.*)$/s.exec(detail);
@@ -24,19 +24,19 @@ export function snippetOf(name: string, detail: string, place: "object" | "class
   return place === "class" ? `${name} = (${parameters}) => ` : `${name}: (${parameterNames(parameters)}) => `;
 }
 
-/** Where the bracket closes that the text begins with; -1 where it does not. */
+/** The index of the bracket that closes the first one; -1 if it is missing. */
 function closing(text: string): number {
   let depth = 0;
   for (let i = 0; i < text.length; i++) {
     if ("([{<".includes(text[i])) depth++;
-    // The arrow of a function's type closes nothing.
+    // The `>` of an arrow is no bracket.
     else if (")]}".includes(text[i]) || (text[i] === ">" && text[i - 1] !== "=")) depth--;
     if (depth === 0) return i;
   }
   return -1;
 }
 
-/** `scale: number, ...rest: T[]` as `scale, ...rest`. */
+/** The names of parameters: `scale, ...rest` for `scale: number, ...rest: T[]`. */
 function parameterNames(parameters: string): string {
   const names: string[] = [];
   for (let rest = parameters.trim(); rest !== ""; ) {

@@ -11,7 +11,7 @@ const shared = sharedKernel({
 });
 
 describe("type errors", () => {
-  test("stop the cell before anything runs, with place, text, code and a way out", async () => {
+  test("prevent the cell from running, and show position, message, code and how to run it anyway", async () => {
     const kernel = shared.current;
     const count = Number((await kernel.ok("1")).reply.content.execution_count) + 1;
     const wrong = await kernel.run('console.log("ran");\nconst n: number = "text";');
@@ -24,28 +24,28 @@ describe("type errors", () => {
         '  1 | console.log("ran");',
         '> 2 | const n: number = "text";',
         "    |       ^",
-        "Nothing was run. With `%check off` as its first line the cell runs anyway.",
+        "The cell was not run. To run it anyway, add `%check off` as its first line.",
       ].join("\n"),
     );
   });
 
-  test("in an object literal alone keep their place", async () => {
+  test("in a cell that is an object literal have correct positions", async () => {
     const wrong = await shared.current.run("{ a: 1 + nowhere }");
     expect(wrong.traceback).toContain(":1:10\n");
     expect(wrong.traceback).toContain("^~~~~~~\n");
   });
 
-  test("there are none of strictness that a notebook is better without", async () => {
+  test("do not include implicit any and missing declarations", async () => {
     await shared.current.ok("let later; const list = [];");
     await shared.current.ok("later = 5; list.push(1);");
   });
 
-  test("the browser's names are no names", async () => {
+  test("include the use of browser globals", async () => {
     expect((await shared.current.run("document.title")).ename).toBe("TS2584");
     expect((await shared.current.ok("typeof Buffer")).result).toBe("'function'");
   });
 
-  test("can be left unheard, for one cell and for all", async () => {
+  test("can be disabled for one cell or for all", async () => {
     const kernel = shared.current;
     await kernel.ok('%check off\nconst s: number = "text"');
     expect((await kernel.run('const t: number = "text"')).ename).toBe("TS2322");
@@ -57,7 +57,7 @@ describe("type errors", () => {
 });
 
 describe("types of earlier cells", () => {
-  test("are seen: of values, functions, classes, interfaces, enums, imports, generics", async () => {
+  test("are visible: of values, functions, classes, interfaces, enums, imports, generics", async () => {
     const kernel = shared.current;
     await kernel.ok(`
       import { Box, type Shape } from "./shapes.ts";
@@ -84,7 +84,7 @@ describe("types of earlier cells", () => {
     }
   });
 
-  test("are replaced when a name is declared again; what used the old one keeps it", async () => {
+  test("are replaced when a name is redeclared; declarations that used the old type keep it", async () => {
     const kernel = shared.current;
     await kernel.ok("const value = 'text'; const size = () => value.length");
     await kernel.ok("const value = 5; class Again { old = 1 }");
@@ -95,7 +95,7 @@ describe("types of earlier cells", () => {
     expect((await kernel.run("value.toFixed(1)")).ename).toBe("TS2339");
   });
 
-  test("of a cell that failed are seen as far as its values go", async () => {
+  test("of a cell that failed are visible for initialized variables", async () => {
     const kernel = shared.current;
     await kernel.ok("const after = 'before'");
     expect(
@@ -104,7 +104,7 @@ describe("types of earlier cells", () => {
     await kernel.ok("const k: Kept = { a: 1 }; reached.toFixed(); after.toUpperCase()");
   });
 
-  test("of a file that changed are read anew", async () => {
+  test("of a changed file are updated", async () => {
     const kernel = shared.current;
     writeFileSync(join(kernel.folder, "later.ts"), "export const v = 1");
     await kernel.ok('import { v } from "./later.ts"; v.toFixed()');
@@ -112,20 +112,20 @@ describe("types of earlier cells", () => {
     await kernel.ok('import { v } from "./later.ts"; v.toUpperCase()');
   });
 
-  test("of a package that was installed meanwhile are found", async () => {
+  test("of a newly installed package are found", async () => {
     const kernel = shared.current;
     expect((await kernel.run('import { made } from "just-made"')).ename).toBe("TS2307");
-    const made = folderWith({});
+    const installed = folderWith({});
     const { cpSync, mkdirSync, rmSync } = await import("node:fs");
-    mkdirSync(join(made, "just-made"));
+    mkdirSync(join(installed, "just-made"));
     writeFileSync(
-      join(made, "just-made/package.json"),
+      join(installed, "just-made/package.json"),
       '{"name":"just-made","type":"module","exports":"./i.js","types":"./i.d.ts"}',
     );
-    writeFileSync(join(made, "just-made/i.js"), "export const made = 1");
-    writeFileSync(join(made, "just-made/i.d.ts"), "export const made: number");
-    cpSync(made, join(kernel.folder, "node_modules"), { recursive: true });
-    rmSync(made, { recursive: true });
+    writeFileSync(join(installed, "just-made/i.js"), "export const made = 1");
+    writeFileSync(join(installed, "just-made/i.d.ts"), "export const made: number");
+    cpSync(installed, join(kernel.folder, "node_modules"), { recursive: true });
+    rmSync(installed, { recursive: true });
     expect((await kernel.ok('%check off\nimport { made } from "just-made"; made')).result).toBe("1");
     expect((await kernel.ok('import { made } from "just-made"; made.toFixed()')).result).toBe("'1'");
   });
@@ -138,7 +138,7 @@ describe("completion", () => {
     return { matches: matches as string[], start: cursor_start, end: cursor_end, metadata: reply.content };
   }
 
-  test("of members, in the middle of code, with kinds", async () => {
+  test("of members inside code, with kinds", async () => {
     const { matches, start, end, metadata } = await complete("process.vers + 1", 12);
     expect(matches).toEqual(["version", "versions"]);
     expect([start, end]).toEqual([8, 12]);
@@ -147,7 +147,7 @@ describe("completion", () => {
     });
   });
 
-  test("of members that are being written, with their parameters", async () => {
+  test("of methods to implement, with their parameters", async () => {
     await shared.current.ok(`interface Shape {
       area(scale: number, unit?: string): number;
       visit: (value: Map<string, () => void>, index: number) => void;
@@ -164,12 +164,12 @@ describe("completion", () => {
       "more(x, ...rest) {}",
       "visit: (value, index) => ",
     ]);
-    const written = await complete("class Round implements Shape { ar");
-    expect(written.matches).toEqual(["area", "area(scale: number, unit?: string): number {}"]);
+    const inClass = await complete("class Round implements Shape { ar");
+    expect(inClass.matches).toEqual(["area", "area(scale: number, unit?: string): number {}"]);
     expect((await complete("[1].ma")).matches).toEqual(["map"]);
   });
 
-  test("of globals and of names of earlier cells, values and types", async () => {
+  test("of globals and of values and types of earlier cells", async () => {
     await shared.current.ok("const myVariable = [1]; interface MyInterface { a: 1 }");
     expect((await complete("myVar")).matches).toEqual(["myVariable"]);
     expect((await complete("myVariable.fl")).matches).toEqual(["flat", "flatMap"]);
@@ -178,19 +178,19 @@ describe("completion", () => {
     expect((await complete("disp")).matches).toEqual(["display"]);
   });
 
-  test("counts places in code points", async () => {
+  test("counts positions in code points", async () => {
     const { matches, start, end } = await complete('"🎉🎉"; process.versi', 20);
     expect(matches).toEqual(["version", "versions"]);
     expect([start, end]).toEqual([14, 19]);
   });
 
-  test("of packages, files and texts that a type allows", async () => {
+  test("of packages, files and string literal types", async () => {
     expect((await complete('import { x } from "node:f')).matches).toEqual(["node:fs", "node:fs/promises"]);
     expect((await complete('import { x } from "./shap')).matches).toEqual(["shapes.ts"]);
     expect((await complete('const s: "left" | "right" = "l')).matches).toEqual(["left"]);
   });
 
-  test("of names of imports, and of nothing", async () => {
+  test("of import names, and without a prefix", async () => {
     expect((await complete('import { readFileS } from "node:fs"', 18)).matches).toEqual(["readFileSync"]);
     expect((await complete("noSuchNameAnywhere")).matches).toEqual([]);
   });
@@ -202,7 +202,7 @@ describe("inspection", () => {
     return { found: content.found, data: content.data as Record<string, string> };
   }
 
-  test("tells type and documentation of a name of an earlier cell", async () => {
+  test("returns type and documentation of a name of an earlier cell", async () => {
     await shared.current.ok("/** Doubles a number. */\nfunction twice(n: number): number { return n * 2 }");
     const { found, data } = await inspect("twice(2)", 3);
     expect(found).toBe(true);
@@ -211,21 +211,21 @@ describe("inspection", () => {
     expect(data["text/markdown"]).toContain("Doubles a number.");
   });
 
-  test("tells the signature inside of a call's parentheses", async () => {
+  test("returns the signature inside the parentheses of a call", async () => {
     expect((await inspect("twice( )", 6)).data["text/plain"]).toContain("twice(n: number): number");
   });
 
-  test("finds nothing where nothing is", async () => {
+  test("returns nothing if there is no name", async () => {
     expect(await inspect("   ", 1)).toEqual({ found: false, data: {} });
   });
 });
 
-test("without a compiler cells are not checked, and that is said once", async () => {
-  // A folder that is gone is where no process can start.
+test("without a compiler, cells are not checked and a warning is returned once", async () => {
+  // No process can start in a folder that does not exist.
   const session = new CompilerSession("/nonexistent/folder", packageRoot());
   const checker = new Checker(session);
   const first = await checker.check("const a: number = 'x'");
   expect(first.diagnostics).toEqual([]);
-  expect(first.warning).toMatch(/^Types are not checked: .*Cells run all the same\.$/);
+  expect(first.warning).toMatch(/^Types are not checked: .*Cells run without type checks\.$/);
   session.close();
 });

@@ -1,9 +1,9 @@
-/** The names that a program declares. */
+/** Finds the names that a program declares. */
 import type { Declaration, DeclarationKind } from "../host/protocol.ts";
 import { boundNames, child, children, list, type Node, text } from "./syntax.ts";
 
-/** The top-level names of a program, each with the kind of its last declaration. */
-export function boundAt(program: Node, source: string): Declaration[] {
+/** The top-level declarations of a program. For repeated declarations, the last one counts. */
+export function topLevelDeclarations(program: Node, source: string): Declaration[] {
   const kinds = new Map<string, DeclarationKind>();
   for (const statement of list(program, "body")) {
     const node = declarationOf(statement);
@@ -36,7 +36,7 @@ export function boundAt(program: Node, source: string): Declaration[] {
   for (const name of hoistedVars(program)) {
     if (!kinds.has(name)) kinds.set(name, "var");
   }
-  // What was an enum or a namespace is plain variables by now; they must start afresh when their cell runs again.
+  // Enums and namespaces were compiled to variables, which must be reset when the cell runs again.
   for (const [, kind, name] of source.matchAll(/\b(enum|namespace)\s+([\p{L}_$][\p{L}\p{N}_$]*)/gu)) {
     if (name !== undefined && kinds.has(name) && ["var", "let"].includes(kinds.get(name) ?? "")) {
       kinds.set(name, kind as DeclarationKind);
@@ -45,7 +45,7 @@ export function boundAt(program: Node, source: string): Declaration[] {
   return [...kinds].map(([name, kind]) => ({ name, kind }));
 }
 
-/** What an export statement declares, or the statement itself. */
+/** The declaration of an export statement, or else the statement itself. */
 export function declarationOf(statement: Node): Node {
   if (statement.type === "ExportNamedDeclaration" || statement.type === "ExportDefaultDeclaration") {
     return child(statement, "declaration") ?? statement;
@@ -53,14 +53,14 @@ export function declarationOf(statement: Node): Node {
   return statement;
 }
 
-/** The name that a specifier of an import or export has on one side. */
+/** A name of an import or export specifier. @param key the field, such as `imported` or `local` */
 export function specifierName(specifier: Node, key: string): string {
   const node = child(specifier, key);
   if (!node) return "default";
   return text(node, "name") ?? text(node, "value") ?? "default";
 }
 
-/** Names declared with `var` anywhere under `node`, short of inner functions. */
+/** Names declared with `var` in a node, excluding inner functions. */
 export function hoistedVars(node: Node): string[] {
   if (isFunction(node) || node.type === "StaticBlock") return [];
   const own =

@@ -1,30 +1,30 @@
 /**
- * Loops over top-level variables, at the speed of local ones.
+ * Local copies of top-level variables in loops, for speed.
  *
- * A top-level name is a property of an object that all cells share, which a hot loop pays for. Where nothing but the
- * loop itself can see a name while it runs, the loop works on a local copy that is written back when it ends, however
- * it ends: it runs in one go (no `await`), calls nothing but `Math` (so that no signal has to break it half-way, which
- * would lose the copy), and no function of any cell mentions the name.
+ * Top-level variables are properties of the scope object, which is slow in hot loops. If no other code can see a variable
+ * while a loop runs, the loop uses a local copy, which is written back in a `finally`. This requires that the loop has no
+ * `await`, that it calls only `Math` functions (an interrupt by signal would skip the `finally`), and that no function in
+ * any cell references the variable.
  */
 import { child, children, flag, type Node, text } from "./syntax.ts";
 
 const functions = new Set(["FunctionDeclaration", "FunctionExpression", "ArrowFunctionExpression"]);
 const classes = new Set(["ClassDeclaration", "ClassExpression"]);
 
-/** Adds the names that functions and classes under a node mention. */
-export function mentionedInFunctions(node: Node, found: Set<string>, inside = false): void {
-  if (inside && node.type === "Identifier") found.add(text(node, "name") ?? "");
+/** Adds the names that functions and classes in a node reference. */
+export function mentionedInFunctions(node: Node, names: Set<string>, inside = false): void {
+  if (inside && node.type === "Identifier") names.add(text(node, "name") ?? "");
   const within = inside || functions.has(node.type) || classes.has(node.type);
-  for (const each of children(node)) mentionedInFunctions(each, found, within);
+  for (const each of children(node)) mentionedInFunctions(each, names, within);
 }
 
-/** What a loop does with names: all that it mentions, and those of them that it assigns. */
+/** The names that a loop references, and those that it assigns. */
 export interface LoopNames {
   mentioned: Set<string>;
   assigned: Set<string>;
 }
 
-/** The names of a loop that may work on copies; undefined where it may not. */
+/** The names of a loop; undefined if it must not use copies. */
 export function namesOfLoop(loop: Node): LoopNames | undefined {
   const names: LoopNames = { mentioned: new Set(), assigned: new Set() };
   return gather(loop, names) ? names : undefined;
@@ -55,15 +55,15 @@ function gather(node: Node, names: LoopNames): boolean {
       assigned(child(node, "left"), names);
       break;
     case "VariableDeclaration":
-      // A `var` is a name of the cell wherever it stands.
+      // A `var` declares a variable of the cell at any depth.
       if (text(node, "kind") === "var") assigned(node, names);
       break;
   }
-  if (refused.has(node.type) || functions.has(node.type) || classes.has(node.type)) return false;
+  if (unsupported.has(node.type) || functions.has(node.type) || classes.has(node.type)) return false;
   return children(node).every((each) => gather(each, names));
 }
 
-const refused = new Set([
+const unsupported = new Set([
   "AwaitExpression",
   "YieldExpression",
   "ImportExpression",
@@ -73,13 +73,13 @@ const refused = new Set([
   "ReturnStatement",
 ]);
 
-/** Whether a call is one of `Math`. */
+/** Whether a callee is a method of `Math`. */
 export function isMath(callee: Node | undefined): boolean {
   const object = callee?.type === "MemberExpression" && !flag(callee, "computed") ? child(callee, "object") : undefined;
   return object?.type === "Identifier" && text(object, "name") === "Math";
 }
 
-/** Every name in what is assigned to: one too many is written back with the value that it had. */
+/** Adds all names in an assignment target. Names that are only read there are written back unchanged. */
 function assigned(target: Node | undefined, names: LoopNames): void {
   if (!target || target.type === "MemberExpression") return;
   if (target.type === "Identifier") names.assigned.add(text(target, "name") ?? "");

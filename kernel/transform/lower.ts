@@ -1,6 +1,6 @@
 /**
- * What Node.js does not run yet and oxc leaves alone becomes what it runs: decorators, `accessor`, `using`. The compiler
- * itself does it, which takes some 80 ms, so only code that has any of these is given to it.
+ * Compiles syntax that neither Node.js nor oxc supports: decorators, `accessor` and `using`. It runs the TypeScript compiler,
+ * which takes about 80 ms, so it is used only for code that needs it.
  */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { compilerProgram } from "../language/compiler.ts";
 import { child, children, list, type Node, parse, text } from "./syntax.ts";
 
-/** What a tsconfig.json says that changes what code becomes. */
+/** Compiler options that change the emitted code. */
 export interface EmitOptions {
   experimentalDecorators?: boolean | undefined;
   emitDecoratorMetadata?: boolean | undefined;
@@ -19,17 +19,17 @@ export interface EmitOptions {
 const nodeMajor = Number(process.versions.node.split(".")[0]);
 const hasUsing = nodeMajor >= 24;
 
-/** Whether the compiler must lower some code. */
+/** Whether code must be compiled by {@link lower}. */
 export function needsLowering(source: string, options: EmitOptions): boolean {
-  const classic = options.useDefineForClassFields === false;
-  if (!/@|\busing\b|\baccessor\b/.test(source) && !(classic && /\bclass\b/.test(source))) return false;
-  const found = (node: Node): boolean =>
+  const legacyFields = options.useDefineForClassFields === false;
+  if (!/@|\busing\b|\baccessor\b/.test(source) && !(legacyFields && /\bclass\b/.test(source))) return false;
+  const needsIt = (node: Node): boolean =>
     list(node, "decorators").length > 0 ||
     node.type === "AccessorProperty" ||
-    (classic && node.type === "PropertyDefinition") ||
+    (legacyFields && node.type === "PropertyDefinition") ||
     (!hasUsing && isUsing(node)) ||
-    children(node).some(found);
-  return found(parse(source, "ts").program as unknown as Node);
+    children(node).some(needsIt);
+  return needsIt(parse(source, "ts").program as unknown as Node);
 }
 
 /** Whether a statement is a `using` or `await using` declaration. */
@@ -38,8 +38,8 @@ export function isUsing(node: Node): boolean {
 }
 
 /**
- * Has the compiler make JavaScript of a module.
- * @param extension of the file it stands for, such as `.ts`
+ * Compiles a module to JavaScript with the TypeScript compiler.
+ * @param extension the file extension, such as `.ts`
  * @throws Error when the compiler cannot be run
  */
 export function lower(source: string, options: EmitOptions, extension = ".ts"): { code: string; map: string } {
@@ -51,33 +51,31 @@ export function lower(source: string, options: EmitOptions, extension = ".ts"): 
     const flags = Object.entries(options).flatMap(([name, value]) =>
       value === undefined ? [] : [`--${name}`, String(value)],
     );
-    const { error } = spawnSync(program, [...first, ...always, ...flags, "--outDir", folder, file], { cwd: folder });
+    const { error } = spawnSync(program, [...first, ...baseFlags, ...flags, "--outDir", folder, file], { cwd: folder });
     if (error) throw error;
-    const made = join(folder, "cell.js");
-    const code = readFileSync(made, "utf8").replace(/\n\/\/# sourceMappingURL=.*\s*$/, "\n");
-    return { code, map: readFileSync(`${made}.map`, "utf8") };
+    const output = join(folder, "cell.js");
+    const code = readFileSync(output, "utf8").replace(/\n\/\/# sourceMappingURL=.*\s*$/, "\n");
+    return { code, map: readFileSync(`${output}.map`, "utf8") };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-// Types are not looked at, so that none are loaded: the checker has done that.
-const always = [
+// Without type checks, which the checker does.
+const baseFlags = [
   ...["--ignoreConfig", "--noCheck", "--noLib", "--noResolve", "--sourceMap", "--verbatimModuleSyntax"],
   ...["--target", "es2022", "--module", "preserve", "--jsx", "react-jsx", "--pretty", "false"],
 ];
 
-/** A cell whose own `using` declarations became constants of the same length. */
+/** A cell whose top-level `using` declarations were replaced by `const`, with unchanged positions. */
 export interface UsingCell {
   source: string;
-  /** The names that are to be disposed of when the cell ends. */
+  /** The names to dispose when the cell ends. */
   using: ReadonlyMap<string, "sync" | "async">;
 }
 
-/**
- * Finds the `using` declarations of a cell's top level. They are disposed of when the cell ends: the cell is their block.
- */
-export function takeUsing(source: string): UsingCell {
+/** Replaces the top-level `using` declarations of a cell by `const`. The kernel disposes them when the cell ends. */
+export function replaceUsing(source: string): UsingCell {
   const using = new Map<string, "sync" | "async">();
   if (!/\busing\b/.test(source)) return { source, using };
   let changed = source;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { alive, sharedKernel, until } from "../cells.test.helper.ts";
-import { askedAbout, readMagics } from "./magics.ts";
+import { readInspection, readMagics } from "./magics.ts";
 
 const shared = sharedKernel({
   "package.json": '{ "name": "notebook", "private": true }',
@@ -11,14 +11,12 @@ const shared = sharedKernel({
 });
 
 describe("%npm", () => {
-  test("a package that is not there is named, with a button that installs it; then it works at once, with its types", async () => {
+  test("a missing package is reported with an install button; after installation it can be imported with its types", async () => {
     const kernel = shared.current;
     const untyped = await kernel.run('%check off\nimport { made } from "made-here"');
     const wrong = await kernel.run('import { made } from "made-here/sub"; made');
     expect(wrong.ename).toBe("TS2307");
-    expect(wrong.traceback).toContain(
-      "The package made-here is not installed here. To install: %npm install made-here",
-    );
+    expect(wrong.traceback).toContain("The package made-here is not installed. To install: %npm install made-here");
     for (const { messages } of [untyped, wrong]) {
       const [offer] = messages.filter(({ header }) => header.msg_type === "display_data");
       const data = offer?.content.data as Record<string, string>;
@@ -30,14 +28,14 @@ describe("%npm", () => {
     expect((await kernel.run("made.toUpperCase()")).ename).toBe("TS2339");
   });
 
-  test("what npm says when it fails is shown, and the cell does not run", async () => {
+  test("if npm fails, its output is shown and the cell does not run", async () => {
     const failed = await shared.current.run('%npm install ./nowhere\nconsole.log("ran")');
     expect(failed).toMatchObject({ status: "error", stdout: "" });
     expect(failed.stderr).toContain("ENOENT");
-    expect(failed.evalue).toContain("npm install ./nowhere ended with");
+    expect(failed.evalue).toContain("npm install ./nowhere exited with");
   });
 
-  test("a mistyped file or Node module gets no such offer", async () => {
+  test("a missing file or Node.js module gets no install button", async () => {
     for (const specifier of ["./nowhere.ts", "node:fss", "@/utils"]) {
       const { messages } = await shared.current.run(`import "${specifier}"; import * as x from "${specifier}"; x`);
       expect(messages.filter(({ header }) => header.msg_type === "display_data")).toEqual([]);
@@ -48,7 +46,7 @@ describe("%npm", () => {
 describe("%time and %%time", () => {
   const times = /^CPU times: user .*, sys: .*, total: .*\nWall time: (.*)\n$/;
 
-  test("tell how long a statement or a cell took, with its result", async () => {
+  test("print the time of a statement or cell, and its result", async () => {
     const kernel = shared.current;
     const one = await kernel.ok("%time await new Promise((done) => setTimeout(() => done(7), 30))");
     expect(one.result).toBe("7");
@@ -58,7 +56,7 @@ describe("%time and %%time", () => {
     expect(all.stdout).toMatch(times);
   });
 
-  test("%time says what to do about a second statement", async () => {
+  test("%time with a second statement suggests %%time", async () => {
     const { evalue, traceback } = await shared.current.run("%time 1\n2");
     expect(evalue).toContain("%time times one statement");
     expect(traceback).toContain("%%time");
@@ -66,7 +64,7 @@ describe("%time and %%time", () => {
 });
 
 describe("%env", () => {
-  test("sets, shows and lists, and hides what looks secret", async () => {
+  test("sets, prints and lists variables, and hides secrets", async () => {
     const kernel = shared.current;
     await kernel.ok("%env ANNEAL_TEST=one two\n%env ANNEAL_TEST_TOKEN abc");
     expect((await kernel.ok("process.env.ANNEAL_TEST")).result).toBe("'one two'");
@@ -74,11 +72,11 @@ describe("%env", () => {
     const { stdout } = await kernel.ok("%env");
     expect(stdout).toContain("ANNEAL_TEST=one two\n");
     expect(stdout).toContain("ANNEAL_TEST_TOKEN=<hidden>\n");
-    expect((await kernel.run("%env ANNEAL_NOWHERE")).evalue).toContain("has no ANNEAL_NOWHERE");
+    expect((await kernel.run("%env ANNEAL_NOWHERE")).evalue).toContain("ANNEAL_NOWHERE is not set");
   });
 });
 
-test("%reset forgets names and types, and keeps what the kernel gives", async () => {
+test("%reset deletes variables and types, but not the kernel's globals", async () => {
   const kernel = shared.current;
   await kernel.ok("const before = 1; interface Before { a: 1 }");
   await kernel.ok("%reset\nconst after = 2");
@@ -89,7 +87,7 @@ test("%reset forgets names and types, and keeps what the kernel gives", async ()
 });
 
 describe("%%sh", () => {
-  test("gives the rest to the shell: it prints as it goes, and sees the environment", async () => {
+  test("runs the rest of the cell in the shell, with streamed output and the environment", async () => {
     const { stdout, stderr } = await shared.current.ok(
       "%env SHOWN=yes\n%%sh\necho $SHOWN\nif true; then\n  pwd >&2\nfi",
     );
@@ -98,10 +96,10 @@ describe("%%sh", () => {
   });
 
   test("a failure is an error", async () => {
-    expect((await shared.current.run("%%sh\nexit 3")).evalue).toBe("sh ended with 3");
+    expect((await shared.current.run("%%sh\nexit 3")).evalue).toBe("sh exited with 3");
   });
 
-  test("is interrupted as any cell is, and what it started ends", async () => {
+  test("can be interrupted, which also ends its subprocesses", async () => {
     const kernel = shared.current;
     let started = "";
     const cell = kernel.run("%%sh\nsh -c 'echo $$; exec sleep 100'\necho never", {
@@ -117,14 +115,14 @@ describe("%%sh", () => {
   });
 });
 
-test("a magic that there is not is told, with those that there are", async () => {
+test("the error for an unknown magic lists the available ones", async () => {
   const { evalue, traceback } = await shared.current.run("%matplotlib inline");
-  expect(evalue).toContain("%matplotlib is no magic of this kernel");
+  expect(evalue).toContain("unknown magic %matplotlib");
   for (const magic of ["%npm", "%check", "%time", "%%time", "%env", "%reset", "%%sh"])
     expect(traceback).toContain(magic);
 });
 
-test("??name shows the source, of a cell or of a library's types", async () => {
+test("??name shows the source from a cell or from a library's types", async () => {
   const kernel = shared.current;
   const page = async (code: string) => {
     const { reply } = await kernel.ok(code);
@@ -137,7 +135,7 @@ test("??name shows the source, of a cell or of a library's types", async () => {
   expect(await page("??Array.isArray")).toContain("isArray(arg: any): arg is any[]");
 });
 
-test("are completed where they stand", async () => {
+test("magics are completed at the start of a cell", async () => {
   const ask = async (code: string) =>
     (await shared.current.client.request("shell", "complete_request", { code, cursor_pos: code.length })).content
       .matches;
@@ -146,13 +144,13 @@ test("are completed where they stand", async () => {
   expect(await ask("%%")).toEqual(["%%time", "%%sh"]);
 });
 
-test("a question mark asks about a name, and stays part of an expression", () => {
-  expect(askedAbout("?process.version")).toEqual({ name: "process.version", source: false });
-  expect(askedAbout(" display?? ")).toEqual({ name: "display", source: true });
-  expect(askedAbout("a ? b : c")).toBeUndefined();
+test("?name and name? are inspections, but a question mark in an expression is not", () => {
+  expect(readInspection("?process.version")).toEqual({ name: "process.version", source: false });
+  expect(readInspection(" display?? ")).toEqual({ name: "display", source: true });
+  expect(readInspection("a ? b : c")).toBeUndefined();
 });
 
-test("leave the lines of the cell where they are", () => {
+test("magics do not change the line numbers of the cell", () => {
   expect(readMagics("%check off\n\n  %env A=1\nx").source).toBe("\n\n\nx");
   expect(readMagics("x % 2").source).toBe("x % 2");
   expect(readMagics("%time f()").source).toBe("      f()");

@@ -1,4 +1,4 @@
-/** Rewriting the JavaScript of a cell: top-level names, imports, and the last expression. */
+/** Rewrites the JavaScript of a cell: top-level names, imports and the last expression. */
 import type MagicString from "magic-string";
 import type { Declaration, DeclarationKind } from "../host/protocol.ts";
 import { declarationOf } from "./bound.ts";
@@ -28,24 +28,24 @@ const visitors: Readonly<Record<string, Visitor>> = {
 /**
  * Rewrites a program in place.
  *
- * @param declared the names of this cell, from `boundAt`
- * @param known the names of earlier cells
- * @param captured names that functions of any cell mention; without it all names stay where all cells see them
- * @param using names of this cell that are disposed of when it ends
+ * @param declared the declarations of this cell, from `topLevelDeclarations`
+ * @param earlier the names of earlier cells
+ * @param captured names that functions in any cell reference; without it loops use no local copies
+ * @param using names of this cell to dispose when it ends
  */
 export function rewrite(
   magic: MagicString,
   program: Node,
   declared: readonly Declaration[],
-  known: ReadonlyMap<string, DeclarationKind>,
+  earlier: ReadonlyMap<string, DeclarationKind>,
   using: ReadonlyMap<string, "sync" | "async"> = new Map(),
   captured?: ReadonlySet<string>,
 ): void {
   const own = new Map(declared.map(({ name, kind }) => [name, kind]));
-  const cell = new CellRewrite(magic, { own, known, using, captured }, visitors);
+  const cell = new CellRewrite(magic, { own, earlier, using, captured }, visitors);
   for (const { name, kind } of declared) if (kind === "var" || kind === "function") cell.bound.add(name);
   const body = list(program, "body").filter((node) => node.type !== "EmptyStatement");
-  // A directive is an expression like any other here: `"use strict"` alone is a string to show.
+  // Directives count as expressions: the result of a cell `"use strict"` is the string.
   const last = body.at(-1);
   for (const statement of body) {
     rewriteStatement(cell, statement, statement === last);
@@ -55,14 +55,14 @@ export function rewrite(
     if (kind === "var") cell.hoisted.push(`${scopeObject}.${name}=${runtime}.peek.${name};`);
     if (kind === "enum" || kind === "namespace") cell.hoisted.push(`${scopeObject}.${name}=void 0;`);
   }
-  // One resume after the imports: a cell given up while they load must not start.
+  // A check after the imports, so that a cell that is interrupted while they load does not start.
   const loading = cell.imports.length > 0 ? `${cell.imports.join("")}__anneal_resume();` : "";
-  // The cell begins on a line of its own: a breakpoint at its start is not one in the prologue.
+  // The cell starts on a new line, so that a breakpoint in its first line is not set in the prologue.
   magic.prepend(`${prologue}${cell.hoisted.join("")}${loading}\n`);
   magic.append(epilogue);
 }
 
-/** Names of a `const`, `let` or `var` statement. */
+/** The names that a `const`, `let` or `var` statement declares. */
 function variablesOf(statement: Node): string[] {
   const declaration = declarationOf(statement);
   if (declaration.type !== "VariableDeclaration") return [];
@@ -100,16 +100,16 @@ function rewriteStatement(cell: CellRewrite, statement: Node, isLast: boolean): 
     }
     case "ExpressionStatement":
       cell.walk(node, undefined);
-      if (isLast) showResult(cell, child(node, "expression"));
+      if (isLast) returnResult(cell, child(node, "expression"));
       return;
     default:
       cell.walk(node, undefined);
       // `export default` of an expression.
-      if (isLast && statement.type === "ExportDefaultDeclaration") showResult(cell, node);
+      if (isLast && statement.type === "ExportDefaultDeclaration") returnResult(cell, node);
   }
 }
 
-/** The value of the last expression is what the cell results in. */
-function showResult(cell: CellRewrite, expression: Node | undefined): void {
+/** Returns the value of the last expression as the cell's result. */
+function returnResult(cell: CellRewrite, expression: Node | undefined): void {
   if (expression) enclose(cell.magic, expression, `return ${runtime}.result(`, ")");
 }

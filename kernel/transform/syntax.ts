@@ -1,26 +1,26 @@
-/** Reading syntax trees of oxc without knowing every kind of node. */
+/** Generic access to oxc's syntax trees. */
 import { type ParseResult, parseSync, visitorKeys } from "oxc-parser";
 
-/** A node of an ESTree, seen from outside: its type, its place, and fields that are looked at by name. */
+/** An ESTree node. Other fields are read by name with the functions below. */
 export interface Node {
   type: string;
   start: number;
   end: number;
 }
 
-/** A field that holds a node, or undefined. */
+/** The child node in a field; undefined if there is none. */
 export function child(node: Node, key: string): Node | undefined {
   const value = (node as unknown as Record<string, unknown>)[key];
   return isNode(value) ? value : undefined;
 }
 
-/** A field that holds nodes, without its holes; empty where there is none. */
+/** The child nodes in an array field, without holes; empty if there are none. */
 export function list(node: Node, key: string): Node[] {
   const value = (node as unknown as Record<string, unknown>)[key];
   return Array.isArray(value) ? value.filter(isNode) : [];
 }
 
-/** A field that holds a string, or undefined. */
+/** The string in a field; undefined if there is none. */
 export function text(node: Node, key: string): string | undefined {
   const value = (node as unknown as Record<string, unknown>)[key];
   return typeof value === "string" ? value : undefined;
@@ -31,22 +31,22 @@ export function flag(node: Node, key: string): boolean {
   return (node as unknown as Record<string, unknown>)[key] === true;
 }
 
-/** Every node directly under `node`, in the order of its fields. */
+/** All child nodes, in the order of the fields. */
 export function children(node: Node): Node[] {
-  const found: Node[] = [];
+  const nodes: Node[] = [];
   for (const key of visitorKeys[node.type] ?? []) {
     const value = (node as unknown as Record<string, unknown>)[key];
-    if (isNode(value)) found.push(value);
-    else if (Array.isArray(value)) for (const item of value) if (isNode(item)) found.push(item);
+    if (isNode(value)) nodes.push(value);
+    else if (Array.isArray(value)) for (const item of value) if (isNode(item)) nodes.push(item);
   }
-  return found;
+  return nodes;
 }
 
 function isNode(value: unknown): value is Node {
   return typeof value === "object" && value !== null && typeof (value as Partial<Node>).type === "string";
 }
 
-/** The names that a pattern binds: an identifier, or destructuring. */
+/** The names that a pattern binds. */
 export function boundNames(pattern: Node): string[] {
   switch (pattern.type) {
     case "Identifier":
@@ -66,12 +66,12 @@ export function boundNames(pattern: Node): string[] {
   }
 }
 
-/** Parses a cell or its JavaScript as a module. */
+/** Parses code as a module. */
 export function parse(source: string, lang: "ts" | "tsx" | "js"): ParseResult {
   return parseSync(`cell.${lang}`, source, { lang, sourceType: "module" });
 }
 
-/** A mistake in how a cell is written, with its place. */
+/** A syntax error in a cell, with its position. */
 export class CellSyntaxError extends Error {
   override readonly name = "SyntaxError";
   /** Offset in the cell, in UTF-16 units. */
@@ -87,14 +87,14 @@ export class CellSyntaxError extends Error {
   }
 }
 
-/** Line and column of an offset, both counted from 0. */
+/** Line and column of an offset, both starting at 0. */
 export function position(source: string, offset: number): { line: number; column: number } {
   const before = source.slice(0, offset);
   const line = before.split("\n").length - 1;
   return { line, column: offset - (before.lastIndexOf("\n") + 1) };
 }
 
-/** The offset of a line and column, both counted from 0. */
+/** The offset of a line and column, both starting at 0. */
 export function offsetOf(source: string, line: number, column: number): number {
   let start = 0;
   for (let each = 0; each < line; each++) {

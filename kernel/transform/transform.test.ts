@@ -1,7 +1,7 @@
 import { Script } from "node:vm";
 import { beforeEach, describe, expect, test } from "vitest";
 import * as interrupts from "../child/interrupt.ts";
-import { boundSince, constant, peek, prepareNames, scope } from "../child/scope.ts";
+import { constant, initializedSince, peek, prepareDeclarations, scope } from "../child/scope.ts";
 import { slots } from "../child/slots.ts";
 import type { DeclarationKind } from "../host/protocol.ts";
 import { CellSyntaxError } from "./syntax.ts";
@@ -9,18 +9,18 @@ import { transformCell } from "./transform.ts";
 
 const { shared } = interrupts;
 
-// The transformed code runs against the very scope that the child has; only imports need a whole kernel.
-const known = new Map<string, DeclarationKind>();
+// The transformed code runs with the child's scope object. Only imports need a kernel.
+const declarations = new Map<string, DeclarationKind>();
 
 async function run(source: string): Promise<unknown> {
-  const { code, declared } = transformCell(source, known);
-  prepareNames(declared);
-  for (const { name, kind } of declared) known.set(name, kind);
+  const { code, declared } = transformCell(source, declarations);
+  prepareDeclarations(declared);
+  for (const { name, kind } of declared) declarations.set(name, kind);
   return new Script(code).runInThisContext() as unknown;
 }
 
 beforeEach(() => {
-  known.clear();
+  declarations.clear();
   for (const name of Object.keys(scope)) delete scope[name];
   shared.fill(0);
   Object.defineProperty(globalThis, Symbol.for("anneal.cell"), {
@@ -59,7 +59,7 @@ describe("the result of a cell", () => {
 });
 
 describe("names", () => {
-  test("of one cell are seen by the next", async () => {
+  test("of a cell are visible in the next one", async () => {
     await run(`const a = 1, { b, c: [d], ...rest } = { b: 2, c: [3], e: 4 };
       let u: number | undefined; var v = 5; function f() { return 6 } class K { static n = 7 }
       enum E { X = 8 } namespace N { export const n = 9 } for (var w = 0; w < 10; w++); if (a) { var x = 11 }`);
@@ -79,7 +79,7 @@ describe("names", () => {
     ]);
   });
 
-  test("can be declared again as anything", async () => {
+  test("can be redeclared as any kind", async () => {
     const declarations = [
       "const n = 1",
       "let n = 1",
@@ -100,7 +100,7 @@ describe("names", () => {
     }
   });
 
-  test("a function of an earlier cell sees the newest value", async () => {
+  test("a function of an earlier cell sees the latest value", async () => {
     await run("let rate = 1; function show() { return [rate, helper()] } function helper() { return 'old' }");
     await run("const rate = 2");
     await run("function helper() { return 'new' }");
@@ -113,7 +113,7 @@ describe("names", () => {
     expect(await run("early()")).toBe(3);
   });
 
-  test("inner names shadow the names of cells", async () => {
+  test("local names shadow names of cells", async () => {
     await run("const x = 'cell', i = 'cell', e = 'cell'");
     expect(
       await run(`const seen: unknown[] = [];
@@ -143,7 +143,7 @@ describe("names", () => {
     ]);
   });
 
-  test("a called function gets no `this`", async () => {
+  test("a function call has no `this`", async () => {
     await run("function self(this: unknown) { return this }");
     expect(await run("self()")).toBeUndefined();
   });
@@ -155,29 +155,29 @@ describe("names", () => {
     ]);
   });
 
-  test("a name nobody declared is an error like JavaScript's own, and undefined to typeof", async () => {
+  test("an undeclared name throws a ReferenceError, and typeof returns undefined", async () => {
     await expect(run("missing")).rejects.toThrow(new ReferenceError("missing is not defined"));
     expect(await run("typeof missing")).toBe("undefined");
   });
 
-  test("assigning to a constant of an earlier cell fails", async () => {
+  test("assigning to a constant of an earlier cell throws", async () => {
     await run("const fixed = 1");
     await expect(run("fixed = 2")).rejects.toThrow(TypeError);
     await expect(run("fixed++")).rejects.toThrow(TypeError);
     expect(await run("fixed")).toBe(1);
   });
 
-  test("a global may be shadowed by a cell without the global changing", async () => {
+  test("a cell can shadow a global without changing it", async () => {
     await run("const performance = { accuracy: 1 }");
     expect(await run("performance.accuracy")).toBe(1);
     expect(globalThis.performance.now()).toBeGreaterThan(0);
   });
 
-  test("of a cell that failed are bound as far as it came", async () => {
-    const { code, declared } = transformCell("const one = 1; throw new Error('stop'); const two = 2", known);
-    const before = prepareNames(declared);
+  test("that were initialized before an error stay declared", async () => {
+    const { code, declared } = transformCell("const one = 1; throw new Error('stop'); const two = 2", declarations);
+    const before = prepareDeclarations(declared);
     await expect(new Script(code).runInThisContext()).rejects.toThrow("stop");
-    expect(boundSince(before)).toEqual(["one"]);
+    expect(initializedSince(before)).toEqual(["one"]);
   });
 });
 
@@ -190,13 +190,13 @@ describe("loops", () => {
     "const spin = () => { for (;;) { } }; spin()",
     "for (var i = 0; ; i++) var last = i",
     "for (const k in { a: 1 }) for (;;) if (k) continue; else break",
-  ])("stop when the flag is up: %s", async (source) => {
+  ])("stop when the flag is set: %s", async (source) => {
     shared[slots.running] = 1;
     shared[slots.flag] = 1;
     await expect(run(source)).rejects.toThrow("interrupted");
   });
 
-  test("run undisturbed otherwise, and do what they say", async () => {
+  test("compute correct results", async () => {
     expect(
       await run(`const out: number[] = []; outer: for (let i = 0; i < 3; i++) for (const j of [0, 1]) {
         if (j > i) continue outer; out.push(i * 10 + j) } while (out.length < 7) out.push(-1); out`),
@@ -204,21 +204,21 @@ describe("loops", () => {
   });
 });
 
-describe("mistakes", () => {
-  test("in syntax are told with their place", () => {
+describe("syntax errors", () => {
+  test("have a position", () => {
     const source = "const a = 1;\nconst const = 2;";
     const error = failure(source);
     expect(source.slice(error.offset, error.offset + error.length)).toBe("const");
     expect(error.offset).toBe(19);
   });
 
-  test("a name declared twice in one cell is one", () => {
+  test("include a name that is declared twice in a cell", () => {
     expect(failure("const a = 1; const a = 2;").message).toMatch(/already been declared/);
   });
 
   function failure(source: string): CellSyntaxError {
     try {
-      transformCell(source, known);
+      transformCell(source, declarations);
     } catch (error) {
       if (error instanceof CellSyntaxError) return error;
       throw error;

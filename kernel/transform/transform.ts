@@ -1,48 +1,48 @@
 /**
- * A cell in TypeScript becomes JavaScript that can run beside the other cells.
+ * Transforms a TypeScript cell to JavaScript.
  *
- * Types are stripped by oxc; then every top-level name becomes a property of one object that all cells share (the
- * scope), so that any cell can declare any name again as anything, and a function that was defined earlier sees the
- * newest value. Names of inner scopes are left alone. Guards are added so that a cell can be interrupted.
+ * First oxc strips the types. Then every top-level name becomes a property of the scope, an object that all cells share, so
+ * that cells can redeclare names and earlier functions see the latest values. Names of inner scopes do not change. Guards
+ * are inserted so that a cell can be interrupted.
  */
 import { originalPositionFor, TraceMap } from "@jridgewell/trace-mapping";
 import MagicString from "magic-string";
 import { type TransformResult, transformSync } from "oxc-transform";
 import type { CodeMaps, Declaration } from "../host/protocol.ts";
-import { boundAt } from "./bound.ts";
+import { topLevelDeclarations } from "./bound.ts";
 import { guardCell } from "./guards.ts";
 import { mentionedInFunctions } from "./locals.ts";
-import { type EmitOptions, lower, needsLowering, takeUsing } from "./lower.ts";
+import { type EmitOptions, lower, needsLowering, replaceUsing } from "./lower.ts";
 import { rewrite } from "./rewrite.ts";
 import { CellSyntaxError, children, type Node, offsetOf, parse, position } from "./syntax.ts";
 
-/** A cell as it will run. */
+/** A transformed cell. */
 export interface TransformedCell {
   code: string;
   maps: CodeMaps;
   declared: Declaration[];
-  /** Names that functions of the cell mention. */
+  /** Names that functions in the cell reference. */
   mentioned: ReadonlySet<string>;
 }
 
 /**
- * Turns a cell into JavaScript.
+ * Transforms a cell to JavaScript.
  *
- * @param source the cell, without magics
- * @param emit what the folder's tsconfig.json says
- * @param captured names that functions of earlier cells mention; without it no loop works on copies
- * @param known names that earlier cells declared; the value tells which of them may not be assigned
- * @returns code whose value, when run as a script, is a promise of the last expression's value
- * @throws CellSyntaxError
+ * @param source the cell without magics
+ * @param emit compiler options of the folder's tsconfig.json
+ * @param captured names that functions in earlier cells reference; without it loops use no local copies
+ * @param earlier names that earlier cells declared, with their kinds
+ * @returns a script that evaluates to a promise of the last expression's value
+ * @throws CellSyntaxError when the cell has a syntax error
  */
 export function transformCell(
   source: string,
-  known: ReadonlyMap<string, Declaration["kind"]>,
+  earlier: ReadonlyMap<string, Declaration["kind"]>,
   emit: EmitOptions = {},
   captured?: ReadonlySet<string>,
 ): TransformedCell {
-  const { source: given, shift } = prepareCell(source);
-  const { source: prepared, using } = takeUsing(given);
+  const { source: wrapped, shift } = prepareCell(source);
+  const { source: prepared, using } = replaceUsing(wrapped);
   let stripped: Pick<TransformResult, "code" | "map"> & { errors: readonly ParserError[] } = transformSync(
     "cell.ts",
     prepared,
@@ -53,7 +53,7 @@ export function transformCell(
       typescript: { onlyRemoveTypeImports: true },
     },
   );
-  if (stripped.errors.length > 0) throwAtJsx(prepared, shift);
+  if (stripped.errors.length > 0) throwIfJsx(prepared, shift);
   throwFirst(stripped.errors, (offset) => offset - shift);
   if (needsLowering(prepared, emit)) {
     const { code, map } = lower(prepared, emit);
@@ -62,17 +62,17 @@ export function transformCell(
   const parsed = parse(stripped.code, "js");
   throwFirst(parsed.errors, (offset) => {
     const { line, column } = position(stripped.code, offset);
-    const at = originalPositionFor(new TraceMap(JSON.stringify(stripped.map ?? {})), { line: line + 1, column });
-    return offsetOf(prepared, (at.line ?? 1) - 1, at.column ?? 0) - shift;
+    const original = originalPositionFor(new TraceMap(JSON.stringify(stripped.map ?? {})), { line: line + 1, column });
+    return offsetOf(prepared, (original.line ?? 1) - 1, original.column ?? 0) - shift;
   });
   const magic = new MagicString(stripped.code);
   const program = parsed.program as unknown as Node;
-  const declared = boundAt(program, prepared);
+  const declared = topLevelDeclarations(program, prepared);
   const mentioned = new Set<string>();
   mentionedInFunctions(program, mentioned);
-  const hidden = captured && new Set([...captured, ...mentioned]);
+  const allCaptured = captured && new Set([...captured, ...mentioned]);
   guardCell(magic, program);
-  rewrite(magic, program, declared, known, using, hidden);
+  rewrite(magic, program, declared, earlier, using, allCaptured);
   return {
     code: magic.toString(),
     maps: {
@@ -86,8 +86,8 @@ export function transformCell(
 }
 
 /**
- * A cell that is one object literal, such as `{ a: 1 }`, would be read as a block: parentheses make it an object.
- * @returns the cell, and how many columns its first line moved
+ * Puts a cell that is an object literal, such as `{ a: 1 }`, in parentheses. Otherwise it would be parsed as a block.
+ * @returns the cell and the column shift of its first line
  */
 export function prepareCell(source: string): { source: string; shift: number } {
   const trimmed = source.trim();
@@ -105,8 +105,8 @@ interface ParserError {
   labels: { start: number; end: number }[];
 }
 
-/** Says what to do where a cell is well-formed but for JSX. */
-function throwAtJsx(source: string, shift: number): void {
+/** Throws an error with a suggestion if JSX is the only syntax error in a cell. */
+function throwIfJsx(source: string, shift: number): void {
   const { program, errors } = parse(source, "tsx");
   const jsx = errors.length === 0 ? firstJsx(program as unknown as Node) : undefined;
   if (!jsx) return;
@@ -114,15 +114,15 @@ function throwAtJsx(source: string, shift: number): void {
     "a cell cannot contain JSX",
     Math.max(0, jsx.start - shift),
     jsx.end - jsx.start,
-    "Put the component in a .tsx file beside the notebook and import it, or show HTML: display.html(`<b>text</b>`).",
+    "Put the component in a .tsx file in the notebook's folder and import it, or use display.html(`<b>text</b>`).",
   );
 }
 
 function firstJsx(node: Node): Node | undefined {
   if (node.type === "JSXElement" || node.type === "JSXFragment") return node;
   for (const each of children(node)) {
-    const found = firstJsx(each);
-    if (found) return found;
+    const jsx = firstJsx(each);
+    if (jsx) return jsx;
   }
   return undefined;
 }

@@ -1,5 +1,5 @@
-// Checks that WebGPU computes what the CPU computes, on whatever GPU (or software) this process finds. As a process of
-// its own it prints a line of JSON a check and exits with 1 when one fails, with 3 when there is no GPU to check.
+// Checks that WebGPU gives the same results as the CPU, on the available GPU or software implementation. Run as a script, it
+// prints a line of JSON per check. It exits with 1 if a check fails, and with 3 if there is no GPU.
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,17 +13,17 @@ import { AdamW } from "../../src/train/optimizers/index.ts";
 import { toyModel, toyOptions } from "../../src/train/toy.ts";
 import { operatorCases } from "./operators.ts";
 
-/** What came of one check. */
+/** The result of a check. */
 export interface CheckResult {
   check: string;
   ok: boolean;
-  /** A figure, or what was wrong. */
+  /** A measured value or the error. */
   detail: string;
 }
 
-/** Two devices sum in other orders: float32 results differ by this much of the largest value. */
+/** Tolerance for float32 results, relative to the largest value, because devices sum in different orders. */
 const operatorTolerance = 2e-5;
-/** After thirty steps of training, the losses by this much. */
+/** Tolerance for losses after thirty training steps. */
 const lossTolerance = 1e-3;
 
 type Check = (cpu: Engine, gpu: Engine) => Promise<string>;
@@ -107,7 +107,7 @@ const trainingCheck =
     return `losses within ${by.toExponential(1)} over 30 steps, ${first.toFixed(2)} to ${last.toFixed(2)}; the same bits twice`;
   };
 
-/** What runs on the CPU in between is copied there and back: the training step must not have any of it. */
+/** The training step must not contain operators on the CPU, which need copies there and back. */
 const placementCheck: Check = async (cpu) => {
   const model = toyModel({ engine: cpu });
   const optimizer = new AdamW({ maxGradNorm: 1 });
@@ -181,7 +181,7 @@ const memoryCheck: Check = async (_, gpu) => {
   return (error as Error).message;
 };
 
-/** What only the CPU has is refused before anything changes. */
+/** Operators that only the CPU supports cause an error before anything changes. */
 const bytesCheck: Check = async (_, gpu) => {
   const model = toyModel({ engine: gpu });
   const message = (work: Promise<unknown>) =>
@@ -197,7 +197,7 @@ const bytesCheck: Check = async (_, gpu) => {
   return quantized;
 };
 
-/** Variables that cannot change where they lie take turns with a second buffer. */
+/** Variables that cannot be updated in place alternate with a second buffer. */
 const variablesCheck: Check = async (_, gpu) => {
   const state = gpu.createState();
   const [a, b] = [T.variable("a", [2, 2]), T.variable("b", [2, 2])];
@@ -230,10 +230,10 @@ const checks: Record<string, Check> = {
   "out of memory": memoryCheck,
 };
 
-/** What is checked, in order. */
+/** The checks, in order. */
 export const checkNames = Object.keys(checks);
 
-/** Run them all. */
+/** Runs all checks. */
 export async function runChecks(gpu: Engine, report: (result: CheckResult) => void): Promise<boolean> {
   const cpu = await Engine.open({ device: "cpu" });
   let good = true;

@@ -1,12 +1,12 @@
 import * as T from "../../src/tensor/index.ts";
 
-/** Operators applied to inputs of these shapes, whose values and gradients two devices must agree on. */
+/** An operator with input shapes, whose values and gradients must agree on two devices. */
 export interface OperatorCase {
   shapes: readonly (readonly number[])[];
-  /** Range of the values; -1 to 1 when left out. */
+  /** Range of the input values. Default: -1 to 1. */
   low?: number;
   high?: number;
-  /** Largest difference, as a share of the largest value; 2e-5 when left out. */
+  /** Maximum difference relative to the largest value. Default: 2e-5. */
   tolerance?: number;
   apply(...inputs: T.Tensor[]): T.Tensor;
 }
@@ -18,7 +18,7 @@ const angles = Array.from({ length: 8 * 4 }, (_, i) => Math.floor(i / 4) / 3 ** 
 const cos = T.tensor(Float32Array.from(angles, Math.cos), [8, 4]);
 const sin = T.tensor(Float32Array.from(angles, Math.sin), [8, 4]);
 const positive = { low: 0.5, high: 2 };
-/** A bool as numbers, so that it can be compared as all else is. */
+/** Converts bool to numbers for comparison. */
 const asNumber = (condition: T.Tensor) => T.where(condition, 1, 0);
 
 export const operatorCases: Record<string, OperatorCase> = {
@@ -93,7 +93,7 @@ export const operatorCases: Record<string, OperatorCase> = {
         .add(T.ceil(x.mul(5)))
         .add(T.round(x.mul(7))),
   },
-  // WebGPU promises 2^-11 of a sine.
+  // WebGPU guarantees an absolute error of 2^-11 for sin.
   "sin, cos, atan": { shapes: [[9]], tolerance: 2 ** -11, apply: (x) => T.sin(x).add(T.cos(x)).mul(T.atan(x)) },
   "erf and gelu": { shapes: [[9]], apply: (x) => T.erf(x).add(T.gelu(x)).add(T.gelu(x, "tanh")) },
   "softplus and elu": { shapes: [[9]], apply: (x) => T.softplus(x).add(T.elu(x)).add(T.leakyRelu(x)) },

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 
-/** The environment in which WebGPU finds the software Vulkan that Chromium brings along; undefined where there is none. */
+/** The environment variables for WebGPU on Chromium's software Vulkan; undefined if there is none. */
 export function softwareVulkan(): Record<string, string> | undefined {
   const places = ["/usr/lib/chromium", "/usr/lib/chromium-browser", "/opt/google/chrome"];
   if (process.env.CHROMIUM) places.unshift(dirname(process.env.CHROMIUM));

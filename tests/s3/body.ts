@@ -6,8 +6,8 @@ import { S3Error, type Signed } from "./signature.ts";
 const EMPTY = createHash("sha256").digest("hex");
 
 /**
- * A request's content, checked in the way in which it was signed: by its SHA-256, or chunk by chunk with a signature or a
- * checksum that follows. It throws at the end of content that is not what was signed.
+ * Reads the content of a request and verifies it: against its SHA-256, or chunk by chunk against signatures or a trailing
+ * checksum. Throws at the end if the content does not match.
  */
 export async function* content(request: IncomingMessage, signed: Signed): AsyncGenerator<Buffer> {
   const { payload } = signed;
@@ -33,10 +33,10 @@ export async function* content(request: IncomingMessage, signed: Signed): AsyncG
   }
 }
 
-/** A request's bytes; who stops reading in the middle can still answer it. */
+/** The bytes of a request. A reader that stops early can still send a response. */
 const bytesOf = (request: IncomingMessage): AsyncIterable<Buffer> => request.iterator({ destroyOnReturn: false });
 
-/** Passes content on and compares it with the digests that the request's headers, or trailers, announce. */
+/** Passes content through and compares it with the digests in the request's headers or trailers. */
 async function* checksummed(
   source: AsyncIterable<Buffer>,
   header: (name: string) => string | undefined,
@@ -70,7 +70,7 @@ interface Chunked extends AsyncIterable<Buffer> {
   trailers: Map<string, string>;
 }
 
-/** The content of aws-chunked encoding: chunks with a size each, perhaps a signature each, and trailers. */
+/** Decodes the aws-chunked encoding: chunks with sizes, optional signatures, and trailers. */
 function chunked(request: IncomingMessage, { payload, seed, sign, time, scope }: Signed): Chunked {
   const trailers = new Map<string, string>();
   const isSigned = payload.startsWith("STREAMING-AWS4-HMAC-SHA256-PAYLOAD");

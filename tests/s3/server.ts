@@ -11,15 +11,15 @@ import { content } from "./body.ts";
 import { type Credentials, S3Error, type Signed, uriEncode, verify } from "./signature.ts";
 
 /*
- * A store that speaks S3's protocol, for tests: path-style addresses, objects with ranges and conditions, listings with
- * delimiters and pages, copies, deletion of many, multipart uploads. Every request has to be signed, and is checked.
- * What it does not know it refuses (501), so that no test passes by mistake.
+ * An S3 server for tests: path-style URLs, objects with ranges and conditions, listings with delimiters and paging, copies,
+ * multi-object deletion, multipart uploads. It verifies the signatures of all requests and responds with 501 to
+ * unsupported ones.
  */
 
 interface Blob {
   file: string;
   size: number;
-  /** MD5 in hex; of a multipart upload the MD5 of its parts' and their number. */
+  /** MD5 in hex; for multipart uploads, the MD5 of the parts' MD5s and the number of parts. */
   etag: string;
   modified: Date;
 }
@@ -33,15 +33,15 @@ interface MultipartUpload {
 export interface S3Server {
   url: string;
   credentials: Credentials;
-  /** Requests that were answered, as `PUT UploadPart 200`. */
+  /** Handled requests, such as `PUT UploadPart 200`. */
   log: string[];
   /** Keys in a bucket. */
   keys(bucket: string): string[];
   /** Multipart uploads that are neither completed nor aborted. */
   uploads(): number;
-  /** Requests for which this says true are cut off in their middle. */
+  /** Whether to cut a request in the middle. */
   fail: (request: IncomingMessage) => boolean;
-  /** Stops answering; `start` goes on at the same address with what was stored. */
+  /** Stops the server; `start` continues at the same address with the stored objects. */
   stop(): Promise<void>;
   start(): Promise<void>;
   close(): Promise<void>;
@@ -59,7 +59,7 @@ const fieldsOf = (xml: string, name: string): string[] =>
 
 const noSuchKey = (): S3Error => new S3Error(404, "NoSuchKey", "The specified key does not exist.");
 
-/** @param buckets made at the start */
+/** Starts a server. @param buckets buckets to create */
 export async function startS3(buckets: string[] = ["artifacts"]): Promise<S3Server> {
   const folder = mkdtempSync(join(tmpdir(), "anneal-s3-"));
   const credentials = { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY" };
@@ -73,7 +73,7 @@ export async function startS3(buckets: string[] = ["artifacts"]): Promise<S3Serv
     return found;
   };
 
-  /** Keeps bytes as a file; nothing stays of those that fail. */
+  /** Stores bytes as a file. Removes the file if the content is invalid. */
   async function keep(bytes: AsyncIterable<Buffer>): Promise<Blob> {
     const file = join(folder, randomUUID());
     const md5 = createHash("md5");
@@ -375,7 +375,7 @@ export async function startS3(buckets: string[] = ["artifacts"]): Promise<S3Serv
   return self;
 }
 
-// By itself: `node dist/tests/s3/server.js` runs until it is interrupted, for a look at it with other clients.
+// Standalone: `node dist/tests/s3/server.js` runs until it is interrupted, to try other clients.
 if (process.argv[1]?.endsWith("s3/server.js")) {
   const { url, credentials } = await startS3();
   console.log(`${url}  ${credentials.accessKeyId}  ${credentials.secretAccessKey}`);

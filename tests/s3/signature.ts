@@ -1,7 +1,7 @@
 import { createHash, createHmac } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 
-/** A refusal as S3 words it. */
+/** An S3 error response. */
 export class S3Error extends Error {
   readonly code: string;
   readonly status: number;
@@ -18,13 +18,13 @@ export interface Credentials {
   secretAccessKey: string;
 }
 
-/** A request whose signature holds, and what is needed to check its body. */
+/** The result of a valid signature, with the data to verify the body. */
 export interface Signed {
-  /** What the request says of its body: a SHA-256 in hex, or one of the words of Signature Version 4. */
+  /** The x-amz-content-sha256 of the request: a SHA-256 in hex, or a constant of Signature Version 4. */
   payload: string;
-  /** The signature that the first signed chunk of a body follows on. */
+  /** The seed signature for signed chunks. */
   seed: string;
-  /** Signs a text with the key of the request's day, in hex. */
+  /** Signs a text with the request's signing key, in hex. */
   sign(text: string): string;
   time: string;
   scope: string;
@@ -33,19 +33,19 @@ export interface Signed {
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 const hmac = (key: string | Buffer, text: string): Buffer => createHmac("sha256", key).update(text).digest();
 
-/** As Signature Version 4 encodes: everything but letters, digits and - . _ ~ */
+/** URI-encodes everything except letters, digits and - . _ ~, as Signature Version 4 requires. */
 export const uriEncode = (text: string): string =>
   encodeURIComponent(text).replace(/[!'()*]/g, (it) => `%${it.charCodeAt(0).toString(16).toUpperCase()}`);
 
-/** Milliseconds of `20260102T030405Z`. */
+/** Parses a date such as `20260102T030405Z` to milliseconds. */
 const timeOf = (text: string): number =>
   Date.parse(text.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, "$1-$2-$3T$4:$5:$6Z"));
 
 const SKEW = 15 * 60_000;
 
 /**
- * Checks the AWS Signature Version 4 of a request, in its headers or, for a presigned address, in its query.
- * @throws S3Error with the status 403 (400 for what is no signature at all)
+ * Verifies the AWS Signature Version 4 of a request, in its headers or, for a presigned URL, in its query.
+ * @throws S3Error with status 403, or 400 for a malformed signature
  */
 export function verify(request: IncomingMessage, url: URL, { accessKeyId, secretAccessKey }: Credentials): Signed {
   const query = url.searchParams;

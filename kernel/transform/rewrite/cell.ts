@@ -1,27 +1,27 @@
-/** A cell that is being rewritten: what is known of its names, and what the rewriting found so far. */
+/** The state of rewriting a cell. */
 import type MagicString from "magic-string";
 import type { DeclarationKind } from "../../host/protocol.ts";
 import { child, children, type Node, text } from "../syntax.ts";
 import { isLocal, type Scope } from "./scopes.ts";
 
-/** Rewrites a node of one type, and what is under it. */
+/** Rewrites a node of one type and its children. */
 export type Visitor = (cell: CellRewrite, node: Node, at: Scope) => void;
 
-// Names that the code of a cell is given. They are long so that no cell declares one of them by chance.
+// Names in generated code. The prefix avoids conflicts with names in cells.
 /** The object whose properties are the top-level names of all cells. */
 export const scopeObject = "__anneal_scope";
-/** What the kernel gives the code of cells: `bind`, `result`, `peek`, … */
+/** The object with the runtime functions for cells: `bind`, `result`, `peek`, … */
 export const runtime = "__anneal";
 
-/** What is known of a cell before it is rewritten. */
+/** Information on the names in a cell. */
 export interface CellFacts {
   /** The names of this cell. */
   own: ReadonlyMap<string, DeclarationKind>;
   /** The names of earlier cells. */
-  known: ReadonlyMap<string, DeclarationKind>;
-  /** Names of this cell that are disposed of when it ends. */
+  earlier: ReadonlyMap<string, DeclarationKind>;
+  /** Names of this cell to dispose when it ends. */
   using: ReadonlyMap<string, "sync" | "async">;
-  /** Names that functions of any cell mention; without it no loop works on copies. */
+  /** Names that functions in any cell reference; if undefined, loops use no local copies. */
   captured: ReadonlySet<string> | undefined;
 }
 
@@ -29,46 +29,46 @@ export class CellRewrite {
   readonly magic: MagicString;
   readonly facts: CellFacts;
   readonly #visitors: Readonly<Record<string, Visitor>>;
-  /** What is to run before the cell's first statement. */
+  /** Code to run before the cell's first statement. */
   readonly hoisted: string[] = [];
-  /** What loads and binds the cell's imports. */
+  /** Code that loads and binds the cell's imports. */
   readonly imports: string[] = [];
-  /** Names that have a value by the statement that is looked at. */
+  /** Names that are initialized before the current statement. */
   readonly bound: Set<string>;
-  /** Names that the loop around works on copies of. */
+  /** Names for which the enclosing loop uses local copies. */
   copies: ReadonlySet<string> = new Set();
 
   constructor(magic: MagicString, facts: CellFacts, visitors: Readonly<Record<string, Visitor>>) {
     this.magic = magic;
     this.facts = facts;
     this.#visitors = visitors;
-    this.bound = new Set(facts.known.keys());
+    this.bound = new Set(facts.earlier.keys());
   }
 
-  /** How a top-level name was declared; undefined for one that no cell declares. */
+  /** The kind of a top-level declaration; undefined if no cell declares the name. */
   kindOf(name: string): DeclarationKind | undefined {
-    return this.facts.own.get(name) ?? this.facts.known.get(name);
+    return this.facts.own.get(name) ?? this.facts.earlier.get(name);
   }
 
-  /** Where the value of a top-level name is. */
-  placeOf(name: string): string {
+  /** The expression for a top-level name. */
+  expressionFor(name: string): string {
     return this.copies.has(name) ? `__anneal_copy_${name}` : `${scopeObject}.${name}`;
   }
 
-  /** What an identifier becomes; undefined where it stays, as the name of an inner scope or of a global. */
+  /** The replacement for an identifier; undefined for names of inner scopes and globals. */
   reference(identifier: Node, at: Scope): string | undefined {
     const name = text(identifier, "name") ?? "";
-    return isLocal(name, at) || !this.#isShared(name) ? undefined : this.placeOf(name);
+    return isLocal(name, at) || !this.#isShared(name) ? undefined : this.expressionFor(name);
   }
 
-  // A name that no cell has declared and the runtime does not know may still be declared by the time it is used.
+  // A name that is neither declared nor a global may be declared by a later cell before it is used.
   #isShared(name: string): boolean {
     return this.kindOf(name) !== undefined || !(name in globalThis || name === "arguments");
   }
 
-  /** Puts other text in place of a node. What guards put around the node stays. */
-  replace(node: Node, by: string): void {
-    this.magic.update(node.start, node.end, by);
+  /** Replaces a node. Text that guards inserted around it is kept. */
+  replace(node: Node, replacement: string): void {
+    this.magic.update(node.start, node.end, replacement);
   }
 
   walk(node: Node, at: Scope): void {

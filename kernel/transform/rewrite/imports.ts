@@ -1,9 +1,9 @@
-/** Imports and exports of a cell, `import()` and `import.meta`. */
+/** Rewrites imports, exports, `import()` and `import.meta`. */
 import { specifierName } from "../bound.ts";
 import { child, children, list, type Node, text } from "../syntax.ts";
 import { type CellRewrite, runtime, type Visitor } from "./cell.ts";
 
-/** Names of a module with the names that they get in the cells; `*` is the whole module. */
+/** Imported names with their local names; `*` is the module namespace. */
 type Bindings = [imported: string, local: string][];
 
 export function rewriteImport(cell: CellRewrite, node: Node): void {
@@ -14,7 +14,7 @@ export function rewriteImport(cell: CellRewrite, node: Node): void {
   bind(cell, node, child(node, "source"), bindings);
 }
 
-/** `export … from` imports; any other list of exports says nothing to a cell. */
+/** Rewrites `export … from` as an import. Removes other export lists, which have no meaning in a cell. */
 export function rewriteExport(cell: CellRewrite, node: Node): void {
   const source = child(node, "source");
   const bindings = list(node, "specifiers").map((specifier): Bindings[number] => [

@@ -1,4 +1,4 @@
-/** Loops. Those that only a cell's own course can see work on copies of its variables; see ../locals.ts. */
+/** Rewrites loops. Some use local copies of variables; see ../locals.ts. */
 import { enclose, isLoop } from "../guards.ts";
 import { namesOfLoop } from "../locals.ts";
 import { child, children, type Node } from "../syntax.ts";
@@ -19,10 +19,10 @@ const loop: Visitor = (cell, node, at) => {
   }
   cell.copies = new Set(copied);
   rewriteLoop(cell, node, at);
-  const ins = copied.map((name) => `${cell.placeOf(name)}=${scopeObject}.${name}`).join(",");
-  const outs = copied.filter((name) => names.assigned.has(name) && cell.kindOf(name) !== "const");
-  const back = outs.map((name) => `${scopeObject}.${name}=${cell.placeOf(name)};`).join("");
-  enclose(cell.magic, node, `{let ${ins};try{`, `}finally{${back}}}`);
+  const copies = copied.map((name) => `${cell.expressionFor(name)}=${scopeObject}.${name}`).join(",");
+  const writable = copied.filter((name) => names.assigned.has(name) && cell.kindOf(name) !== "const");
+  const writeBack = writable.map((name) => `${scopeObject}.${name}=${cell.expressionFor(name)};`).join("");
+  enclose(cell.magic, node, `{let ${copies};try{`, `}finally{${writeBack}}}`);
   cell.copies = new Set();
 };
 
@@ -38,12 +38,12 @@ function rewriteLoop(cell: CellRewrite, node: Node, at: Scope): void {
 
 const labeled: Visitor = (cell, node, at) => {
   const body = child(node, "body");
-  // Nothing may come between a label and its loop.
+  // A label must be directly followed by its loop, so no block is inserted.
   if (body && isLoop(body)) rewriteLoop(cell, body, at);
   else cell.walkField(node, "body", at);
 };
 
-// The label is no name of a variable.
+// Labels are not variables.
 const jump: Visitor = () => {};
 
 export const loopVisitors: Record<string, Visitor> = {

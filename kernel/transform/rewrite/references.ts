@@ -1,11 +1,11 @@
-/** Where code reads, calls or assigns a top-level name. */
+/** Rewrites references to top-level names. */
 import { child, children, flag, type Node, text } from "../syntax.ts";
 import { type CellRewrite, runtime, type Visitor } from "./cell.ts";
 import type { Scope } from "./scopes.ts";
 
 const identifier: Visitor = (cell, node, at) => {
-  const by = cell.reference(node, at);
-  if (by) cell.replace(node, by);
+  const replacement = cell.reference(node, at);
+  if (replacement) cell.replace(node, replacement);
 };
 
 const member: Visitor = (cell, node, at) => {
@@ -25,20 +25,20 @@ const property: Visitor = (cell, node, at) => {
   }
   const value = child(node, "value") ?? node;
   const target = value.type === "AssignmentPattern" ? (child(value, "left") ?? value) : value;
-  const by = cell.reference(target, at);
-  if (by) cell.replace(target, `${text(target, "name")}: ${by}`);
+  const replacement = cell.reference(target, at);
+  if (replacement) cell.replace(target, `${text(target, "name")}: ${replacement}`);
   if (value.type === "AssignmentPattern") cell.walkField(value, "right", at);
 };
 
-// `f()` must not become `scope.f()`: that would hand the scope to the function as its `this`.
+// `f()` becomes `(0,scope.f)()`: with `scope.f()`, `this` would be the scope.
 const call: Visitor = (cell, node, at) => {
   const callee = child(node, "callee") ?? child(node, "tag");
-  const by = callee?.type === "Identifier" ? cell.reference(callee, at) : undefined;
-  if (callee && by) cell.replace(callee, `(0,${by})`);
-  cell.walkAll(by ? children(node).filter((each) => each !== callee) : children(node), at);
+  const replacement = callee?.type === "Identifier" ? cell.reference(callee, at) : undefined;
+  if (callee && replacement) cell.replace(callee, `(0,${replacement})`);
+  cell.walkAll(replacement ? children(node).filter((each) => each !== callee) : children(node), at);
 };
 
-// `typeof x` of a name that no cell has declared is "undefined", not an error.
+// `typeof x` of an undeclared name is "undefined", not an error.
 const unary: Visitor = (cell, node, at) => {
   const argument = child(node, "argument");
   const name = text(node, "operator") === "typeof" && argument ? nameOf(argument) : undefined;

@@ -1,15 +1,15 @@
-/** Scopes inside of a cell: which names stand for something of their own there, not for a top-level name. */
+/** Tracks inner scopes in a cell, whose names are not rewritten. */
 import { hoistedVars, isFunction } from "../bound.ts";
 import { boundNames, child, children, list, type Node, text } from "../syntax.ts";
 import type { CellRewrite, Visitor } from "./cell.ts";
 
-/** Names of an inner scope, with what is outside of it; undefined outside of all is the cell's top level. */
+/** An inner scope with its outer scopes; undefined for the cell's top level. */
 export type Scope = InnerScope | undefined;
 
 interface InnerScope {
   names: ReadonlySet<string>;
   outer: Scope;
-  /** The body of a function, or of a static block: `var` declares a name of it. */
+  /** Whether it is a function body or static block, which is the scope of `var` declarations. */
   ofFunction: boolean;
 }
 
@@ -23,12 +23,12 @@ export function isInFunction(at: Scope): boolean {
   return false;
 }
 
-/** Opens a scope. */
+/** Creates an inner scope. */
 export function inner(names: Iterable<string>, outer: Scope, ofFunction = false): Scope {
   return { names: new Set(names), outer, ofFunction };
 }
 
-/** Lexical names that statements declare in the block they are in. */
+/** The lexical names that the statements of a block declare. */
 export function blockNames(statements: readonly Node[]): string[] {
   return statements.flatMap((node) => {
     switch (node.type) {
@@ -77,7 +77,7 @@ const classNode: Visitor = (cell, node, at) => {
   cell.walkField(node, "body", within);
 };
 
-/** A function: its parameters and its body. */
+/** Rewrites the parameters and the body of a function. */
 export function walkFunction(cell: CellRewrite, node: Node, at: Scope): void {
   const body = child(node, "body");
   const names = [
@@ -103,7 +103,7 @@ export const scopeVisitors: Record<string, Visitor> = {
   ArrowFunctionExpression: walkFunction,
 };
 
-/** Whether an expression is a function or class that takes its name from what it is assigned to. */
+/** Whether an expression is an anonymous function or class. */
 export function isAnonymousFunction(node: Node): boolean {
   if (node.type === "ParenthesizedExpression") return isAnonymousFunction(child(node, "expression") ?? node);
   if (node.type === "ClassExpression") return !child(node, "id");
