@@ -160,7 +160,7 @@ describe("widgets", () => {
       comm_id,
       data: { method: "update", state: { value: 9 }, buffer_paths: [] },
     });
-    expect((await kernel.run("new IntSlider({ value: 500 })")).evalue).toContain("expected 0 to 100");
+    expect((await kernel.run("new IntSlider({ value: 500 })")).evalue).toContain("from min 0 to max 100");
     stopListening();
   });
 
@@ -178,7 +178,7 @@ describe("widgets", () => {
     expect(of("IntProgressModel")).toMatchObject({ value: 0, min: 0, max: 100, bar_style: "success" });
     expect(of("HTMLModel")).toMatchObject({ value: "<b>x</b>" });
     expect(of("VBoxModel")?.children).toHaveLength(3);
-    expect((await kernel.run("new FloatSlider({ value: 2 })")).evalue).toContain("expected 0 to 1");
+    expect((await kernel.run("new FloatSlider({ value: 2 })")).evalue).toContain("from min 0 to max 1");
     stopListening();
   });
 
