@@ -59,7 +59,7 @@ describe("a request", () => {
       expect((await status(path, { authorization: "Bearer wrong" })).status).toBe(401);
       expect((await status(`${path}?token=wrong`)).status).toBe(401);
     }
-    expect((await status("/lab?token=wrong", page)).body).toContain("That token is not one of this server's");
+    expect((await status("/lab?token=wrong", page)).body).toContain("That token is invalid or has expired");
     expect((await status("/health")).status).toBe(200);
   });
 

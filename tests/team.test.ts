@@ -81,7 +81,7 @@ describe("a team's tracker", () => {
     await owner.goto(`${tracker.url}/tracker/`);
     await owner.getByLabel("Token").fill("x".repeat(43));
     await button(owner, "Open").click();
-    await owner.getByText("That token is not one of this server's").waitFor();
+    await owner.getByText("That token is invalid or has expired").waitFor();
     refused(401);
     await owner.getByLabel("Token").fill(tracker.token);
     await button(owner, "Open").click();
@@ -218,18 +218,18 @@ describe("a team's tracker", () => {
   test("and sees why they cannot change what they may only read", async () => {
     await link(viewer, "Runs").click();
     await viewer.getByRole("checkbox").last().check();
-    await expectRefused("Delete", "vera is viewer for any experiment, which needs editor.");
+    await expectRefused("Delete", "vera has the role viewer for any experiment; editor is required.");
     await link(viewer, "answers, base").click();
     for (const name of ["Rename", "Delete"]) {
-      await expectRefused(name, "vera is viewer for the experiment 1, which needs editor.");
+      await expectRefused(name, "vera has the role viewer for experiment 1; editor is required.");
     }
     await viewer.goto(`${tracker.url}/tracker/models/summaries/versions/1`);
     for (const name of ["Promote to Production", "Other stage", "Edit card"]) {
-      await expectRefused(name, "vera is viewer for the model summaries, which needs editor.");
+      await expectRefused(name, "vera has the role viewer for model summaries; editor is required.");
     }
     await link(viewer, "summaries").click();
     await viewer
-      .getByText("vera is viewer for the model summaries, which needs admin. An admin of the tracker can grant it.")
+      .getByText("vera has the role viewer for model summaries; admin is required. An admin of the tracker can grant it.")
       .waitFor();
     expect(await button(viewer, "Add gate").count()).toBe(0);
     expect(complaints).toEqual([]);
@@ -248,7 +248,7 @@ describe("a team's tracker", () => {
     await button(viewer, "Register as a new model").click();
     const alert = viewer.getByRole("dialog").getByRole("alert");
     expect(await alert.textContent()).toBe(
-      "vera is viewer for this, which needs editor. An admin of the tracker can grant it.",
+      "vera has the role viewer for the tracker; editor is required. An admin of the tracker can grant it.",
     );
     refused(403);
     await viewer.keyboard.press("Escape");

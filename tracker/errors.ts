@@ -1,4 +1,4 @@
-/** MLflow's error codes, each with the HTTP status its clients expect. */
+/** MLflow's error codes and their HTTP statuses. */
 const STATUS = {
   INVALID_PARAMETER_VALUE: 400,
   RESOURCE_ALREADY_EXISTS: 400,
@@ -17,7 +17,7 @@ const STATUS = {
 
 export type ErrorCode = keyof typeof STATUS;
 
-/** An error that a client is told about: answered as `{ error_code, message, ...details }` with the code's HTTP status. */
+/** An error for the client, sent as `{ error_code, message, ...details }` with the code's HTTP status. */
 export class TrackerError extends Error {
   readonly code: ErrorCode;
   readonly statusCode: number;
@@ -32,14 +32,14 @@ export class TrackerError extends Error {
   }
 }
 
-/** A request that cannot be carried out as it stands. */
+/** Returns an error for an invalid request. */
 export const invalid = (message: string): TrackerError => new TrackerError("INVALID_PARAMETER_VALUE", message);
 
-/** Something that was asked for by name and is not there. */
+/** Returns an error for an object that does not exist. */
 export const missing = (message: string): TrackerError => new TrackerError("RESOURCE_DOES_NOT_EXIST", message);
 
-/** Something to be created whose name is taken. */
+/** Returns an error for a name that is already in use. */
 export const exists = (message: string): TrackerError => new TrackerError("RESOURCE_ALREADY_EXISTS", message);
 
-/** Something that the tracker needs is out of reach; clients try again. */
+/** Returns an error for a service that the tracker cannot reach; clients retry. */
 export const unavailable = (message: string): TrackerError => new TrackerError("TEMPORARILY_UNAVAILABLE", message);

@@ -1,20 +1,20 @@
-/** What happened in the tracker, as pages that watch it are told. */
+/** A change in the tracker, as sent to open pages. */
 export type TrackerEvent =
   | { type: "experiment"; experimentId: string; change: "created" | "updated" | "deleted" }
   | { type: "run"; experimentId: string; runId: string; change: "created" | "updated" | "deleted" }
   | { type: "metrics"; experimentId: string; runId: string; keys: string[] }
   | { type: "model"; name: string; version?: number; change: "created" | "updated" | "stage" | "deleted" }
-  /** News was lost: what is shown has to be read anew. */
+  /** Events were lost: pages must reload their data. */
   | { type: "reset" };
 
-/** Takes news to the other processes of a tracker, and brings theirs. */
+/** Exchanges events with the tracker's other processes. */
 export interface Relay {
   send(events: TrackerEvent[]): void;
   receive(listener: (event: TrackerEvent) => void): void;
   close(): Promise<void>;
 }
 
-/** Hands events on to whoever listens at the moment, here and in the tracker's other processes; keeps none. */
+/** Publishes events to the current subscribers, in this process and the tracker's others. Does not store events. */
 export class Events {
   #listeners = new Set<(event: TrackerEvent) => void>();
   readonly #relay: Relay | undefined;
@@ -49,12 +49,12 @@ export class Events {
   }
 }
 
-/** Milliseconds for which events are gathered: nobody needs them sooner, and a fast logger makes thousands a second. */
+/** Milliseconds for which events are batched: a fast logger produces thousands per second. */
 const WINDOW = 200;
-/** More in one window than this are told as `reset`. */
-const MOST = 2000;
+/** More events than this in one window are sent as one `reset`. */
+const MAX_EVENTS = 2000;
 
-/** Gathers events for a moment; of those that tell the same news, one stays. */
+/** Batches events over a short window and removes duplicates. */
 export class EventWindow {
   readonly #pending = new Map<string, TrackerEvent>();
   readonly #flush: (events: TrackerEvent[]) => void;
@@ -67,7 +67,7 @@ export class EventWindow {
   add(event: TrackerEvent): void {
     const key = topic(event);
     this.#pending.set(key, merge(this.#pending.get(key), event));
-    if (this.#pending.size > MOST) {
+    if (this.#pending.size > MAX_EVENTS) {
       this.#pending.clear();
       this.#pending.set("reset", { type: "reset" });
     }
@@ -86,7 +86,7 @@ export class EventWindow {
   }
 }
 
-/** What makes two events tell the same news, so that the later can stand for both. */
+/** Returns a key that is equal for events of which only the last needs to be sent. */
 function topic(event: TrackerEvent): string {
   if (event.type === "experiment") return `experiment ${event.experimentId} ${event.change}`;
   if (event.type === "run") return `run ${event.runId} ${event.change}`;

@@ -13,10 +13,10 @@ afterEach(() => tracker.close());
 const api = "/api/2.0/mlflow";
 const soon = () => Date.now() + 1000;
 
-/** A run with a metric and a file. */
+/** Creates a run with a metric and a file. */
 async function makeRun(experiment = "0"): Promise<string> {
-  const made = await tracker.post(`${api}/runs/create`, { experiment_id: experiment, start_time: 1 });
-  const id = made.text("run.info.run_id");
+  const created = await tracker.post(`${api}/runs/create`, { experiment_id: experiment, start_time: 1 });
+  const id = created.text("run.info.run_id");
   await tracker.post(`${api}/runs/log-batch`, {
     run_id: id,
     metrics: [{ key: "loss", value: 1, timestamp: 1, step: 1 }],
@@ -32,20 +32,20 @@ async function makeRun(experiment = "0"): Promise<string> {
 
 const folderOf = (id: string, experiment = "0") => join(tracker.dataDir, "artifacts", experiment, id);
 
-describe("collecting garbage", () => {
-  test("takes deleted runs away with all that is theirs, and leaves the others", async () => {
-    const [gone, stays] = [await makeRun(), await makeRun()];
-    await tracker.post(`${api}/runs/delete`, { run_id: gone });
+describe("garbage collection", () => {
+  test("removes deleted runs with all their data, and no others", async () => {
+    const [deleted, remaining] = [await makeRun(), await makeRun()];
+    await tracker.post(`${api}/runs/delete`, { run_id: deleted });
     const report = await collectGarbage(tracker.tracker, { before: soon() });
-    expect(report).toMatchObject({ runs: [{ id: gone }], kept: [], files: 1, bytes: 1000 });
-    expect((await tracker.get(`${api}/runs/get`, { run_id: gone })).status).toBe(404);
-    expect(existsSync(folderOf(gone))).toBe(false);
-    expect((await tracker.get(`${api}/runs/get`, { run_id: stays })).status).toBe(200);
-    expect(readdirSync(join(folderOf(stays), "artifacts", "model"))).toEqual(["weights.bin"]);
+    expect(report).toMatchObject({ runs: [{ id: deleted }], kept: [], files: 1, bytes: 1000 });
+    expect((await tracker.get(`${api}/runs/get`, { run_id: deleted })).status).toBe(404);
+    expect(existsSync(folderOf(deleted))).toBe(false);
+    expect((await tracker.get(`${api}/runs/get`, { run_id: remaining })).status).toBe(200);
+    expect(readdirSync(join(folderOf(remaining), "artifacts", "model"))).toEqual(["weights.bin"]);
     expect((await collectGarbage(tracker.tracker, { before: soon() })).runs).toEqual([]);
   });
 
-  test("only says what would go, and leaves what was deleted later", async () => {
+  test("only reports in a dry run, and skips what was deleted later", async () => {
     const id = await makeRun();
     await tracker.post(`${api}/runs/delete`, { run_id: id });
     expect((await collectGarbage(tracker.tracker, { before: soon(), dryRun: true })).runs).toHaveLength(1);
@@ -54,7 +54,7 @@ describe("collecting garbage", () => {
     expect((await tracker.post(`${api}/runs/restore`, { run_id: id })).status).toBe(200);
   });
 
-  test("keeps a run that made a registered model", async () => {
+  test("keeps the source run of a registered model", async () => {
     const id = await makeRun();
     await tracker.post(`${api}/registered-models/create`, { name: "m" });
     await tracker.post(`${api}/model-versions/create`, { name: "m", source: `runs:/${id}/model`, run_id: id });
@@ -63,9 +63,9 @@ describe("collecting garbage", () => {
     expect(existsSync(folderOf(id))).toBe(true);
   });
 
-  test("takes deleted experiments away once they are empty, whose name is free then", async () => {
-    const made = await tracker.post(`${api}/experiments/create`, { name: "mine" });
-    const experiment = made.text("experiment_id");
+  test("removes empty deleted experiments and frees their names", async () => {
+    const created = await tracker.post(`${api}/experiments/create`, { name: "mine" });
+    const experiment = created.text("experiment_id");
     await makeRun(experiment);
     await tracker.app.inject({
       method: "PUT",

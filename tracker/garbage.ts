@@ -2,30 +2,30 @@ import { dirname } from "node:path/posix";
 import { locate } from "./artifacts/locate.ts";
 import type { Tracker } from "./tracker.ts";
 
-/** What was taken away, or would be. */
+/** What was removed, or would be in a dry run. */
 export interface GarbageReport {
   runs: { id: string; name: string }[];
-  /** Logged models. */
+  /** Ids of logged models. */
   models: string[];
   experiments: string[];
-  /** Deleted runs that stay, because a registered model was made by them. */
+  /** Deleted runs that are not removed, because a registered model came from them. */
   kept: { id: string; name: string }[];
-  /** Files, and how many bytes they take. */
+  /** The number of files and their total bytes. */
   files: number;
   bytes: number;
 }
 
 /** Options of {@link collectGarbage}. */
 export interface GarbageOptions {
-  /** What was deleted before this time goes (milliseconds since 1970). */
+  /** Removes what was deleted before this time (milliseconds since 1970). */
   before: number;
-  /** Only say what would go. */
+  /** Only reports what would be removed. */
   dryRun?: boolean;
 }
 
 /**
- * Take what was deleted away for good: runs with their points and files, logged models, experiments that are empty then.
- * Files go before the rows that name them, so that one that is interrupted can be done again.
+ * Permanently removes what was deleted: runs with their points and files, logged models, and experiments that are then
+ * empty. Files are removed before their rows, so that an interrupted collection can be repeated.
  */
 export async function collectGarbage(
   { store, artifacts }: Pick<Tracker, "store" | "artifacts">,
@@ -42,11 +42,11 @@ export async function collectGarbage(
     }
   };
   const clear = async (artifactUri: string): Promise<void> => {
-    // What lies elsewhere is not ours to take away.
+    // Files outside the tracker's artifact store are not removed.
     const folder = await locate(store, artifactUri).catch(() => undefined);
     if (folder === undefined) return;
     await count(folder);
-    // A run's files lie in a folder of the run's: the run's goes.
+    // Removes the run's folder, which contains the artifacts folder.
     const whole = folder.endsWith("/artifacts") ? dirname(folder) : folder;
     if (!dryRun && (await artifacts.list(whole)).length > 0) await artifacts.remove(whole);
   };
@@ -66,7 +66,7 @@ export async function collectGarbage(
   }
   if (!dryRun) {
     report.experiments = await store.garbage.removeEmptyExperiments(before);
-    // What is left in an experiment's own folder, such as its traces' files, nothing speaks of any more.
+    // The rest of an experiment's folder, such as the files of traces, is no longer referenced.
     for (const id of report.experiments) await clear(`mlflow-artifacts:/${id}`);
     if (report.runs.length + report.models.length + report.experiments.length > 0) await store.garbage.compact();
   }

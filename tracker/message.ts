@@ -3,10 +3,10 @@ import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
 import { invalid } from "./errors.ts";
 
 /*
- * How a request becomes a checked message, and how its fields are read.
+ * Validation of requests, and parsing of their fields.
  */
 
-/** The name of an enumerated value that may have come as its number. */
+/** Returns the name of an enum value, which may be sent as its number. */
 export function nameOf<const Names extends readonly string[]>(
   names: Names,
   value: Names[number] | number,
@@ -28,10 +28,10 @@ export function int(value: number | string, name: string): number {
 
 export const bool = (value: boolean | "true" | "false"): boolean => value === true || value === "true";
 
-/** Compiled checks of schemas, each made once. */
+/** A cache of compiled schema checks. */
 const checks = new WeakMap<TSchema, TypeCheck<TSchema>>();
 
-/** The compiled check of a schema; throws when the schema itself is wrong. */
+/** Compiles the check of a schema. Throws if the schema is invalid. */
 export function checkOf(schema: TSchema): TypeCheck<TSchema> {
   let check = checks.get(schema);
   if (!check) {
@@ -41,7 +41,7 @@ export function checkOf(schema: TSchema): TypeCheck<TSchema> {
   return check;
 }
 
-/** `/metrics/0/key` as `metrics[0].key`. */
+/** Converts `/metrics/0/key` to `metrics[0].key`. */
 const pathOf = (pointer: string): string =>
   pointer
     .slice(1)
@@ -49,14 +49,14 @@ const pathOf = (pointer: string): string =>
     .replaceAll("/", ".");
 
 /**
- * Checks a message against its schema.
- * @throws INVALID_PARAMETER_VALUE naming the field, what it holds and what it should
+ * Validates a message against its schema.
+ * @throws INVALID_PARAMETER_VALUE with the field, its value and what was expected
  */
 export function parseMessage<S extends TObject>(schema: S, message: unknown): Static<S> {
   const check = checkOf(schema);
   if (check.Check(message)) return message as Static<S>;
   const error = check.Errors(message).First();
-  if (!error) throw invalid("The request is not of the expected shape.");
+  if (!error) throw invalid("The request does not match its schema.");
   const path = pathOf(error.path);
   if (error.value === undefined) throw invalid(`Missing value for required parameter '${path}'.`);
   const value = JSON.stringify(error.value) ?? String(error.value);
@@ -67,10 +67,10 @@ export function parseMessage<S extends TObject>(schema: S, message: unknown): St
   );
 }
 
-/** An offset as the opaque token that asks for the page from there on. */
+/** Encodes an offset as an opaque page token. */
 export const pageToken = (offset: number): string => Buffer.from(JSON.stringify({ offset })).toString("base64");
 
-/** The offset of a page token; 0 without one. */
+/** Returns the offset of a page token, or 0 without one. */
 export function offsetOf(token: string | undefined): number {
   if (token === undefined || token === "") return 0;
   try {
@@ -80,12 +80,12 @@ export function offsetOf(token: string | undefined): number {
       if (typeof offset === "number" && Number.isSafeInteger(offset) && offset >= 0) return offset;
     }
   } catch {
-    // Falls through to the refusal below.
+    // The error is thrown below.
   }
-  throw invalid(`Invalid page_token '${token}': use the next_page_token of an earlier answer.`);
+  throw invalid(`Invalid page_token '${token}': use the next_page_token of the previous response.`);
 }
 
-/** Checks `max_results` against what a search allows. */
+/** Validates `max_results` against the limit of a search. */
 export function limitOf(value: number | string | undefined, fallback: number, cap: number): number {
   if (value === undefined) return fallback;
   const limit = int(value, "max_results");

@@ -24,7 +24,7 @@ async function serve(token?: string): Promise<string> {
 const EXPERIMENT = "/api/2.0/mlflow/experiments/get?experiment_id=0";
 
 describe("a tracker with a token", () => {
-  test("answers nobody without it, but for /health", async () => {
+  test("requires it for everything except /health", async () => {
     const url = await serve("secret");
     for (const path of [
       EXPERIMENT,
@@ -42,7 +42,7 @@ describe("a tracker with a token", () => {
     expect((await fetch(`${url}/health`)).status).toBe(200);
   });
 
-  test("takes the parts of an upload without it, at the addresses that it gave out, also behind a proxy with TLS", async () => {
+  test("accepts the parts of an upload without it at signed addresses, also behind a TLS proxy", async () => {
     const url = await serve("secret");
     const headers = { authorization: "Bearer secret" };
     const mpu = (action: string, body: object, more = {}) =>
@@ -70,7 +70,7 @@ describe("a tracker with a token", () => {
     expect(await proxied.text()).toContain('"url":"https://t.example/');
   });
 
-  test("takes it as Bearer, as a password and once in the address", async () => {
+  test("accepts it as Bearer, as a password and in the address", async () => {
     const url = await serve("secret");
     const ask = (authorization: string) => fetch(url + EXPERIMENT, { headers: { authorization } });
     expect((await ask("Bearer secret")).status).toBe(200);
@@ -92,7 +92,7 @@ describe("a tracker with a token", () => {
 });
 
 describe("a tracker without a token", () => {
-  test("refuses other sites' pages and other hosts' names", async () => {
+  test("refuses requests from other sites' pages and for other host names", async () => {
     const url = await serve();
     expect((await fetch(url + EXPERIMENT)).status).toBe(200);
     const foreign = await fetch(url + EXPERIMENT, { headers: { origin: "https://evil.example" } });
@@ -109,7 +109,7 @@ describe("a tracker without a token", () => {
     expect(status).toBe(403);
   });
 
-  test("tells of a port that is taken", async () => {
+  test("reports a port that is in use", async () => {
     const url = await serve();
     const port = Number(new URL(url).port);
     const second = join(dataDir, "second");
@@ -117,7 +117,7 @@ describe("a tracker without a token", () => {
   });
 });
 
-test("what happens is told to those who listen, many points as one event", async () => {
+test("subscribers receive events, many points as one event", async () => {
   const url = await serve();
   const post = async (path: string, body: object) => {
     const answer = await fetch(`${url}/api/2.0/mlflow/${path}`, { method: "POST", body: JSON.stringify(body) });
@@ -142,13 +142,13 @@ test("what happens is told to those who listen, many points as one event", async
     `event: metrics\ndata: {"type":"metrics","keys":["loss"],"experiment_id":"0","run_id":"${run_id}"}`,
   );
   expect(text.split("event: metrics").length - 1).toBeLessThan(10);
-  // A listener does not keep the server from ending, and learns of its end.
+  // An open event stream does not prevent the server from closing, and is closed with it.
   await served?.close();
   served = undefined;
   await reading;
 });
 
-test("what was acknowledged is there after the process was killed", async () => {
+test("acknowledged points survive killing the process", async () => {
   const home = mkdtempSync(join(tmpdir(), "anneal-killed-"));
   const program = `
     import { serveTracker } from ${JSON.stringify(new URL("./serve.js", import.meta.url).href)};
@@ -182,17 +182,17 @@ test("what was acknowledged is there after the process was killed", async () => 
   const steps = (JSON.parse(`[${json}]`) as { step: number }[]).map(({ step }) => step);
   await tracker.close();
   rmSync(home, { recursive: true, force: true });
-  // One more may have been stored whose answer never arrived.
+  // One more point may be stored whose response did not arrive.
   expect([acknowledged, acknowledged + 1]).toContain(steps.length);
   expect(steps).toEqual(steps.map((_, index) => index));
 });
 
-test("pages are found at any address below /tracker, by whoever may see them", async () => {
+test("any address under /tracker serves the pages to authorized users", async () => {
   const url = await serve();
   for (const path of ["/tracker", "/tracker/", "/tracker/runs/some-run", "/tracker/models/a%20b/versions/1"]) {
     const answer = await fetch(url + path);
     const text = await answer.text();
-    // Without a build there is a sentence that says how to make one.
+    // Without a build, the response says how to make one.
     if (answer.status === 503) expect(text).toContain("npm run build");
     else expect([path, answer.status, text.includes('<div id="root">')]).toEqual([path, 200, true]);
   }

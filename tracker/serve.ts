@@ -7,32 +7,32 @@ import { openTracker, type TrackerOptions } from "./tracker.ts";
 
 export interface ServeOptions extends TrackerOptions {
   host: string;
-  /** 0 lets the system choose. */
+  /** 0 for any free port. */
   port: number;
-  /** Opens everything, as the owner of the data folder; without it, everyone may do everything who reaches the server. */
+  /** The owner's token, with all rights. Without it, every request has all rights. */
   token?: string;
   oidc?: OidcOptions;
-  /** Requests a minute that one user's token may make. */
+  /** Requests per minute and token. */
   rateLimit?: number;
 }
 
 export interface ServedTracker {
-  /** Where it answers, such as http://127.0.0.1:5000. */
+  /** The server's address, such as http://127.0.0.1:5000. */
   url: string;
   close(): Promise<void>;
 }
 
 /**
- * Runs the tracker by itself.
- * @returns when it answers
- * @throws with the port in the message when it is taken
+ * Runs the tracker as a standalone server.
+ * @returns when the server is listening
+ * @throws if the port is in use
  */
 export async function serveTracker(options: ServeOptions): Promise<ServedTracker> {
   const tracker = await openTracker(options);
   const app = Fastify({
     logger: { level: "warn" },
     forceCloseConnections: true,
-    // A proxy on this machine or network says whom it speaks for.
+    // Trust the forwarding headers of proxies on this machine and network.
     trustProxy: ["loopback", "uniquelocal"],
     routerOptions: { maxParamLength: 4096 },
   });

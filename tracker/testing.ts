@@ -9,11 +9,11 @@ import { Principal } from "./access/principal.ts";
 import { trackerPlugin } from "./api/plugin.ts";
 import { openTracker, type Tracker, type TrackerOptions } from "./tracker.ts";
 
-/** What a test reads of an answer; fields are looked up by path so that tests stay short. */
+/** A response, with fields by path to keep tests short. */
 export interface Answer {
   status: number;
   body: Record<string, unknown>;
-  /** The value at a path such as "run.info.run_id" or "runs.0.info"; undefined where there is none. */
+  /** Returns the value at a path such as "run.info.run_id" or "runs.0.info". */
   at(path: string): unknown;
   text(path: string): string;
 }
@@ -41,12 +41,12 @@ export function answer(status: number, payload: string): Answer {
 
 declare module "vitest" {
   interface ProvidedContext {
-    /** The PostgreSQL server that this project's tests are to use. */
+    /** The PostgreSQL server for this project's tests. */
     postgresql: string;
   }
 }
 
-/** A database of its own on the server that the tests were given; none for SQLite, which lies in the data folder. */
+/** Creates a new database on the tests' PostgreSQL server; nothing for SQLite, which is in the data folder. */
 export async function newStore(): Promise<{ store?: string }> {
   const server = inject("postgresql");
   if (server === undefined) return {};
@@ -58,7 +58,7 @@ export async function newStore(): Promise<{ store?: string }> {
   return { store: `${server}&options=${encodeURIComponent(`-c search_path=${schema}`)}` };
 }
 
-/** A tracker on a folder of its own, asked without a network. Its actor is the header x-user, or "tester". */
+/** A tracker on a new folder, called without a network. The header x-user sets the user; the default is "tester". */
 export class TestTracker {
   readonly options: TrackerOptions;
   tracker: Tracker;
@@ -70,7 +70,7 @@ export class TestTracker {
     this.app = this.#serve();
   }
 
-  /** @param store a PostgreSQL database that another one has open */
+  /** @param store a PostgreSQL database that another tracker has open */
   static async open(store?: string): Promise<TestTracker> {
     const dataDir = mkdtempSync(join(tmpdir(), "anneal-tracker-"));
     const options = { dataDir, ...(store === undefined ? await newStore() : { store }) };
@@ -92,7 +92,7 @@ export class TestTracker {
     return app;
   }
 
-  /** Stops and opens the same folder again, as a new process would. */
+  /** Closes the tracker and opens its folder again, as a new process would. */
   async restart(): Promise<void> {
     await this.app.close();
     await this.tracker.close();
@@ -111,7 +111,7 @@ export class TestTracker {
     return answer(response.statusCode, response.body);
   }
 
-  /** GET of MLflow's API, or of any address that begins with /api. */
+  /** Sends a GET to MLflow's API, or to any address that starts with /api. */
   get(path: string, query: Record<string, string | string[]> = {}): Promise<Answer> {
     return this.request({ method: "GET", url: this.#url(path), query });
   }
@@ -139,7 +139,7 @@ export class TestTracker {
     return path.startsWith("/") ? path : `/api/2.0/mlflow/${path}`;
   }
 
-  /** A new run's id. */
+  /** Creates a run and returns its id. */
   async run(fields: object = {}): Promise<string> {
     return (await this.post("runs/create", { experiment_id: "0", ...fields })).text("run.info.run_id");
   }

@@ -12,47 +12,47 @@ import type { Store } from "./store/store.ts";
 import { WebhookDelivery } from "./webhooks/deliver.ts";
 import { observedRegistry } from "./webhooks/observed-registry.ts";
 
-/** A tracker: what it keeps, and news of what changes. */
+/** A tracker: its stores and its events. */
 export interface Tracker {
   store: Store;
   artifacts: Artifacts;
   events: Events;
   webhooks: WebhookDelivery;
-  /** Signs what is handed out to clients to show again, such as addresses for parts of an upload. */
+  /** Signs addresses, such as those for parts of an upload. */
   signingKey: Buffer;
   close(): Promise<void>;
 }
 
 export interface TrackerOptions {
-  /** Holds what is not kept elsewhere: the database (tracker.db) and the files (artifacts/). Made where it is missing. */
+  /** The folder of the database (tracker.db) and the files (artifacts/), unless set below. Created if missing. */
   dataDir: string;
   /** The database: a SQLite file, or `postgresql://user:password@host:port/database`. */
   store?: string;
-  /** Where files go: a folder, or `s3://bucket/prefix`. */
+  /** The artifact store: a folder or `s3://bucket/prefix`. */
   artifacts?: string;
 }
 
 /**
- * Opens a tracker, making its folder where it is missing and bringing its database up to date.
+ * Opens a tracker. Creates its folder and migrates its database if needed.
  * @throws if the database was written by a newer version, or cannot be opened
  */
 export async function openTracker({ dataDir, store: where, artifacts: files }: TrackerOptions): Promise<Tracker> {
   mkdirSync(dataDir, { recursive: true });
   const { db, relay } = await openDatabase(dataDir, where);
   const events = new Events(relay);
-  const kept = await openStore(db).catch(async (error: unknown) => {
+  const opened = await openStore(db).catch(async (error: unknown) => {
     await events.close();
     throw error;
   });
-  const artifacts = await openArtifacts(files ?? join(dataDir, "artifacts"), kept.artifacts).catch(
+  const artifacts = await openArtifacts(files ?? join(dataDir, "artifacts"), opened.artifacts).catch(
     async (error: unknown) => {
       await events.close();
-      await kept.close();
+      await opened.close();
       throw error;
     },
   );
-  const webhooks = new WebhookDelivery(kept.webhooks);
-  const store = { ...kept, registry: observedRegistry(kept.registry, webhooks) };
+  const webhooks = new WebhookDelivery(opened.webhooks);
+  const store = { ...opened, registry: observedRegistry(opened.registry, webhooks) };
   return {
     store,
     artifacts,

@@ -37,7 +37,7 @@ afterEach(async () => {
   await t.close();
 });
 
-/** A request with somebody's token. */
+/** Sends a request with a token. */
 async function as(token: string, method: InjectOptions["method"], url: string, body?: object): Promise<Answer> {
   const full = url.startsWith("/") ? url : `/api/2.0/mlflow/${url}`;
   const response = await app.inject({
@@ -50,11 +50,11 @@ async function as(token: string, method: InjectOptions["method"], url: string, b
 }
 const owner = (method: InjectOptions["method"], url: string, body?: object) => as(OWNER, method, url, body);
 
-/** A new user with a token. */
+/** Creates a user and returns a token of theirs. */
 async function user(name: string, role: string, token: object = {}): Promise<string> {
   expect((await owner("POST", "/api/anneal/users", { name, role })).status).toBe(200);
-  const made = await owner("POST", "/api/anneal/tokens", { user: name, label: "test", scope: "admin", ...token });
-  return made.text("token");
+  const created = await owner("POST", "/api/anneal/tokens", { user: name, label: "test", scope: "admin", ...token });
+  return created.text("token");
 }
 
 const experiment = async (name: string, token = OWNER): Promise<string> =>
@@ -62,18 +62,18 @@ const experiment = async (name: string, token = OWNER): Promise<string> =>
 const run = async (experiment_id: string, token = OWNER): Promise<string> =>
   (await as(token, "POST", "runs/create", { experiment_id })).text("run.info.run_id");
 
-/** A route's address with something in place of its parameters. */
+/** Replaces the parameters of a route's address. */
 const concrete = (url: string): string => url.replace(/:\w+/g, "x").replace(/\*$/, "x");
 
 const pathsWith = (right: Right): string[] => endpoints.filter((it) => it.right === right).flatMap(pathsOf);
 
 describe("without a token", () => {
-  test("no route answers but those that have to", async () => {
+  test("only public routes answer", async () => {
     expect(routes.length).toBeGreaterThan(150);
     const open = new Set<string>();
     for (const { method, url } of routes) {
       const response = await app.inject({ method: method as "GET", url: concrete(url) });
-      // The address of a part carries a signature instead, and this one carries none.
+      // The address of a part needs a signature, which is missing here.
       if (pathsWith("signature").includes(url)) expect(response.statusCode).toBe(403);
       else if (response.statusCode !== 401) open.add(url);
       else expect(response.body.length).toBeLessThan(400);
@@ -83,7 +83,7 @@ describe("without a token", () => {
     expect(pathsWith("signature")).toEqual(["/api/anneal/artifacts/parts/:id/:number"]);
   });
 
-  test("nor with one that is wrong, expired, taken back or of somebody who is shut out", async () => {
+  test("wrong, expired and revoked tokens and those of disabled users are refused", async () => {
     const name = "ada";
     const token = await user(name, "admin");
     expect((await as(token, "GET", "/api/anneal/me")).status).toBe(200);
@@ -102,20 +102,20 @@ describe("without a token", () => {
       expect((await as(wrong, "GET", "/api/anneal/me")).status).toBe(401);
     }
     await owner("PATCH", `/api/anneal/users/${name}`, { disabled: true });
-    // Another process may take it for good a moment longer; one that starts now does not.
+    // Another process may still have the token cached; a new one does not.
     await app.close();
     await serve();
     expect((await as(token, "GET", "/api/anneal/me")).status).toBe(401);
   });
 
-  test("whoever tries many has to wait, and a right one is let in all the same", async () => {
+  test("many wrong tokens are rate-limited, and a valid one still works", async () => {
     let last = 0;
     for (let i = 0; i < 25; i++) last = (await as(`wrong ${i}`, "GET", "/api/anneal/me")).status;
     expect(last).toBe(429);
     expect((await owner("GET", "/api/anneal/me")).status).toBe(200);
   });
 
-  test("the token itself is kept nowhere", async () => {
+  test("only a hash of the token is stored", async () => {
     const token = await user("ada", "viewer");
     const listed = await owner("GET", "/api/anneal/tokens?user=ada");
     expect(JSON.stringify(listed.body)).not.toContain(token);
@@ -125,7 +125,7 @@ describe("without a token", () => {
 });
 
 describe("roles", () => {
-  test("a viewer reads, an editor writes, an admin says who may", async () => {
+  test("a viewer reads, an editor writes, an admin grants roles", async () => {
     const [viewer, editor, admin] = [await user("v", "viewer"), await user("e", "editor"), await user("a", "admin")];
     const id = await experiment("one");
     const run_id = await run(id);
@@ -137,14 +137,14 @@ describe("roles", () => {
     expect([(await read(editor)).status, (await log(editor)).status, (await grant(editor)).status]).toEqual([
       200, 200, 403,
     ]);
-    expect((await log(viewer)).text("message")).toContain("v is viewer for the experiment 1, which needs editor");
+    expect((await log(viewer)).text("message")).toContain("v has the role viewer for experiment 1; editor is required");
     expect((await grant(admin)).status).toBe(200);
     await app.close();
     await serve();
     expect((await log(viewer)).status).toBe(200);
   });
 
-  test("somebody without a role sees what was granted and nothing else, in any way", async () => {
+  test("a user without a role sees only what was granted, through every route", async () => {
     const hidden = await experiment("hidden");
     const shown = await experiment("shown");
     const secret = await run(hidden);
@@ -170,7 +170,7 @@ describe("roles", () => {
     ]) {
       await owner("PUT", "/api/anneal/grants", { user: "nobody", ...grant });
     }
-    // Every route is asked for the hidden things, in each of its parameters.
+    // Requests the hidden objects from every route, in each of its parameters.
     const values: Record<string, string> = {
       run_id: secret,
       run_uuid: secret,
@@ -193,7 +193,7 @@ describe("roles", () => {
       status: "FINISHED",
       description: "changed",
     };
-    const mine = await run(shown, token);
+    const ownRun = await run(shown, token);
     for (const { method, url } of routes) {
       if (!url.startsWith("/api") || url.endsWith("/events") || method === "HEAD") continue;
       const address = url
@@ -213,32 +213,32 @@ describe("roles", () => {
         headers: { authorization: `Bearer ${token}` },
         ...(method === "GET" ? {} : { payload }),
       });
-      // Its own name for a thing may come back in an error; what the thing holds may not.
-      const told = response.body.replaceAll("SECRET-model", "");
-      expect([method, address, told.includes("SECRET")]).toEqual([method, address, false]);
+      // An error may repeat the name in the request, but not the object's content.
+      const text = response.body.replaceAll("SECRET-model", "");
+      expect([method, address, text.includes("SECRET")]).toEqual([method, address, false]);
     }
     const after = await owner("GET", `runs/get?run_id=${secret}`);
     expect(after.at("run.info.status")).toBe("RUNNING");
     expect(JSON.stringify(after.at("run.data.tags"))).not.toContain("changed");
     expect((await owner("GET", "registered-models/get?name=SECRET-model")).status).toBe(200);
-    // And what was granted is there.
+    // The granted objects are visible.
     expect((await as(token, "GET", `runs/get?run_id=${open}`)).status).toBe(200);
     const search = await as(token, "POST", "experiments/search", { max_results: 10 });
     expect((search.at("experiments") as { name: string }[]).map(({ name }) => name)).toEqual(["shown"]);
     const models = await as(token, "GET", "registered-models/search");
     expect((models.at("registered_models") as { name: string }[]).map(({ name }) => name)).toEqual(["open-model"]);
-    const found = await as(token, "POST", "runs/search", { experiment_ids: [hidden, shown] });
-    expect((found.at("runs") as { info: { run_id: string } }[]).map(({ info }) => info.run_id).sort()).toEqual(
-      [open, mine].sort(),
+    const runs = await as(token, "POST", "runs/search", { experiment_ids: [hidden, shown] });
+    expect((runs.at("runs") as { info: { run_id: string } }[]).map(({ info }) => info.run_id).sort()).toEqual(
+      [open, ownRun].sort(),
     );
-    // A model of one's own does not open another's files.
+    // A user's own model does not give access to the files of others.
     const source = `mlflow-artifacts:/${hidden}/${secret}/artifacts`;
     expect((await as(token, "POST", "model-versions/create", { name: "open-model", source })).status).toBe(403);
     const claimed = { name: "mine", artifact_location: `mlflow-artifacts:/${hidden}` };
     expect((await as(token, "POST", "experiments/create", claimed)).status).toBe(403);
   });
 
-  test("who may read a model reads its files, and no others of the experiment that they come from", async () => {
+  test("a reader of a model reads its files, but no other files of their experiment", async () => {
     const id = await experiment("hidden");
     const run_id = await run(id);
     for (const path of ["model/weights", "notes"]) {
@@ -260,7 +260,7 @@ describe("roles", () => {
     expect(await read(`/get-artifact?run_id=${run_id}&path=notes`)).toBe(403);
   });
 
-  test("whoever makes something may share it; gates are an admin's", async () => {
+  test("a creator may share what they created; setting gates needs an admin", async () => {
     const [maker, other] = [await user("maker", "editor"), await user("other", "none")];
     const id = await experiment("mine", maker);
     const share = { user: "other", kind: "experiment", target: id, role: "viewer" };
@@ -275,10 +275,10 @@ describe("roles", () => {
     expect((await owner("PUT", "/api/anneal/registered-models/m/gates", gates)).status).toBe(200);
   });
 
-  test("a token does no more than its scope", async () => {
+  test("a token is limited by its scope", async () => {
     const reading = await user("ada", "admin", { scope: "read" });
-    const made = await owner("POST", "/api/anneal/tokens", { user: "ada", label: "w", scope: "write" });
-    const writing = made.text("token");
+    const created = await owner("POST", "/api/anneal/tokens", { user: "ada", label: "w", scope: "write" });
+    const writing = created.text("token");
     expect((await as(reading, "POST", "experiments/create", { name: "a" })).status).toBe(403);
     expect((await as(writing, "POST", "experiments/create", { name: "a" })).status).toBe(200);
     for (const token of [reading, writing]) {
@@ -287,7 +287,7 @@ describe("roles", () => {
     }
   });
 
-  test("a user has tokens of their own, and not others'", async () => {
+  test("a user manages only their own tokens", async () => {
     const [ada, bob] = [await user("ada", "viewer"), await user("bob", "viewer")];
     const own = await as(ada, "POST", "/api/anneal/tokens", { label: "laptop", expires_in_days: 7 });
     expect(own.text("token")).toMatch(/^anneal_/);
@@ -298,19 +298,19 @@ describe("roles", () => {
   });
 });
 
-test("who changed what is written down, and for admins to read", async () => {
+test("changes are in the audit log, which admins read", async () => {
   const ada = await user("ada", "editor");
   await as(ada, "POST", "registered-models/create", { name: "m" });
   await as(ada, "DELETE", "registered-models/delete", { name: "none-such" });
   const run_id = await run("0", ada);
   await as(ada, "POST", "runs/log-metric", { run_id, key: "k", value: 1, timestamp: 1 });
-  const told = async () => {
+  const text = async () => {
     const log = await owner("GET", "/api/anneal/audit?who=ada");
     const entries = log.at("entries") as { action: string; target: string; status: number }[];
     return entries.map(({ action, target, status }) => [action, target, status]);
   };
-  // Written down when the answer is out.
-  await expect.poll(told).toEqual([
+  // The entry is written after the response.
+  await expect.poll(text).toEqual([
     ["POST /api/2.0/mlflow/runs/create", "experiment_id=0", 200],
     ["DELETE /api/2.0/mlflow/registered-models/delete", "name=none-such", 403],
     ["POST /api/2.0/mlflow/registered-models/create", "name=m", 200],
@@ -318,7 +318,7 @@ test("who changed what is written down, and for admins to read", async () => {
   expect((await as(ada, "GET", "/api/anneal/audit")).status).toBe(403);
 });
 
-test("a user's requests are bounded, the owner's are not", async () => {
+test("a user's requests are rate-limited, the owner's are not", async () => {
   await app.close();
   await serve({ rateLimit: 5 });
   const token = await user("ada", "viewer");
@@ -328,13 +328,13 @@ test("a user's requests are bounded, the owner's are not", async () => {
   for (let i = 0; i < 7; i++) expect((await owner("GET", "/api/anneal/me")).status).toBe(200);
 });
 
-describe("signing in by OpenID Connect", () => {
+describe("signing in with OpenID Connect", () => {
   let provider: Server;
   let issuer: string;
   const claims: Record<string, unknown> = {};
 
   beforeEach(async () => {
-    // A real provider, whose users are whoever the form says.
+    // A real provider that accepts any user name in its form.
     let handle: (...args: Parameters<ReturnType<Provider["callback"]>>) => unknown = () => undefined;
     provider = createServer((request, response) => void handle(request, response));
     await new Promise<void>((resolve) => provider.listen(0, "127.0.0.1", resolve));
@@ -364,7 +364,7 @@ describe("signing in by OpenID Connect", () => {
     provider.close();
   });
 
-  /** What a browser does from the button to the page it comes back to. */
+  /** Follows the browser's requests from the button to the page after signing in. */
   async function signIn(login: string): Promise<{ status: number; cookies: Record<string, string>; body: string }> {
     const jar: Record<string, string> = {};
     const keep = (cookies: readonly string[]): void => {
@@ -403,7 +403,7 @@ describe("signing in by OpenID Connect", () => {
       }
       url = new URL(page.headers.get("location") ?? "", url).href;
     }
-    throw new Error("the provider does not send us back");
+    throw new Error("the provider did not redirect back");
   }
   const me = async (cookies: Record<string, string>) => {
     const cookie = Object.entries(cookies)
@@ -413,7 +413,7 @@ describe("signing in by OpenID Connect", () => {
     return answer(response.statusCode, response.body);
   };
 
-  test("makes an account at the first time and finds it again", async () => {
+  test("creates an account at the first sign-in and reuses it", async () => {
     Object.assign(claims, { preferred_username: "ada", email: "ada@x.test", email_verified: true });
     const first = await signIn("ada-at-provider");
     expect(first).toMatchObject({ status: 200 });
@@ -425,7 +425,7 @@ describe("signing in by OpenID Connect", () => {
     expect((await owner("GET", "/api/anneal/users")).at("users")).toHaveLength(1);
   });
 
-  test("opens an account made by an admin for a verified address, and for no other name", async () => {
+  test("uses an account created by an admin only for a verified email address", async () => {
     await user("boss@x.test", "admin");
     Object.assign(claims, { preferred_username: "boss@x.test", email: "boss@x.test", email_verified: false });
     const pretender = await signIn("pretender");
@@ -435,7 +435,7 @@ describe("signing in by OpenID Connect", () => {
     expect((await me(boss.cookies)).body).toMatchObject({ name: "boss@x.test", role: "admin" });
   });
 
-  test("is refused for another browser's attempt, a made-up answer, and somebody who is shut out", async () => {
+  test("is refused for another browser's attempt, a forged response and a disabled user", async () => {
     for (const url of ["/auth/callback?code=x&state=y", "/auth/callback"]) {
       expect((await app.inject({ url, headers: { host: "tracker.test" } })).statusCode).toBe(401);
     }
@@ -445,7 +445,7 @@ describe("signing in by OpenID Connect", () => {
     expect((await signIn("eve")).status).toBe(403);
   });
 
-  test("signing out ends the session also for who kept the cookie", async () => {
+  test("signing out also ends the session of a copied cookie", async () => {
     const { cookies } = await signIn("ada");
     const cookie = Object.entries(cookies)
       .map(([name, value]) => `${name}=${value}`)
@@ -456,7 +456,7 @@ describe("signing in by OpenID Connect", () => {
     expect((await me(cookies)).status).toBe(401);
   });
 
-  test("the page that asks for a token offers it; and it leads to no other site", async () => {
+  test("the sign-in page offers it and does not redirect to other sites", async () => {
     const page = await app.inject({ url: "/tracker/runs", headers: { accept: "text/html", host: "tracker.test" } });
     expect(page.body).toContain("Sign in with 127.0.0.1");
     for (const back of ["https://evil.test", "//evil.test", "/\\evil.test", "javascript:alert(1)"]) {

@@ -12,7 +12,7 @@ const folder = mkdtempSync(join(tmpdir(), "anneal-auth-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe("the token of a data folder", () => {
-  test("is made once, kept, and for its owner only", () => {
+  test("is created once, stored, and readable only by its owner", () => {
     const data = join(folder, "new/data");
     const token = loadToken(data);
     expect(token).toMatch(/^[0-9a-f]{48}$/);
@@ -21,7 +21,7 @@ describe("the token of a data folder", () => {
     expect(loadToken(join(folder, "other"))).not.toBe(token);
   });
 
-  test("is made anew where an empty file was left: nothing at all opens no studio", () => {
+  test("is created again if the file is empty", () => {
     writeFileSync(join(folder, "token"), "\n");
     const token = loadToken(folder);
     expect(token).toMatch(/^[0-9a-f]{48}$/);
@@ -29,7 +29,7 @@ describe("the token of a data folder", () => {
   });
 });
 
-test("the token may be set for several processes, if it is long enough to be one", () => {
+test("the environment may set the token if it is long enough", () => {
   process.env.ANNEAL_ADMIN_TOKEN = "short";
   try {
     expect(() => loadToken(folder)).toThrow(/24 characters/);
@@ -62,13 +62,13 @@ describe("a request", () => {
     const answer = await app.inject({ method, url, headers: { host, ...headers } });
     return { status: answer.statusCode, body: answer.body, location: answer.headers.location, cookies: answer.cookies };
   };
-  /** What the browser holds after a visit with the token in the address. */
+  /** Returns the browser's cookies after a visit with the token in the address. */
   const visit = async () => {
     const { cookies } = await ask(`/lab?token=${token}`, { accept: "text/html" });
     return cookies.map(({ name, value }) => `${name}=${value}`).join("; ");
   };
 
-  test("is let in by each way of showing the token, and by no other", async () => {
+  test("is accepted with the token in any supported place only", async () => {
     const ways: Record<string, string>[] = [
       { authorization: `Bearer ${token}` },
       { authorization: `bearer ${token}` },
@@ -90,7 +90,7 @@ describe("a request", () => {
     expect((await ask(`/api/contents?token=${token}&token=${token}`)).status).toBe(401);
   });
 
-  test("for a page is sent on without the token in its address, and stays on this server", async () => {
+  test("for a page is redirected to the address without the token, on this server", async () => {
     const page = { accept: "text/html,*/*" };
     expect(await ask(`/lab/tree/a%20b?token=${token}&reset=1`, page)).toMatchObject({
       status: 302,
@@ -103,7 +103,7 @@ describe("a request", () => {
     expect(cookie.name).toContain("8888");
   });
 
-  test("that changes something, with the cookie alone, has to come from one of our pages", async () => {
+  test("that changes data with only the cookie must come from one of the server's pages", async () => {
     const cookie = await visit();
     const xsrf = (await ask("/lab", { cookie })).cookies.find(({ name }) => name === "_xsrf")?.value ?? "";
     expect(xsrf).not.toBe("");
@@ -122,7 +122,7 @@ describe("a request", () => {
     expect((await ask("/api/kernels", { authorization: `Bearer ${token}` }, "POST")).status).toBe(200);
   });
 
-  test("of another origin is refused even with the token", async () => {
+  test("from another origin is refused even with the token", async () => {
     const authorization = `Bearer ${token}`;
     for (const origin of [
       "http://127.0.0.1:9999",

@@ -19,40 +19,40 @@ declare module "fastify" {
 }
 
 export interface GuardOptions {
-  /** Opens everything; undefined lets everyone in who reaches the server. */
+  /** The owner's token, with all rights. Without it, every request has all rights. */
   token: string | undefined;
   /** The address that the server listens on. */
   host: string;
   access: AccessStore;
   oidc?: OidcOptions;
-  /** Requests a minute that one user's token may make; no bound where it is left out. */
+  /** Requests per minute and token; unlimited by default. */
   rateLimit?: number;
 }
 
-/** Cookies are shared by all ports of a host: each server has one of its own, or they would log each other out. */
+/** Browsers share cookies between the ports of a host, so each server has its own cookie name. */
 const cookieNameOf = (request: FastifyRequest) =>
   `anneal_token_${/:(\d+)$/.exec(request.headers.host ?? "")?.[1] ?? "default"}`;
 const xsrfName = "_xsrf";
 
-/** Wrong tokens that one address may show in a minute, before it has to wait. */
-const WRONG = 20;
-/** Milliseconds for which a token is taken to be what it was: so long may one that was taken back still open. */
-const TRUST = 5000;
+/** Wrong tokens per minute and client address before requests are rate-limited. */
+const MAX_WRONG_TOKENS = 20;
+/** Milliseconds for which a token is cached. A revoked token stays valid up to this long. */
+const CACHE_MS = 5000;
 
-/** Whoever the server runs as owns its data folder. */
+/** Returns the name of the user who runs the server and owns its data folder. */
 function ownerName(): string {
   try {
     return userInfo().username;
   } catch {
-    return process.env.USER ?? "owner"; // A container may run as a user that the system has no name for.
+    return process.env.USER ?? "owner"; // In a container, the user may have no name.
   }
 }
 
 /**
- * Lets in only requests that carry a token: as `Authorization: Bearer` (or Jupyter's `token`), as the password of Basic
- * authentication (which MLflow's clients know), as `?token=`, or as the cookie that the first page visit with `?token=` or
- * signing in sets. With the cookie alone, requests that change something must come from our own pages. Says in
- * `request.principal` who it is.
+ * Accepts only requests with a token: as `Authorization: Bearer` (or Jupyter's `token`), as the password of Basic
+ * authentication (which MLflow's clients support), as `?token=`, or as the cookie that is set by the first page visit with
+ * `?token=` or by signing in. With only the cookie, requests that change data must come from the server's own pages.
+ * Sets `request.principal`.
  */
 export async function guard(app: FastifyInstance, options: GuardOptions): Promise<void> {
   const { access, token, host } = options;
@@ -60,7 +60,11 @@ export async function guard(app: FastifyInstance, options: GuardOptions): Promis
   await app.register(rateLimit, { global: false });
   app.decorateRequest("principal", undefined);
   const oidc = options.oidc && (await openOidc(options.oidc));
-  const wrong = app.createRateLimit({ max: WRONG, timeWindow: 60_000, keyGenerator: ({ ip }) => `wrong ${ip}` });
+  const wrong = app.createRateLimit({
+    max: MAX_WRONG_TOKENS,
+    timeWindow: 60_000,
+    keyGenerator: ({ ip }) => `wrong ${ip}`,
+  });
   const often =
     options.rateLimit !== undefined &&
     app.createRateLimit({
@@ -75,7 +79,7 @@ export async function guard(app: FastifyInstance, options: GuardOptions): Promis
     const path = request.url.split("?")[0] ?? "";
     if (path === "/health" || path === "/auth/login" || path === "/auth/callback") return;
     checkOrigin(request);
-    // Nobody's token is shown there, and in nobody's name is it done: the address says what may be done, and no more.
+    // Such a request has no token and no principal: its signed address defines what it may do.
     if (carriesSignature(request.method, request.url)) return;
     if (token === undefined) {
       checkHost(request, host);
@@ -102,7 +106,7 @@ export async function guard(app: FastifyInstance, options: GuardOptions): Promis
       setSession(request, reply, shown);
       const url = new URL(request.url, "http://anneal");
       url.searchParams.delete("token");
-      // Within the site, so that the strict cookie set by this answer is sent along.
+      // A redirect within the site, so that the browser sends the strict cookie set by this response.
       return reply
         .code(302)
         .header("location", url.pathname.replace(/^\/+/, "/") + url.search)
@@ -117,8 +121,8 @@ export async function guard(app: FastifyInstance, options: GuardOptions): Promis
   app.get("/auth/logout", async (request, reply) => {
     const { principal } = request;
     if (principal?.tokenId !== undefined) {
-      const mine = await access.tokens(principal.name);
-      const session = mine.find(({ id, session }) => id === principal.tokenId && session);
+      const tokens = await access.tokens(principal.name);
+      const session = tokens.find(({ id, session }) => id === principal.tokenId && session);
       if (session) await access.deleteToken(session.id);
     }
     return reply.clearCookie(cookieNameOf(request), { path: "/" }).redirect("/tracker/", 302);
@@ -128,7 +132,7 @@ export async function guard(app: FastifyInstance, options: GuardOptions): Promis
 
 type Rate = Awaited<ReturnType<ReturnType<FastifyInstance["createRateLimit"]>>>;
 
-/** @throws REQUEST_LIMIT_EXCEEDED, which clients try again after the seconds that its header says */
+/** @throws REQUEST_LIMIT_EXCEEDED with a retry-after header in seconds */
 function checkRate(reply: FastifyReply, rate: Rate, what: string): void {
   if (rate.isAllowed || !rate.isExceeded) return;
   reply.header("retry-after", Math.max(1, rate.ttlInSeconds));
@@ -136,30 +140,30 @@ function checkRate(reply: FastifyReply, rate: Rate, what: string): void {
   throw new TrackerError("REQUEST_LIMIT_EXCEEDED", message);
 }
 
-/** Finds whose a token is, and remembers it for a moment: a client that logs asks thousands of times a second. */
+/** Resolves tokens to principals, with a short-lived cache: a logging client sends thousands of requests per second. */
 function principals(access: AccessStore): (token: string) => Promise<Principal | undefined> {
-  const known = new Map<string, { principal: Principal | undefined; until: number }>();
+  const cache = new Map<string, { principal: Principal | undefined; until: number }>();
   return async (token) => {
     const now = Date.now();
-    const remembered = known.get(token);
-    if (remembered && remembered.until > now) return remembered.principal;
+    const cached = cache.get(token);
+    if (cached && cached.until > now) return cached.principal;
     const hash = hashOf(token);
-    const found = await access.findToken(hash);
-    const expires = found?.token.expiresAt ?? Number.POSITIVE_INFINITY;
-    const valid = found && !found.user.disabled && expires > now;
+    const match = await access.findToken(hash);
+    const expires = match?.token.expiresAt ?? Number.POSITIVE_INFINITY;
+    const valid = match && !match.user.disabled && expires > now;
     const principal = valid
       ? new Principal({
-          name: found.user.name,
-          role: found.user.role,
-          scope: found.token.scope,
-          grants: found.grants,
-          tokenId: found.token.id,
+          name: match.user.name,
+          role: match.user.role,
+          scope: match.token.scope,
+          grants: match.grants,
+          tokenId: match.token.id,
         })
       : undefined;
-    if (known.size >= 10_000) known.clear();
-    known.set(token, { principal, until: Math.min(now + TRUST, expires) });
-    const { id, lastUsedAt } = found?.token ?? {};
-    // To the minute is enough to see which tokens nobody uses.
+    if (cache.size >= 10_000) cache.clear();
+    cache.set(token, { principal, until: Math.min(now + CACHE_MS, expires) });
+    const { id, lastUsedAt } = match?.token ?? {};
+    // A resolution of one minute is enough to see which tokens are unused.
     if (principal && id !== undefined && now - (lastUsedAt ?? 0) > 60_000) await access.touchToken(id);
     return principal;
   };
@@ -176,14 +180,12 @@ function refuse(
     return reply.type("text/html; charset=utf-8").send(loginPage({ wrong: tried, back, provider: oidc?.name }));
   }
   const hint =
-    "Send a token as `Authorization: Bearer <token>`, or open the address with ?token=... once in a browser.";
-  const message = tried
-    ? `The token is not one of this server's, or has expired. ${hint}`
-    : `This needs a token. ${hint}`;
+    "Send a token as `Authorization: Bearer <token>`, or open the address with ?token=... in a browser once.";
+  const message = tried ? `The token is invalid or has expired. ${hint}` : `The request has no token. ${hint}`;
   return reply.send({ error_code: "UNAUTHENTICATED", message });
 }
 
-/** Keeps a token in the browser. */
+/** Sets the session cookie. */
 function setSession(request: FastifyRequest, reply: FastifyReply, token: string): void {
   const secure = request.protocol === "https";
   reply.setCookie(cookieNameOf(request), token, { path: "/", httpOnly: true, sameSite: "strict", secure });
@@ -198,20 +200,20 @@ const nameOf = (host: string): string =>
     .toLowerCase();
 const isLoopback = (name: string): boolean => name === "localhost" || name === "::1" || name.startsWith("127.");
 
-/** Without a token, the loopback address is what protects; a site whose name was made to point at it must not pass. */
+/** Without a token, only the loopback address protects the server, so requests through DNS rebinding are refused. */
 function checkHost(request: FastifyRequest, host: string): void {
-  const called = nameOf(request.headers.host ?? "");
-  if (isLoopback(nameOf(host)) && !isLoopback(called) && isIP(called) === 0) {
-    throw denied(`Requests for the host ${called} are not accepted here.`);
+  const requestedHost = nameOf(request.headers.host ?? "");
+  if (isLoopback(nameOf(host)) && !isLoopback(requestedHost) && isIP(requestedHost) === 0) {
+    throw denied(`Requests for the host ${requestedHost} are refused: use the address that the server printed.`);
   }
 }
 
-/** A page of another site must not reach us, whatever it knows. */
+/** Refuses requests from pages of other sites, even with a token. */
 function checkOrigin(request: FastifyRequest): void {
   const { origin, host } = request.headers;
   if (origin === undefined) return;
   if (origin === "null") {
-    // A sandboxed frame may load what it shows; it may neither change anything nor talk to kernels.
+    // A sandboxed frame may load files, but not change data or connect to kernels.
     if (request.method === "GET" && request.headers.upgrade === undefined) return;
     throw denied("Requests without an origin are refused.");
   }
@@ -219,17 +221,17 @@ function checkOrigin(request: FastifyRequest): void {
   try {
     from = new URL(origin).host;
   } catch {
-    // Not an address at all.
+    // Not a valid address.
   }
   if (from !== host) throw denied(`Requests from ${origin} are refused; this server is at ${host}.`);
 }
 
 function checkXsrf(request: FastifyRequest): void {
   if (request.method === "GET" || request.method === "HEAD") return;
-  if (request.headers.origin !== undefined) return; // Compared with our own address above.
+  if (request.headers.origin !== undefined) return; // checkOrigin has compared it with the server's address.
   if (request.headers["sec-fetch-site"] === "same-origin") return;
   const sent = request.headers["x-xsrftoken"];
   if (typeof sent !== "string" || sent !== request.cookies[xsrfName]) {
-    throw denied("The _xsrf cookie and the X-XSRFToken header do not agree.");
+    throw denied("The X-XSRFToken header does not match the _xsrf cookie: reload the page.");
   }
 }

@@ -1,9 +1,9 @@
 const escaped = (text: string): string => text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
 
 /**
- * The page that asks who one is.
- * @param options.back the address that was asked for
- * @param options.provider the identity provider's name, where people sign in there
+ * Returns the HTML of the sign-in page.
+ * @param options.back the requested address
+ * @param options.provider the identity provider's name, if there is one
  */
 export function loginPage({
   wrong,
@@ -23,8 +23,8 @@ export function loginPage({
 :root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:26rem;margin:18vh auto;padding:0 1rem}
 input{font:inherit;width:100%;box-sizing:border-box;padding:.5rem;margin:.5rem 0 1rem}button,.button{font:inherit;padding:.4rem 1.2rem}
 .button{display:inline-block;border:1px solid;border-radius:.3rem;color:inherit;text-decoration:none}.or{opacity:.7}
-p.wrong{color:#c33}</style><h1>Anneal</h1>${wrong ? '<p class="wrong">That token is not one of this server\'s, or has expired.</p>' : ""}
+p.wrong{color:#c33}</style><h1>Anneal</h1>${wrong ? '<p class="wrong">That token is invalid or has expired.</p>' : ""}
 ${signIn}<form method="get"><label>Token<input name="token" type="password" autofocus autocomplete="current-password"></label>
-<button>Open</button></form><p>The command that started the server printed its address with the token; on a team's tracker, an
-admin gives you one.</p></html>`;
+<button>Open</button></form><p>The address that the server printed at its start contains the token. On a team's tracker, ask an
+admin for one.</p></html>`;
 }

@@ -5,15 +5,15 @@ import type { AccessStore } from "../store/store.ts";
 import type { Role, User } from "../store/types.ts";
 import { hashOf, newToken } from "./tokens.ts";
 
-/** How people sign in by OpenID Connect. */
+/** Options of signing in with OpenID Connect. */
 export interface OidcOptions {
-  /** Where the provider's `/.well-known/openid-configuration` is. */
+  /** The provider's address, which has `/.well-known/openid-configuration`. */
   issuer: string;
   clientId: string;
   clientSecret: string;
-  /** What somebody may do who signs in for the first time. */
+  /** The role of users who sign in for the first time. */
   role: Role;
-  /** The address of this server as browsers see it; taken from the request where it is left out. */
+  /** The server's address in the browser; from the request by default. */
   url?: string;
 }
 
@@ -25,16 +25,16 @@ export interface Oidc {
 }
 
 const STATE = "anneal_oidc";
-/** Milliseconds that somebody stays signed in. */
+/** The lifetime of a session, in milliseconds. */
 const SESSION = 12 * 3600 * 1000;
 
 /**
  * Reads the provider's configuration.
- * @throws when it does not answer, or is no OpenID provider
+ * @throws if it does not answer or is not an OpenID provider
  */
 export async function openOidc(options: OidcOptions): Promise<Oidc> {
   const issuer = new URL(options.issuer);
-  // Without TLS only on the machine itself, where a test or a proxy of one's own answers.
+  // Without TLS only on this machine, for tests and local proxies.
   const plain = issuer.protocol === "http:" && ["localhost", "127.0.0.1", "[::1]"].includes(issuer.hostname);
   try {
     const configuration = await client.discovery(
@@ -59,7 +59,7 @@ interface Attempt {
   back: string;
 }
 
-/** Only a place on this server. */
+/** Returns `back` if it is a path of this server, otherwise the start page. */
 const placeOf = (back: unknown): string =>
   typeof back === "string" && /^\/(?![/\\])/.test(back) && !back.startsWith("/auth/") ? back : "/tracker/";
 
@@ -94,7 +94,7 @@ export function oidcRoutes(
       state: attempt.state,
       nonce: attempt.nonce,
     });
-    // Lax, because the provider sends the browser back from its own site.
+    // Lax, because the redirect back comes from the provider's site.
     const value = Buffer.from(JSON.stringify(attempt)).toString("base64url");
     reply.setCookie(STATE, value, { path: "/auth", httpOnly: true, sameSite: "lax", maxAge: 600 });
     return reply.redirect(url.href, 302);
@@ -115,12 +115,16 @@ export function oidcRoutes(
       request.log.warn(error);
       throw new TrackerError(
         "UNAUTHENTICATED",
-        `Signing in did not work: ${error instanceof Error ? error.message : String(error)}. Start again at /tracker/.`,
+        `Signing in failed: ${error instanceof Error ? error.message : String(error)}. Start again at /tracker/.`,
       );
     }
-    if (!claims) throw new TrackerError("UNAUTHENTICATED", "The provider did not say who you are.");
+    if (!claims) throw new TrackerError("UNAUTHENTICATED", "The provider sent no ID token. Start again at /tracker/.");
     const user = await userOf(access, options, claims);
-    if (user.disabled) throw new TrackerError("PERMISSION_DENIED", `The account ${user.name} is disabled.`);
+    if (user.disabled)
+      throw new TrackerError(
+        "PERMISSION_DENIED",
+        `The account ${user.name} is disabled. Ask an admin of the tracker to enable it.`,
+      );
     const token = newToken();
     await access.createToken({
       user: user.name,
@@ -138,7 +142,7 @@ export function oidcRoutes(
       target: "signed in",
       status: 200,
     });
-    // A page of our own goes on from here: after a redirect from the provider's site, the strict cookie would not be sent.
+    // A page instead of a redirect: browsers do not send the strict cookie in a redirect from the provider's site.
     const place = attempt.back.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
     return reply
       .type("text/html; charset=utf-8")
@@ -153,30 +157,30 @@ function attemptOf(cookie: string | undefined): Attempt {
       return { verifier, state, nonce, back: placeOf(back) };
     }
   } catch {
-    // Falls through to the refusal.
+    // The error is thrown below.
   }
   throw new TrackerError(
     "UNAUTHENTICATED",
-    "This sign-in has expired or was begun in another browser. Start again at /tracker/.",
+    "This sign-in has expired or was started in another browser. Start again at /tracker/.",
   );
 }
 
-/** The user whom the provider speaks of: known by the subject, else one who was made for a verified address, else a new one. */
+/** Returns the user with the subject of the ID token, or the one with its verified email address, or a new one. */
 async function userOf(access: AccessStore, options: OidcOptions, claims: client.IDToken): Promise<User> {
   const subject = `${claims.iss} ${claims.sub}`;
-  const known = await access.userBySubject(subject);
-  if (known) return known;
+  const existing = await access.userBySubject(subject);
+  if (existing) return existing;
   const { email, email_verified, preferred_username } = claims;
   const users = await access.users();
-  // Other names can be chosen by people themselves at many providers: they must not open an account that is here.
-  const made = email_verified === true && users.find(({ name, subject: taken }) => name === email && taken === null);
-  if (made) return access.updateUser(made.name, { subject });
+  // At many providers users choose their other names, so these must not give access to an existing account.
+  const invited = email_verified === true && users.find(({ name, subject: taken }) => name === email && taken === null);
+  if (invited) return access.updateUser(invited.name, { subject });
   const names = [email, preferred_username, claims.sub].filter((name): name is string => typeof name === "string");
   const name = names.find((candidate) => !users.some((user) => user.name === candidate));
   if (name === undefined) {
     throw new TrackerError(
       "PERMISSION_DENIED",
-      `There is another user ${names[0]} here. An admin has to give you an account.`,
+      `The name ${names[0]} belongs to another user. Ask an admin of the tracker for an account.`,
     );
   }
   return access.createUser({ name, role: options.role, subject });

@@ -6,8 +6,8 @@ const RANK: Readonly<Record<Role, number>> = { none: 0, viewer: 1, editor: 2, ad
 const CAP: Readonly<Record<Scope, Role>> = { read: "viewer", write: "editor", admin: "admin" };
 
 /**
- * What a role is for: one experiment, one model, or the tracker as a whole; the user's own account; or whichever
- * experiment or model the user has the highest role for.
+ * What a role is for: one experiment, one model, the tracker as a whole, the user's own account, or any experiment or model
+ * (the one for which the user has the highest role).
  */
 export type Subject =
   | { experiment: string }
@@ -17,15 +17,15 @@ export type Subject =
   | "any experiment"
   | "any model";
 
-/** Whoever makes a request: who they are, and what they may do. */
+/** The user of a request and their rights. */
 export class Principal {
   readonly name: string;
-  /** For what no grant speaks of. */
+  /** The role where no grant applies. */
   readonly role: Role;
   /** Whether this is the owner of the data folder, whose token also opens notebooks. */
   readonly owner: boolean;
   readonly scope: Scope;
-  /** Of the token that was shown. */
+  /** The id of the request's token. */
   readonly tokenId: string | undefined;
   readonly #grants: ReadonlyMap<string, Role>;
 
@@ -45,7 +45,7 @@ export class Principal {
     this.#grants = new Map((who.grants ?? []).map(({ kind, target, role }) => [`${kind} ${target}`, role]));
   }
 
-  /** The user's role for something, as far as the token's scope allows it. */
+  /** Returns the user's role for a subject, limited by the token's scope. */
   roleFor(subject: Subject): Role {
     const role = this.#roleOfUser(subject);
     const cap = CAP[this.scope];
@@ -65,16 +65,16 @@ export class Principal {
     return RANK[this.roleFor(subject)] >= RANK[needed];
   }
 
-  /** Whether this one may do so with everything, so that nothing needs to be looked up. */
+  /** Whether the user has this role for every subject, so that single checks can be skipped. */
   mayAll(needed: Role): boolean {
     if (!this.may(needed, "tracker")) return false;
     return [...this.#grants.values()].every((role) => RANK[role] >= RANK[needed]);
   }
 
   /**
-   * Which experiments or models this one may see: all but some, or only some.
+   * Returns which experiments or models the user may view: all except `but`, or only `but`.
    */
-  seen(kind: GrantKind): { all: boolean; but: string[] } {
+  visible(kind: GrantKind): { all: boolean; but: string[] } {
     const all = this.may("viewer", "tracker");
     const but = [...this.#grants].flatMap(([key, role]) => {
       const [of, target] = [key.slice(0, key.indexOf(" ")), key.slice(key.indexOf(" ") + 1)];
@@ -83,17 +83,17 @@ export class Principal {
     return { all, but };
   }
 
-  /** Why the user may not do what needs a role for something; undefined where they may. */
+  /** Returns why the user does not have a role for a subject, or undefined if they do. */
   refusal(needed: Role, subject: Subject): string | undefined {
     if (this.may(needed, subject)) return undefined;
-    // A user has every role for their own account: only the token can be too little.
+    // A user has every role for their own account, so only the token's scope can be insufficient.
     if (subject === "account")
-      return `This token's scope is ${this.scope}; ${this.name}'s account needs one with the scope ${needed}.`;
+      return `The token's scope is ${this.scope}; ${this.name}'s account needs a token with the scope ${needed}.`;
     const remedy =
       RANK[CAP[this.scope]] < RANK[needed]
-        ? `This token's scope is ${this.scope}: use one with more access.`
+        ? `The token's scope is ${this.scope}: use a token with more access.`
         : "An admin of the tracker can grant it.";
-    return `${this.name} is ${this.roleFor(subject)} for ${nameOf(subject)}, which needs ${needed}. ${remedy}`;
+    return `${this.name} has the role ${this.roleFor(subject)} for ${nameOf(subject)}; ${needed} is required. ${remedy}`;
   }
 
   /** @throws PERMISSION_DENIED with {@link refusal} */
@@ -104,9 +104,9 @@ export class Principal {
 }
 
 function nameOf(subject: Exclude<Subject, "account">): string {
-  if (subject === "tracker") return "this";
+  if (subject === "tracker") return "the tracker";
   if (typeof subject === "string") return subject;
-  return "experiment" in subject ? `the experiment ${subject.experiment}` : `the model ${subject.model}`;
+  return "experiment" in subject ? `experiment ${subject.experiment}` : `model ${subject.model}`;
 }
 
 const keyOf = (subject: Exclude<Subject, string>): string =>
@@ -114,15 +114,15 @@ const keyOf = (subject: Exclude<Subject, string>): string =>
 
 const current = new AsyncLocalStorage<Principal>();
 
-/** Does work in somebody's name. */
+/** Runs `work` as a principal. */
 export const actingAs = <T>(principal: Principal, work: () => T): T => current.run(principal, work);
 
 /**
- * In whose name the current request is made.
- * @throws if nobody said: no request may pass for lack of a check
+ * Returns the principal of the current request.
+ * @throws if none is set, so that no request skips the checks
  */
 export function currentPrincipal(): Principal {
   const principal = current.getStore();
-  if (!principal) throw new TrackerError("PERMISSION_DENIED", "Nobody is known to make this request.");
+  if (!principal) throw new TrackerError("PERMISSION_DENIED", "The request has no user.");
   return principal;
 }

@@ -3,44 +3,44 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { FastifyRequest } from "fastify";
 
-/** Shorter ones could be guessed. */
-const SHORTEST = 24;
+/** The minimum length of the owner's token, so that it cannot be guessed. */
+const MIN_LENGTH = 24;
 
 /**
- * The secret that opens everything on a data folder. It stays the same over restarts, so that open pages and
- * bookmarks go on working. ANNEAL_ADMIN_TOKEN sets it, for several processes that are to have the same.
- * @throws when that is too short to be a secret
+ * Returns the owner's token of a data folder, creating it if needed. It stays the same after a restart, so that open pages
+ * and bookmarks keep working. ANNEAL_ADMIN_TOKEN sets it, for several processes that share it.
+ * @throws if ANNEAL_ADMIN_TOKEN is too short
  */
 export function loadToken(dataDir: string): string {
   const set = process.env.ANNEAL_ADMIN_TOKEN;
-  if (set && set.length < SHORTEST) {
+  if (set && set.length < MIN_LENGTH) {
     throw new Error(
-      `ANNEAL_ADMIN_TOKEN must have ${SHORTEST} characters or more, such as \`openssl rand -hex 24\` prints.`,
+      `ANNEAL_ADMIN_TOKEN must have at least ${MIN_LENGTH} characters. Create one with \`openssl rand -hex 24\`.`,
     );
   }
   if (set) return set;
   const path = join(dataDir, "token");
-  const kept = existsSync(path) ? readFileSync(path, "utf8").trim() : "";
-  if (kept !== "") return kept; // An empty file, as a full disk leaves one, is no token: it would let everyone in.
+  const stored = existsSync(path) ? readFileSync(path, "utf8").trim() : "";
+  if (stored !== "") return stored; // A full disk may leave an empty file, and an empty token would accept every request.
   const token = randomBytes(24).toString("hex");
   mkdirSync(dataDir, { recursive: true });
   writeFileSync(path, token, { mode: 0o600 });
   return token;
 }
 
-/** A new token of a user; it begins with what it is, so that people and scanners know it where it leaks. */
+/** Returns a new token of a user. Its prefix lets people and secret scanners recognize a leaked token. */
 export const newToken = (): string => `anneal_${randomBytes(32).toString("base64url")}`;
 
-/** What is kept of a token. It has 256 random bits, so a plain digest cannot be turned back by trying. */
+/** Returns the hash that is stored of a token. A token has 256 random bits, so a plain digest cannot be reversed. */
 export const hashOf = (token: string): string => createHash("sha256").update(token).digest("hex");
 
-/** Compared in a time that does not tell where the two differ. */
+/** Compares two strings in constant time. */
 export function same(a: string, b: string): boolean {
   const [left, right] = [Buffer.from(a), Buffer.from(b)];
   return left.length === right.length && timingSafeEqual(left, right);
 }
 
-/** The token that an Authorization header shows: as Bearer, as Jupyter's `token`, or as the password of Basic. */
+/** Returns the token of an Authorization header: Bearer, Jupyter's `token`, or the password of Basic. */
 export function shownToken({ headers: { authorization = "" } }: FastifyRequest): string | undefined {
   const [scheme = "", value = ""] = authorization.split(/\s+/, 2);
   if (/^(?:token|bearer)$/i.test(scheme)) return value;

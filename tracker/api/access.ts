@@ -9,7 +9,7 @@ import type { Tracker } from "../tracker.ts";
 import * as endpoints from "./endpoints/access.ts";
 import * as schemas from "./endpoints/anneal-schemas.ts";
 import { type Endpoint, rolesOf } from "./endpoints/endpoint.ts";
-import { cut } from "./limits.ts";
+import { truncate } from "./limits.ts";
 import { refusals } from "./rights.ts";
 import { route } from "./route.ts";
 
@@ -41,14 +41,14 @@ const entry = (it: AuditEntry): schemas.AuditEntry => ({
   status: it.status,
 });
 
-/** An admin of the tracker, or of the experiment or model. */
+/** Checks that the principal is an admin of the tracker, or of the experiment or model. */
 function needTarget({ kind, target }: Pick<Grant, "kind" | "target">): void {
   const principal = currentPrincipal();
   if (principal.may("admin", "tracker")) return;
   principal.need("admin", kind === "experiment" ? { experiment: target } : { model: target });
 }
 
-/** Users, their tokens and grants, and the audit log; below /api/anneal. */
+/** Users, tokens, grants and the audit log, under /api/anneal. */
 export function accessRoutes(app: FastifyInstance, { store }: Tracker): void {
   const { access } = store;
 
@@ -65,7 +65,7 @@ export function accessRoutes(app: FastifyInstance, { store }: Tracker): void {
 
   route(app, endpoints.createUser, async ({ name, role }) => {
     if (!/^[\w.@+-]{1,100}$/.test(name)) {
-      throw invalid(`Invalid user name '${cut(name, 80)}': up to 100 letters, digits and _ . @ + - are allowed.`);
+      throw invalid(`Invalid user name '${truncate(name, 80)}': up to 100 letters, digits and _ . @ + - are allowed.`);
     }
     return { user: user(await access.createUser({ name, role: nameOf(schemas.ROLES, role) })) };
   });
@@ -94,14 +94,14 @@ export function accessRoutes(app: FastifyInstance, { store }: Tracker): void {
     const name = message.user ?? self.name;
     if (name !== self.name || self.owner) needAdminFor(name);
     if (message.label.trim() === "" || message.label.length > 200) {
-      throw invalid("Invalid label: say in up to 200 characters what the token is for.");
+      throw invalid("Invalid label: describe the token's purpose in 1 to 200 characters.");
     }
     const days = message.expires_in_days === undefined ? undefined : int(message.expires_in_days, "expires_in_days");
     if (days !== undefined && (days < 1 || days > 3650)) {
       throw invalid(`Invalid value ${days} for parameter 'expires_in_days': expected 1 to 3650.`);
     }
     const secret = newToken();
-    const made = await access.createToken({
+    const created = await access.createToken({
       user: name,
       label: message.label,
       scope: nameOf(schemas.SCOPES, message.scope ?? "write"),
@@ -109,8 +109,8 @@ export function accessRoutes(app: FastifyInstance, { store }: Tracker): void {
       hash: hashOf(secret),
       expiresAt: days === undefined ? null : Date.now() + days * DAY,
     });
-    // The only answer that holds the secret.
-    return { token: secret, ...token(made) };
+    // The secret appears only in this response.
+    return { token: secret, ...token(created) };
   });
 
   route(app, endpoints.deleteToken, async ({ id }) => {
@@ -137,7 +137,7 @@ export function accessRoutes(app: FastifyInstance, { store }: Tracker): void {
   route(app, endpoints.setGrant, async ({ user, kind, target, role }) => {
     const grant = { user, kind: nameOf(schemas.KINDS, kind), target, role: nameOf(schemas.ROLES, role) };
     needTarget(grant);
-    // A grant for nothing would wait for whatever gets that name.
+    // Refuse a missing target: the grant would apply to whatever is created under that name later.
     if (grant.kind === "experiment") await store.experiments.get(grant.target);
     else await store.registry.getModel(grant.target);
     await access.setGrant(grant);
@@ -165,19 +165,19 @@ export function accessRoutes(app: FastifyInstance, { store }: Tracker): void {
     const self = currentPrincipal();
     if (self.owner && name === self.name) {
       throw invalid(
-        `${self.name} owns this tracker by the token in its data folder and has no other. Create a user, and a token for them.`,
+        `'${self.name}' signs in with the token in the tracker's data folder and cannot have other tokens. Create a user, then a token for that user.`,
       );
     }
     currentPrincipal().need("admin", "tracker");
   }
 }
 
-/** Whether requests are in the audit log: those that change something, as they need more than a viewer's role. */
+/** Whether the audit log records an endpoint: those that change data, that is, need more than the role viewer. */
 const isAudited = (endpoint: Endpoint): boolean =>
   endpoint.audit !== false && rolesOf(endpoint).some(({ role }) => role !== "viewer");
 
-/** The fields of a request that the log names. */
-const NAMED = [
+/** The request fields that the audit log records. */
+const LOGGED_FIELDS = [
   "experiment_id",
   "run_id",
   "run_uuid",
@@ -196,9 +196,9 @@ const NAMED = [
   "scope",
 ];
 
-/** Writes down each request that changes something, with who made it and how it ended. */
+/** Records each request that changes data, with its user and status, in the audit log. */
 export function recordChanges(app: FastifyInstance, access: AccessStore): void {
-  // One after the other, in the order in which they ended; a server that closes waits for the last.
+  // Entries are written one at a time, in the order of the responses; closing the server waits for the last one.
   let last: Promise<void> = Promise.resolve();
   app.addHook("onClose", () => last);
   app.addHook("onResponse", (request, reply, done) => {
@@ -210,20 +210,20 @@ export function recordChanges(app: FastifyInstance, access: AccessStore): void {
     const entry = {
       at: Date.now(),
       who: request.principal?.name ?? "nobody",
-      action: `${request.method} ${cut(path, 300)}`,
-      target: cut(told(request), 300),
+      action: `${request.method} ${truncate(path, 300)}`,
+      target: truncate(targetOf(request), 300),
       status: reply.statusCode,
     };
     last = last.then(() => access.record(entry)).catch((error: unknown) => request.log.error(error));
   });
 }
 
-function told({ body, params }: FastifyRequest): string {
+function targetOf({ body, params }: FastifyRequest): string {
   let fields: Record<string, unknown> = { ...(params as object) };
   try {
     if (typeof body === "string" && body.length < 100_000) fields = { ...fields, ...JSON.parse(body) };
   } catch {
-    // It was refused for that.
+    // The route has already refused the invalid JSON.
   }
-  return NAMED.flatMap((key) => (fields[key] === undefined ? [] : [`${key}=${String(fields[key])}`])).join(" ");
+  return LOGGED_FIELDS.flatMap((key) => (fields[key] === undefined ? [] : [`${key}=${String(fields[key])}`])).join(" ");
 }

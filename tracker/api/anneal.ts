@@ -12,14 +12,14 @@ import type { Tracker } from "../tracker.ts";
 import * as endpoints from "./endpoints/anneal.ts";
 import type * as schemas from "./endpoints/anneal-schemas.ts";
 import { OPERATORS, VIEWS } from "./endpoints/fields.ts";
-import { checkKey, cut } from "./limits.ts";
+import { checkKey, truncate } from "./limits.ts";
 import { stageOf } from "./registry.ts";
 import { route } from "./route.ts";
 import * as shapes from "./shapes.ts";
 
 /*
- * What MLflow's protocol lacks, under /api/anneal: promotion gates, the history of stages, model cards,
- * and the tables that the pages show.
+ * Endpoints beyond MLflow's protocol, under /api/anneal: promotion gates, the stage history, model cards and the tables
+ * that the pages show.
  */
 
 const gateShape = (it: Gate): schemas.Gate => ({
@@ -50,7 +50,7 @@ function gateRoutes(app: FastifyInstance, tracker: Tracker): void {
   route(app, endpoints.setGates, async ({ name, gates }) => {
     const checked = gates.map(({ metric, op, bound, versus }, index): Gate => {
       if ((bound === undefined) === (versus === undefined)) {
-        throw invalid(`gates[${index}] needs either a bound (a number) or versus: "production", and not both.`);
+        throw invalid(`gates[${index}] needs either a bound (a number) or versus: "production", but not both.`);
       }
       return {
         metric: checkKey(metric, "metric"),
@@ -80,7 +80,7 @@ function gateRoutes(app: FastifyInstance, tracker: Tracker): void {
       name: message.name,
       version: Number(message.version),
       stage,
-      comment: message.comment?.trim() ? cut(message.comment.trim(), 5000) : null,
+      comment: message.comment?.trim() ? truncate(message.comment.trim(), 5000) : null,
       archiveExisting: bool(archive),
       who: currentPrincipal().name,
     });
@@ -114,16 +114,16 @@ function cardRoutes(app: FastifyInstance, tracker: Tracker): void {
 
   route(app, endpoints.updateCard, async (message) => {
     const who = currentPrincipal().name;
-    const given = STATEMENTS.flatMap((field) => {
+    const statements = STATEMENTS.flatMap((field) => {
       const value = message[field];
-      return value === undefined ? [] : [{ field, value: cut(value.trim(), 20_000), who, at: Date.now() }];
+      return value === undefined ? [] : [{ field, value: truncate(value.trim(), 20_000), who, at: Date.now() }];
     });
-    if (given.length === 0) throw invalid(`Nothing to store: give at least one of ${STATEMENTS.join(", ")}.`);
+    if (statements.length === 0) throw invalid(`Nothing to store: give at least one of ${STATEMENTS.join(", ")}.`);
     const { name } = message;
     const version = Number(message.version);
-    // Whoever may not read the card must be refused before anything is written.
+    // Reads first: a user who may not read the card is refused before anything is written.
     const facts = await factsOf(name, version);
-    await store.registry.setStatements(name, version, given);
+    await store.registry.setStatements(name, version, statements);
     events.publish({ type: "model", name, version, change: "updated" });
     return cardOf(facts);
   });
@@ -157,12 +157,12 @@ function tableRoutes(app: FastifyInstance, { store }: Tracker): void {
     };
   });
 
-  /** Model versions by the run that they came from. */
+  /** Returns the model versions that were registered from each run. */
   const modelsOf = async (
     runIds: string[],
   ): Promise<Map<string, { name: string; version: string; stage: string }[]>> => {
-    const found = new Map<string, { name: string; version: string; stage: string }[]>();
-    if (runIds.length === 0) return found;
+    const byRun = new Map<string, { name: string; version: string; stage: string }[]>();
+    if (runIds.length === 0) return byRun;
     const { items } = await store.registry.searchVersions({
       filter: [{ entity: "attribute", key: "run_id", comparator: "IN", value: runIds }],
       order: [],
@@ -171,11 +171,11 @@ function tableRoutes(app: FastifyInstance, { store }: Tracker): void {
     });
     for (const { runId, name, version, stage } of items) {
       if (runId === null) continue;
-      const list = found.get(runId) ?? [];
-      list.push({ name, version: String(version), stage });
-      found.set(runId, list);
+      const versions = byRun.get(runId) ?? [];
+      versions.push({ name, version: String(version), stage });
+      byRun.set(runId, versions);
     }
-    return found;
+    return byRun;
   };
 
   route(app, endpoints.countExperiments, async () => {

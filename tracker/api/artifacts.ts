@@ -12,7 +12,7 @@ import type { FileInfo } from "./endpoints/schemas.ts";
 import { route } from "./route.ts";
 import { runIdOf } from "./runs.ts";
 
-/** Bytes asked for by a Range header: one range, as a download that goes on asks for. */
+/** Parses a Range header with a single range, as a resumed download sends it. */
 function rangeOf(request: FastifyRequest, size: number): { start: number; end: number } | "none" | "impossible" {
   const match = /^bytes=(\d*)-(\d*)$/.exec(request.headers.range ?? "");
   if (!match || (match[1] === "" && match[2] === "")) return "none";
@@ -22,8 +22,8 @@ function rangeOf(request: FastifyRequest, size: number): { start: number; end: n
 }
 
 /**
- * Answers with a file. It is always sent as a download that the browser must not interpret:
- * an artifact is whatever someone uploaded, and must not run as a page of the tracker.
+ * Sends a file, always as a download that the browser does not render: an uploaded file must not run as a page of the
+ * tracker.
  */
 async function sendArtifact(
   { artifacts }: Tracker,
@@ -51,18 +51,18 @@ async function sendArtifact(
     .send(await file.open(range));
 }
 
-/** Entries of the store as MLflow lists them; empty lists are left out. */
+/** Converts the store's entries to MLflow's list of files; an empty list is omitted. */
 function filesFrom(folder: string, entries: readonly ArtifactInfo[]): { files?: FileInfo[] } {
-  const from = folder === "" ? 0 : folder.length + 1;
+  const prefix = folder === "" ? 0 : folder.length + 1;
   const files = entries.map(({ path, isDir, size }) => ({
-    path: path.slice(from),
+    path: path.slice(prefix),
     is_dir: isDir,
     ...(size === undefined ? {} : { file_size: size }),
   }));
   return files.length > 0 ? { files } : {};
 }
 
-/** Stores a request's body as a file, which is held against what the request announces. */
+/** Stores a request's body as a file, after checking its declared length and digest. */
 async function receive(
   artifacts: Artifacts,
   path: string,
@@ -70,18 +70,18 @@ async function receive(
 ): Promise<{ size: number; sha256: string }> {
   refuseEncoded(request);
   const content = request.body instanceof Readable ? request.body : Readable.from([]);
-  const announced = contentDigest(request);
+  const sha256 = contentDigest(request);
   const length = request.headers["content-length"];
   return artifacts.put(path, content, {
     ...(length === undefined ? {} : { size: Number(length) }),
-    ...(announced === undefined ? {} : { sha256: announced }),
+    ...(sha256 === undefined ? {} : { sha256: sha256 }),
   });
 }
 
-/** Routes that speak of artifacts by run or model version; for /api/2.0/mlflow and its mirror. */
+/** Routes for artifacts of a run or logged model, under /api/2.0/mlflow and /ajax-api/2.0/mlflow. */
 export function artifactRoutes(app: FastifyInstance, tracker: Tracker): void {
   const { store, artifacts } = tracker;
-  /** What lies in a folder below an artifact URI, with paths from there on. */
+  /** Lists a folder under an artifact URI, with paths relative to that URI. */
   const listing = async (root_uri: string, path: string | undefined) => {
     const root = await locate(store, root_uri);
     return { root_uri, ...filesFrom(root, await artifacts.list(join(root, path))) };
@@ -103,7 +103,7 @@ export function artifactRoutes(app: FastifyInstance, tracker: Tracker): void {
   });
 }
 
-/** How MLflow's own pages store small files of a run. To be registered where bodies are not parsed. */
+/** The upload route of MLflow's own pages. Register it in a scope that does not parse bodies. */
 export function uploadArtifactRoute(app: FastifyInstance, { store, artifacts }: Tracker): void {
   route(
     app,
@@ -117,7 +117,7 @@ export function uploadArtifactRoute(app: FastifyInstance, { store, artifacts }: 
   );
 }
 
-/** /get-artifact and its kin, which answer with a file's bytes. */
+/** `/get-artifact` and `/model-versions/get-artifact`, which send a file's bytes. */
 export function downloadRoutes(app: FastifyInstance, tracker: Tracker): void {
   const { store } = tracker;
 
@@ -128,7 +128,7 @@ export function downloadRoutes(app: FastifyInstance, tracker: Tracker): void {
 
   route(app, endpoints.getVersionFile, async ({ name, version, path }, request, reply) => {
     if (!/^\d{1,9}$/.test(version)) throw invalid(`Invalid value '${version}' for parameter 'version'.`);
-    // Whoever may read the model may read its files, wherever they lie: who registered them could.
+    // A user who may read the model may read its files in any experiment: registering them required that right.
     await store.registry.getVersion(name, Number(version));
     const reader = new Principal({ name: request.principal?.name ?? "", role: "viewer" });
     return actingAs(reader, async () => {
@@ -139,20 +139,20 @@ export function downloadRoutes(app: FastifyInstance, tracker: Tracker): void {
 }
 
 /**
- * The artifact proxy under /api/2.0/mlflow-artifacts: files by path, streamed both ways.
- * To be registered where bodies are not parsed.
+ * The artifact proxy under /api/2.0/mlflow-artifacts: uploads and downloads by path, as streams.
+ * Register it in a scope that does not parse bodies.
  */
 export function artifactProxy(app: FastifyInstance, tracker: Tracker): void {
   const { artifacts } = tracker;
 
-  // Here, unlike in artifacts/list, paths are relative to the folder asked for.
+  // Unlike in artifacts/list, paths are relative to the requested folder.
   route(app, endpoints.listByPath, async (message) => {
     const path = join("", message.path ?? "");
     return filesFrom(path, await artifacts.list(path));
   });
 
   const pathOf = ({ "*": path }: { "*": string }): string => {
-    if (path === "") throw invalid("The request names no artifact.");
+    if (path === "") throw invalid("The artifact's path is missing: add it to the address.");
     return join("", path);
   };
 

@@ -130,7 +130,7 @@ async function ask(name: string, message: Record<string, unknown> = {}, options?
       expect.stringContaining("PERMISSION_DENIED"),
     ]);
     // The file of one upload is in no folder of an experiment but named as one, which the pages do not show.
-    const reason = String(JSON.parse(refused.text).message).replace("the experiment 0", "the experiment 1");
+    const reason = String(JSON.parse(refused.text).message).replace("experiment 0", "experiment 1");
     expect([name, role, reasonFor(name, principal)]).toEqual([name, role, reason]);
   }
   const open = endpoint.right === "public" || endpoint.right === "signature";

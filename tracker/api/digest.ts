@@ -2,8 +2,8 @@ import type { FastifyRequest } from "fastify";
 import { invalid } from "../errors.ts";
 
 /**
- * The SHA-256 that a request announces for its body (RFC 9530: `Content-Digest: sha-256=:<base64>:`), in hex; undefined
- * where there is none, or only ones of other algorithms.
+ * Returns the SHA-256 in a request's Content-Digest header (RFC 9530: `sha-256=:<base64>:`), in hex, or undefined
+ * without a SHA-256.
  */
 export function contentDigest(request: FastifyRequest): string | undefined {
   const header = request.headers["content-digest"];
@@ -18,10 +18,10 @@ export function contentDigest(request: FastifyRequest): string | undefined {
   return Buffer.from(base64, "base64").toString("hex");
 }
 
-/** Refuses a body that is compressed: it would be stored as it is, which is not the file that was meant. */
+/** Refuses a compressed body, which would be stored without being decompressed. */
 export function refuseEncoded(request: FastifyRequest): void {
   const encoding = request.headers["content-encoding"];
   if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
-    throw invalid(`The tracker unpacks nothing: send the file without Content-Encoding '${encoding.slice(0, 40)}'.`);
+    throw invalid(`Content-Encoding '${encoding.slice(0, 40)}' is not supported: send the file uncompressed.`);
   }
 }

@@ -8,18 +8,18 @@ import * as endpoints from "./endpoints/artifacts.ts";
 import { route } from "./route.ts";
 
 /**
- * Files that the tracker has already, under /api/anneal: a client that names one by its SHA-256 gets it under another path
- * and need not send it. Whoever knows a digest does not thereby have the file, for digests stand in logs, model cards and
- * lockfiles. So only files count that this client may read: of others it does not even learn that they are there.
+ * Copies a stored file to another path by its SHA-256, so that the client need not upload it again. Knowing a digest does
+ * not prove having the file, as digests appear in logs, model cards and lockfiles. So only files that the user may read
+ * are considered, and the response does not reveal whether others exist.
  */
 export function duplicateRoutes(app: FastifyInstance, { artifacts, store }: Tracker): void {
   route(app, endpoints.copyArtifact, async (message) => {
     const path = join("", message.path);
     const principal = currentPrincipal();
     principal.need("editor", subjectOf(path));
-    for (const twin of await store.artifacts.withDigest(message.sha256, int(message.size, "size"))) {
-      if (!principal.may("viewer", subjectOf(twin.path))) continue;
-      if (await artifacts.copy(twin, path)) return { copied: true };
+    for (const stored of await store.artifacts.withDigest(message.sha256, int(message.size, "size"))) {
+      if (!principal.may("viewer", subjectOf(stored.path))) continue;
+      if (await artifacts.copy(stored, path)) return { copied: true };
     }
     return { copied: false };
   });

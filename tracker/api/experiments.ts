@@ -12,7 +12,7 @@ import * as shapes from "./shapes.ts";
 const MAX_NAME = 500;
 
 export function experimentRoutes(app: FastifyInstance, { store, events }: Tracker): void {
-  const changed = (experimentId: string, change: "created" | "updated" | "deleted"): void =>
+  const publish = (experimentId: string, change: "created" | "updated" | "deleted"): void =>
     events.publish({ type: "experiment", experimentId, change });
 
   route(app, endpoints.createExperiment, async ({ name, artifact_location, tags }) => {
@@ -21,7 +21,7 @@ export function experimentRoutes(app: FastifyInstance, { store, events }: Tracke
       tags: (tags ?? []).map(otherTag),
       ...(artifact_location ? { artifactLocation: artifact_location } : {}),
     });
-    changed(experiment.id, "created");
+    publish(experiment.id, "created");
     return { experiment_id: experiment.id };
   });
 
@@ -31,7 +31,7 @@ export function experimentRoutes(app: FastifyInstance, { store, events }: Tracke
 
   route(app, endpoints.getExperimentByName, async (message) => {
     const experiment = await store.experiments.getByName(message.experiment_name);
-    // A client that was told of a deleted one could not make runs in it, and would not know why.
+    // A client could not create runs in a deleted experiment, so the error says that it is deleted.
     if (experiment.lifecycle === "deleted") throw missing(`Experiment '${message.experiment_name}' is deleted.`);
     return { experiment: shapes.experiment(experiment) };
   });
@@ -52,31 +52,31 @@ export function experimentRoutes(app: FastifyInstance, { store, events }: Tracke
   route(app, endpoints.updateExperiment, async ({ experiment_id, new_name }) => {
     if (new_name === undefined) return {};
     await store.experiments.rename(experiment_id, checkName(new_name, "experiment", MAX_NAME));
-    changed(experiment_id, "updated");
+    publish(experiment_id, "updated");
     return {};
   });
 
   route(app, endpoints.deleteExperiment, async ({ experiment_id }) => {
     await store.experiments.setLifecycle(experiment_id, "deleted");
-    changed(experiment_id, "deleted");
+    publish(experiment_id, "deleted");
     return {};
   });
 
   route(app, endpoints.restoreExperiment, async ({ experiment_id }) => {
     await store.experiments.setLifecycle(experiment_id, "active");
-    changed(experiment_id, "created");
+    publish(experiment_id, "created");
     return {};
   });
 
   route(app, endpoints.setExperimentTag, async ({ experiment_id, key, value }) => {
     await store.experiments.setTag(experiment_id, otherTag({ key, value }));
-    changed(experiment_id, "updated");
+    publish(experiment_id, "updated");
     return {};
   });
 
   route(app, endpoints.deleteExperimentTag, async ({ experiment_id, key }) => {
     await store.experiments.deleteTag(experiment_id, checkKey(key, "tag"));
-    changed(experiment_id, "updated");
+    publish(experiment_id, "updated");
     return {};
   });
 

@@ -11,11 +11,11 @@ import * as shapes from "./shapes.ts";
 
 const MAX_RUNS = 100;
 
-/** A place in a history as the opaque token that asks for what comes after it. */
+/** Encodes a position in a history as an opaque page token. */
 const tokenOf = ({ step, timestamp, isNan, value }: HistoryMark): string =>
   Buffer.from(JSON.stringify([step, timestamp, isNan, value])).toString("base64");
 
-/** @throws INVALID_PARAMETER_VALUE for what is none of our tokens */
+/** @throws INVALID_PARAMETER_VALUE if the token is invalid */
 function markOf(token: string | undefined): HistoryMark | undefined {
   if (token === undefined || token === "") return undefined;
   try {
@@ -25,9 +25,9 @@ function markOf(token: string | undefined): HistoryMark | undefined {
       return { step, timestamp, isNan, value };
     }
   } catch {
-    // Falls through to the refusal below.
+    // The error is thrown below.
   }
-  throw invalid(`Invalid page_token '${token}': use the next_page_token of an earlier answer.`);
+  throw invalid(`Invalid page_token '${token}': use the next_page_token of the previous response.`);
 }
 
 export function metricRoutes(app: FastifyInstance, { store }: Tracker): void {
@@ -35,7 +35,7 @@ export function metricRoutes(app: FastifyInstance, { store }: Tracker): void {
   const checkRuns = (ids: string[]): string[] => {
     if (ids.length === 0) throw invalid("Missing value for required parameter 'run_ids'.");
     if (ids.length > MAX_RUNS)
-      throw invalid(`${ids.length} runs were asked for; at most ${MAX_RUNS} at once are answered.`);
+      throw invalid(`Too many runs: ${ids.length} requested, at most ${MAX_RUNS} are allowed per request.`);
     return ids;
   };
 
@@ -60,10 +60,10 @@ export function metricRoutes(app: FastifyInstance, { store }: Tracker): void {
     const start = message.start_step === undefined ? undefined : int(message.start_step, "start_step");
     const end = message.end_step === undefined ? undefined : int(message.end_step, "end_step");
     if ((start === undefined) !== (end === undefined)) {
-      throw invalid("start_step and end_step must be given both, or neither.");
+      throw invalid("start_step and end_step must be set together: only one of them was sent.");
     }
     if (start !== undefined && end !== undefined && start > end) {
-      throw invalid(`end_step (${end}) must not be below start_step (${start}).`);
+      throw invalid(`end_step (${end}) must not be less than start_step (${start}).`);
     }
     const metrics = await store.metrics.sample(checkRuns(message.run_ids ?? []), message.metric_key, {
       ...(start === undefined ? {} : { start }),

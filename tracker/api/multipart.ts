@@ -12,26 +12,26 @@ import * as endpoints from "./endpoints/multipart.ts";
 import { route } from "./route.ts";
 
 /*
- * Large files in parts: as MLflow's client sends them, and as ours does, which goes on with an upload that broke off.
- * A part's address carries a signature and shows nobody's token, because MLflow's client sends none with it.
+ * Multipart uploads: the protocol of MLflow's client, and that of Anneal's client, which can resume an upload.
+ * The address of a part is signed, because MLflow's client sends parts without a token.
  */
 
-/** How long a part's address is good: as long as an upload that nobody went on with is kept. Seconds. */
+/** How long a part's address is valid: as long as an unfinished upload is stored. Seconds. */
 const LIFETIME = 24 * 3600;
 
-/** Our client's parts: few enough requests, and small enough to send one again. Bytes. */
+/** The size of a part of Anneal's client: few requests, and little to send again after an error. Bytes. */
 const PART_BYTES = 16 * 1024 * 1024;
 
 const signedText = (id: string, number: number, expires: number): string =>
   `PUT part ${number} of ${id} until ${expires}`;
 
-/** The path and query that part `number` of an upload goes to. */
+/** Returns the signed path and query to send part `number` of an upload to. */
 function partAddress(key: Buffer, id: string, number: number): string {
   const expires = Math.floor(Date.now() / 1000) + LIFETIME;
   return `${PARTS}/${id}/${number}?expires=${expires}&signature=${sign(key, signedText(id, number, expires))}`;
 }
 
-/** Takes parts. To be registered where bodies are not parsed. */
+/** Receives parts. Register it in a scope that does not parse bodies. */
 export function partRoutes(app: FastifyInstance, { artifacts, signingKey }: Tracker): void {
   route(
     app,
@@ -40,16 +40,23 @@ export function partRoutes(app: FastifyInstance, { artifacts, signingKey }: Trac
       const { id, expires = "", signature = "" } = message;
       const number = Number(message.number);
       if (!isSigned(signingKey, signedText(id, number, Number(expires)), signature)) {
-        throw new TrackerError("PERMISSION_DENIED", "The address of this part is not one that the tracker gave out.");
+        throw new TrackerError(
+          "PERMISSION_DENIED",
+          "The address of this part has an invalid signature: use the address that the tracker returned.",
+        );
       }
       if (Number(expires) * 1000 < Date.now()) {
-        throw new TrackerError("PERMISSION_DENIED", "The address of this part has expired. Ask for the upload anew.");
+        throw new TrackerError(
+          "PERMISSION_DENIED",
+          "The address of this part has expired. Request the upload again to get a new address.",
+        );
       }
       refuseEncoded(request);
       const length = request.headers["content-length"];
-      if (length === undefined) throw invalid("A part needs a Content-Length.");
+      if (length === undefined) throw invalid("The part has no Content-Length header: send one.");
       const size = Number(length);
-      if (size > MAX_PART_BYTES) throw invalid(`A part of ${size} bytes is too large: at most ${MAX_PART_BYTES}.`);
+      if (size > MAX_PART_BYTES)
+        throw invalid(`The part of ${size} bytes is too large: at most ${MAX_PART_BYTES} bytes are allowed.`);
       const content = request.body instanceof Readable ? request.body : Readable.from([]);
       const sha256 = contentDigest(request);
       const part = await artifacts.uploads.putPart(id, number, content, { size, ...(sha256 ? { sha256 } : {}) });
@@ -60,18 +67,18 @@ export function partRoutes(app: FastifyInstance, { artifacts, signingKey }: Trac
   );
 }
 
-/** MLflow's calls, for /api/2.0/mlflow-artifacts: the address names the folder, and `path` the file on the client's side. */
+/** MLflow's protocol, under /api/2.0/mlflow-artifacts: the address has the folder, and `path` is the file's path at the client. */
 export function multipartRoutes(app: FastifyInstance, { artifacts: { uploads }, signingKey }: Tracker): void {
   const target = (message: { "*"?: string; path: string }): string => {
     const name = message.path.split(/[/\\]/).at(-1) ?? "";
-    if (name === "") throw invalid(`The path '${message.path.slice(0, 200)}' names no file.`);
+    if (name === "") throw invalid(`Invalid path '${message.path.slice(0, 200)}': it must end with a file name.`);
     return join(message["*"]?.replace(/\/+$/, "") ?? "", name);
   };
-  /** The upload that a message speaks of, which has to be the one to its path. */
+  /** Returns the id of the request's upload, after checking that it belongs to the request's path. */
   const uploadOf = async (message: { "*"?: string; path: string; upload_id: string }): Promise<string> => {
     const path = target(message);
     if ((await uploads.pathOf(message.upload_id)) !== path) {
-      throw missing(`There is no upload '${message.upload_id}' to '${path}'.`);
+      throw missing(`No upload '${message.upload_id}' to '${path}' exists.`);
     }
     return message.upload_id;
   };
@@ -83,7 +90,7 @@ export function multipartRoutes(app: FastifyInstance, { artifacts: { uploads }, 
     }
     const upload_id = await uploads.begin(target(message));
     const credentials = Array.from({ length: count }, (_, index) => ({
-      // As the client called us; a proxy that is trusted tells how that was.
+      // The protocol and host that the client used, also behind a trusted proxy.
       url: `${request.protocol}://${request.host}${partAddress(signingKey, upload_id, index + 1)}`,
       part_number: index + 1,
       headers: {},
@@ -106,19 +113,19 @@ export function multipartRoutes(app: FastifyInstance, { artifacts: { uploads }, 
   });
 }
 
-/** Our client's calls, under /api/anneal. */
+/** The protocol of Anneal's client, under /api/anneal. */
 export function uploadRoutes(app: FastifyInstance, { artifacts, store, signingKey }: Tracker): void {
   const { uploads } = artifacts;
 
-  /** Opens an upload or finds the one that broke off: the same file to the same path. */
+  /** Starts an upload, or resumes one of the same file to the same path. */
   route(app, endpoints.beginUpload, async (message) => {
     const path = join("", message.path);
     const size = int(message.size, "size");
     if (size < 1 || size > MAX_PARTS * MAX_PART_BYTES) throw invalid(`Invalid value ${size} for parameter 'size'.`);
-    // That a file is there is told only to whoever may write it.
+    // Only a user who may write the file may learn that it exists.
     need("editor", subjectOf(path));
     const there = await store.artifacts.find(path);
-    // Completed already, and the answer was lost.
+    // The upload was completed, but the client did not receive the response.
     if (there?.sha256 === message.sha256 && (await artifacts.get(path).catch(() => undefined))?.size === size) {
       return { stored: true as const };
     }
@@ -127,9 +134,9 @@ export function uploadRoutes(app: FastifyInstance, { artifacts, store, signingKe
     const have = new Map((await uploads.parts(upload_id)).map((part) => [part.number, part]));
     const parts = Array.from({ length: Math.ceil(size / part_size) }, (_, index) => {
       const number = index + 1;
-      const wanted = Math.min(part_size, size - index * part_size);
+      const bytes = Math.min(part_size, size - index * part_size);
       const part = have.get(number);
-      return part?.size === wanted
+      return part?.size === bytes
         ? { part_number: number, etag: part.etag }
         : { part_number: number, url: partAddress(signingKey, upload_id, number) };
     });

@@ -11,5 +11,5 @@ const THINGS =
 
 const pick = (words: string[]): string => words[randomInt(words.length)] ?? "run";
 
-/** A name for a run that was given none: easy to say, and unlikely to come twice among a hundred. */
+/** Returns a random name for a run without one: easy to say, and unlikely to repeat among a hundred runs. */
 export const randomRunName = (): string => `${pick(QUALITIES)}-${pick(THINGS)}-${randomInt(1000)}`;

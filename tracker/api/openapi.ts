@@ -13,35 +13,35 @@ import { ApiError } from "./endpoints/schemas.ts";
 
 const isSchema = (answer: TSchema | Media): answer is TSchema => typeof answer !== "string";
 
-/** Adds each schema that has a name and lies in another, by its name; what it is made of comes before it. */
-function collect(schema: unknown, found: Map<string, TSchema>): Map<string, TSchema> {
-  if (typeof schema !== "object" || schema === null) return found;
-  for (const part of Object.values(schema)) collect(part, found);
+/** Collects the schemas with a title within `schema`; a schema comes after those that it contains. */
+function collect(schema: unknown, schemas: Map<string, TSchema>): Map<string, TSchema> {
+  if (typeof schema !== "object" || schema === null) return schemas;
+  for (const part of Object.values(schema)) collect(part, schemas);
   const { title } = schema as TSchema;
-  if (title !== undefined) found.set(title, schema as TSchema);
-  return found;
+  if (title !== undefined) schemas.set(title, schema as TSchema);
+  return schemas;
 }
 
-/** The schemas of answers that have a name. */
+/** The response schemas with a title. */
 const named = collect([...endpoints.map(({ answer }) => answer), ApiError], new Map());
 
-/** A schema as the document writes it, with references to those that have a name. */
-function written(schema: unknown, top = true): unknown {
-  if (Array.isArray(schema)) return schema.map((one) => written(one, false));
+/** Converts a schema to the document's form, with references to the schemas with a title. */
+function toJsonSchema(schema: unknown, top = true): unknown {
+  if (Array.isArray(schema)) return schema.map((one) => toJsonSchema(one, false));
   if (typeof schema !== "object" || schema === null) return schema;
   const { title } = schema as TSchema;
   if (!top && title !== undefined && named.has(title)) return { $ref: `#/components/schemas/${title}` };
-  return Object.fromEntries(Object.entries(schema).map(([key, value]) => [key, written(value, false)]));
+  return Object.fromEntries(Object.entries(schema).map(([key, value]) => [key, toJsonSchema(value, false)]));
 }
 
 /**
- * The schemas with a name, as JSON Schema.
- * @param prefix of the paths of the endpoints whose answers they are part of; all when left out
+ * Returns the schemas with a title, as JSON Schema.
+ * @param prefix only those in responses of endpoints whose path has this prefix; all by default
  */
 export function componentSchemas(prefix = ""): Record<string, unknown> {
   const answers = endpoints.filter((it) => pathsOf(it).some((path) => path.startsWith(prefix))).map((it) => it.answer);
   const used = collect([...answers, ApiError], new Map());
-  return Object.fromEntries([...used].map(([name, schema]) => [name, written(schema)]));
+  return Object.fromEntries([...used].map(([name, schema]) => [name, toJsonSchema(schema)]));
 }
 
 const OF: Readonly<Record<RoleRight["of"], string>> = {
@@ -52,12 +52,12 @@ const OF: Readonly<Record<RoleRight["of"], string>> = {
   target: "the target, or of the tracker",
 };
 
-/** A right in words. */
+/** Describes a right. */
 function rightText(right: Right): string {
   if (right === "public") return "Needs no token.";
-  if (right === "signature") return "Needs an address that the tracker has signed, and no token.";
+  if (right === "signature") return "Needs an address signed by the tracker, and no token.";
   if (right === "signed in") return "Needs any user's token.";
-  if (right === "filtered") return "Needs any user's token; the answer leaves out what the user may not view.";
+  if (right === "filtered") return "Needs any user's token. The response omits what the user may not view.";
   const roles = "role" in right ? [right] : right;
   return `Needs the role ${roles.map(({ role, of }) => `${role} of ${OF[of]}`).join(", and ")}.`;
 }
@@ -75,18 +75,22 @@ function operation(endpoint: Endpoint, method: string, path: string): object {
     name: name === "*" ? "path" : name,
     in: place,
     required: place === "path" || required.has(name),
-    schema: written(schema),
+    schema: toJsonSchema(schema),
   });
-  const others = fields.filter(([name]) => !inPath.has(name) && name !== "*");
+  const fieldsOutsidePath = fields.filter(([name]) => !inPath.has(name) && name !== "*");
   const inQuery = method === "GET" || endpoint.body !== undefined;
   const body = {
     type: "object",
-    properties: Object.fromEntries(others.map(([name, schema]) => [name, written(schema)])),
-    required: others.map(([name]) => name).filter((name) => required.has(name)),
+    properties: Object.fromEntries(fieldsOutsidePath.map(([name, schema]) => [name, toJsonSchema(schema)])),
+    required: fieldsOutsidePath.map(([name]) => name).filter((name) => required.has(name)),
   };
   const [, place = ""] = /^\/(?:api\/(?:\d\.0\/(?:mlflow(?=\/))?)?)?(.*)$/.exec(path.replace("*", "path")) ?? [];
   const id = `${method.toLowerCase()} ${path.includes("api/") ? "" : "root"} ${place}`;
-  const content = endpoint.body ? { [endpoint.body]: {} } : inQuery || others.length === 0 ? undefined : json(body);
+  const content = endpoint.body
+    ? { [endpoint.body]: {} }
+    : inQuery || fieldsOutsidePath.length === 0
+      ? undefined
+      : json(body);
   return {
     operationId: id.replace(/[^A-Za-z0-9]+(.|$)/g, (_, letter: string) => letter.toUpperCase()),
     summary,
@@ -95,26 +99,26 @@ function operation(endpoint: Endpoint, method: string, path: string): object {
     ...(right === "public" || right === "signature" ? { security: [] } : {}),
     parameters: [
       ...fields.filter(([name]) => inPath.has(name)).map((field) => parameter("path", field)),
-      ...(inQuery ? others.map((field) => parameter("query", field)) : []),
+      ...(inQuery ? fieldsOutsidePath.map((field) => parameter("query", field)) : []),
     ],
     ...(content ? { requestBody: { required: true, content } } : {}),
     responses: {
-      200: { description: "Done.", content: isSchema(answer) ? json(written(answer, false)) : { [answer]: {} } },
+      200: { description: "Done.", content: isSchema(answer) ? json(toJsonSchema(answer, false)) : { [answer]: {} } },
       ...(rolesOf(endpoint).length > 0 ? { 403: refused(`Refused. ${rightText(right)}`) } : {}),
-      default: refused("Refused."),
+      default: refused("Error."),
     },
     "x-right": right,
   };
 }
 
-/** The API as an OpenAPI 3.1 document. */
+/** Returns the OpenAPI 3.1 document of the API. */
 export function openApiDocument(version: string): object {
   const paths: Record<string, Record<string, unknown>> = {};
   for (const endpoint of endpoints) {
     for (const path of pathsOf(endpoint)) {
-      const written = path.replace(/:(\w+)/g, "{$1}").replace("*", "{path}");
+      const toJsonSchema = path.replace(/:(\w+)/g, "{$1}").replace("*", "{path}");
       for (const method of methodsOf(endpoint)) {
-        paths[written] = { ...paths[written], [method.toLowerCase()]: operation(endpoint, method, path) };
+        paths[toJsonSchema] = { ...paths[toJsonSchema], [method.toLowerCase()]: operation(endpoint, method, path) };
       }
     }
   }
@@ -124,7 +128,7 @@ export function openApiDocument(version: string): object {
       title: "Anneal tracker",
       version,
       description:
-        "MLflow's REST protocol under /api/2.0/mlflow and /api/3.0/mlflow (and the same under /ajax-api), and what it lacks under /api/anneal. `x-right` is what a request needs.",
+        "MLflow's REST protocol under /api/2.0/mlflow and /api/3.0/mlflow (and the same under /ajax-api), and Anneal's extensions under /api/anneal. `x-right` is what a request needs.",
     },
     security: [{ bearer: [] }, { basic: [] }],
     paths,

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import fastifyStatic from "@fastify/static";
 import type { FastifyInstance } from "fastify";
 
-/** Where the built pages lie: beside the compiled tracker, or in dist/ when the sources run as they are. */
+/** Returns the folder of the built pages: next to the compiled tracker, or in dist/ when running from the sources. */
 function pagesFolder(): string {
   const beside = fileURLToPath(new URL("../ui/", import.meta.url));
   return existsSync(join(beside, "index.html")) && existsSync(join(beside, "assets"))
@@ -15,7 +15,7 @@ function pagesFolder(): string {
 
 const POLICY = [
   "default-src 'self'",
-  // Vega compiles its expressions; styles are set by the components.
+  // Vega compiles its expressions, and the components set inline styles.
   "script-src 'self' 'unsafe-eval'",
   "style-src 'self' 'unsafe-inline'",
   "img-src 'self' data: blob:",
@@ -25,7 +25,7 @@ const POLICY = [
   "frame-ancestors 'self'",
 ].join("; ");
 
-/** The tracker's pages under /tracker: files, and for any other address the page itself, which knows its way. */
+/** Serves the pages under /tracker: files, and index.html for all other addresses, which the client-side router handles. */
 export async function pageRoutes(app: FastifyInstance): Promise<void> {
   const folder = pagesFolder();
   const index = join(folder, "index.html");
@@ -38,7 +38,7 @@ export async function pageRoutes(app: FastifyInstance): Promise<void> {
       root: join(folder, "assets"),
       prefix: "/assets/",
       decorateReply: false,
-      // Names hold a digest of the content.
+      // File names contain a digest of the content.
       immutable: true,
       maxAge: "365d",
       index: false,
@@ -55,7 +55,7 @@ export async function pageRoutes(app: FastifyInstance): Promise<void> {
           return reply
             .code(503)
             .type("text/plain; charset=utf-8")
-            .send("The tracker's pages are not built. Run `npm run build`, then reload.\n");
+            .send("The tracker's pages are not built. Run `npm run build`, then reload this page.\n");
         }
         return reply.header("content-security-policy", POLICY).type("text/html; charset=utf-8").send(html);
       },

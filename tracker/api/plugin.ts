@@ -24,17 +24,17 @@ export interface TrackerPluginOptions {
   tracker: Tracker;
 }
 
-/** Large enough for a data set's schema and profile, small enough that nobody fills the memory. */
+/** Bytes. Large enough for a data set's schema and profile, small enough to protect the server's memory. */
 const BODY_LIMIT = 16 * 1024 * 1024;
 
-/** Writes an error as MLflow's clients read it. */
+/** Sends an error in MLflow's format. */
 export function answerError(
   error: FastifyError | TrackerError | Error,
   request: FastifyRequest,
   reply: FastifyReply,
 ): void {
   if (reply.raw.headersSent) return void reply.raw.destroy();
-  // A download that failed must not carry the headers of the file that it was to be.
+  // A failed download must not have the headers of the file.
   for (const header of ["content-length", "content-range", "content-disposition", "etag"]) reply.removeHeader(header);
   reply.type("application/json; charset=utf-8");
   if (error instanceof TrackerError) {
@@ -46,10 +46,10 @@ export function answerError(
   }
   const status = "statusCode" in error ? error.statusCode : undefined;
   if ("code" in error && error.code === "FST_ERR_CTP_BODY_TOO_LARGE") {
-    const message = "The request's body is too large. Send it in smaller batches.";
+    const message = "The request's body is too large: send smaller batches.";
     return void reply.code(400).send({ error_code: "INVALID_PARAMETER_VALUE", message });
   }
-  // Refused by the server around us: clients have to tell that from a request that is wrong.
+  // Refused by the enclosing server. Clients must be able to distinguish this from an invalid request.
   if (status === 401 || status === 403) {
     const error_code = status === 401 ? "UNAUTHENTICATED" : "PERMISSION_DENIED";
     return void reply.code(status).send({ error_code, message: error.message });
@@ -58,7 +58,7 @@ export function answerError(
     return void reply.code(400).send({ error_code: "BAD_REQUEST", message: error.message });
   }
   request.log.error(error);
-  reply.code(500).send({ error_code: "INTERNAL_ERROR", message: `The tracker could not do this: ${error.message}` });
+  reply.code(500).send({ error_code: "INTERNAL_ERROR", message: `Internal error of the tracker: ${error.message}` });
 }
 
 function answerUnknown(request: FastifyRequest, reply: FastifyReply): void {
@@ -68,20 +68,20 @@ function answerUnknown(request: FastifyRequest, reply: FastifyReply): void {
   });
 }
 
-/** A scope whose bodies come as text, whatever the client calls their type, and whose errors are MLflow's. */
+/** A scope that reads bodies as text, whatever their content type, and sends errors in MLflow's format. */
 function textScope(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "string" }, (_request, body, done) => done(null, body));
   app.setErrorHandler(answerError);
 }
 
-/** The same, where what no route answers is told so in MLflow's words. */
+/** Like `textScope`, with MLflow's error for unknown endpoints. */
 function jsonScope(app: FastifyInstance): void {
   textScope(app);
   app.setNotFoundHandler(answerUnknown);
 }
 
-/** A scope whose bodies come as streams, unread. */
+/** A scope that passes bodies as streams. */
 function streamScope(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
@@ -89,8 +89,8 @@ function streamScope(app: FastifyInstance): void {
 }
 
 /**
- * The tracker as a fastify plugin: MLflow's REST protocol, the extensions under /api/anneal, and the pages under
- * /tracker. Each request is done in the name of its `principal`, which {@link guard} finds out, and one without is refused.
+ * The tracker as a Fastify plugin: MLflow's REST protocol, the extensions under /api/anneal, and the pages under
+ * /tracker. Each request is handled as its `principal`, which {@link guard} sets; a request without one is refused.
  */
 export async function trackerPlugin(app: FastifyInstance, options: TrackerPluginOptions): Promise<void> {
   const tracker: Tracker = {
@@ -168,7 +168,7 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
   await app.register(
     async (scope) => {
       streamScope(scope);
-      // The signature in the address stands for whoever it was given to.
+      // The signed address authorizes the request.
       partRoutes(scope, options.tracker);
     },
     { prefix: "/api/anneal" },

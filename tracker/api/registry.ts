@@ -7,33 +7,33 @@ import { MODEL_VERSIONS, parseFilter, parseOrder, REGISTERED_MODELS } from "../s
 import type { RegisteredModel, Stage } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
 import * as endpoints from "./endpoints/registry.ts";
-import { checkAlias, checkKey, checkModelName, cut, otherTag } from "./limits.ts";
+import { checkAlias, checkKey, checkModelName, otherTag, truncate } from "./limits.ts";
 import { route } from "./route.ts";
 import * as shapes from "./shapes.ts";
 
 const STAGES = ["None", "Staging", "Production", "Archived"] as const satisfies readonly Stage[];
-/** A stage by its name in any case, as MLflow takes it. */
+/** Parses the name of a stage. As in MLflow, case does not matter. */
 export function stageOf(text: string): Stage {
   const stage = STAGES.find((name) => name.toLowerCase() === text.toLowerCase());
   if (!stage) throw invalid(`Invalid Model Version stage: ${text}. Value must be one of ${STAGES.join(", ")}.`);
   return stage;
 }
 
-/** A version's files must be something that clients elsewhere can fetch, not a path of somebody's machine. */
+/** Checks that a version's source is an address that other clients can read, not a local path. */
 function checkSource(source: string): string {
   if (source === "" || !/^[a-z][a-z0-9+.-]*:/i.test(source) || /^(file|[a-z]):/i.test(source)) {
     throw invalid(
-      `Invalid model version source: '${source}'. Use mlflow-artifacts:/..., runs:/<run id>/<path>, models:/<model id> or the address of a store; paths of a machine are not accepted.`,
+      `Invalid model version source: '${source}'. Use mlflow-artifacts:/..., runs:/<run id>/<path>, models:/<model id> or the address of a store. Local paths are not accepted.`,
     );
   }
   return source;
 }
 
-/** What the registry's routes share. */
+/** Shared by the registry's routes. */
 interface Context {
   app: FastifyInstance;
   tracker: Tracker;
-  /** Announce a change to open pages. */
+  /** Publishes a change of a model as an event. */
   changed: (name: string, change: "created" | "updated" | "deleted", version?: number) => void;
 }
 
@@ -49,7 +49,7 @@ export function registryRoutes(app: FastifyInstance, tracker: Tracker): void {
   versionRoutes(context);
 }
 
-const description = (text: string | undefined): string | null => (text === undefined ? null : cut(text, 100_000));
+const description = (text: string | undefined): string | null => (text === undefined ? null : truncate(text, 100_000));
 
 function modelRoutes({ app, tracker, changed }: Context): void {
   const { registry } = tracker.store;
@@ -115,11 +115,11 @@ function modelRoutes({ app, tracker, changed }: Context): void {
   });
 
   route(app, endpoints.getLatestVersions, async ({ name, stages }) => {
-    const wanted = (stages ?? []).map(stageOf);
+    const selected = (stages ?? []).map(stageOf);
     const versions = await registry.latestVersions(name);
     return shapes.page(
       "model_versions",
-      versions.filter(({ stage }) => wanted.length === 0 || wanted.includes(stage)).map(shapes.modelVersion),
+      versions.filter(({ stage }) => selected.length === 0 || selected.includes(stage)).map(shapes.modelVersion),
       undefined,
     );
   });
@@ -183,9 +183,9 @@ function versionRoutes({ app, tracker, changed }: Context): void {
   });
 
   route(app, endpoints.getDownloadUri, async ({ name, version }) => {
-    const found = await registry.getVersion(name, Number(version));
-    const logged = found.modelId === null ? undefined : await store.loggedModels.get(found.modelId);
-    return { artifact_uri: found.source.startsWith("models:") && logged ? logged.artifactUri : found.source };
+    const { modelId, source } = await registry.getVersion(name, Number(version));
+    const logged = modelId === null ? undefined : await store.loggedModels.get(modelId);
+    return { artifact_uri: source.startsWith("models:") && logged ? logged.artifactUri : source };
   });
 
   route(app, endpoints.updateVersion, async (message) => {
@@ -208,7 +208,9 @@ function versionRoutes({ app, tracker, changed }: Context): void {
     const stage = stageOf(message.stage);
     const archiveExisting = bool(message.archive_existing_versions ?? false);
     if (archiveExisting && stage !== "Production" && stage !== "Staging") {
-      throw invalid(`archive_existing_versions goes with the stages Staging and Production, not with ${stage}.`);
+      throw invalid(
+        `archive_existing_versions is only allowed for the stages Staging and Production, not for ${stage}.`,
+      );
     }
     const { version } = await promote(tracker, {
       name: message.name,

@@ -2,15 +2,15 @@ import { currentPrincipal, type Principal, type Subject } from "../access/princi
 import { type Endpoint, methodsOf, pathsOf, type RoleRight, rolesOf } from "./endpoints/endpoint.ts";
 import { endpoints } from "./endpoints/index.ts";
 
-/** The experiment and the model that a page shows, where it shows one. */
+/** The experiment and the model that a page shows, if any. */
 export interface Shown {
   experiment_id?: string;
   model?: string;
 }
 
 /**
- * Checks the declared roles for the tracker as a whole and for the user's account. Those for an experiment or a model are
- * checked by the store, which knows what belongs to which.
+ * Checks the declared roles for the tracker and for the user's account. Roles for an experiment or a model are checked by
+ * the store, which knows which experiment or model a request concerns.
  * @throws PERMISSION_DENIED
  */
 export function needDeclared(endpoint: Endpoint): void {
@@ -19,7 +19,7 @@ export function needDeclared(endpoint: Endpoint): void {
   }
 }
 
-/** What a declared role is needed for; any experiment or model will do where none is shown. */
+/** Returns the subject of a declared role; any experiment or model if the page shows none. */
 function subjectOf({ of }: RoleRight, { experiment_id, model }: Shown): Subject {
   if (of === "tracker" || of === "account") return of;
   if (of === "model" || (of === "target" && experiment_id === undefined)) {
@@ -28,7 +28,7 @@ function subjectOf({ of }: RoleRight, { experiment_id, model }: Shown): Subject 
   return experiment_id === undefined ? "any experiment" : { experiment: experiment_id };
 }
 
-/** Why someone may not use an endpoint; undefined where they may. */
+/** Returns why a user may not use an endpoint, or undefined if they may. */
 function refusalOf(endpoint: Endpoint, principal: Principal, shown: Shown): string | undefined {
   for (const right of rolesOf(endpoint)) {
     if (right.of === "target" && principal.may(right.role, "tracker")) continue;
@@ -38,7 +38,7 @@ function refusalOf(endpoint: Endpoint, principal: Principal, shown: Shown): stri
   return undefined;
 }
 
-/** The endpoints that someone may not use, by method and path, each with the reason. */
+/** Returns the endpoints that a user may not use, by method and path, each with the reason. */
 export function refusals(principal: Principal, shown: Shown): Record<string, string> {
   const refused: Record<string, string> = {};
   for (const endpoint of endpoints) {

@@ -5,7 +5,7 @@ import { checkOf, parseMessage } from "../message.ts";
 import { type Endpoint, type Media, type Method, methodsOf, pathsOf } from "./endpoints/endpoint.ts";
 import { needDeclared } from "./rights.ts";
 
-/** The body as an object. Some clients send JSON text within JSON; a field that is null counts as left out. */
+/** Parses a JSON body as an object. Some clients send JSON text within JSON. Fields that are null are dropped. */
 function parseBody(text: string): Record<string, unknown> {
   if (text.trim() === "") return {};
   let body: unknown;
@@ -13,7 +13,7 @@ function parseBody(text: string): Record<string, unknown> {
     body = JSON.parse(text);
     if (typeof body === "string") body = JSON.parse(body);
   } catch (error) {
-    throw invalid(`The request's body is not JSON: ${error instanceof Error ? error.message : String(error)}.`);
+    throw invalid(`The request's body is not valid JSON: ${error instanceof Error ? error.message : String(error)}.`);
   }
   if (typeof body !== "object" || body === null || Array.isArray(body)) {
     throw invalid("The request's body is not a JSON object.");
@@ -31,7 +31,7 @@ function withoutNulls(value: unknown): unknown {
   );
 }
 
-/** A query string's fields: repeated ones are lists, as is a single one where the schema says so. */
+/** Returns the fields of a query string. A repeated field is a list, and so is a single one if the schema declares a list. */
 function fromQuery(query: unknown, schema: TObject): Record<string, unknown> {
   const message: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(query as Record<string, unknown>)) {
@@ -43,7 +43,7 @@ function fromQuery(query: unknown, schema: TObject): Record<string, unknown> {
   return message;
 }
 
-/** JSON that is text already. */
+/** A response that is already serialized as JSON. */
 export class JsonText {
   readonly text: string;
 
@@ -52,10 +52,10 @@ export class JsonText {
   }
 }
 
-/** What a handler returns: the declared answer, or for a declared media type the reply that it has sent. */
+/** What a handler returns: the declared response, or the sent reply for a declared media type. */
 type Returned<A> = A extends TSchema ? Static<A> | JsonText : FastifyReply;
 
-/** @param message the request's fields, checked by the declared schema */
+/** @param message the request's fields, validated against the declared schema */
 export type Handler<Q extends TObject, A extends TSchema | Media> = (
   message: Static<Q>,
   request: FastifyRequest,
@@ -69,13 +69,13 @@ declare module "fastify" {
   }
 }
 
-/** The part of a declared path that several endpoints share and a scope has as its prefix. */
+/** Returns the prefix of a declared path that is the prefix of a scope. */
 const prefixOf = (path: string): string =>
   /^\/(ajax-)?api\/(\d\.0\/mlflow(-artifacts)?|anneal)(?=\/)/.exec(path)?.[0] ?? "";
 
 /**
- * Adds the route of a declared endpoint, at those of its paths that have the scope's prefix (or, below /ajax-api, the one
- * that it mirrors). The request's fields come from the path, the body and the query, in this order of precedence.
+ * Adds the route of a declared endpoint, at those of its paths that have the scope's prefix (for /ajax-api, the prefix that
+ * it mirrors). The request's fields come from the path, the body and the query, in this order of precedence.
  */
 export function route<M extends Method, P extends string, Q extends TObject, A extends TSchema | Media>(
   app: FastifyInstance,
@@ -87,7 +87,8 @@ export function route<M extends Method, P extends string, Q extends TObject, A e
   checkOf(schema);
   const mirrored = app.prefix.replace(/^\/ajax-/, "/");
   const paths = pathsOf(endpoint).filter((path) => [app.prefix, mirrored].includes(prefixOf(path)));
-  if (paths.length === 0) throw new Error(`No path of ${pathsOf(endpoint).join(", ")} is below '${app.prefix}'.`);
+  if (paths.length === 0)
+    throw new Error(`None of the paths ${pathsOf(endpoint).join(", ")} is under '${app.prefix}'.`);
   for (const path of paths) {
     app.route({
       method: methodsOf(endpoint),

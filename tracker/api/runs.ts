@@ -13,17 +13,17 @@ import { randomRunName } from "./names.ts";
 import { route } from "./route.ts";
 import * as shapes from "./shapes.ts";
 
-/** Requests of a batch, as MLflow bounds them. */
+/** MLflow's limits for a batch. */
 const MAX_BATCH = { metrics: 1000, params: 100, tags: 100, total: 1000, bytes: 1_048_576 };
 
-/** The run that a message speaks of; old clients call its id run_uuid. */
+/** Returns the id of the request's run, which old clients send as run_uuid. */
 export function runIdOf(message: { run_id?: string; run_uuid?: string }): string {
   const id = message.run_id || message.run_uuid;
   if (!id) throw invalid("Missing value for required parameter 'run_id'.");
   return id;
 }
 
-/** The list that a JSON text holds; an empty one for what is no list. */
+/** Parses a JSON list; returns an empty list for other text. */
 function listIn(text: string | undefined): unknown[] {
   try {
     const value: unknown = JSON.parse(text ?? "[]");
@@ -204,7 +204,7 @@ export function runRoutes(app: FastifyInstance, tracker: Tracker): void {
   });
 
   route(app, endpoints.logModel, async (message) => {
-    // Clients before MLflow 3 describe a logged model in a tag that holds the list of all.
+    // Clients older than MLflow 3 store their logged models as a list in one tag.
     const id = runIdOf(message);
     let model: unknown;
     try {
@@ -215,7 +215,7 @@ export function runRoutes(app: FastifyInstance, tracker: Tracker): void {
     const key = "mlflow.log-model.history";
     const { tags } = await store.runs.getData(id);
     const models = [...listIn(tags.find((tag) => tag.key === key)?.value), model];
-    // A tag has a limit; a list cut in its middle would be no list, so the oldest entries go.
+    // Tags are truncated, which would break the JSON, so the oldest entries are removed.
     while (models.length > 1 && JSON.stringify(models).length > 8000) models.shift();
     const value = JSON.stringify(models);
     changed(await store.runs.log(id, { metrics: [], params: [], tags: [{ key, value }] }), "updated");

@@ -5,19 +5,19 @@ import { openApiDocument } from "./openapi.ts";
 import { JsonText, route } from "./route.ts";
 
 const VERSION: string = (() => {
-  // The nearest package.json above is the package's, from the sources and from dist alike.
+  // The nearest package.json above, both from the sources and from dist.
   for (const up of ["../../package.json", "../../../package.json"]) {
     try {
       const { name, version } = JSON.parse(readFileSync(new URL(up, import.meta.url), "utf8"));
       if (name === "anneal" && typeof version === "string") return version;
     } catch {
-      // Not there: the next.
+      // Try the next one.
     }
   }
   return "0.0.0";
 })();
 
-/** What a server says of itself, at the root. */
+/** The routes at the root: /health and /version. */
 export function rootRoutes(app: FastifyInstance): void {
   route(app, getHealth, async (_message, _request, reply) => reply.type("text/plain").send("OK"));
   route(app, getServerVersion, async (_message, _request, reply) => reply.type("text/plain").send(VERSION));
@@ -30,7 +30,7 @@ export function rootRoutes(app: FastifyInstance): void {
   });
 }
 
-/** What MLflow's newer clients ask before they send a file in parts. For /api/3.0/mlflow. */
+/** `/api/3.0/mlflow/server-info`, which new MLflow clients request before a multipart upload. */
 export function serverInfoRoute(app: FastifyInstance): void {
   route(app, getServerInfo, async () => ({ multipart_uploads_enabled: true, multipart_downloads_enabled: false }));
 }

@@ -15,11 +15,10 @@ import type {
 import type * as schemas from "./endpoints/schemas.ts";
 
 /*
- * The tracker's things as MLflow's protocol writes them. As there, a list that is empty and a field
- * that is not set are left out.
+ * Converts the tracker's types to MLflow's protocol. As in MLflow, empty lists and unset fields are omitted.
  */
 
-/** JSON has no NaN or infinity; the protocol writes them as strings. */
+/** Converts a number to JSON. NaN and infinities become strings, as in MLflow's protocol. */
 export const number = (value: number): schemas.MetricValue =>
   Number.isFinite(value) ? value : Number.isNaN(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity";
 

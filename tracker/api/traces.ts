@@ -14,28 +14,28 @@ import type { RequestOf } from "./endpoints/endpoint.ts";
 import { TRACE_STATES } from "./endpoints/fields.ts";
 import type * as schemas from "./endpoints/schemas.ts";
 import * as endpoints from "./endpoints/traces.ts";
-import { checkKey, cut } from "./limits.ts";
+import { checkKey, truncate } from "./limits.ts";
 import { route } from "./route.ts";
 import * as shapes from "./shapes.ts";
 
-/** Characters of a tag's or a piece of metadata's value, as MLflow cuts them. */
-const LONGEST = 8000;
-/** Traces that are told with their spans at once; MLflow's client asks for ten. */
+/** MLflow's limit for the values of tags and metadata. Longer ones are truncated. Characters. */
+const MAX_VALUE = 8000;
+/** The most traces with spans in one response; MLflow's client requests ten. */
 const MAX_BATCH = 100;
 
 type NewTraceInfo = RequestOf<typeof endpoints.createTrace>["trace"]["trace_info"];
 
 const pairsOf = (record: Record<string, string> = {}): KeyValue[] =>
-  Object.entries(record).map(([key, value]) => ({ key: checkKey(key, "tag"), value: cut(value, LONGEST) }));
+  Object.entries(record).map(([key, value]) => ({ key: checkKey(key, "tag"), value: truncate(value, MAX_VALUE) }));
 const recordOf = (pairs: readonly KeyValue[]): Record<string, string> =>
   Object.fromEntries(pairs.map(({ key, value }) => [key, value]));
 
-/** For what need not be there. */
+/** For `catch`: returns undefined for RESOURCE_DOES_NOT_EXIST, and throws other errors. */
 function unlessMissing(error: unknown): undefined {
   if (!(error instanceof TrackerError && error.code === "RESOURCE_DOES_NOT_EXIST")) throw error;
 }
 
-/** Protobuf's JSON of a time, or milliseconds. */
+/** Parses a time: protobuf's JSON or milliseconds. */
 function timeOf(time: string | number | undefined): number {
   if (time === undefined) return Date.now();
   const milliseconds = typeof time === "number" || /^\d+$/.test(time) ? Number(time) : Date.parse(time);
@@ -43,7 +43,7 @@ function timeOf(time: string | number | undefined): number {
   return milliseconds;
 }
 
-/** Protobuf's JSON of a duration, such as `1.5s`, or milliseconds. */
+/** Parses a duration: protobuf's JSON such as `1.5s`, or milliseconds. */
 function durationOf(duration: string | number | undefined): number | null {
   if (duration === undefined) return null;
   const seconds = /^(\d+(?:\.\d+)?)s$/.exec(String(duration))?.[1];
@@ -61,7 +61,7 @@ function experimentOf(location: NewTraceInfo["trace_location"] | undefined): str
 }
 
 function toTrace(it: NewTraceInfo): NewTrace {
-  if (!/^[\w.:-]{1,100}$/.test(it.trace_id)) throw invalid(`Invalid trace id '${cut(it.trace_id, 80)}'.`);
+  if (!/^[\w.:-]{1,100}$/.test(it.trace_id)) throw invalid(`Invalid trace id '${truncate(it.trace_id, 80)}'.`);
   return {
     id: it.trace_id,
     experimentId: experimentOf(it.trace_location),
@@ -91,7 +91,7 @@ const info = (it: Trace): schemas.TraceInfo => ({
   ...(it.assessments.length > 0 ? { assessments: it.assessments as schemas.Assessment[] } : {}),
 });
 
-/** A span with its ids and attributes by name, as pages show them. */
+/** Converts a span to the form of the pages, with attributes by name. */
 const plainSpan = (it: Span): schemas.PageSpan => ({
   trace_id: it.traceId,
   span_id: it.spanId,
@@ -109,7 +109,7 @@ const plainSpan = (it: Span): schemas.PageSpan => ({
     : {}),
 });
 
-/** `POST /traces/link-to-run`, the one of them that is below /api/2.0/mlflow. */
+/** `POST /traces/link-to-run`, the only trace route under /api/2.0/mlflow. */
 export function traceLinkRoute(app: FastifyInstance, { store }: Tracker): void {
   route(app, endpoints.linkTraces, async ({ trace_ids, run_id }) => {
     await store.traces.linkToRun(trace_ids, (await store.runs.get(run_id)).id);
@@ -117,13 +117,13 @@ export function traceLinkRoute(app: FastifyInstance, { store }: Tracker): void {
   });
 }
 
-/** Reads traces whole, with each span in the form of one API. */
+/** Returns functions that read traces with their spans, each converted by `span`. */
 function readerOf<S>({ store, artifacts }: Tracker, span: (it: Span) => S) {
-  /** The spans here, else those in the file that a client put beside the trace. */
+  /** Reads the spans from the store, or else from the trace's file among the artifacts. */
   const spansOf = async (trace: Trace): Promise<Span[]> => {
-    const kept = await store.traces.spans(trace.id);
+    const stored = await store.traces.spans(trace.id);
     const place = trace.tags.find(({ key }) => key === "mlflow.artifactLocation")?.value;
-    if (kept.length > 0 || place === undefined) return kept;
+    if (stored.length > 0 || place === undefined) return stored;
     try {
       return await spansIn(await artifacts.get(`${await locate(store, place)}/traces.json`), trace.id);
     } catch (error) {
@@ -138,11 +138,11 @@ function readerOf<S>({ store, artifacts }: Tracker, span: (it: Span) => S) {
 
     async several({ trace_ids = [] }: { trace_ids?: string[] }) {
       if (trace_ids.length > MAX_BATCH) {
-        throw invalid(`${trace_ids.length} traces were asked for; at most ${MAX_BATCH} at once.`);
+        throw invalid(`Too many traces: ${trace_ids.length} requested, at most ${MAX_BATCH} are allowed per request.`);
       }
       const traces: Awaited<ReturnType<typeof whole>>[] = [];
       for (const id of trace_ids) {
-        // One that was deleted since the search is left out.
+        // A trace may have been deleted since the search.
         const trace = await store.traces.get(id).catch(unlessMissing);
         if (trace) traces.push(await whole(trace));
       }
@@ -151,7 +151,7 @@ function readerOf<S>({ store, artifacts }: Tracker, span: (it: Span) => S) {
   };
 }
 
-/** Traces with their spans, below /api/3.0/mlflow. */
+/** Traces with their spans, under /api/3.0/mlflow. */
 export function spanRoutes(app: FastifyInstance, tracker: Tracker): void {
   const read = readerOf(tracker, spanMessage);
 
@@ -159,7 +159,7 @@ export function spanRoutes(app: FastifyInstance, tracker: Tracker): void {
   route(app, endpoints.getTraces, read.several);
 }
 
-/** The same below /ajax-api/3.0/mlflow: pages show attributes by their names, which the protocol writes as a list. */
+/** The same under /ajax-api/3.0/mlflow, where attributes are by name instead of in the protocol's list. */
 export function pageSpanRoutes(app: FastifyInstance, tracker: Tracker): void {
   const read = readerOf(tracker, plainSpan);
 
@@ -167,7 +167,7 @@ export function pageSpanRoutes(app: FastifyInstance, tracker: Tracker): void {
   route(app, endpoints.getTracesForPages, read.several);
 }
 
-/** MLflow's traces, version 3; below /api/3.0/mlflow and its mirror. */
+/** MLflow's traces, version 3, under /api/3.0/mlflow and /ajax-api/3.0/mlflow. */
 export function traceRoutes(app: FastifyInstance, tracker: Tracker): void {
   const { store, artifacts, events } = tracker;
   const changed = ({ experimentId }: Trace): void =>
@@ -179,8 +179,8 @@ export function traceRoutes(app: FastifyInstance, tracker: Tracker): void {
     return { trace: { trace_info: info(trace) } };
   });
 
-  /** Removes the files that a client put beside a trace, if it did. */
-  const forget = async (place: string): Promise<void> => {
+  /** Removes the trace's files among the artifacts, if any. */
+  const removeFiles = async (place: string): Promise<void> => {
     try {
       await artifacts.remove(await locate(store, place));
     } catch (error) {
@@ -208,11 +208,11 @@ export function traceRoutes(app: FastifyInstance, tracker: Tracker): void {
   route(app, endpoints.deleteTraces, async (message) => {
     const ids = [...(message.request_ids ?? []), ...(message.trace_ids ?? [])];
     if (ids.length > 0 === (message.max_timestamp_millis !== undefined)) {
-      throw invalid("Either trace_ids or max_timestamp_millis has to be given, and not both.");
+      throw invalid("Set either trace_ids or max_timestamp_millis, but not both.");
     }
     const until = message.max_timestamp_millis;
     const { artifactLocation } = await store.experiments.get(message.experiment_id);
-    const gone = await store.traces.remove(
+    const deleted = await store.traces.remove(
       message.experiment_id,
       until === undefined
         ? { ids }
@@ -221,12 +221,12 @@ export function traceRoutes(app: FastifyInstance, tracker: Tracker): void {
             limit: message.max_traces === undefined ? 1_000_000 : int(message.max_traces, "max_traces"),
           },
     );
-    for (const id of gone) await forget(`${artifactLocation.replace(/\/+$/, "")}/traces/${id}`);
-    return { traces_deleted: gone.length };
+    for (const id of deleted) await removeFiles(`${artifactLocation.replace(/\/+$/, "")}/traces/${id}`);
+    return { traces_deleted: deleted.length };
   });
 
   route(app, endpoints.setTraceTag, async ({ trace_id, key, value = "" }) => {
-    await store.traces.setTag(trace_id, { key: checkKey(key, "tag"), value: cut(value, LONGEST) });
+    await store.traces.setTag(trace_id, { key: checkKey(key, "tag"), value: truncate(value, MAX_VALUE) });
     return {};
   });
 
@@ -238,12 +238,12 @@ export function traceRoutes(app: FastifyInstance, tracker: Tracker): void {
   assessmentRoutes(app, tracker);
 }
 
-/** What people and judges say of a trace. */
+/** Assessments of traces by people and judges. */
 function assessmentRoutes(app: FastifyInstance, { store }: Tracker): void {
-  const found = async (trace_id: string, assessment_id: string): Promise<schemas.Assessment> => {
+  const getAssessment = async (trace_id: string, assessment_id: string): Promise<schemas.Assessment> => {
     const trace = await store.traces.get(trace_id);
     const assessment = trace.assessments.find((it) => it.assessment_id === assessment_id);
-    // Its fields were checked when it was stored.
+    // The fields were validated when the assessment was stored.
     if (assessment) return assessment as schemas.Assessment;
     throw new TrackerError(
       "RESOURCE_DOES_NOT_EXIST",
@@ -256,18 +256,18 @@ function assessmentRoutes(app: FastifyInstance, { store }: Tracker): void {
     if (!assessment.assessment_name) throw invalid("Missing value for required parameter 'assessment_name'.");
     const assessment_id = `a-${randomUUID().replaceAll("-", "")}`;
     const time = now();
-    const made = { create_time: time, last_update_time: time, ...assessment, assessment_id, trace_id };
-    await store.traces.assess(trace_id, assessment_id, made);
-    return { assessment: made };
+    const created = { create_time: time, last_update_time: time, ...assessment, assessment_id, trace_id };
+    await store.traces.assess(trace_id, assessment_id, created);
+    return { assessment: created };
   });
 
   route(app, endpoints.getAssessment, async ({ trace_id, assessment_id }) => ({
-    assessment: await found(trace_id, assessment_id),
+    assessment: await getAssessment(trace_id, assessment_id),
   }));
 
   route(app, endpoints.updateAssessment, async ({ trace_id, assessment_id, assessment }) => {
-    const known = await found(trace_id, assessment_id);
-    const next = { ...known, ...assessment, assessment_id, trace_id, last_update_time: now() };
+    const current = await getAssessment(trace_id, assessment_id);
+    const next = { ...current, ...assessment, assessment_id, trace_id, last_update_time: now() };
     await store.traces.assess(trace_id, assessment_id, next);
     return { assessment: next };
   });
@@ -278,12 +278,12 @@ function assessmentRoutes(app: FastifyInstance, { store }: Tracker): void {
   });
 }
 
-/** Bytes of one OpenTelemetry request. */
+/** The limit for an OpenTelemetry request. Bytes. */
 const OTLP_LIMIT = 16 * 2 ** 20;
 
 /**
- * `POST /v1/traces`: OpenTelemetry's own way in. The header `x-mlflow-experiment-id` says where the traces belong, the
- * experiment Default where it is missing. To be registered in a scope of its own, whose bodies come as bytes.
+ * `POST /v1/traces`: receives spans from OpenTelemetry exporters. The header `x-mlflow-experiment-id` gives the experiment;
+ * the default is the experiment Default. Register it in a separate scope that reads bodies as bytes.
  */
 export function otlpRoutes(app: FastifyInstance, { store, events }: Tracker): void {
   app.removeAllContentTypeParsers();
@@ -297,12 +297,13 @@ export function otlpRoutes(app: FastifyInstance, { store, events }: Tracker): vo
       const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
       const spans = await parseSpans(body, { type, encoding: request.headers["content-encoding"] ?? "" });
       const experimentId = request.headers["x-mlflow-experiment-id"];
-      if (Array.isArray(experimentId)) throw invalid("The header x-mlflow-experiment-id is given more than once.");
+      if (Array.isArray(experimentId))
+        throw invalid("The header x-mlflow-experiment-id is set more than once: send it once.");
       const traces = await store.traces.logSpans(experimentId ?? "0", spans);
       for (const id of new Set(traces.map((trace) => trace.experimentId))) {
         events.publish({ type: "experiment", experimentId: id, change: "updated" });
       }
-      // An empty ExportTraceServiceResponse: everything was taken.
+      // An empty ExportTraceServiceResponse: all spans were accepted.
       return type.startsWith("application/json") ? reply.send({}) : reply.type("application/x-protobuf").send("");
     },
     { bodyLimit: OTLP_LIMIT },

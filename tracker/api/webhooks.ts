@@ -12,7 +12,7 @@ import { checkName } from "./limits.ts";
 import { route } from "./route.ts";
 import * as shapes from "./shapes.ts";
 
-/** What each event carries, for trying a webhook out. */
+/** An example of each event's data, for testing a webhook. */
 const EXAMPLES: Readonly<Record<WebhookEvent, object>> = {
   "registered_model.created": { name: "example", tags: { task: "documentation" }, description: "An example" },
   "model_version.created": {
@@ -41,14 +41,14 @@ const EXAMPLES: Readonly<Record<WebhookEvent, object>> = {
 
 function eventOf(written: string | { entity: string; action: string }): WebhookEvent {
   const name = (typeof written === "string" ? written : `${written.entity}.${written.action}`).toLowerCase();
-  const known = Object.keys(EXAMPLES).find((event): event is WebhookEvent => event === name);
-  if (known) return known;
+  const event = Object.keys(EXAMPLES).find((event): event is WebhookEvent => event === name);
+  if (event) return event;
   const all = Object.keys(EXAMPLES).map((event) => event.toUpperCase());
   throw invalid(`Invalid webhook event '${name}': expected one of ${all.join(", ")}.`);
 }
 
 function eventsOf(list: (string | { entity: string; action: string })[]): WebhookEvent[] {
-  if (list.length === 0) throw invalid("A webhook needs at least one event.");
+  if (list.length === 0) throw invalid("The webhook has no events: set at least one.");
   return [...new Set(list.map(eventOf))];
 }
 
@@ -57,11 +57,11 @@ function checkUrl(text: string): string {
   try {
     url = new URL(text);
   } catch {
-    // Refused below.
+    // The error is thrown below.
   }
   if (!url || !["http:", "https:"].includes(url.protocol) || url.username !== "" || text.length > 2000) {
     throw invalid(
-      `Invalid webhook URL '${text.slice(0, 200)}': expected http(s)://host/path without a password in it.`,
+      `Invalid webhook URL '${text.slice(0, 200)}': expected http(s)://host/path without a user name and password.`,
     );
   }
   return text;
@@ -83,7 +83,7 @@ const shape = (it: Webhook): schemas.Webhook => ({
   ...(it.last === null ? {} : { last_delivery: { time: it.last.at, success: it.last.ok, message: it.last.why } }),
 });
 
-/** Webhooks, for admins of the tracker. */
+/** Routes of webhooks, for admins of the tracker. */
 export function webhookRoutes(app: FastifyInstance, { store }: Tracker): void {
   const activeOf = (status: (typeof WEBHOOK_STATUSES)[number] | number) =>
     nameOf(WEBHOOK_STATUSES, status) === "ACTIVE";
@@ -115,7 +115,7 @@ export function webhookRoutes(app: FastifyInstance, { store }: Tracker): void {
     const webhook = await store.webhooks.update(webhook_id, {
       ...(name === undefined ? {} : { name: checkName(name, "webhook", 250) }),
       ...(url === undefined ? {} : { url: checkUrl(url) }),
-      // An empty list is how protobuf's JSON may write that nothing was said.
+      // Protobuf's JSON may write an unset list as an empty one.
       ...(events === undefined || events.length === 0 ? {} : { events: eventsOf(events) }),
       ...(description === undefined ? {} : { description }),
       ...(secret === undefined ? {} : { secret: secret || null }),
@@ -129,10 +129,10 @@ export function webhookRoutes(app: FastifyInstance, { store }: Tracker): void {
     return {};
   });
 
-  route(app, endpoints.testWebhook, async ({ webhook_id, event: wanted }) => {
+  route(app, endpoints.testWebhook, async ({ webhook_id, event: name }) => {
     const webhook = await store.webhooks.get(webhook_id);
     const secret = await store.webhooks.secret(webhook_id);
-    const event = wanted === undefined ? webhook.events[0] : eventOf(wanted);
+    const event = name === undefined ? webhook.events[0] : eventOf(name);
     const result = await send(webhook, secret, { id: randomUUID(), event, data: EXAMPLES[event] });
     return {
       result: {

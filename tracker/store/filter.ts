@@ -2,8 +2,8 @@ import { invalid } from "../errors.ts";
 
 /**
  * MLflow's filter language: clauses joined by AND, each `entity.key comparator value`.
- * Keys may stand bare (letters, digits and `_ . / - : @`), in "double quotes" or in `backticks`;
- * a name without an entity is an attribute.
+ * Keys may be unquoted (letters, digits and `_ . / - : @`), in "double quotes" or in `backticks`.
+ * A name without an entity is an attribute.
  */
 
 export type Entity = "attribute" | "metric" | "param" | "tag" | "dataset" | "metadata";
@@ -22,12 +22,12 @@ export interface OrderClause {
   ascending: boolean;
 }
 
-/** What can be searched for in one kind of thing. */
+/** The fields that one kind of object can be searched by. */
 export interface SearchDomain {
-  /** Named in messages: "runs", "experiments". */
+  /** Used in messages: "runs", "experiments". */
   what: string;
   entities: readonly Entity[];
-  /** Attributes by canonical name; `id` are strings that also take IN and NOT IN. */
+  /** Attributes by canonical name. `id` is a string that also supports IN and NOT IN. */
   attributes: Readonly<Record<string, "string" | "number" | "id">>;
   /** Other spellings of attributes, in lower case. */
   aliases?: Readonly<Record<string, string>>;
@@ -49,9 +49,9 @@ const NUMERIC: readonly Comparator[] = ["=", "!=", "<", "<=", ">", ">="];
 const TEXTUAL: readonly Comparator[] = ["=", "!=", "LIKE", "ILIKE"];
 const WITH_SETS: readonly Comparator[] = [...TEXTUAL, "IN", "NOT IN"];
 
-/** Longer filters are refused: nobody types them, and the parser's work stays bounded. */
+/** Longer filters are refused, to limit the parser's work. */
 const MAX_LENGTH = 50_000;
-/** SQL engines bound the number of joins and values in a statement; this stays well below. */
+/** Databases limit the joins and values of a statement; this stays well below. */
 const MAX_CLAUSES = 60;
 
 type Token =
@@ -66,7 +66,7 @@ const NUMBER = /[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\p{L}_])/uy;
 const OPERATOR = /!=|<=|>=|=|<|>/y;
 const SPACE = /\s+/uy;
 
-/** Tokens of a filter. A name directly followed by a quoted part (`params."a b"`) is one name. */
+/** Splits a filter into tokens. A name directly followed by a quoted part (`params."a b"`) is one name. */
 function tokenize(text: string): Token[] {
   const tokens: Token[] = [];
   let at = 0;
@@ -76,7 +76,7 @@ function tokenize(text: string): Token[] {
   };
   const quoted = (quote: string): string => {
     const end = text.indexOf(quote, at + 1);
-    if (end < 0) throw invalid(`Invalid filter '${text}': the ${quote} at position ${at + 1} is never closed.`);
+    if (end < 0) throw invalid(`Invalid filter '${text}': the ${quote} at position ${at + 1} is not closed.`);
     const inside = text.slice(at + 1, end);
     at = end + 1;
     return inside;
@@ -130,7 +130,7 @@ function tokenize(text: string): Token[] {
   return tokens;
 }
 
-/** Splits `metrics.loss` into its entity and key and checks both against the domain. */
+/** Splits `metrics.loss` into entity and key, and checks both against the domain. */
 function identify(
   name: string,
   quoted: boolean,
@@ -147,7 +147,7 @@ function identify(
     );
   }
   if (!domain.entities.includes(entity)) throw invalid(`${domain.what} cannot be searched by ${entity}s ('${name}').`);
-  if (key === "") throw invalid(`Invalid filter: '${name}' lacks a key after the dot.`);
+  if (key === "") throw invalid(`Invalid filter: '${name}' has no key after the dot.`);
   if (entity === "attribute") {
     const alias = key.toLowerCase();
     if (domain.aliases && Object.hasOwn(domain.aliases, alias)) key = domain.aliases[alias] ?? key;
@@ -170,13 +170,13 @@ function kindOf(entity: Entity, key: string, domain: SearchDomain): "string" | "
 
 /**
  * Parses a filter string.
- * @returns its clauses, all of which must hold; none for an empty filter
- * @throws INVALID_PARAMETER_VALUE naming what is wrong and where
+ * @returns its clauses, joined by AND; none for an empty filter
+ * @throws INVALID_PARAMETER_VALUE with the error and its position
  */
 export function parseFilter(text: string | undefined, domain: SearchDomain): Clause[] {
   if (text === undefined || text.trim() === "") return [];
   if (text.length > MAX_LENGTH) {
-    throw invalid(`The filter is ${text.length} characters long; at most ${MAX_LENGTH} are read.`);
+    throw invalid(`The filter is ${text.length} characters long; at most ${MAX_LENGTH} are supported.`);
   }
   const tokens = tokenize(text);
   const clauses: Clause[] = [];
@@ -185,8 +185,8 @@ export function parseFilter(text: string | undefined, domain: SearchDomain): Cla
     token?.kind === "name" && !token.quoted ? token.text.toUpperCase() : "";
   const fail = (expected: string): never => {
     const token = tokens[at];
-    const found = token === undefined ? "the end" : `'${token.text}' at position ${token.at + 1}`;
-    throw invalid(`Invalid filter '${text}': expected ${expected}, found ${found}.`);
+    const actual = token === undefined ? "the end" : `'${token.text}' at position ${token.at + 1}`;
+    throw invalid(`Invalid filter '${text}': expected ${expected}, found ${actual}.`);
   };
   const comparator = (): Comparator => {
     const token = tokens[at];
@@ -259,12 +259,12 @@ export function parseFilter(text: string | undefined, domain: SearchDomain): Cla
 }
 
 /**
- * Parses `order_by`: each entry a name with an optional ASC or DESC.
- * @throws INVALID_PARAMETER_VALUE for a field that is unknown or named twice
+ * Parses `order_by`, whose entries are a name with an optional ASC or DESC.
+ * @throws INVALID_PARAMETER_VALUE for an unknown or duplicate field
  */
 export function parseOrder(entries: readonly string[] | undefined, domain: SearchDomain): OrderClause[] {
   const clauses: OrderClause[] = [];
-  const seen = new Set<string>();
+  const fields = new Set<string>();
   for (const entry of entries ?? []) {
     const tokens = tokenize(entry);
     const [name, direction] = tokens;
@@ -275,10 +275,10 @@ export function parseOrder(entries: readonly string[] | undefined, domain: Searc
       );
     }
     const { entity, key } = identify(name.text, name.quoted, domain, true);
-    if (entity === "dataset") throw invalid(`Invalid order_by clause '${entry}': datasets have no order.`);
+    if (entity === "dataset") throw invalid(`Invalid order_by clause '${entry}': data sets cannot be ordered.`);
     const id = `${entity}.${key}`;
-    if (seen.has(id)) throw invalid(`order_by contains duplicate fields: '${id}'.`);
-    seen.add(id);
+    if (fields.has(id)) throw invalid(`order_by contains duplicate fields: '${id}'.`);
+    fields.add(id);
     clauses.push({ entity, key, ascending: word !== "DESC" });
   }
   if (clauses.length > 10) throw invalid(`order_by has ${clauses.length} entries; at most 10 are supported.`);

@@ -39,9 +39,8 @@ import type {
 } from "./types.ts";
 
 /*
- * What the rest of the tracker asks of a database. Every function is one atomic step.
- * They return promises because a database across the network has to; SQLite answers at once.
- * A function that is given the id of something that is not there throws RESOURCE_DOES_NOT_EXIST.
+ * The interface of the tracker's database. Each function is atomic. All return promises, although SQLite is synchronous.
+ * A function throws RESOURCE_DOES_NOT_EXIST for an id that does not exist.
  */
 
 export interface Page {
@@ -54,8 +53,8 @@ export interface Search extends Page {
   order: OrderClause[];
 }
 
-/** A page of results; `more` says whether others follow. */
-export interface Found<T> {
+/** A page of results; `more` is true if others follow. */
+export interface SearchPage<T> {
   items: T[];
   more: boolean;
 }
@@ -64,15 +63,15 @@ export interface ExperimentStore {
   create(experiment: { name: string; artifactLocation?: string; tags: KeyValue[] }): Promise<Experiment>;
   get(id: string): Promise<Experiment>;
   getByName(name: string): Promise<Experiment>;
-  search(search: Search & { view: ViewType }): Promise<Found<Experiment>>;
+  search(search: Search & { view: ViewType }): Promise<SearchPage<Experiment>>;
   rename(id: string, name: string): Promise<void>;
-  /** Moves an experiment and its runs to another lifecycle stage. */
+  /** Sets the lifecycle stage of an experiment and its runs. */
   setLifecycle(id: string, lifecycle: Lifecycle): Promise<void>;
   setTag(id: string, tag: KeyValue): Promise<void>;
   deleteTag(id: string, key: string): Promise<void>;
-  /** Number of active runs of each experiment. */
+  /** Returns the number of active runs of each experiment. */
   runCounts(): Promise<Map<string, number>>;
-  /** Keys of metrics and params that the experiments' active runs have, the most used first. */
+  /** Returns the keys of metrics and params of the experiments' active runs, the most used first. */
   keys(ids: string[]): Promise<{ metrics: string[]; params: string[] }>;
 }
 
@@ -82,7 +81,7 @@ export interface NewRun {
   userId: string;
   startTime: number;
   tags: KeyValue[];
-  /** A run that was created before with the same client id in the same experiment is returned instead. */
+  /** If the experiment has a run with this client id, it is returned instead of creating one. */
   clientId?: string;
 }
 
@@ -91,7 +90,7 @@ export interface RunSearch extends Search {
   view: ViewType;
 }
 
-/** A row of a table of runs: the run, and only those metrics, params and tags that the table shows. */
+/** A row of the table of runs: the run, with only the requested metrics, params and tags. */
 export interface RunRow {
   run: Run;
   metrics: Record<string, number>;
@@ -103,13 +102,13 @@ export interface RunStore {
   create(run: NewRun): Promise<{ data: RunData; created: boolean }>;
   get(id: string): Promise<Run>;
   getData(id: string): Promise<RunData>;
-  search(search: RunSearch): Promise<Found<RunData>>;
+  search(search: RunSearch): Promise<SearchPage<RunData>>;
   table(
     search: RunSearch & { metrics: string[]; params: string[]; tags: string[] },
   ): Promise<{ rows: RunRow[]; total: number }>;
   update(id: string, change: { status?: RunStatus; endTime?: number; name?: string }): Promise<Run>;
   setLifecycle(id: string, lifecycle: Lifecycle): Promise<Run>;
-  /** Logs all of a batch or, where something in it is wrong, nothing. Points that are there already are not doubled. */
+  /** Logs a batch completely or, on an error, not at all. Points that are already stored are skipped. */
   log(
     id: string,
     batch: { metrics: (Metric & Partial<ModelMetric>)[]; params: KeyValue[]; tags: KeyValue[] },
@@ -125,7 +124,7 @@ export interface RunStore {
   ): Promise<(Pick<Dataset, "name" | "digest"> & { experimentId: string; context: string })[]>;
 }
 
-/** Where a page of a history ended: at this point. */
+/** The last point of a page of a history. */
 export interface HistoryMark {
   step: number;
   timestamp: number;
@@ -135,18 +134,18 @@ export interface HistoryMark {
 
 export interface MetricStore {
   /**
-   * A page of one metric's points, in the order of their steps, and the mark after which the next begins. The points come
-   * as `{"key", "value", "timestamp", "step"}` in JSON, joined by commas, as the database writes them: to make objects of a
-   * long history and JSON again costs several times what reading it does.
+   * Returns a page of a metric's points in the order of their steps, and the mark after which the next page starts. The
+   * points are JSON objects `{"key", "value", "timestamp", "step"}` joined by commas, as the database writes them: parsing
+   * and serializing a long history takes several times as long as reading it.
    */
   history(
     runId: string,
     key: string,
     page: { after?: HistoryMark; limit: number },
   ): Promise<{ json: string; next?: HistoryMark }>;
-  /** Points of one metric of several runs. */
+  /** Returns the points of one metric of several runs. */
   bulk(runIds: string[], key: string, limit: number): Promise<RunMetric[]>;
-  /** At most `count` points per run, spread evenly over the steps from `start` to `end`; first and last are among them. */
+  /** Returns at most `count` points per run, spread evenly over the steps from `start` to `end` and including both ends. */
   sample(runIds: string[], key: string, range: { start?: number; end?: number; count: number }): Promise<RunMetric[]>;
 }
 
@@ -163,7 +162,7 @@ export interface NewLoggedModel {
 export interface LoggedModelStore {
   create(model: NewLoggedModel): Promise<LoggedModel>;
   get(id: string): Promise<LoggedModel>;
-  search(search: Search & { experimentIds: string[] }): Promise<Found<LoggedModel>>;
+  search(search: Search & { experimentIds: string[] }): Promise<SearchPage<LoggedModel>>;
   setStatus(id: string, status: LoggedModelStatus, message: string | null): Promise<LoggedModel>;
   remove(id: string): Promise<void>;
   setTags(id: string, tags: KeyValue[]): Promise<LoggedModel>;
@@ -186,14 +185,14 @@ export interface Transition {
   name: string;
   version: number;
   stage: Stage;
-  /** Moves the versions that hold the stage now to Archived. */
+  /** Moves the other versions in the stage to Archived. */
   archiveExisting: boolean;
   who: string;
   comment: string | null;
   gates: GateResult[];
   /**
-   * The version in Production that the gates were compared with. If another one is there by now,
-   * nothing changes and the result is undefined, so that the caller can ask the gates again.
+   * The version in Production that the gates were evaluated against. If it has changed since, nothing is done and the
+   * result is undefined, so that the caller can evaluate the gates again.
    */
   expectedProduction?: number | null;
 }
@@ -201,18 +200,18 @@ export interface Transition {
 export interface RegistryStore {
   createModel(model: { name: string; description: string | null; tags: KeyValue[] }): Promise<RegisteredModel>;
   getModel(name: string): Promise<RegisteredModel>;
-  searchModels(search: Search): Promise<Found<RegisteredModel>>;
+  searchModels(search: Search): Promise<SearchPage<RegisteredModel>>;
   renameModel(name: string, newName: string): Promise<RegisteredModel>;
   describeModel(name: string, description: string | null): Promise<RegisteredModel>;
   deleteModel(name: string, who: string): Promise<void>;
   setModelTag(name: string, tag: KeyValue): Promise<void>;
   deleteModelTag(name: string, key: string): Promise<void>;
-  /** The newest version of each stage. */
+  /** Returns the newest version in each stage. */
   latestVersions(name: string): Promise<ModelVersion[]>;
 
   createVersion(version: NewModelVersion): Promise<ModelVersion>;
   getVersion(name: string, version: number): Promise<ModelVersion>;
-  searchVersions(search: Search): Promise<Found<ModelVersion>>;
+  searchVersions(search: Search): Promise<SearchPage<ModelVersion>>;
   describeVersion(name: string, version: number, description: string | null): Promise<ModelVersion>;
   deleteVersion(name: string, version: number, who: string): Promise<void>;
   setVersionTag(name: string, version: number, tag: KeyValue): Promise<void>;
@@ -225,45 +224,45 @@ export interface RegistryStore {
 
   gates(name: string): Promise<Gate[]>;
   setGates(name: string, gates: Gate[]): Promise<void>;
-  /** Every change of stage, the newest first. */
+  /** Returns all stage changes, the newest first. */
   history(name: string): Promise<StageChange[]>;
   statements(name: string, version: number): Promise<CardStatement[]>;
-  /** Stores what a person said in a card; an empty value takes it back. */
+  /** Stores statements of a model card; an empty value removes one. */
   setStatements(name: string, version: number, statements: CardStatement[]): Promise<void>;
 }
 
 export interface ArtifactIndex {
   record(file: ArtifactRecord): Promise<void>;
   find(path: string): Promise<ArtifactRecord | undefined>;
-  /** Files of this content, the newest first, at most eight: any of them will do to copy from. */
+  /** Returns up to eight files with this content, the newest first. */
   withDigest(sha256: string, size: number): Promise<ArtifactRecord[]>;
-  /** Forgets a file, or a folder with all that lies in it. */
+  /** Removes a file or a folder from the index. */
   remove(path: string): Promise<void>;
 }
 
-/** What was deleted and can be taken away for good. Times are milliseconds since 1970. */
+/** The permanent removal of deleted objects. Times are milliseconds since 1970. */
 export interface GarbageStore {
-  /** Runs deleted before a time, and whether a registered model was made by them. */
+  /** Returns the runs deleted before a time; `registered` if a registered model came from one. */
   deletedRuns(before: number): Promise<{ id: string; name: string; artifactUri: string; registered: boolean }[]>;
   deletedModels(before: number): Promise<{ id: string; artifactUri: string }[]>;
-  /** Removes a deleted run with all that hangs on it. */
+  /** Removes a deleted run with all its data. */
   removeRun(id: string): Promise<void>;
   removeModel(id: string): Promise<void>;
-  /** Removes deleted experiments that hold nothing any more; gives their ids. */
+  /** Removes empty deleted experiments. @returns their ids */
   removeEmptyExperiments(before: number): Promise<string[]>;
-  /** Gives free space back to the file system. */
+  /** Returns free space to the file system. */
   compact(): Promise<void>;
 }
 
-/** Who may do what, and who did. */
+/** Users, tokens, grants and the audit log. */
 export interface AccessStore {
   users(): Promise<User[]>;
   user(name: string): Promise<User>;
-  /** The user whom an identity provider knows by this subject. */
+  /** Returns the user with this subject at the identity provider. */
   userBySubject(subject: string): Promise<User | undefined>;
   createUser(user: { name: string; role: Role; subject?: string }): Promise<User>;
   updateUser(name: string, change: { role?: Role; disabled?: boolean; subject?: string }): Promise<User>;
-  /** Removes a user with tokens and grants; what was logged stays under the name. */
+  /** Removes a user with their tokens and grants. Entries of the audit log stay. */
   deleteUser(name: string): Promise<void>;
 
   createToken(token: {
@@ -271,12 +270,12 @@ export interface AccessStore {
     label: string;
     scope: Scope;
     session: boolean;
-    /** SHA-256 of the token; the token itself is kept nowhere. */
+    /** The SHA-256 of the token. The token itself is not stored. */
     hash: string;
     expiresAt: number | null;
   }): Promise<Token>;
   tokens(user?: string): Promise<Token[]>;
-  /** The token with this hash, whose it is, and what was granted to them; undefined where there is none. */
+  /** Returns the token with this hash, its user and their grants. */
   findToken(hash: string): Promise<{ token: Token; user: User; grants: Grant[] } | undefined>;
   touchToken(id: string): Promise<void>;
   deleteToken(id: string, user?: string): Promise<void>;
@@ -294,7 +293,7 @@ export interface NewWebhook {
   name: string;
   description: string | null;
   url: string;
-  /** Signs what is delivered; told to nobody again. */
+  /** Signs deliveries. Never returned by the API. */
   secret: string | null;
   events: WebhookEvent[];
   active: boolean;
@@ -303,11 +302,11 @@ export interface NewWebhook {
 export interface WebhookStore {
   create(webhook: NewWebhook): Promise<Webhook>;
   get(id: string): Promise<Webhook>;
-  list(page: Page): Promise<Found<Webhook>>;
+  list(page: Page): Promise<SearchPage<Webhook>>;
   update(id: string, change: Partial<NewWebhook>): Promise<Webhook>;
   remove(id: string): Promise<void>;
-  /** The active ones that want an event, with their secrets. */
-  wanting(event: WebhookEvent): Promise<{ webhook: Webhook; secret: string | null }[]>;
+  /** Returns the active webhooks for an event, with their secrets. */
+  activeFor(event: WebhookEvent): Promise<{ webhook: Webhook; secret: string | null }[]>;
   secret(id: string): Promise<string | null>;
   delivered(id: string, last: NonNullable<Webhook["last"]>): Promise<void>;
 }
@@ -315,20 +314,20 @@ export interface WebhookStore {
 export type NewTrace = Omit<Trace, "assessments">;
 
 export interface TraceStore {
-  /** Stores a trace, or what is known of it by now; tags and metadata are added to those that are there. */
+  /** Creates or updates a trace. Tags and metadata are merged with the stored ones. */
   put(trace: NewTrace): Promise<Trace>;
-  /** Stores spans, and a trace for them where there is none. Spans that are there already are replaced. */
+  /** Stores spans, replacing those with the same id, and creates missing traces. */
   logSpans(experimentId: string, spans: Span[]): Promise<Trace[]>;
   get(id: string): Promise<Trace>;
-  /** In the order in which they began. */
+  /** Returns the spans of a trace, by start time. */
   spans(id: string): Promise<Span[]>;
-  search(search: Search & { experimentIds: string[] }): Promise<Found<Trace>>;
+  search(search: Search & { experimentIds: string[] }): Promise<SearchPage<Trace>>;
   setTag(id: string, tag: KeyValue): Promise<void>;
   deleteTag(id: string, key: string): Promise<void>;
   /** Stores an assessment under its `assessment_id`; undefined removes it. */
   assess(id: string, assessmentId: string, assessment: Record<string, unknown> | undefined): Promise<void>;
   linkToRun(ids: string[], runId: string): Promise<void>;
-  /** Removes traces by their ids, or the oldest up to a time. @returns the ids of those that were there */
+  /** Removes traces by id, or the oldest up to a time. @returns the ids of the removed traces */
   remove(experimentId: string, which: { ids: string[] } | { until: number; limit: number }): Promise<string[]>;
 }
 

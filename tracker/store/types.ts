@@ -1,7 +1,7 @@
-/** The things a tracker keeps, as the rooms of the tracker speak of them. Times are milliseconds since 1970. */
+/** The tracker's data types. Times are milliseconds since 1970. */
 
 export type Lifecycle = "active" | "deleted";
-/** Which lifecycle stages a search looks at. */
+/** The lifecycle stages that a search includes. */
 export type ViewType = "ACTIVE_ONLY" | "DELETED_ONLY" | "ALL";
 export type RunStatus = "RUNNING" | "SCHEDULED" | "FINISHED" | "FAILED" | "KILLED";
 export type Stage = "None" | "Staging" | "Production" | "Archived";
@@ -33,7 +33,7 @@ export interface Run {
   lifecycle: Lifecycle;
 }
 
-/** One measured point. `value` may be NaN or infinite. */
+/** A point of a metric. `value` may be NaN or infinite. */
 export interface Metric {
   key: string;
   value: number;
@@ -41,7 +41,7 @@ export interface Metric {
   step: number;
 }
 
-/** A point that belongs to a logged model and, perhaps, to a data set as well as to its run. */
+/** A point of a metric of a logged model and optionally a data set. */
 export interface ModelMetric extends Metric {
   modelId: string;
   datasetName: string | null;
@@ -53,7 +53,7 @@ export interface RunMetric extends Metric {
   runId: string;
 }
 
-/** A run with what was logged to it: the latest point of every metric, its params and its tags. */
+/** A run with its params, its tags and the latest point of each metric. */
 export interface RunData {
   run: Run;
   metrics: Metric[];
@@ -137,8 +137,8 @@ export interface ModelVersion {
 export type GateOperator = "<" | "<=" | ">" | ">=";
 
 /**
- * A condition for Production on a metric of a version's source run: against a fixed bound,
- * or against the same metric of the version that is in Production now.
+ * A condition for Production on a metric of a version's source run, compared with a fixed bound or with the same metric of
+ * the version in Production.
  */
 export interface Gate {
   metric: string;
@@ -147,17 +147,17 @@ export interface Gate {
   versus?: "production";
 }
 
-/** What one gate said of one version. */
+/** The result of a gate for one version. */
 export interface GateResult extends Gate {
-  /** The version's own value; null where its source run has no such metric. */
+  /** The version's value; null if its source run does not have the metric. */
   value: number | null;
-  /** What it was compared with; null where there was nothing to compare with. */
+  /** The value that it was compared with; null if there was none. */
   against: number | null;
   passed: boolean;
   why: string;
 }
 
-/** One change of a version's stage. `to` is "Deleted" where the version was removed. */
+/** A change of a version's stage. `to` is "Deleted" if the version was deleted. */
 export interface StageChange {
   version: number;
   from: Stage;
@@ -168,7 +168,7 @@ export interface StageChange {
   gates: GateResult[];
 }
 
-/** What a person said in a model card. */
+/** A statement of a model card, written by a user. */
 export interface CardStatement {
   field: string;
   value: string;
@@ -183,18 +183,18 @@ export interface ArtifactRecord {
   createdAt: number;
 }
 
-/** What somebody may do with an experiment, a model, or all that no grant speaks of. Each may all that those before it may. */
+/** The rights for an experiment, a model or the tracker. Each role includes those before it. */
 export type Role = "none" | "viewer" | "editor" | "admin";
-/** What a token may be used for, at most: what its user may do beyond that, it may not. */
+/** The maximum rights of a token, whatever its user's role. */
 export type Scope = "read" | "write" | "admin";
 export type GrantKind = "experiment" | "model";
 
 export interface User {
   name: string;
-  /** For everything that no grant speaks of. */
+  /** The role for everything without a grant. */
   role: Role;
   disabled: boolean;
-  /** Who this is to the identity provider: its issuer and its subject there; null for somebody who signs in by tokens. */
+  /** The issuer and subject at the identity provider; null for a user who signs in with tokens. */
   subject: string | null;
   createdAt: number;
 }
@@ -204,14 +204,14 @@ export interface Token {
   user: string;
   label: string;
   scope: Scope;
-  /** Made by signing in, and for the browser only. */
+  /** Whether the token is a browser session, created by signing in. */
   session: boolean;
   createdAt: number;
   expiresAt: number | null;
   lastUsedAt: number | null;
 }
 
-/** A user's role for one experiment (by id) or registered model (by name), in place of the user's own. */
+/** A user's role for one experiment (by id) or registered model (by name), which overrides the user's own role. */
 export interface Grant {
   user: string;
   kind: GrantKind;
@@ -219,20 +219,20 @@ export interface Grant {
   role: Role;
 }
 
-/** One change that somebody made, or tried to make. */
+/** An entry of the audit log: a request to change data, successful or not. */
 export interface AuditEntry {
   id: number;
   at: number;
   who: string;
   /** The request, such as `POST /api/2.0/mlflow/registered-models/create`. */
   action: string;
-  /** What it named: ids, names, stages. */
+  /** The fields of the request: ids, names, stages. */
   target: string;
-  /** HTTP status of the answer. */
+  /** The HTTP status of the response. */
   status: number;
 }
 
-/** What webhooks can be told of; the last is ours, the others MLflow's. */
+/** The events of webhooks. The last one is Anneal's, the others are MLflow's. */
 export type WebhookEvent =
   | "registered_model.created"
   | "model_version.created"
@@ -251,42 +251,42 @@ export interface Webhook {
   active: boolean;
   createdAt: number;
   updatedAt: number;
-  /** How the last delivery ended; null where there was none. */
+  /** The result of the last delivery; null before the first. */
   last: { at: number; ok: boolean; why: string } | null;
 }
 
 export type TraceState = "STATE_UNSPECIFIED" | "OK" | "ERROR" | "IN_PROGRESS";
 
-/** What is known of one traced request. */
+/** A trace of a request. */
 export interface Trace {
   id: string;
   experimentId: string;
   clientRequestId: string | null;
-  /** When it began. */
+  /** The start time. */
   requestTime: number;
-  /** Milliseconds; null while it goes on. */
+  /** Milliseconds; null while the request is in progress. */
   duration: number | null;
   state: TraceState;
-  /** The beginning of what was asked and answered. */
+  /** The beginning of the request and of the response. */
   requestPreview: string | null;
   responsePreview: string | null;
   metadata: KeyValue[];
   tags: KeyValue[];
-  /** What people and judges said of it, as MLflow's JSON. */
+  /** Assessments by people and judges, as MLflow's JSON. */
   assessments: Record<string, unknown>[];
 }
 
-/** One step of a trace, as OpenTelemetry tells it. */
+/** A span of a trace, as defined by OpenTelemetry. */
 export interface Span {
   traceId: string;
   spanId: string;
   parentId: string | null;
   name: string;
-  /** Nanoseconds since 1970, as digits: a number would lose the last of them. */
+  /** Nanoseconds since 1970, as a string because a number would lose precision. */
   start: string;
   end: string;
   failed: boolean;
-  /** Values are JSON. */
+  /** Attributes by name. Values are JSON. */
   attributes: Record<string, unknown>;
   events: { name: string; time: string; attributes: Record<string, unknown> }[];
   statusMessage: string;

@@ -95,7 +95,7 @@ export class WebhookDelivery {
   /** Never fails, and does not wait: what was done is done, whether somebody hears of it or not. */
   notify(event: WebhookEvent, data: object): void {
     const work = this.#store
-      .wanting(event)
+      .activeFor(event)
       .then((found) => Promise.all(found.map((it) => this.#deliver(it.webhook, it.secret, event, data))))
       .then(
         () => undefined,

@@ -2,7 +2,7 @@ import type { Artifacts } from "../../artifacts/artifacts.ts";
 import { TrackerError } from "../../errors.ts";
 import { need, subjectOf } from "./checks.ts";
 
-/** Artifacts that check each call. */
+/** Wraps artifacts so that each call checks the principal's rights. */
 export function protectArtifacts(artifacts: Artifacts): Artifacts {
   const { uploads } = artifacts;
   const needUpload = async (id: string): Promise<void> => need("editor", subjectOf(await uploads.pathOf(id)));
@@ -54,7 +54,7 @@ export function protectArtifacts(artifacts: Artifacts): Artifacts {
         await uploads.abort(id);
       },
       async sweep() {
-        throw new TrackerError("PERMISSION_DENIED", "This cannot be done by a request.");
+        throw new TrackerError("PERMISSION_DENIED", "This operation is not available to requests.");
       },
     },
     close: artifacts.close,

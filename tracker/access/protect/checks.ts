@@ -4,31 +4,31 @@ import type { Search, Store } from "../../store/store.ts";
 import type { GrantKind, Role } from "../../store/types.ts";
 import { currentPrincipal, type Subject } from "../principal.ts";
 
-/** @throws PERMISSION_DENIED when the one who makes the request does not have a role for something */
+/** @throws PERMISSION_DENIED if the current principal does not have the role for the subject */
 export const need = (role: Role, subject: Subject): void => currentPrincipal().need(role, subject);
 
-/** Whose a path of the artifacts is: the experiment's whose number is its first part, else the tracker's as a whole. */
+/** Returns the subject of an artifact path: the experiment whose id is the first part, otherwise the tracker. */
 export function subjectOf(path: string): Subject {
   const [first = ""] = path.split("/", 1);
   return /^\d+$/.test(first) ? { experiment: first } : "tracker";
 }
 
-/** Which experiment a run or logged model belongs to never changes, so it is asked once. */
+/** Returns a cached lookup of the experiment of a run or logged model, which never changes. */
 function experimentsOf(find: (id: string) => Promise<{ experimentId: string }>): (id: string) => Promise<string> {
-  const known = new Map<string, string>();
+  const cache = new Map<string, string>();
   return async (id) => {
-    const found = known.get(id);
-    if (found !== undefined) return found;
+    const cached = cache.get(id);
+    if (cached !== undefined) return cached;
     const { experimentId } = await find(id);
-    if (known.size >= 10_000) known.clear();
-    known.set(id, experimentId);
+    if (cache.size >= 10_000) cache.clear();
+    cache.set(id, experimentId);
     return experimentId;
   };
 }
 
-/** A search that finds only what may be seen. */
+/** Limits a search to what the current principal may view. */
 export function narrowed<S extends Search>(search: S, kind: GrantKind, key: string): S {
-  const { all, but } = currentPrincipal().seen(kind);
+  const { all, but } = currentPrincipal().visible(kind);
   if (all && but.length === 0) return search;
   const clause: Clause = { entity: "attribute", key, comparator: all ? "NOT IN" : "IN", value: but };
   return { ...search, filter: [...search.filter, clause] };
@@ -40,7 +40,7 @@ export const seenExperiments = (ids: readonly string[]): string[] => {
 };
 
 /**
- * Wraps functions whose first argument says what is used, so that each call is checked first.
+ * Wraps functions so that each call first checks the principal's rights for the first argument.
  *
  * @example
  * const viewer = checking((id: string) => needRun("viewer", id));
@@ -54,15 +54,15 @@ export const checking =
     return work(target, ...rest);
   };
 
-/** Checks of the one who makes the request, by the experiment that a thing belongs to. */
+/** Checks of the current principal's rights, by the experiment that an object belongs to. */
 export interface Checks {
   needRun(role: Role, id: string): Promise<void>;
   needRuns(role: Role, ids: readonly string[]): Promise<void>;
-  /** Of a logged model. */
+  /** Checks the role for a logged model. */
   needModel(role: Role, id: string): Promise<void>;
-  /** Of the files that a model version is made from. */
+  /** Checks that the principal may view the source files of a model version. */
   needSource(source: string): Promise<void>;
-  /** Make the one who created something its admin. */
+  /** Makes the current principal an admin of something they created. */
   own(kind: GrantKind, target: string): Promise<void>;
 }
 
@@ -82,7 +82,7 @@ export function checksOf(store: Store): Checks {
     },
     async needSource(source) {
       const path = await locate(store, source).catch(() => undefined);
-      // What is kept elsewhere is read there, with what that place asks for.
+      // Sources outside the tracker have their own access control.
       if (path !== undefined) need("viewer", subjectOf(path));
     },
     async own(kind, target) {

@@ -8,7 +8,7 @@ export function protectExperiments({ experiments: all }: Store, { own }: Checks)
   return {
     async create(experiment) {
       need("editor", "tracker");
-      // Files of another experiment would be readable through a run that claims their place.
+      // Otherwise an experiment could use another's folder and make its files readable.
       const place = /^mlflow-artifacts:\/*(.*)$/.exec(experiment.artifactLocation ?? "")?.[1];
       if (place !== undefined) need("editor", subjectOf(place));
       const created = await all.create(experiment);
@@ -17,9 +17,9 @@ export function protectExperiments({ experiments: all }: Store, { own }: Checks)
     },
     get: checking((experiment: string) => need("viewer", { experiment }))(all.get),
     async getByName(name) {
-      const found = await all.getByName(name);
-      need("viewer", { experiment: found.id });
-      return found;
+      const experiment = await all.getByName(name);
+      need("viewer", { experiment: experiment.id });
+      return experiment;
     },
     search: async (search) => all.search(narrowed(search, "experiment", "experiment_id")),
     rename: editor(all.rename),

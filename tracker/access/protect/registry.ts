@@ -29,7 +29,7 @@ export function protectRegistry(store: Store, { needRun, needModel, needSource, 
       need("editor", { model: version.name });
       if (version.runId !== null) await needRun("viewer", version.runId);
       if (version.modelId !== null) await needModel("viewer", version.modelId);
-      // Readers of the model may read its files: whoever gives them must be able to.
+      // Readers of the model may read its files, so registering files requires the right to view them.
       await needSource(version.source);
       return all.createVersion(version);
     },
@@ -47,7 +47,7 @@ export function protectRegistry(store: Store, { needRun, needModel, needSource, 
     deleteAlias: editor(all.deleteAlias),
     getByAlias: viewer(all.getByAlias),
     gates: viewer(all.gates),
-    // Gates that whoever is to pass them can open are none.
+    // Users who promote versions must not be able to change the gates.
     setGates: admin(all.setGates),
     history: viewer(all.history),
     statements: viewer(all.statements),

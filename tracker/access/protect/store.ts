@@ -9,8 +9,8 @@ import { protectMetrics, protectRuns } from "./runs.ts";
 import { protectTraces } from "./traces.ts";
 
 /**
- * A store that checks, at each call, whether the one who makes the request may do this. Routes do not check, so none can
- * forget to; a function that is added to the store has to be added here to compile.
+ * Wraps a store so that each call checks the current principal's rights. Routes need no checks and cannot forget any. A new
+ * function of the store must be added here, or this does not compile.
  */
 export function protectStore(store: Store): Store {
   const checks = checksOf(store);
@@ -21,17 +21,17 @@ export function protectStore(store: Store): Store {
     loggedModels: protectLoggedModels(store, checks),
     registry: protectRegistry(store, checks),
     traces: protectTraces(store, checks),
-    // Only the artifacts use it, after their own check.
+    // Used only by the artifacts, which check first.
     artifacts: store.artifacts,
     garbage: refuseAll(store.garbage),
-    // Its routes check for themselves: who may act for whom does not depend on roles alone.
+    // Checked by its routes: rights for accounts do not depend on roles alone.
     access: store.access,
     webhooks: onlyFor("admin", store.webhooks),
     close: store.close,
   };
 }
 
-/** All of this needs a role for the tracker as a whole. */
+/** Wraps a part of the store so that each call needs a role for the tracker. */
 function onlyFor<T extends object>(role: Role, part: T): T {
   return new Proxy(part, {
     get(target, name, self) {
@@ -41,11 +41,11 @@ function onlyFor<T extends object>(role: Role, part: T): T {
   });
 }
 
-/** Nothing of this is for requests. */
+/** Wraps a part of the store so that each call fails. */
 function refuseAll<T extends object>(part: T): T {
   return new Proxy(part, {
     get() {
-      throw new TrackerError("PERMISSION_DENIED", "This cannot be done by a request.");
+      throw new TrackerError("PERMISSION_DENIED", "This operation is not available to requests.");
     },
   });
 }

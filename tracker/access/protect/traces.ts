@@ -4,16 +4,16 @@ import { currentPrincipal } from "../principal.ts";
 import { type Checks, checking, need, seenExperiments } from "./checks.ts";
 
 export function protectTraces({ traces: all }: Store, { needRun }: Checks): TraceStore {
-  // Not remembered, as a run's is: a trace can be deleted at any time, and its id come again elsewhere.
+  // Not cached: a trace can be deleted, and its id used again in another experiment.
   const needTrace = async (role: Role, id: string): Promise<void> => {
     if (!currentPrincipal().mayAll(role)) need(role, { experiment: (await all.get(id)).experimentId });
   };
-  /** Of traces that are written: one that exists already may belong to another experiment. */
+  /** Checks the traces that are written: an existing one may belong to another experiment. */
   const needIfThere = async (ids: Iterable<string>): Promise<void> => {
     if (currentPrincipal().mayAll("editor")) return;
     for (const id of ids) {
-      const known = await all.get(id).catch(() => undefined);
-      if (known) need("editor", { experiment: known.experimentId });
+      const trace = await all.get(id).catch(() => undefined);
+      if (trace) need("editor", { experiment: trace.experimentId });
     }
   };
   const viewer = checking((id: string) => needTrace("viewer", id));

@@ -4,7 +4,7 @@ import { adminTracker, endpoint } from "./endpoint.ts";
 import { Bool, Int, listOf, oneOf, optional, Text } from "./fields.ts";
 import { Done, object, texts } from "./schemas.ts";
 
-/** Of the user's own account, with a token that is not limited to less; of another's, an admin of the tracker. */
+/** The user's own account with a token of scope admin; another user's needs an admin of the tracker. */
 const ownAccount = { role: "admin", of: "account" } as const;
 const adminTarget = { role: "admin", of: "target" } as const;
 const TARGET = { user: Text, kind: oneOf(KINDS), target: Text };
@@ -12,7 +12,7 @@ const TARGET = { user: Text, kind: oneOf(KINDS), target: Text };
 export const getMe = endpoint({
   method: "GET",
   path: "/api/anneal/me",
-  summary: "The user whose token this is.",
+  summary: "The user of the token.",
   request: Type.Object({}),
   answer: Me,
   right: "signed in",
@@ -22,9 +22,9 @@ export const getPermissions = endpoint({
   method: "GET",
   path: "/api/anneal/permissions",
   summary:
-    "The endpoints that the user may not use, each with the reason: for one experiment, for one model, or for all of them where none is named.",
+    "The endpoints that the user may not use, each with the reason: for one experiment, for one model, or for all without these parameters.",
   request: Type.Object({ experiment_id: optional(Text), model: optional(Text) }),
-  /** By method and path, as they are declared. */
+  /** Keys are method and path, as declared. */
   answer: object({ refused: texts }),
   right: "signed in",
 });
@@ -68,7 +68,7 @@ export const deleteUser = endpoint({
 export const listTokens = endpoint({
   method: "GET",
   path: "/api/anneal/tokens",
-  summary: "A user's tokens, or all; without their secrets.",
+  summary: "The tokens of one user or of all users, without their secrets.",
   request: Type.Object({ user: optional(Text) }),
   answer: object({ tokens: listOf(Token) }),
   right: ownAccount,
@@ -77,7 +77,7 @@ export const listTokens = endpoint({
 export const createToken = endpoint({
   method: "POST",
   path: "/api/anneal/tokens",
-  summary: "Create a token. Its secret is shown only in this answer.",
+  summary: "Create a token. Its secret is returned only once, by this call.",
   request: Type.Object({
     user: optional(Text),
     label: Text,
@@ -100,7 +100,7 @@ export const deleteToken = endpoint({
 export const listGrants = endpoint({
   method: "GET",
   path: "/api/anneal/grants",
-  summary: "Roles of users for single experiments and models.",
+  summary: "Users' roles for single experiments and models.",
   request: Type.Object({ user: optional(Text), kind: optional(oneOf(KINDS)), target: optional(Text) }),
   answer: object({ grants: listOf(Grant) }),
   right: { role: "viewer", of: "account" },

@@ -5,7 +5,7 @@ import { OPERATORS } from "./fields.ts";
 import { Experiment, enumOf, KeyValue, MetricValue, named, object, orNull, RunInfo, texts, time } from "./schemas.ts";
 
 /*
- * The schemas of answers that MLflow's protocol does not have: gates, model cards, the pages' tables, accounts.
+ * The schemas of responses beyond MLflow's protocol: gates, model cards, the pages' tables, accounts.
  */
 
 const text = Type.String();
@@ -21,7 +21,7 @@ const gate = {
 };
 /** A condition for a model's promotion to Production. */
 export const Gate = named("Gate", gate);
-/** What a gate decided of one version. */
+/** The result of a gate for one version. */
 export const GateResult = named("GateResult", {
   ...gate,
   value: orNull(MetricValue),
@@ -41,7 +41,7 @@ export const StageChange = named("StageChange", {
 
 const Statement = object({ field: text, value: text, who: text, at: time });
 const statement = optional(Statement);
-/** What only a person can write into a model card. */
+/** The parts of a model card that a person writes. */
 export const STATEMENTS = [
   "intended_use",
   "out_of_scope_use",
@@ -114,9 +114,9 @@ export const Card = named("Card", {
   missing: Type.Array(enumOf(STATEMENTS)),
 });
 
-/** An experiment, with how many runs it has. */
+/** An experiment and its number of runs. */
 export const CountedExperiment = object({ ...Experiment.properties, runs: Type.Integer() });
-/** A run as a table shows it, with the columns that were asked for. */
+/** A row of the table of runs, with the requested columns. */
 export const RunRow = object({
   ...RunInfo.properties,
   metrics: Type.Record(text, MetricValue),

@@ -40,18 +40,18 @@ export const setGates = endpoint({
 export const getStageHistory = endpoint({
   method: "GET",
   path: "/api/anneal/registered-models/:name/history",
-  summary: "Who changed which version's stage, and when.",
+  summary: "The stage changes of a model's versions: who, when and why.",
   request: ByName,
   answer: object({ history: listOf(StageChange) }),
   right: viewModel,
 });
 
-// Gates and cards read the version's source run, which is its experiment's.
+// Gates and cards read the version's source run, so they need viewer of its experiment.
 
 export const evaluateGates = endpoint({
   method: "GET",
   path: "/api/anneal/model-versions/:name/:version/gates",
-  summary: "The gates' results for a version.",
+  summary: "The results of the gates for a version.",
   request: ByVersion,
   answer: object({ passed: Type.Boolean(), gates: listOf(GateResult), production_version: orNull(Type.Integer()) }),
   right: [viewModel, viewExperiment],
@@ -60,7 +60,7 @@ export const evaluateGates = endpoint({
 export const promoteVersion = endpoint({
   method: "POST",
   path: "/api/anneal/model-versions/promote",
-  summary: "Change a version's stage, with a comment; to Production only if it passes the gates.",
+  summary: "Change a version's stage, with a comment. Production requires that all gates pass.",
   request: Type.Object({
     ...BY_VERSION,
     stage: Text,
@@ -69,7 +69,7 @@ export const promoteVersion = endpoint({
     archive_existing: optional(Bool),
   }),
   answer: object({ model_version: ModelVersion, gates: listOf(GateResult) }),
-  // For Production, the gates also need viewer of the source run's experiment.
+  // For Production, evaluating the gates also needs viewer of the source run's experiment.
   right: editModel,
 });
 
@@ -85,7 +85,7 @@ export const getCard = endpoint({
 export const updateCard = endpoint({
   method: "PUT",
   path: "/api/anneal/model-versions/:name/:version/card",
-  summary: "Write the statements of a model card that only a person can make.",
+  summary: "Set the parts of a model card that a person writes.",
   request: Type.Object({
     ...BY_VERSION,
     intended_use: optional(Text),
@@ -121,7 +121,7 @@ export const getRunTable = endpoint({
 export const countExperiments = endpoint({
   method: "GET",
   path: "/api/anneal/experiments",
-  summary: "All experiments, with how many runs each has.",
+  summary: "All experiments, each with its number of runs.",
   request: Type.Object({}),
   answer: object({ experiments: listOf(CountedExperiment) }),
   right: "filtered",
@@ -130,7 +130,7 @@ export const countExperiments = endpoint({
 export const getKeys = endpoint({
   method: "GET",
   path: "/api/anneal/experiments/keys",
-  summary: "Names of the metrics and parameters of the runs of some experiments.",
+  summary: "The names of the metrics and parameters of the experiments' runs.",
   request: Type.Object({ experiment_ids: optional(listOf(Text)) }),
   answer: object({ metrics: listOf(Text), params: listOf(Text) }),
   right: "filtered",

@@ -5,13 +5,13 @@ import { Done, FileInfo, object } from "./schemas.ts";
 
 const OF_MODEL = { model_id: Text };
 const Files = object({ root_uri: Text, files: optional(listOf(FileInfo)) });
-/** The rest of a path, with slashes. */
+/** The rest of the path, including slashes. */
 const REST = { "*": Text };
 
 export const listArtifacts = endpoint({
   method: "GET",
   path: "/api/2.0/mlflow/artifacts/list",
-  summary: "A run's artifacts in a folder.",
+  summary: "List a run's artifacts in a folder.",
   request: Type.Object({ ...RUN, path: optional(Text), page_token: optional(Text) }),
   answer: Files,
   right: viewExperiment,
@@ -20,7 +20,7 @@ export const listArtifacts = endpoint({
 export const listModelFiles = endpoint({
   method: "GET",
   path: "/api/2.0/mlflow/logged-models/:model_id/artifacts/directories",
-  summary: "A logged model's files in a folder.",
+  summary: "List a logged model's files in a folder.",
   request: Type.Object({ ...OF_MODEL, artifact_directory_path: optional(Text) }),
   answer: Files,
   right: viewExperiment,
@@ -29,7 +29,7 @@ export const listModelFiles = endpoint({
 export const getModelFile = endpoint({
   method: "GET",
   path: "/api/2.0/mlflow/logged-models/:model_id/artifacts/files",
-  summary: "The bytes of a logged model's file.",
+  summary: "Download a file of a logged model.",
   request: Type.Object({ ...OF_MODEL, artifact_file_path: Text }),
   answer: "application/octet-stream",
   right: viewExperiment,
@@ -38,7 +38,7 @@ export const getModelFile = endpoint({
 export const getRunFile = endpoint({
   method: "GET",
   path: ["/get-artifact", "/api/2.0/mlflow/get-artifact"],
-  summary: "The bytes of a run's artifact.",
+  summary: "Download an artifact of a run.",
   request: Type.Object({ ...RUN, path: Text }),
   answer: "application/octet-stream",
   right: viewExperiment,
@@ -47,7 +47,7 @@ export const getRunFile = endpoint({
 export const getVersionFile = endpoint({
   method: "GET",
   path: ["/model-versions/get-artifact", "/api/2.0/mlflow/model-versions/get-artifact"],
-  summary: "The bytes of a model version's file.",
+  summary: "Download a file of a model version.",
   request: Type.Object({ name: Text, version: Text, path: Text }),
   answer: "application/octet-stream",
   right: viewModel,
@@ -56,7 +56,7 @@ export const getVersionFile = endpoint({
 export const uploadRunFile = endpoint({
   method: "POST",
   path: "/ajax-api/2.0/mlflow/upload-artifact",
-  summary: "Store a file of a run, as MLflow's own pages do: the body is the file.",
+  summary: "Upload an artifact of a run, as MLflow's own pages do; the body is the file.",
   request: Type.Object({ run_uuid: Text, path: Text }),
   body: "application/octet-stream",
   answer: Done,
@@ -67,7 +67,7 @@ export const uploadRunFile = endpoint({
 export const listByPath = endpoint({
   method: "GET",
   path: "/api/2.0/mlflow-artifacts/artifacts",
-  summary: "The artifacts in a folder, by its path from the root.",
+  summary: "List the artifacts in a folder, by its path from the root.",
   request: Type.Object({ path: optional(Text) }),
   answer: object({ files: optional(listOf(FileInfo)) }),
   right: viewExperiment,
@@ -76,7 +76,7 @@ export const listByPath = endpoint({
 export const getByPath = endpoint({
   method: "GET",
   path: "/api/2.0/mlflow-artifacts/artifacts/*",
-  summary: "The bytes of an artifact, by its path from the root.",
+  summary: "Download an artifact, by its path from the root.",
   request: Type.Object(REST),
   answer: "application/octet-stream",
   right: viewExperiment,
@@ -85,7 +85,7 @@ export const getByPath = endpoint({
 export const putByPath = endpoint({
   method: "PUT",
   path: "/api/2.0/mlflow-artifacts/artifacts/*",
-  summary: "Store an artifact: the body is the file.",
+  summary: "Upload an artifact; the body is the file.",
   request: Type.Object(REST),
   body: "application/octet-stream",
   answer: Done,
@@ -96,7 +96,7 @@ export const putByPath = endpoint({
 export const deleteByPath = endpoint({
   method: "DELETE",
   path: "/api/2.0/mlflow-artifacts/artifacts/*",
-  summary: "Delete an artifact, or a folder of artifacts.",
+  summary: "Delete an artifact or a folder.",
   request: Type.Object(REST),
   answer: Done,
   right: editExperiment,
@@ -105,7 +105,7 @@ export const deleteByPath = endpoint({
 export const copyArtifact = endpoint({
   method: "POST",
   path: "/api/anneal/artifacts/copies",
-  summary: "Store under a path a file that the tracker has already, by its SHA-256.",
+  summary: "Copy a file that the tracker already stores to a path, by its SHA-256.",
   request: Type.Object({ path: Text, size: Int, sha256: Digest }),
   answer: object({ copied: Type.Boolean() }),
   right: editExperiment,

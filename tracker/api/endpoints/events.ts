@@ -5,7 +5,7 @@ import { optional, Text } from "./fields.ts";
 export const getEvents = endpoint({
   method: "GET",
   path: "/api/anneal/events",
-  summary: "Changes of runs, metrics, models and experiments as they happen, as server-sent events.",
+  summary: "Server-sent events for changes of runs, metrics, models and experiments.",
   request: Type.Object({ run_id: optional(Text), experiment_id: optional(Text) }),
   answer: "text/event-stream",
   right: "filtered",

@@ -4,7 +4,7 @@ import { listOf, optional, SEARCH, Tag, Text, View } from "./fields.ts";
 import { DatasetSummary, Done, Experiment, object, pageOf } from "./schemas.ts";
 
 const ById = Type.Object({ experiment_id: Text });
-const Found = object({ experiment: Experiment });
+const OneExperiment = object({ experiment: Experiment });
 
 export const createExperiment = endpoint({
   method: "POST",
@@ -20,7 +20,7 @@ export const getExperiment = endpoint({
   path: "/api/2.0/mlflow/experiments/get",
   summary: "An experiment by its id.",
   request: ById,
-  answer: Found,
+  answer: OneExperiment,
   right: viewExperiment,
 });
 
@@ -29,14 +29,14 @@ export const getExperimentByName = endpoint({
   path: "/api/2.0/mlflow/experiments/get-by-name",
   summary: "An experiment by its name.",
   request: Type.Object({ experiment_name: Text }),
-  answer: Found,
+  answer: OneExperiment,
   right: viewExperiment,
 });
 
 export const searchExperiments = endpoint({
   method: ["GET", "POST"],
   path: ["/api/2.0/mlflow/experiments/search", "/api/2.0/mlflow/experiments/list"],
-  summary: "Find experiments.",
+  summary: "Search experiments.",
   request: Type.Object({ view_type: optional(View), ...SEARCH }),
   answer: pageOf("experiments", Experiment),
   right: "filtered",

@@ -2,7 +2,7 @@ import { Type } from "@sinclair/typebox";
 import type { GateOperator, RunStatus, TraceState, ViewType } from "../../store/types.ts";
 
 /*
- * The fields of requests. They allow what protobuf's JSON allows: 64-bit integers as strings, NaN and infinities by name.
+ * The fields of requests. As in protobuf's JSON, 64-bit integers may be strings, and NaN and infinities have names.
  */
 
 export const Text = Type.String();
@@ -17,7 +17,7 @@ export const Bool = Type.Union([Type.Boolean(), Type.Literal("true"), Type.Liter
 export const Digest = Type.String({ pattern: "^[0-9a-f]{64}$", title: "a SHA-256 in hex" });
 export const optional = Type.Optional;
 export const listOf = Type.Array;
-/** One of some names; for requests of old clients also their number in the protocol, counted from `first`. */
+/** An enum, by name or by its number in the protocol (from `first` on), which old clients send. */
 export const oneOf = <const Names extends readonly string[]>(names: Names, first = 1) =>
   Type.Unsafe<Names[number] | number>(
     Type.Union([...names.map((name) => Type.Literal(name)), ...names.map((_, index) => Type.Literal(index + first))], {
@@ -48,7 +48,7 @@ export const OPERATORS = ["<", "<=", ">", ">="] as const satisfies readonly Gate
 export const Tag = Type.Object({ key: Text, value: optional(Text) });
 export const Param = Type.Object({ key: Text, value: optional(Text) });
 
-/** The id of a run; old clients call it run_uuid. */
+/** The id of a run, which old clients send as run_uuid. */
 export const RUN = { run_id: optional(Text), run_uuid: optional(Text) };
 
 export const Version = Type.Union([Type.String({ pattern: "^\\d{1,15}$" }), Type.Integer({ minimum: 0 })], {
@@ -56,7 +56,7 @@ export const Version = Type.Union([Type.String({ pattern: "^\\d{1,15}$" }), Type
 });
 export const BY_VERSION = { name: Text, version: Version };
 
-/** A page of a search. */
+/** The fields of a request for a page. */
 export const PAGE = { max_results: optional(Int), page_token: optional(Text) };
-/** A search in MLflow's filter language. */
+/** The fields of a search in MLflow's filter language. */
 export const SEARCH = { filter: optional(Text), order_by: optional(listOf(Text)), ...PAGE };

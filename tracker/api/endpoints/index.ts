@@ -37,7 +37,7 @@ type Declared = (typeof declared)[keyof typeof declared];
 type Named<E> =
   E extends Endpoint<infer M, infer P, infer Q, infer A> ? { name: `${M} ${P}`; request: Q; answer: A } : never;
 
-/** The endpoints by method and path, such as `GET /api/anneal/me`; of several paths, each. */
+/** The endpoints by method and path, such as `GET /api/anneal/me`; one entry for each path. */
 export type Endpoints = { [E in Named<Declared> as E["name"]]: E };
 export type EndpointName = keyof Endpoints;
 export type Request<N extends EndpointName> = Static<Endpoints[N]["request"]>;

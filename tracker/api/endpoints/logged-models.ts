@@ -10,7 +10,7 @@ const One = object({ model: LoggedModel });
 export const createLoggedModel = endpoint({
   method: "POST",
   path: "/api/2.0/mlflow/logged-models",
-  summary: "Create a logged model, whose files follow.",
+  summary: "Create a logged model. Its files are uploaded afterwards.",
   request: Type.Object({
     experiment_id: Text,
     name: optional(Text),
@@ -58,7 +58,7 @@ export const getLoggedModel = endpoint({
 export const finishLoggedModel = endpoint({
   method: "PATCH",
   path: "/api/2.0/mlflow/logged-models/:model_id",
-  summary: "Set the status of a logged model: whether its files were uploaded.",
+  summary: "Set the status of a logged model's upload.",
   request: Type.Object({
     ...BY_ID,
     status: oneOf(LOGGED_MODEL_STATUSES, 0),

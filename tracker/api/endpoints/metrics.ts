@@ -6,7 +6,7 @@ import { Metric, object, pageOf, RunMetric } from "./schemas.ts";
 export const getMetricHistory = endpoint({
   method: "GET",
   path: "/api/2.0/mlflow/metrics/get-history",
-  summary: "All points of a metric, page by page.",
+  summary: "All points of a metric, in pages.",
   request: Type.Object({ ...RUN, metric_key: Text, ...PAGE }),
   answer: pageOf("metrics", Metric),
   right: viewExperiment,
@@ -15,7 +15,7 @@ export const getMetricHistory = endpoint({
 export const getMetricHistoryBulk = endpoint({
   method: "GET",
   path: "/api/2.0/mlflow/metrics/get-history-bulk",
-  summary: "Points of a metric of several runs.",
+  summary: "The points of a metric of several runs.",
   request: Type.Object({ run_id: optional(listOf(Text)), metric_key: Text, max_results: optional(Int) }),
   answer: object({ metrics: listOf(RunMetric) }),
   right: viewExperiment,

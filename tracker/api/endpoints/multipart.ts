@@ -3,13 +3,13 @@ import { editExperiment, endpoint } from "./endpoint.ts";
 import { Digest, Int, listOf, optional, Text } from "./fields.ts";
 import { Done, object } from "./schemas.ts";
 
-// MLflow's uploads in parts: the address names the folder, and `path` the file on the client's side.
+// MLflow's multipart uploads: the address has the folder, and `path` is the file's path at the client.
 const AT = { "*": optional(Text), path: Text };
 
 export const createMultipart = endpoint({
   method: "POST",
   path: ["/api/2.0/mlflow-artifacts/mpu/create/*", "/api/2.0/mlflow-artifacts/mpu/create"],
-  summary: "Begin to upload a file in parts.",
+  summary: "Start a multipart upload.",
   request: Type.Object({ ...AT, num_parts: optional(Int) }),
   answer: object({
     upload_id: Text,
@@ -22,7 +22,7 @@ export const createMultipart = endpoint({
 export const completeMultipart = endpoint({
   method: "POST",
   path: ["/api/2.0/mlflow-artifacts/mpu/complete/*", "/api/2.0/mlflow-artifacts/mpu/complete"],
-  summary: "Join the parts of an upload to a file.",
+  summary: "Complete a multipart upload.",
   request: Type.Object({
     ...AT,
     upload_id: Text,
@@ -36,19 +36,19 @@ export const completeMultipart = endpoint({
 export const abortMultipart = endpoint({
   method: "POST",
   path: ["/api/2.0/mlflow-artifacts/mpu/abort/*", "/api/2.0/mlflow-artifacts/mpu/abort"],
-  summary: "Abort an upload in parts.",
+  summary: "Abort a multipart upload.",
   request: Type.Object({ ...AT, upload_id: Text }),
   answer: Done,
   right: editExperiment,
   audit: false,
 });
 
-// Uploads in parts by our client, which can resume.
+// Multipart uploads of Anneal's client, which can resume.
 
 export const beginUpload = endpoint({
   method: "POST",
   path: "/api/anneal/artifacts/uploads",
-  summary: "Begin to upload a file in parts, or resume: the answer lists the parts with what is known of each.",
+  summary: "Start or resume a multipart upload. Returns the state of each part.",
   request: Type.Object({ path: Text, size: Int, sha256: Digest }),
   answer: Type.Union([
     object({ stored: Type.Literal(true) }),
@@ -56,7 +56,7 @@ export const beginUpload = endpoint({
       stored: Type.Literal(false),
       upload_id: Text,
       part_size: Type.Integer(),
-      /** With an etag where the tracker has the part, else with the address to send it to. */
+      /** `etag` if the tracker has the part, otherwise the `url` to send it to. */
       parts: listOf(object({ part_number: Type.Integer(), etag: optional(Text), url: optional(Text) })),
     }),
   ]),
@@ -67,7 +67,7 @@ export const beginUpload = endpoint({
 export const putPart = endpoint({
   method: "PUT",
   path: "/api/anneal/artifacts/parts/:id/:number",
-  summary: "Store a part of an upload: the body is the part.",
+  summary: "Upload a part; the body is the part.",
   request: Type.Object({ id: Text, number: Text, expires: optional(Text), signature: optional(Text) }),
   body: "application/octet-stream",
   answer: Done,
@@ -77,7 +77,7 @@ export const putPart = endpoint({
 export const completeUpload = endpoint({
   method: "POST",
   path: "/api/anneal/artifacts/uploads/:upload_id/complete",
-  summary: "Join the parts of an upload to a file.",
+  summary: "Complete a multipart upload.",
   request: Type.Object({
     upload_id: Text,
     size: Int,

@@ -12,7 +12,7 @@ const OneVersion = object({ model_version: ModelVersion });
 export const createModel = endpoint({
   method: "POST",
   path: "/api/2.0/mlflow/registered-models/create",
-  summary: "Create a registered model, which has no versions yet.",
+  summary: "Create a registered model without versions.",
   request: Type.Object({ name: Text, description: optional(Text), tags: optional(listOf(Tag)) }),
   answer: OneModel,
   right: editTracker,
@@ -84,7 +84,7 @@ export const deleteModelTag = endpoint({
 export const getLatestVersions = endpoint({
   method: ["GET", "POST"],
   path: "/api/2.0/mlflow/registered-models/get-latest-versions",
-  summary: "The latest version of each stage.",
+  summary: "The latest version in each stage.",
   request: Type.Object({ name: Text, stages: optional(listOf(Text)) }),
   answer: pageOf("model_versions", ModelVersion),
   right: viewModel,
@@ -102,7 +102,7 @@ export const setAlias = endpoint({
 export const getByAlias = endpoint({
   method: "GET",
   path: "/api/2.0/mlflow/registered-models/alias",
-  summary: "The version that has an alias.",
+  summary: "The version with an alias.",
   request: ByAlias,
   answer: OneVersion,
   right: viewModel,
@@ -131,7 +131,7 @@ export const createVersion = endpoint({
     tags: optional(listOf(Tag)),
   }),
   answer: OneVersion,
-  // Who may read the model may read its files: the one who registers them must be allowed to.
+  // Registering files lets every reader of the model read them, so the user must be allowed to.
   right: [editModel, viewExperiment],
 });
 
@@ -147,7 +147,7 @@ export const getVersion = endpoint({
 export const searchVersions = endpoint({
   method: ["GET", "POST"],
   path: "/api/2.0/mlflow/model-versions/search",
-  summary: "Find versions of registered models.",
+  summary: "Search versions of registered models.",
   request: Type.Object(SEARCH),
   answer: pageOf("model_versions", ModelVersion),
   right: "filtered",
@@ -156,10 +156,10 @@ export const searchVersions = endpoint({
 export const getDownloadUri = endpoint({
   method: "GET",
   path: "/api/2.0/mlflow/model-versions/get-download-uri",
-  summary: "Where a version's files are.",
+  summary: "The address of a version's files.",
   request: ByVersion,
   answer: object({ artifact_uri: Text }),
-  // The place of a logged model's files is its experiment's to tell.
+  // The address of a logged model's files needs viewer of its experiment.
   right: [viewModel, viewExperiment],
 });
 
@@ -184,7 +184,7 @@ export const deleteVersion = endpoint({
 export const transitionStage = endpoint({
   method: "POST",
   path: "/api/2.0/mlflow/model-versions/transition-stage",
-  summary: "Change a version's stage; to Production only if it passes the gates.",
+  summary: "Change a version's stage. Production requires that all gates pass.",
   request: Type.Object({ ...BY_VERSION, stage: Text, archive_existing_versions: optional(Bool) }),
   answer: OneVersion,
   right: editModel,

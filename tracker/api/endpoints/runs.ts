@@ -81,7 +81,7 @@ export const restoreRun = endpoint({
 export const searchRuns = endpoint({
   method: "POST",
   path: "/api/2.0/mlflow/runs/search",
-  summary: "Find runs by MLflow's filter language.",
+  summary: "Search runs with MLflow's filter language.",
   request: Type.Object({ experiment_ids: optional(listOf(Text)), run_view_type: optional(View), ...SEARCH }),
   answer: pageOf("runs", Run),
   right: "filtered",
@@ -100,7 +100,7 @@ export const logMetric = endpoint({
 export const logParameter = endpoint({
   method: "POST",
   path: "/api/2.0/mlflow/runs/log-parameter",
-  summary: "Log one parameter, whose value cannot be changed later.",
+  summary: "Log one parameter. Its value cannot be changed later.",
   request: Type.Object({ ...RUN, key: Text, value: optional(Text) }),
   answer: Done,
   right: editExperiment,
@@ -110,7 +110,7 @@ export const logParameter = endpoint({
 export const logBatch = endpoint({
   method: "POST",
   path: "/api/2.0/mlflow/runs/log-batch",
-  summary: "Log up to 1000 metrics, 100 parameters and 100 tags, 1000 in all.",
+  summary: "Log up to 1000 metrics, 100 parameters and 100 tags, at most 1000 in total.",
   request: Type.Object({
     ...RUN,
     metrics: optional(listOf(Type.Object(POINT))),
@@ -170,7 +170,7 @@ export const logOutputs = endpoint({
 export const logModel = endpoint({
   method: "POST",
   path: "/api/2.0/mlflow/runs/log-model",
-  summary: "Log a model as clients before MLflow 3 do.",
+  summary: "Log a model, as clients older than MLflow 3 do.",
   request: Type.Object({ ...RUN, model_json: Text }),
   answer: Done,
   right: editExperiment,

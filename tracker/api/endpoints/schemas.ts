@@ -2,17 +2,17 @@ import { type Static, type TProperties, type TSchema, Type } from "@sinclair/typ
 import { RUN_STATUSES, TRACE_STATES, WEBHOOK_STATUSES } from "./fields.ts";
 
 /*
- * The schemas of the tracker's answers. One with a title is a type of its own in the OpenAPI document, and in the client
- * whose types are generated from it.
+ * The schemas of the tracker's responses. A schema with a title becomes a named type in the OpenAPI document and in the
+ * generated client types.
  */
 
 const text = Type.String();
 const optional = Type.Optional;
 export const orNull = <S extends TSchema>(schema: S) => Type.Union([schema, Type.Null()]);
-/** An object of these fields and no others. */
+/** An object with exactly these fields. */
 export const object = <P extends TProperties>(properties: P) =>
   Type.Object(properties, { additionalProperties: false });
-/** The same, with a name. */
+/** An object with exactly these fields and a title. */
 export const named = <P extends TProperties>(title: string, properties: P) =>
   Type.Object(properties, { title, additionalProperties: false });
 /** One of some names. */
@@ -21,10 +21,10 @@ export const enumOf = <const Names extends readonly string[]>(names: Names) =>
 export const texts = Type.Record(text, text);
 export const time = Type.Number({ description: "Milliseconds since 1970." });
 
-/** `{}`: the answer of what was only to be done. */
+/** `{}`: a response without data. */
 export const Done = Type.Unsafe<Record<string, never>>(object({}));
 
-/** A page of a search: the list is left out where it is empty. */
+/** A page of search results. An empty list is omitted. */
 export const pageOf = <const Name extends string, S extends TSchema>(name: Name, item: S) =>
   Type.Unsafe<{ [K in Name]?: Static<S>[] } & { next_page_token?: string }>(
     object({ [name]: optional(Type.Array(item)), next_page_token: optional(text) }),
@@ -32,7 +32,7 @@ export const pageOf = <const Name extends string, S extends TSchema>(name: Name,
 
 export const MetricValue = Type.Union(
   [Type.Number(), Type.Literal("NaN"), Type.Literal("Infinity"), Type.Literal("-Infinity")],
-  { title: "MetricValue", description: "A number; JSON has no other way to write what is not finite." },
+  { title: "MetricValue", description: "A number. JSON cannot represent NaN and infinities, so they are strings." },
 );
 const lifecycle = enumOf(["active", "deleted"]);
 
@@ -159,7 +159,7 @@ export const Webhook = named("Webhook", {
   last_delivery: optional(object({ time, success: Type.Boolean(), message: orNull(text) })),
 });
 
-/** A request to a webhook, for trying it out. */
+/** The result of a test request to a webhook. */
 export const WebhookResult = object({
   success: Type.Boolean(),
   response_status: optional(Type.Integer()),
@@ -170,17 +170,17 @@ export const WebhookResult = object({
 
 export const DatasetSummary = object({ experiment_id: text, name: text, digest: text, context: orNull(text) });
 
-const assessed = optional(Type.Object({ value: optional(Type.Unknown()) }));
-/** What a client says of a trace; it may add other fields. */
+const OptionalValue = optional(Type.Object({ value: optional(Type.Unknown()) }));
+/** An assessment of a trace by a client, which may add other fields. */
 export const assessment = {
   assessment_name: optional(text),
-  feedback: assessed,
-  expectation: assessed,
+  feedback: OptionalValue,
+  expectation: OptionalValue,
   rationale: optional(text),
 };
 export const Assessment = Type.Object(
   { ...assessment, assessment_id: text, trace_id: text },
-  { title: "Assessment", description: "With whatever else the client wrote." },
+  { title: "Assessment", description: "Includes any other fields that the client sent." },
 );
 export const TraceInfo = named("TraceInfo", {
   trace_id: text,
@@ -208,7 +208,7 @@ const Attribute = named("SpanAttribute", {
   key: text,
   value: Type.Object({}, { description: "OpenTelemetry's AnyValue, such as { string_value }." }),
 });
-/** A span in OpenTelemetry's message, as MLflow's clients read it. */
+/** A span in OpenTelemetry's format, as MLflow's clients read it. */
 export const Span = named("Span", {
   ...span,
   attributes: Type.Array(Attribute),
@@ -216,7 +216,7 @@ export const Span = named("Span", {
   status: object({ code: text, message: text }),
 });
 const attributes = Type.Record(text, Type.Unknown());
-/** A span with its attributes by name, as pages read it. */
+/** A span with its attributes by name, as the pages read it. */
 export const PageSpan = named("PageSpan", {
   ...span,
   attributes,
@@ -224,11 +224,11 @@ export const PageSpan = named("PageSpan", {
   status: object({ code: text, message: optional(text) }),
 });
 
-/** Every error. */
+/** The body of every error response. */
 export const ApiError = Type.Object(
   {
     error_code: Type.String({ description: "One of MLflow's codes, such as RESOURCE_DOES_NOT_EXIST." }),
-    message: Type.String({ description: "What was wrong, with the value, and what to do." }),
+    message: Type.String({ description: "What was wrong, including the value, and what to do." }),
   },
   { title: "ApiError" },
 );

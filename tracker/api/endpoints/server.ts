@@ -8,7 +8,7 @@ const Nothing = Type.Object({});
 export const getHealth = endpoint({
   method: "GET",
   path: "/health",
-  summary: "OK, while the server runs.",
+  summary: "Returns OK while the server runs.",
   request: Nothing,
   answer: "text/plain",
   right: "public",
@@ -35,7 +35,7 @@ export const getDocument = endpoint({
 export const getServerInfo = endpoint({
   method: "GET",
   path: "/api/3.0/mlflow/server-info",
-  summary: "What this server supports, of what not every MLflow server does.",
+  summary: "The optional MLflow features that this server supports.",
   request: Nothing,
   answer: object({ multipart_uploads_enabled: Type.Boolean(), multipart_downloads_enabled: Type.Boolean() }),
   right: "signed in",

@@ -50,7 +50,7 @@ export const getTrace = endpoint({
 export const getTraceForPages = endpoint({
   method: "GET",
   path: "/ajax-api/3.0/mlflow/traces/get",
-  summary: "A trace with its spans, with attributes by name.",
+  summary: "A trace with its spans, whose attributes are by name.",
   request: ById,
   answer: object({ trace: object({ trace_info: TraceInfo, spans: listOf(PageSpan) }) }),
   right: viewExperiment,
@@ -59,7 +59,7 @@ export const getTraceForPages = endpoint({
 export const getTraces = endpoint({
   method: "GET",
   path: "/api/3.0/mlflow/traces/batchGet",
-  summary: "Traces with their spans, by their ids; those that do not exist are left out.",
+  summary: "Traces with their spans, by id; ids that do not exist are omitted.",
   request: ByIds,
   answer: object({ traces: listOf(object({ trace_info: TraceInfo, spans: listOf(Span) })) }),
   right: viewExperiment,
@@ -68,7 +68,7 @@ export const getTraces = endpoint({
 export const getTracesForPages = endpoint({
   method: "GET",
   path: "/ajax-api/3.0/mlflow/traces/batchGet",
-  summary: "Traces with their spans, with attributes by name; those that do not exist are left out.",
+  summary: "Traces with their spans, whose attributes are by name; ids that do not exist are omitted.",
   request: ByIds,
   answer: object({ traces: listOf(object({ trace_info: TraceInfo, spans: listOf(PageSpan) })) }),
   right: viewExperiment,
@@ -86,7 +86,7 @@ export const getTraceInfo = endpoint({
 export const searchTraces = endpoint({
   method: "POST",
   path: "/api/3.0/mlflow/traces/search",
-  summary: "Find traces by MLflow's filter language.",
+  summary: "Search traces with MLflow's filter language.",
   request: Type.Object({
     locations: optional(listOf(Location)),
     experiment_ids: optional(listOf(Text)),
@@ -131,14 +131,14 @@ export const deleteTraceTag = endpoint({
 
 const NewAssessment = Type.Object(assessment, { additionalProperties: true });
 const BY_ASSESSMENT = { ...BY_ID, assessment_id: Text };
-const Assessed = object({ assessment: Assessment });
+const OneAssessment = object({ assessment: Assessment });
 
 export const createAssessment = endpoint({
   method: "POST",
   path: "/api/3.0/mlflow/traces/:trace_id/assessments",
   summary: "Add an assessment to a trace.",
   request: Type.Object({ ...BY_ID, assessment: NewAssessment }),
-  answer: Assessed,
+  answer: OneAssessment,
   right: editExperiment,
 });
 
@@ -147,7 +147,7 @@ export const getAssessment = endpoint({
   path: "/api/3.0/mlflow/traces/:trace_id/assessments/:assessment_id",
   summary: "An assessment of a trace.",
   request: Type.Object(BY_ASSESSMENT),
-  answer: Assessed,
+  answer: OneAssessment,
   right: viewExperiment,
 });
 
@@ -156,7 +156,7 @@ export const updateAssessment = endpoint({
   path: "/api/3.0/mlflow/traces/:trace_id/assessments/:assessment_id",
   summary: "Change an assessment of a trace.",
   request: Type.Object({ ...BY_ASSESSMENT, assessment: NewAssessment }),
-  answer: Assessed,
+  answer: OneAssessment,
   right: editExperiment,
 });
 
@@ -173,7 +173,7 @@ export const exportSpans = endpoint({
   method: "POST",
   path: "/v1/traces",
   summary:
-    "Store spans that an OpenTelemetry exporter sends, as Protocol Buffers or JSON; the header x-mlflow-experiment-id names the experiment.",
+    "Store the spans of an OpenTelemetry exporter, as Protocol Buffers or JSON. The header x-mlflow-experiment-id gives the experiment's id.",
   request: Type.Object({}),
   body: "application/x-protobuf",
   answer: "application/x-protobuf",

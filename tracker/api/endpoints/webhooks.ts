@@ -4,7 +4,7 @@ import { listOf, oneOf, optional, PAGE, Text, WEBHOOK_STATUSES } from "./fields.
 import { Done, object, pageOf, Webhook, WebhookResult } from "./schemas.ts";
 
 const BY_ID = { webhook_id: Text };
-/** Written `{"entity": "MODEL_VERSION", "action": "CREATED"}`, or in short `MODEL_VERSION.CREATED`. */
+/** `{"entity": "MODEL_VERSION", "action": "CREATED"}`, or in short `MODEL_VERSION.CREATED`. */
 const Event = Type.Union([Text, Type.Object({ entity: Text, action: Text })], {
   title: `an event such as {"entity": "MODEL_VERSION", "action": "CREATED"}`,
 });
@@ -18,7 +18,7 @@ const One = object({ webhook: Webhook });
 export const createWebhook = endpoint({
   method: "POST",
   path: "/api/2.0/mlflow/webhooks",
-  summary: "Create a webhook: an address that is notified of changes in the registry.",
+  summary: "Create a webhook: a URL that is notified of changes in the registry.",
   request: Type.Object({ name: Text, url: Text, events: listOf(Event), ...FIELDS }),
   answer: One,
   right: adminTracker,
@@ -69,7 +69,7 @@ export const deleteWebhook = endpoint({
 export const testWebhook = endpoint({
   method: "POST",
   path: "/api/2.0/mlflow/webhooks/:webhook_id/test",
-  summary: "Send an example to a webhook.",
+  summary: "Send an example event to a webhook.",
   request: Type.Object({ ...BY_ID, event: optional(Event) }),
   answer: object({ result: WebhookResult }),
   right: adminTracker,

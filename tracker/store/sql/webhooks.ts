@@ -99,7 +99,7 @@ export function webhookStore(db: Database): WebhookStore {
         throw missing(`Webhook with ID '${id}' not found.`);
     },
 
-    async wanting(event) {
+    async activeFor(event) {
       const rows = await db.all<Row>("SELECT * FROM webhooks WHERE active = 1 ORDER BY created_at, id");
       return rows
         .map((row) => ({ webhook: toWebhook(row), secret: row.secret }))
