@@ -157,7 +157,7 @@ test("an answer that is not the declared one does not compile", () => {
   expect(() => {
     // @ts-expect-error: it is declared that nothing is answered.
     route(scope, deleteRun, async () => ({ deleted: true }));
-  }).toThrow("No path of /api/2.0/mlflow/runs/delete is below ''");
+  }).toThrow("None of the paths /api/2.0/mlflow/runs/delete is under ''");
 });
 
 test("every declared endpoint is served, and nothing else of the API", () => {

@@ -202,7 +202,7 @@ describe("the filter of a search", () => {
     ["attributes.colour = 'a'", "Invalid attribute key 'colour'"],
     ["metrics.k = 1 OR metrics.k = 2", "OR is not supported"],
     ["metrics.k =", "found the end"],
-    ["tags.`k = 'a'", "never closed"],
+    ["tags.`k = 'a'", "is not closed"],
     ["constructor = 'a'", "Invalid attribute key"],
   ])("%s is refused and told why", async (filter, why) => {
     const refused = await t.post("runs/search", { experiment_ids: [experiment], filter });

@@ -214,7 +214,7 @@ export interface ApiError {
    */
   error_code: string;
   /**
-   * What was wrong, with the value, and what to do.
+   * What was wrong, including the value, and what to do.
    */
   message: string;
   [k: string]: unknown;
