@@ -229,7 +229,9 @@ describe("a team's tracker", () => {
     }
     await link(viewer, "summaries").click();
     await viewer
-      .getByText("vera has the role viewer for model summaries; admin is required. An admin of the tracker can grant it.")
+      .getByText(
+        "vera has the role viewer for model summaries; admin is required. An admin of the tracker can grant it.",
+      )
       .waitFor();
     expect(await button(viewer, "Add gate").count()).toBe(0);
     expect(complaints).toEqual([]);
