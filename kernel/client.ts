@@ -54,7 +54,7 @@ interface Request {
 
 /** Timeout for the kernel's first reply. */
 const startMs = 30_000;
-/** How often a connection to a kernel that does not listen yet is tried again. ZeroMQ's default of 100 ms is a fifth of a start. */
+/** Reconnect interval while the kernel does not listen yet. ZeroMQ's default of 100 ms is a fifth of the startup time. */
 const connectMs = 10;
 
 /** A running kernel process and the connection to it. */

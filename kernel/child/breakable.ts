@@ -1,9 +1,9 @@
 /**
- * Runs code that a signal may break.
+ * Runs code that SIGINT can interrupt.
  *
- * Node.js takes the listeners of SIGINT away while a script runs that the signal may break, and puts them back afterwards.
- * A signal that arrives in between ends the process. So the watching thread sends one only in the states `outside` and
- * `inside`, and code that finds that a signal is on its way waits for it before it goes on.
+ * With `breakOnSigint`, Node.js removes the SIGINT listeners before it runs a script and restores them afterwards. A signal
+ * during these changes ends the process. The watcher thread therefore sends signals only in the states `outside` and
+ * `inside`, and the main thread waits for a signal that is being sent before it changes the state.
  */
 import { Script } from "node:vm";
 import { shared } from "./interrupt.ts";
@@ -18,7 +18,7 @@ const { outside, inside, changing, sending } = breakStates;
 let depth = 0;
 
 /**
- * Calls a function, libraries it calls included, until it returns, a signal breaks it, or its time is over.
+ * Calls a function that SIGINT or a timeout can interrupt, including the libraries that it calls.
  * @throws what the function throws, or Error with the code ERR_SCRIPT_EXECUTION_INTERRUPTED or
  *   ERR_SCRIPT_EXECUTION_TIMEOUT
  */
@@ -31,7 +31,7 @@ export function breakable<T>(work: () => T, timeoutMs?: number): T {
   try {
     return script.runInThisContext(options) as T;
   } catch (error) {
-    // The signal broke this call; the ones around it go on.
+    // The signal interrupted only this call; enclosing calls continue.
     if (depth > 1 && (error as NodeJS.ErrnoException | null)?.code === "ERR_SCRIPT_EXECUTION_INTERRUPTED") {
       Atomics.compareExchange(shared, slots.breaking, sending, inside);
     }
@@ -45,7 +45,7 @@ export function breakable<T>(work: () => T, timeoutMs?: number): T {
 
 function enter(): void {
   while (Atomics.compareExchange(shared, slots.breaking, outside, changing) !== outside) {
-    // The watching thread is sending a signal: a matter of microseconds.
+    // The watcher thread is sending a signal, which takes microseconds.
   }
 }
 
@@ -54,7 +54,7 @@ function guarded<T>(work: () => T): T {
   try {
     return work();
   } finally {
-    // A signal that is on its way ends this loop.
+    // If a signal is being sent, it ends this loop.
     while (Atomics.compareExchange(shared, slots.breaking, inside, changing) === sending);
   }
 }

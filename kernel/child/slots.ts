@@ -14,19 +14,19 @@ export const slots = {
   stopped: 5,
   /** Counts the calls of functions with a `finally` block. */
   calls: 6,
-  /** Whether a signal may be sent to break a script; one of {@link breakStates}. */
+  /** Whether SIGINT may be sent; one of {@link breakStates}. */
   breaking: 7,
 } as const;
 
 /** States of the slot `breaking`. */
 export const breakStates = {
-  /** No script runs that a signal may break; SIGINT has a listener that does nothing. */
+  /** No interruptible script runs; the SIGINT listener does nothing. */
   outside: 0,
-  /** A script runs that a signal breaks. */
+  /** A script runs that SIGINT interrupts. */
   inside: 1,
-  /** Node.js sets up or takes down what breaks a script: no signal may be sent. */
+  /** Node.js is changing the SIGINT listeners: no signal may be sent. */
   changing: 2,
-  /** The watching thread is sending the signal. */
+  /** The watcher thread is sending the signal. */
   sending: 3,
 } as const;
 

@@ -111,7 +111,7 @@ function interrupt(cell: number): void {
   } else setFlag();
 }
 
-/** Sends SIGINT to break the script of a cell that still runs, and to end the commands that it waits for. */
+/** Sends SIGINT to interrupt the script of a running cell and its subprocesses. */
 function sendSigint(cell: number): void {
   if (process.platform === "win32" || Atomics.load(shared, running) !== cell) return;
   const { outside, inside, changing, sending } = breakStates;

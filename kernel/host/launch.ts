@@ -34,7 +34,7 @@ export function launch(): Launched {
     emit: { experimentalDecorators, emitDecoratorMetadata, useDefineForClassFields },
     paths: (options.paths ?? {}) as Record<string, string[]>,
   };
-  // The compiler first: it takes longest. A failure is reported by the first check.
+  // The compiler starts first, because it takes longest. The first check reports a failure.
   const session = new CompilerSession(folder, settings.packageRoot, options);
   session.start().catch(() => {});
   const runtime = new Runtime(settings);

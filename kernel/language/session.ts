@@ -91,7 +91,7 @@ export class CompilerSession implements ModuleHost {
       this.write(files.cell, modules.text(""));
       this.write(files.draft, modules.text(""));
     }
-    // Not after the answer: this process is still loading, and the server takes messages in their order.
+    // Sent without waiting for the response, because the server handles messages in order and this process is still loading.
     server.notify("initialized", {});
     this.#isOpen = true;
     this.#versions.clear();
