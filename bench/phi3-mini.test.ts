@@ -62,5 +62,5 @@ test("the command line changes a preset's settings", () => {
     peer: false,
     folder: "there",
   });
-  expect(() => parsePhi3Bench(["large"])).toThrow("There is no preset large; there are phi3-mini, small.");
+  expect(() => parsePhi3Bench(["large"])).toThrow("There is no preset large; the presets are phi3-mini, small.");
 });
