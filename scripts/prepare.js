@@ -2,7 +2,7 @@
 // packages, because it runs before they are installed.
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -84,8 +84,20 @@ export function build({ force = false, pages = true } = {}) {
     const fresh = existsSync(path(made)) && existsSync(stamp) && readFileSync(stamp, "utf8") === digest;
     if (fresh && !force) continue;
     step(`Building ${name}`, () => run(process.execPath, command));
+    if (made === targets[0].made) removeStale("dist");
     mkdirSync(dirname(stamp), { recursive: true });
     writeFileSync(stamp, digest);
+  }
+}
+
+/** Deletes what tsc compiled from sources that are gone: a test among it would still run. */
+function removeStale(folder) {
+  for (const entry of readdirSync(path(folder), { withFileTypes: true })) {
+    const name = `${folder}/${entry.name}`;
+    if (["dist/server/lab", "dist/tracker/ui"].includes(name)) continue;
+    if (entry.isDirectory()) removeStale(name);
+    const compiled = /^dist\/(.+?)(\.d\.ts|\.js)(\.map)?$/.exec(name);
+    if (compiled && ![".ts", ".tsx"].some((end) => existsSync(path(compiled[1] + end)))) rmSync(path(name));
   }
 }
 

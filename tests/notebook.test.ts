@@ -191,8 +191,8 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
     expect(history.at(-1)?.value).toBeLessThanOrEqual(history[0].value);
     expect(tuned.metrics["eval/perplexity"]).toBeCloseTo(Math.exp(tuned.metrics["eval/loss"]), 6);
     for (const run of [base, tuned]) {
-      expect((await tracker.history(run.id, "system/cpu_percent")).length).toBeGreaterThan(3);
-      expect(run.metrics["system/train_seconds"]).toBeGreaterThan(1);
+      expect((await tracker.history(run.id, "system/cpu_percent")).length).toBeGreaterThan(whole ? 3 : 0);
+      expect(run.metrics["system/train_seconds"]).toBeGreaterThan(whole ? 1 : 0);
     }
   });
 
