@@ -26,7 +26,7 @@ const AT_ONCE = 8;
 /** S3 copies no larger object in one request. */
 const MAX_COPY = 5 * 1024 ** 3;
 
-/** Lets so many pieces of work run at a time; the others wait in line. */
+/** Limits the number of concurrent tasks; the others wait in a queue. */
 function turnstile(places: number): <T>(work: () => Promise<T>) => Promise<T> {
   const waiting: (() => void)[] = [];
   let free = places;

@@ -12,7 +12,7 @@ import shell from "../shell.module.css";
 import { PALETTE } from "../theme.ts";
 import classes from "./compare.module.css";
 
-/** More lines than this in one chart cannot be told apart. */
+/** Maximum number of distinguishable lines in a chart. */
 const MAX_RUNS = 20;
 
 interface Row {
@@ -139,7 +139,7 @@ function RunHeads({ runs, onRemove }: { runs: Run[]; onRemove(id: string): void 
   );
 }
 
-/** Several runs beside each other: what was set differently, what came of it, and the curves in one chart. */
+/** Compares runs: differing parameters, metrics, and curves in shared charts. */
 export function ComparePage() {
   const search = useSearch({ from: "/compare" });
   const navigate = useNavigate();

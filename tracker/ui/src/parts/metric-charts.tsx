@@ -6,7 +6,7 @@ import classes from "./chart.module.css";
 import { type ChartRun, MetricChart } from "./metric-chart.tsx";
 import type { ChartOptions } from "./series.ts";
 
-/** Metrics that belong into one chart: those of training and evaluation share it when they measure the same. */
+/** Groups metrics by chart: training and evaluation values of the same metric share one. */
 function groups(keys: string[]): { title: string; keys: string[]; system: boolean }[] {
   const found = new Map<string, string[]>();
   for (const key of keys) {
@@ -18,7 +18,7 @@ function groups(keys: string[]): { title: string; keys: string[]; system: boolea
   return [...found]
     .map(([title, list]) => ({
       title: list.length === 1 && list[0] ? list[0] : title,
-      // Training first: it has the solid line.
+      // Training first: it gets the solid line.
       keys: list.sort((a, b) => b.localeCompare(a)),
       system: title.startsWith("system/"),
       rank: rank(title),
@@ -26,7 +26,7 @@ function groups(keys: string[]): { title: string; keys: string[]; system: boolea
     .sort((a, b) => a.rank - b.rank || a.title.localeCompare(b.title));
 }
 
-/** All metrics as charts, with what they have in common: scale, smoothing, axis and a filter by name. */
+/** Charts of all metrics with shared controls: scale, smoothing, axis and name filter. */
 export function MetricCharts({ keys, runs }: { keys: string[]; runs: ChartRun[] }) {
   const [options, setOptions] = useLocalStorage<ChartOptions>({
     key: "anneal.charts",

@@ -24,7 +24,7 @@ function ParamTable({ title, params }: { title: string; params: KeyValue[] }) {
   );
 }
 
-/** The parameters: those of training, and those of the model beside them. */
+/** Training and model parameters, side by side. */
 export function Parameters({ params }: { params: KeyValue[] }) {
   const [wanted, setWanted] = useState("");
   if (params.length === 0) {

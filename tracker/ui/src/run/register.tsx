@@ -4,7 +4,7 @@ import { useState } from "react";
 import { api, type LoggedModel } from "../api.ts";
 import { Failure, PageLink } from "../parts/bits.tsx";
 
-/** Makes a version of a registered model, new or there already, of a model that a run logged. */
+/** Registers a run's logged model as a version of a new or existing registered model. */
 export function RegisterDialog({ model, runId, onClose }: { model: LoggedModel; runId: string; onClose(): void }) {
   const client = useQueryClient();
   const { model_id, name: logged } = model.info;
@@ -18,7 +18,7 @@ export function RegisterDialog({ model, runId, onClose }: { model: LoggedModel; 
       if (isNew) await api.createModel(name);
       return api.createVersion({ name, source: `models:/${model_id}`, run_id: runId, model_id });
     },
-    // The model may have been made although its version was refused.
+    // The model may have been created even if creating its version failed.
     onSettled: () => {
       void client.invalidateQueries({ queryKey: ["model"] });
       return client.invalidateQueries({ queryKey: ["models"] });

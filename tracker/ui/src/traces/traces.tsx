@@ -11,11 +11,11 @@ import { durationOf, nameOf, type TraceInfo, traces } from "./api.ts";
 import { TraceState } from "./state.tsx";
 import classes from "./traces.module.css";
 
-/** A search as people type it: a filter as it is, any other words within the name. */
+/** Converts search input to a filter: filters pass through, other text matches part of the name. */
 const filterOf = (text: string): string =>
   text === "" || /[=<>]|\blike\b/i.test(text) ? text : `name ILIKE '%${text.replaceAll("'", "")}%'`;
 
-/** Requests that were traced, the newest first. */
+/** Trace list, newest first. */
 export function TracesPage() {
   const { experiment } = useSearch({ from: "/traces" });
   const navigate = useNavigate();
