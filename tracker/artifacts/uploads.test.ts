@@ -129,7 +129,7 @@ describe.each(["disk", "S3"] as const)("uploads by parts on %s", (kind) => {
       "DIGEST_MISMATCH",
     ]);
     await t.restart();
-    // The connections to the one before are found closed.
+    // Connections to the previous server are closed.
     const health = () =>
       fetch(`${t.origin}/health`).then(
         (it) => it.status,
@@ -256,14 +256,17 @@ describe.each(["disk", "S3"] as const)("a file that is stored already, on %s", (
   });
 
   test("is not given to who may not read it, whatever they know of it", async () => {
-    const made = await t.tracker.store.experiments.create({ name: "theirs", tags: [] });
-    await fetch(`${t.url}/${made.id}/secret`, { method: "PUT", body: "a secret of 4096 bytes and more ".repeat(200) });
-    const secret = (await t.tracker.store.artifacts.find(`${made.id}/secret`)) ?? file;
+    const experiment = await t.tracker.store.experiments.create({ name: "theirs", tags: [] });
+    await fetch(`${t.url}/${experiment.id}/secret`, {
+      method: "PUT",
+      body: "a secret of 4096 bytes and more ".repeat(200),
+    });
+    const secret = (await t.tracker.store.artifacts.find(`${experiment.id}/secret`)) ?? file;
     const eve = (role: "none" | "viewer") =>
       new Principal({
         name: "eve",
         role: "editor",
-        grants: [{ user: "eve", kind: "experiment", target: made.id, role }],
+        grants: [{ user: "eve", kind: "experiment", target: experiment.id, role }],
       });
     const asEve = async (role: "none" | "viewer") => {
       const app = Fastify();
@@ -277,7 +280,7 @@ describe.each(["disk", "S3"] as const)("a file that is stored already, on %s", (
       const theirs = await app.inject({
         method: "POST",
         url: "/api/anneal/artifacts/uploads",
-        payload: JSON.stringify({ path: `${made.id}/eve`, size: 10, sha256: secret.sha256 }),
+        payload: JSON.stringify({ path: `${experiment.id}/eve`, size: 10, sha256: secret.sha256 }),
       });
       await app.close();
       return [answer.json(), theirs.statusCode];

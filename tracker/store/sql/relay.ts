@@ -53,7 +53,7 @@ export async function postgresqlRelay(address: string, pool: pg.Pool): Promise<R
       lost = true;
       void next.end().catch(() => undefined);
       pause = setTimeout(() => {
-        // What was told meanwhile is gone.
+        // Events sent meanwhile are lost.
         connect().then(
           () => tell({ type: "reset" }),
           () => undefined,

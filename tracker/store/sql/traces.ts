@@ -18,7 +18,7 @@ interface Row {
 }
 
 const NAME_TAG = "mlflow.traceName";
-/** How MLflow marks which run made a trace. */
+/** MLflow's metadata key for the run of a trace. */
 const RUN_METADATA = "mlflow.sourceRun";
 /** Characters of a preview, as MLflow cuts them. */
 const PREVIEW = 1000;

@@ -63,18 +63,18 @@ export function useLive(): boolean {
     let source: EventSource | undefined;
     let opened = false;
     const listen = (): void => {
-      const made = new EventSource("/api/anneal/events");
-      source = made;
-      made.addEventListener("open", () => {
+      const events = new EventSource("/api/anneal/events");
+      source = events;
+      events.addEventListener("open", () => {
         setLive(true);
         // Events are lost while disconnected, so everything is refetched.
         if (opened) void client.invalidateQueries();
         opened = true;
       });
-      made.addEventListener("error", () => setLive(false));
-      made.addEventListener("reset", () => void client.invalidateQueries());
+      events.addEventListener("error", () => setLive(false));
+      events.addEventListener("reset", () => void client.invalidateQueries());
       for (const event of ["experiment", "run", "metrics", "model"]) {
-        made.addEventListener(event, ({ data }: MessageEvent<string>) => {
+        events.addEventListener(event, ({ data }: MessageEvent<string>) => {
           for (const { key, after } of staleBy(event, JSON.parse(data) as Message)) refresh.add(key, after);
         });
       }

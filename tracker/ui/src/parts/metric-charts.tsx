@@ -8,14 +8,14 @@ import type { ChartOptions } from "./series.ts";
 
 /** Groups metrics by chart: training and evaluation values of the same metric share one. */
 function groups(keys: string[]): { title: string; keys: string[]; system: boolean }[] {
-  const found = new Map<string, string[]>();
+  const charts = new Map<string, string[]>();
   for (const key of keys) {
     const title = key.replace(/^(train|eval)\//, "");
-    found.set(title, [...(found.get(title) ?? []), key]);
+    charts.set(title, [...(charts.get(title) ?? []), key]);
   }
   const rank = (title: string): number =>
     title.startsWith("system/") ? 3 : title === "loss" ? 0 : title === "perplexity" ? 1 : 2;
-  return [...found]
+  return [...charts]
     .map(([title, list]) => ({
       title: list.length === 1 && list[0] ? list[0] : title,
       // Training first: it gets the solid line.
@@ -33,9 +33,11 @@ export function MetricCharts({ keys, runs }: { keys: string[]; runs: ChartRun[] 
     defaultValue: { log: false, smoothing: 0, x: "step" },
     getInitialValueInEffect: false,
   });
-  const [wanted, setWanted] = useState("");
+  const [nameFilter, setNameFilter] = useState("");
   const all = useMemo(() => groups(keys), [keys]);
-  const shown = all.filter(({ keys: list }) => list.some((key) => key.toLowerCase().includes(wanted.toLowerCase())));
+  const shown = all.filter(({ keys: list }) =>
+    list.some((key) => key.toLowerCase().includes(nameFilter.toLowerCase())),
+  );
   if (keys.length === 0) {
     return (
       <Empty title="No curves yet">
@@ -50,8 +52,8 @@ export function MetricCharts({ keys, runs }: { keys: string[]; runs: ChartRun[] 
           <TextInput
             aria-label="Find a chart"
             placeholder="Find a chart"
-            value={wanted}
-            onChange={(event) => setWanted(event.currentTarget.value)}
+            value={nameFilter}
+            onChange={(event) => setNameFilter(event.currentTarget.value)}
             w={160}
           />
         )}

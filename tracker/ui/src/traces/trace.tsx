@@ -17,10 +17,10 @@ interface Row {
 
 /** Builds the span tree. Spans whose parent is missing become roots. */
 function asTree(spans: Span[]): Row[] {
-  const known = new Set(spans.map(({ span_id }) => span_id));
+  const spanIds = new Set(spans.map(({ span_id }) => span_id));
   const below = new Map<string, Span[]>();
   for (const span of spans) {
-    const parent = span.parent_span_id !== undefined && known.has(span.parent_span_id) ? span.parent_span_id : "";
+    const parent = span.parent_span_id !== undefined && spanIds.has(span.parent_span_id) ? span.parent_span_id : "";
     below.set(parent, [...(below.get(parent) ?? []), span]);
   }
   const rows: Row[] = [];
