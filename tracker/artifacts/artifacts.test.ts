@@ -41,14 +41,14 @@ describe.each(["disk", "S3"] as const)("artifacts on %s", (kind) => {
     expect((await get(`sizes/${size}`, { range: `bytes=${size}-` })).status).toBe(416);
   });
 
-  test("a file that is sent again is the new one", async () => {
+  test("a second upload replaces the file", async () => {
     await put("again", "first");
     await put("again", "second, and longer");
     expect(await (await get("again")).text()).toBe("second, and longer");
     expect((await get("again")).headers.get("etag")).toBe(`"${sha256("second, and longer")}"`);
   });
 
-  test("names may hold what people write", async () => {
+  test("supports special characters in names", async () => {
     const name = "Größe 50%+ (neu) 'a' & b;c=d?e#f – 数.txt";
     const at = `names/${encodeURIComponent(name)}`;
     expect((await put(at, "x")).status).toBe(200);
@@ -56,7 +56,7 @@ describe.each(["disk", "S3"] as const)("artifacts on %s", (kind) => {
     expect((await list("names")).map((it) => it.path)).toEqual([name]);
   });
 
-  test("a folder of more than a thousand files is listed whole, in the order of its numbers, and removed", async () => {
+  test("lists and removes a folder of more than a thousand files, in natural order", async () => {
     const paths = Array.from({ length: 1100 }, (_, i) => `many/file-${i}`);
     const queue = [...paths, "many/z/inner", "many-more"];
     const worker = async () => {
@@ -75,7 +75,7 @@ describe.each(["disk", "S3"] as const)("artifacts on %s", (kind) => {
     expect((await fetch(`${t.url}/many`, { method: "DELETE" })).status).toBe(404);
   }, 120_000);
 
-  test("what is not there is 404, in every way of asking", async () => {
+  test("missing files are 404 on all endpoints", async () => {
     await put("there/file", "x");
     for (const path of ["nothing", "there", "there/file/below", "no/such/folder"]) {
       expect([path, (await get(path)).status]).toEqual([path, 404]);
@@ -84,7 +84,7 @@ describe.each(["disk", "S3"] as const)("artifacts on %s", (kind) => {
     expect(await list("there/file")).toEqual([]);
   });
 
-  test("content with another digest than it announces is refused, and the old file stays", async () => {
+  test("rejects content that does not match its digest and keeps the old file", async () => {
     await put("digest", "old");
     const refused = await put("digest", "changed on the way", { "content-digest": contentDigest("what was meant") });
     expect([refused.status, await refused.text()]).toEqual([400, expect.stringContaining(sha256("what was meant"))]);
@@ -119,7 +119,7 @@ describe.skipIf(process.env.ANNEAL_TEST_S3)("a store in S3", () => {
   });
   afterAll(() => t.close());
 
-  test("that is down is 503, which clients take as a reason to come back, and works when it is back", async () => {
+  test("that is down causes 503, which clients retry, until it is back", async () => {
     const { s3 } = t;
     await fetch(`${t.url}/kept`, { method: "PUT", body: "kept" });
     await s3?.stop();
@@ -133,7 +133,7 @@ describe.skipIf(process.env.ANNEAL_TEST_S3)("a store in S3", () => {
     expect(await (await fetch(`${t.url}/kept`)).text()).toBe("kept");
   });
 
-  test("that cuts off a large upload leaves no parts in it", async () => {
+  test("that aborts a large upload keeps no parts", async () => {
     const { s3 } = t;
     if (!s3) return;
     let parts = 0;
@@ -146,7 +146,7 @@ describe.skipIf(process.env.ANNEAL_TEST_S3)("a store in S3", () => {
     expect((await fetch(`${t.url}/large`)).status).toBe(404);
   });
 
-  test("says at the start what is wrong with it", async () => {
+  test("reports configuration errors at startup", async () => {
     const { s3 } = t;
     if (!s3) return;
     const opening = (location: string) => openArtifacts(location, t.tracker.store.artifacts);

@@ -20,13 +20,13 @@ export interface ByteRange {
 export interface ArtifactFile {
   /** Bytes. */
   size: number;
-  /** In hex; undefined where it is not known (yet). */
+  /** In hex; undefined if not (yet) computed. */
   sha256: string | undefined;
   /** The file's bytes, or those of a range. */
   open(range?: ByteRange): Promise<Readable>;
 }
 
-/** What is known of a file before it has arrived. */
+/** Expected size and digest of an upload. */
 export interface Expected {
   /** Bytes. */
   size?: number;
@@ -50,15 +50,15 @@ export interface Artifacts {
   copy(from: ArtifactRecord, path: string): Promise<boolean>;
   /** Uploads by parts. */
   readonly uploads: Uploads;
-  /** Ends what goes on in the background. */
+  /** Stops background work. */
   close(): Promise<void>;
 }
 
-/** The store itself failed: clients are told to come back. */
+/** The store failed: clients should retry. */
 export const storeFailed = (error: unknown): Error =>
   unavailable(`The artifact store does not answer: ${error instanceof Error ? error.message : String(error)}`);
 
 const natural = new Intl.Collator("en", { numeric: true });
 
-/** By name, as people count: step-2 before step-10. */
+/** Natural sort order: step-2 before step-10. */
 export const byName = (a: ArtifactInfo, b: ArtifactInfo): number => natural.compare(a.path, b.path);

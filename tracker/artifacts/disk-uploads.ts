@@ -35,11 +35,11 @@ export function diskUploads(root: string, store: (path: string, content: Measure
   const parts = async (id: string): Promise<Part[]> => {
     await pathOf(id);
     const folder = folderOf(id);
-    const found = (await readdir(folder)).flatMap((name) => {
+    const parts = (await readdir(folder)).flatMap((name) => {
       const [, number, etag] = /^(\d+)-([0-9a-f]{64})$/.exec(name) ?? [];
       return number === undefined || etag === undefined ? [] : [{ number: Number(number), etag, name }];
     });
-    const sized = found.map(async ({ name, ...part }) => ({ ...part, size: (await stat(join(folder, name))).size }));
+    const sized = parts.map(async ({ name, ...part }) => ({ ...part, size: (await stat(join(folder, name))).size }));
     return (await Promise.all(sized)).sort((a, b) => a.number - b.number);
   };
 
@@ -121,8 +121,8 @@ export function diskUploads(root: string, store: (path: string, content: Measure
         for (const name of await readdir(area).catch(() => [])) {
           const at = join(area, name);
           // A folder is as new as the last part that came into it.
-          const found = await stat(at).catch(() => undefined);
-          if (found && found.mtimeMs < before) await rm(at, { recursive: true, force: true });
+          const stats = await stat(at).catch(() => undefined);
+          if (stats && stats.mtimeMs < before) await rm(at, { recursive: true, force: true });
         }
       }
     },

@@ -41,8 +41,8 @@ export function diskArtifacts(root: string, index: ArtifactIndex): Artifacts {
 
   /** Whether a record still tells of the file: files are never changed in place, but people have editors. */
   const holds = async (record: ArtifactRecord, file: string): Promise<boolean> => {
-    const found = await stat(file);
-    return found.isFile() && found.size === record.size && found.mtimeMs <= record.createdAt + 1;
+    const stats = await stat(file);
+    return stats.isFile() && stats.size === record.size && stats.mtimeMs <= record.createdAt + 1;
   };
 
   /** Makes `file` another name of what a record tells of; false where that is not to be had. */
@@ -58,7 +58,7 @@ export function diskArtifacts(root: string, index: ArtifactIndex): Artifacts {
     return false;
   };
 
-  /** Puts a file that is whole under its path. */
+  /** Moves a complete file to its path. */
   const move = async (temporary: string, path: string, size: number, sha256: string): Promise<void> => {
     const target = await place(path);
     try {
@@ -91,7 +91,7 @@ export function diskArtifacts(root: string, index: ArtifactIndex): Artifacts {
     });
   };
 
-  /** Writes a stream to a file outside of the tree, then publishes it. */
+  /** Writes a stream to a temporary file outside the tree, then publishes it. */
   const store = async (path: string, content: Measure): Promise<void> => {
     const temporary = join(incoming, randomUUID());
     try {
@@ -114,12 +114,12 @@ export function diskArtifacts(root: string, index: ArtifactIndex): Artifacts {
     async get(path) {
       const file = await place(path);
       try {
-        const found = await stat(file);
-        if (found.isFile()) {
+        const stats = await stat(file);
+        if (stats.isFile()) {
           const record = await index.find(ownPath(path));
           return {
-            size: found.size,
-            sha256: record?.size === found.size ? record.sha256 : undefined,
+            size: stats.size,
+            sha256: record?.size === stats.size ? record.sha256 : undefined,
             open: async (range) => createReadStream(file, range),
           };
         }

@@ -63,7 +63,7 @@ export function measured(content: Readable, expected: Expected = {}): Measure {
   content.once("close", () => {
     if (!content.readableEnded) measure.destroy(new Error("The upload broke off."));
   });
-  // A request that is over before anybody listened says nothing more.
+  // A request that ended before a listener was attached emits no more events.
   if (content.destroyed && !content.readableEnded) measure.destroy(new Error("The upload broke off."));
   return content.pipe(measure);
 }

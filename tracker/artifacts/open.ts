@@ -19,9 +19,9 @@ async function openS3(location: string, index: ArtifactIndex): Promise<Artifacts
   return s3Artifacts(await openBucket(location), index);
 }
 
-/** Takes away what was left behind unfinished, now and every hour. */
+/** Removes unfinished uploads, now and every hour. */
 function swept(artifacts: Artifacts): Artifacts {
-  // What cannot be taken away now can be in an hour.
+  // Failures are retried in an hour.
   const sweep = () => artifacts.uploads.sweep(Date.now() - ABANDONED).catch(() => undefined);
   let last = sweep();
   const timer = setInterval(() => {

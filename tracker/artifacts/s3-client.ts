@@ -42,7 +42,7 @@ export async function openBucket(location: string): Promise<Bucket> {
         }
       : { followRegionRedirects: true }),
     maxAttempts: 3,
-    // What it would print is told to whoever asked.
+    // Errors are returned to the caller instead of printed.
     logger: silent,
     requestHandler: {
       connectionTimeout: 5000,

@@ -41,12 +41,12 @@ export function s3Uploads(
   const unknown = (id: string) =>
     missing(`There is no upload '${id}': it was completed, aborted, or abandoned for a day.`);
   /** An upload never changes: what was read once need not be read for every part. */
-  const known = new Map<string, State>();
+  const states = new Map<string, State>();
 
   const remember = (id: string, state: State): State => {
-    const [oldest] = known.keys();
-    if (known.size >= 1000 && oldest !== undefined) known.delete(oldest);
-    known.set(id, state);
+    const [oldest] = states.keys();
+    if (states.size >= 1000 && oldest !== undefined) states.delete(oldest);
+    states.set(id, state);
     return state;
   };
 
@@ -56,7 +56,7 @@ export function s3Uploads(
     } catch (error) {
       if (error instanceof TrackerError) throw error;
       if (isAbsentThere(error)) {
-        known.delete(id);
+        states.delete(id);
         throw unknown(id);
       }
       if (error instanceof S3ServiceException && error.$fault === "client") {
@@ -70,14 +70,14 @@ export function s3Uploads(
 
   const find = async (id: string): Promise<State> => {
     const Key = stateKey(id);
-    const found = known.get(id);
-    if (found) return found;
+    const cached = states.get(id);
+    if (cached) return cached;
     const { Body } = await asking(id, client.send(new GetObjectCommand({ Bucket, Key })));
     return remember(id, JSON.parse((await Body?.transformToString()) ?? "") as State);
   };
 
   const forget = async (id: string): Promise<void> => {
-    known.delete(id);
+    states.delete(id);
     await client.send(new DeleteObjectCommand({ Bucket, Key: stateKey(id) }));
   };
 
@@ -125,8 +125,8 @@ export function s3Uploads(
           if (!(error instanceof TrackerError) || error.statusCode !== 404) throw error;
         }
       }
-      const made = await asking(id, client.send(new CreateMultipartUploadCommand({ Bucket, Key })));
-      const state = { path: safe, upload: made.UploadId ?? "" };
+      const created = await asking(id, client.send(new CreateMultipartUploadCommand({ Bucket, Key })));
+      const state = { path: safe, upload: created.UploadId ?? "" };
       const Body = JSON.stringify(state);
       await asking(id, client.send(new PutObjectCommand({ Bucket, Key: stateKey(id), Body })));
       remember(id, state);

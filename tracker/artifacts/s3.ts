@@ -26,7 +26,7 @@ const AT_ONCE = 8;
 /** S3 copies no larger object in one request. */
 const MAX_COPY = 5 * 1024 ** 3;
 
-/** Lets so many pieces of work run at a time; the others wait in line. */
+/** Limits the number of concurrent tasks; the others wait in a queue. */
 function turnstile(places: number): <T>(work: () => Promise<T>) => Promise<T> {
   const waiting: (() => void)[] = [];
   let free = places;
@@ -132,7 +132,7 @@ export function s3Artifacts(bucket: Bucket, index: ArtifactIndex): Artifacts {
         for (const { Prefix = "" } of CommonPrefixes)
           infos.push({ path: Prefix.slice(prefix.length, -1), isDir: true });
         for (const { Key = "", Size = 0 } of Contents) {
-          // Some tools make an empty object of a folder's name.
+          // Some tools create an empty object with the folder's name.
           if (Key !== folder) infos.push({ path: Key.slice(prefix.length), isDir: false, size: Size });
         }
       }
@@ -141,9 +141,9 @@ export function s3Artifacts(bucket: Bucket, index: ArtifactIndex): Artifacts {
 
     async remove(path) {
       const Key = keyOf(path);
-      let found = 0;
+      let count = 0;
       const away = async (keys: string[]): Promise<void> => {
-        found += keys.length;
+        count += keys.length;
         if (keys.length === 0) return;
         const Delete = { Objects: keys.map((key) => ({ Key: key })), Quiet: true };
         const { Errors = [] } = await asking(path, client.send(new DeleteObjectsCommand({ Bucket, Delete })));
@@ -155,7 +155,7 @@ export function s3Artifacts(bucket: Bucket, index: ArtifactIndex): Artifacts {
       });
       if (there) await away([Key]);
       for await (const { Contents = [] } of pages(`${Key}/`)) await away(Contents.flatMap((it) => it.Key ?? []));
-      if (found === 0) throw missing(`No such artifact: '${path}'`);
+      if (count === 0) throw missing(`No such artifact: '${path}'`);
       await index.remove(ownPath(path));
     },
 
@@ -182,7 +182,7 @@ export function s3Artifacts(bucket: Bucket, index: ArtifactIndex): Artifacts {
     },
 
     uploads: s3Uploads(bucket, keyOf, async (path) => {
-      // What the index knew was of the file before.
+      // The index entry is of the previous file.
       await index.remove(ownPath(path));
       learn(path);
     }),

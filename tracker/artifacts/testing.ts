@@ -22,7 +22,7 @@ export interface Served {
   dataDir: string;
   /** The store behind it, where it is one of ours. */
   s3: S3Server | undefined;
-  /** As when the process ends and another begins. */
+  /** Simulates a process restart. */
   restart(): Promise<void>;
   close(): Promise<void>;
 }

@@ -46,7 +46,7 @@ describe.each(["disk", "S3"] as const)("uploads by parts on %s", (kind) => {
     t.s3 ? t.s3.uploads() : readdirSync(join(t.dataDir, "artifacts", ".uploads")).length;
   const outside = kind === "S3" && process.env.ANNEAL_TEST_S3;
 
-  test("MLflow's client sends a file in any order, and finds it whole", async () => {
+  test("MLflow's client uploads parts in any order", async () => {
     const bytes = new Uint8Array(randomBytes(13 * MiB));
     const local = "/home/me/checkpoints/model.safetensors";
     const { upload_id, credentials } = await create("0/run/artifacts/model", local, 3);
@@ -68,7 +68,7 @@ describe.each(["disk", "S3"] as const)("uploads by parts on %s", (kind) => {
     if (!outside) expect(unfinished()).toBe(0);
   });
 
-  test("one that is given up leaves nothing", async () => {
+  test("an aborted upload leaves no files", async () => {
     const { upload_id, credentials } = await create("0/a", "C:\\models\\weights.bin", 1);
     await send(credentials[0], new Uint8Array(100));
     expect((await mpu("abort", "0/a", { path: "C:\\models\\weights.bin", upload_id })).status).toBe(200);
@@ -78,7 +78,7 @@ describe.each(["disk", "S3"] as const)("uploads by parts on %s", (kind) => {
     if (!outside) expect(unfinished()).toBe(0);
   });
 
-  test("a part that is missing, of another content or out of order makes no file; the right ones do", async () => {
+  test("rejects missing, wrong or unordered parts; correct parts complete the file", async () => {
     const bytes = new Uint8Array(randomBytes(6 * MiB));
     const { upload_id, credentials } = await create("0/b", "f", 2);
     const one = await send(credentials[0], bytes.subarray(0, 5 * MiB));
@@ -94,7 +94,7 @@ describe.each(["disk", "S3"] as const)("uploads by parts on %s", (kind) => {
     expect(await digestAt("0/b/f")).toBe(sha256(bytes));
   });
 
-  test("a part may be sent again; the last one counts", async () => {
+  test("a part can be replaced; the last one is used", async () => {
     const { upload_id, credentials } = await create("0/c", "f", 1);
     await send(credentials[0], new Uint8Array(randomBytes(100)));
     const bytes = new Uint8Array(randomBytes(200));
@@ -103,7 +103,7 @@ describe.each(["disk", "S3"] as const)("uploads by parts on %s", (kind) => {
     expect(await digestAt("0/c/f")).toBe(sha256(bytes));
   });
 
-  test("what broke off goes on where it stopped, after a restart too", async () => {
+  test("an interrupted upload resumes, also after a restart", async () => {
     interface Upload {
       stored: boolean;
       upload_id: string;
@@ -129,7 +129,7 @@ describe.each(["disk", "S3"] as const)("uploads by parts on %s", (kind) => {
       "DIGEST_MISMATCH",
     ]);
     await t.restart();
-    // The connections to the one before are found closed.
+    // Connections to the previous server are closed.
     const health = () =>
       fetch(`${t.origin}/health`).then(
         (it) => it.status,
@@ -157,7 +157,7 @@ describe.each(["disk", "S3"] as const)("uploads by parts on %s", (kind) => {
     }
   });
 
-  test("what nobody goes on with is taken away, and what somebody does is not", async () => {
+  test("removes abandoned uploads but not active ones", async () => {
     const old = await create("0/old", "f", 1);
     await send(old.credentials[0], new Uint8Array(10));
     const { uploads } = t.tracker.artifacts;
@@ -168,7 +168,7 @@ describe.each(["disk", "S3"] as const)("uploads by parts on %s", (kind) => {
     if (!outside) expect(unfinished()).toBe(0);
   });
 
-  test("an address for a part that is forged, of another part, or too old is refused", async () => {
+  test("rejects part URLs that are forged, for another part, or expired", async () => {
     const { upload_id, credentials } = await create("0/d", "f", 1);
     const { url } = credentials[0];
     const parsed = new URL(url);
@@ -197,7 +197,7 @@ describe.each(["disk", "S3"] as const)("uploads by parts on %s", (kind) => {
     expect(uploads.status).toBe(400);
   });
 
-  test("ids that are none, files without a size, and digests that are none are refused", async () => {
+  test("rejects invalid ids, missing sizes and invalid digests", async () => {
     for (const upload_id of ["../../tracker.db", "", "x".repeat(5000), "0".repeat(31)]) {
       expect((await mpu("abort", "0/e", { path: "f", upload_id })).status).toBe(400);
     }
@@ -208,7 +208,7 @@ describe.each(["disk", "S3"] as const)("uploads by parts on %s", (kind) => {
     }
   });
 
-  test("a part that breaks off, or is not as long as it says, is not kept", async () => {
+  test("discards a part that is interrupted or has the wrong length", async () => {
     const { upload_id, credentials } = await create("0/g", "f", 1);
     const { uploads } = t.tracker.artifacts;
     const sent = request(credentials[0].url, { method: "PUT", headers: { "content-length": "2000000" } });
@@ -244,7 +244,7 @@ describe.each(["disk", "S3"] as const)("a file that is stored already, on %s", (
   };
   const onDisk = (path: string) => statSync(join(t.dataDir, "artifacts", path));
 
-  test("is had under another path, at no cost of a second upload", async () => {
+  test("is copied to another path without a second upload", async () => {
     expect(await copy("0/second/file")).toEqual({ status: 200, copied: true });
     const down = await fetch(`${t.url}/0/second/file`);
     expect(sha256(new Uint8Array(await down.arrayBuffer()))).toBe(file.sha256);
@@ -255,15 +255,18 @@ describe.each(["disk", "S3"] as const)("a file that is stored already, on %s", (
     expect(await copy("0/x", { ...file, sha256: sha256("x") })).toEqual({ status: 200, copied: false });
   });
 
-  test("is not given to who may not read it, whatever they know of it", async () => {
-    const made = await t.tracker.store.experiments.create({ name: "theirs", tags: [] });
-    await fetch(`${t.url}/${made.id}/secret`, { method: "PUT", body: "a secret of 4096 bytes and more ".repeat(200) });
-    const secret = (await t.tracker.store.artifacts.find(`${made.id}/secret`)) ?? file;
+  test("is not copied for users without read access", async () => {
+    const experiment = await t.tracker.store.experiments.create({ name: "theirs", tags: [] });
+    await fetch(`${t.url}/${experiment.id}/secret`, {
+      method: "PUT",
+      body: "a secret of 4096 bytes and more ".repeat(200),
+    });
+    const secret = (await t.tracker.store.artifacts.find(`${experiment.id}/secret`)) ?? file;
     const eve = (role: "none" | "viewer") =>
       new Principal({
         name: "eve",
         role: "editor",
-        grants: [{ user: "eve", kind: "experiment", target: made.id, role }],
+        grants: [{ user: "eve", kind: "experiment", target: experiment.id, role }],
       });
     const asEve = async (role: "none" | "viewer") => {
       const app = Fastify();
@@ -277,7 +280,7 @@ describe.each(["disk", "S3"] as const)("a file that is stored already, on %s", (
       const theirs = await app.inject({
         method: "POST",
         url: "/api/anneal/artifacts/uploads",
-        payload: JSON.stringify({ path: `${made.id}/eve`, size: 10, sha256: secret.sha256 }),
+        payload: JSON.stringify({ path: `${experiment.id}/eve`, size: 10, sha256: secret.sha256 }),
       });
       await app.close();
       return [answer.json(), theirs.statusCode];
@@ -287,7 +290,7 @@ describe.each(["disk", "S3"] as const)("a file that is stored already, on %s", (
     expect(await asEve("viewer")).toEqual([{ copied: true }, 403]);
   });
 
-  test("is no longer copied when it has gone", async () => {
+  test("is not copied after it was deleted", async () => {
     await fetch(`${t.url}/0/first`, { method: "DELETE" });
     await fetch(`${t.url}/0/second/file`, { method: "PUT", body: "another file now" });
     expect(await copy("0/late/file")).toEqual({ status: 200, copied: false });

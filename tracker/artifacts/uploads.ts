@@ -7,7 +7,7 @@ import type { Expected } from "./artifacts.ts";
 export const MAX_PARTS = 10_000;
 export const MAX_PART_BYTES = 5 * 1024 ** 3;
 
-/** Parts of an upload that nobody went on with are kept for a day, in milliseconds. */
+/** Retention of the parts of an abandoned upload: one day, in milliseconds. */
 export const ABANDONED = 24 * 3_600_000;
 
 export interface Part {
@@ -29,7 +29,7 @@ export interface Uploads {
   begin(path: string, key?: string): Promise<string>;
   /** The path that an upload is for. @throws RESOURCE_DOES_NOT_EXIST for one that is over, or never was */
   pathOf(id: string): Promise<string>;
-  /** What has arrived, by number. */
+  /** Uploaded parts, by number. */
   parts(id: string): Promise<Part[]>;
   /**
    * Takes a part; one that is there already is replaced.
@@ -41,9 +41,9 @@ export interface Uploads {
    * @param expected its size, and its SHA-256 where the store reads the parts while it puts them together
    */
   complete(id: string, parts: Pick<Part, "number" | "etag">[], expected?: Expected): Promise<void>;
-  /** Forgets an upload and its parts. */
+  /** Aborts an upload and deletes its parts. */
   abort(id: string): Promise<void>;
-  /** Forgets uploads that nothing was added to since a time (milliseconds since 1970). */
+  /** Deletes uploads without new parts since a time (milliseconds since 1970). */
   sweep(before: number): Promise<void>;
 }
 

@@ -61,7 +61,7 @@ beforeAll(async () => {
 afterAll(() => t.close());
 
 describe("a model card", () => {
-  test("is written from the facts of the run", async () => {
+  test("is generated from the facts of the run", async () => {
     const card = await t.get(path);
     const markdown = card.text("markdown");
     for (const fact of [
@@ -98,7 +98,7 @@ describe("a model card", () => {
     expect(front).not.toContain("license:");
   });
 
-  test("marks what only a person can say until someone has said it, and then who did", async () => {
+  test("marks missing statements and names the author of existing ones", async () => {
     const before = await t.get(path);
     expect(before.at("missing")).toEqual([
       "intended_use",

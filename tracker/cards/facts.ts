@@ -16,7 +16,7 @@ export interface DatasetFact {
   /** What it was used for: train, eval, test. */
   context: string | null;
   rows: number | null;
-  /** Sizes of the splits, where the profile tells them. */
+  /** Sizes of the splits, if the profile has them. */
   splits: Record<string, number>;
   source: string | null;
   licence: string | null;
@@ -40,7 +40,7 @@ export interface RunFact {
   seeds: Record<string, string>;
 }
 
-/** All that the tracker knows of a model version without asking anyone. */
+/** The recorded facts about a model version. */
 export interface CardFacts {
   name: string;
   version: number;
@@ -51,7 +51,7 @@ export interface CardFacts {
   registeredAt: number;
   source: string;
   run: RunFact | null;
-  /** The runs that the model was trained on from, the nearest first. */
+  /** The runs whose models this one was trained from, nearest first. */
   lineage: { id: string; name: string | null }[];
   totalParameters: number | null;
   trainableParameters: number | null;
@@ -66,7 +66,7 @@ export interface CardFacts {
   comparison: Comparison[];
 }
 
-/** What only a person can say of a model, in the order of the card. */
+/** The statements that users write, in the order of the card. */
 export const STATEMENTS = [
   "intended_use",
   "out_of_scope_use",
@@ -89,7 +89,7 @@ async function orMissing<T>(work: Promise<T>): Promise<T | null> {
   }
 }
 
-/** A JSON object's fields as text; none for what is no JSON object. */
+/** The fields of a JSON object as strings; empty if the text is not a JSON object. */
 function fields(json: string | null | undefined): Record<string, unknown> {
   try {
     const value: unknown = JSON.parse(json ?? "{}");
@@ -163,7 +163,7 @@ function comparisonOf(metrics: Map<string, number>): Comparison[] {
   }));
 }
 
-/** Gathers the facts of a model version from what was recorded of it and its source run. */
+/** Collects the facts of a model version from its record and its source run. */
 export async function gatherFacts(store: Store, version: ModelVersion): Promise<CardFacts> {
   const data = version.runId === null ? null : await orMissing(store.runs.getData(version.runId));
   const inputs = data ? (await store.runs.inputs([data.run.id])).get(data.run.id) : undefined;

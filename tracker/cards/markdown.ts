@@ -1,6 +1,6 @@
 import { type CardFacts, STATEMENTS, type StatementField, type Statements } from "./facts.ts";
 
-/** What each missing statement is called, and what a person should write there. */
+/** The title of each statement, and the hint shown while it is missing. */
 const QUESTIONS: Readonly<Record<StatementField, { title: string; ask: string }>> = {
   intended_use: { title: "Intended use", ask: "who should use this model, and for what" },
   out_of_scope_use: { title: "Out-of-scope use", ask: "what this model must not be used for" },
@@ -10,7 +10,7 @@ const QUESTIONS: Readonly<Record<StatementField, { title: string; ask: string }>
   contact: { title: "Contact", ask: "whom to ask about this model" },
 };
 
-/** A number for people: about five significant digits, thousands apart, no exponent unless it is needed. */
+/** Formats a number with about five significant digits, thousands separators, and an exponent only if needed. */
 export function readable(value: number): string {
   if (!Number.isFinite(value)) return String(value);
   if (Number.isInteger(value) && Math.abs(value) < 1e15) return value.toLocaleString("en-US");
@@ -19,15 +19,15 @@ export function readable(value: number): string {
   return String(Number(value.toPrecision(5)));
 }
 
-/** Text that stands in a table's cell or a sentence without being taken for markup. */
+/** Escapes text for a table cell or a sentence. */
 const plain = (text: string): string => text.replace(/\s+/g, " ").replace(/[\\`*_[\]<>|#]/g, "\\$&");
-/** Text in the style of code. */
+/** Inline code. */
 const code = (text: string): string => {
   const inside = text.replace(/\s+/g, " ").replaceAll("|", "\\|");
   const fence = "`".repeat(Math.max(0, ...(inside.match(/`+/g) ?? []).map((run) => run.length)) + 1);
   return fence.length === 1 ? `\`${inside}\`` : `${fence} ${inside} ${fence}`;
 };
-/** JSON's strings are YAML's. */
+/** JSON strings are valid YAML. */
 const yaml = (text: string): string => JSON.stringify(text);
 
 function table(head: string[], rows: string[][]): string {
@@ -83,7 +83,7 @@ function frontMatter(facts: CardFacts, statements: Statements): string {
 
 const MISSING = "**Missing:**";
 
-/** What a person said, or a marked gap that tells what to say there. */
+/** The user's statement, or a marked gap with a hint. */
 function statement(field: StatementField, statements: Statements): string {
   const said = statements[field];
   if (!said) return `> ${MISSING} ${QUESTIONS[field].ask}. Only a person can say this.`;
@@ -257,6 +257,6 @@ ${statement("contact", statements)}
 `;
 }
 
-/** The fields that nobody has filled in yet. */
+/** The fields that are still empty. */
 export const missingStatements = (statements: Statements): StatementField[] =>
   STATEMENTS.filter((field) => statements[field] === undefined);

@@ -9,7 +9,7 @@ const HOLDS: Readonly<Record<GateOperator, (a: number, b: number) => boolean>> =
   ">=": (a, b) => a >= b,
 };
 
-/** The latest metrics of a version's source run by key; none where the run is unknown to this tracker. */
+/** The latest metrics of a version's source run by key; empty if the run is not on this tracker. */
 async function metricsOf(store: Store, version: ModelVersion): Promise<Map<string, Metric>> {
   if (version.runId === null) return new Map();
   try {
@@ -56,11 +56,11 @@ function decide(gate: Gate, value: number | undefined, current: ModelVersion | u
 export interface Verdict {
   results: GateResult[];
   passed: boolean;
-  /** The number of the version now in Production, other than the one asked about. */
+  /** The number of the version now in Production, other than the evaluated one. */
   production: number | null;
 }
 
-/** Asks a model's gates whether a version may go to Production. */
+/** Evaluates a model's gates for a version. */
 export async function evaluateGates(store: Store, version: ModelVersion): Promise<Verdict> {
   const gates = await store.registry.gates(version.name);
   const latest = await store.registry.searchVersions({

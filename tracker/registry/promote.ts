@@ -40,7 +40,7 @@ export async function promote(
       gates,
       ...(verdict ? { expectedProduction: verdict.production } : {}),
     });
-    // Undefined: someone else promoted another version meanwhile, and the gates have to be asked about that one.
+    // Undefined: another version was promoted meanwhile, and the gates have to be evaluated against it.
     if (moved) {
       events.publish({ type: "model", name, version, change: "stage" });
       return { version: moved, gates };

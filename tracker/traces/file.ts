@@ -3,12 +3,12 @@ import type { ArtifactFile } from "../artifacts/artifacts.ts";
 import { invalid } from "../errors.ts";
 import type { Span } from "../store/types.ts";
 
-/** Bytes of a file of spans that are read at once, to show them. */
+/** Maximum size of a span file, in bytes. */
 const LARGEST = 32 * 2 ** 20;
 
 const textOf = (value: unknown, fallback = ""): string => (typeof value === "string" ? value : fallback);
 
-/** Clients write values as JSON within text. */
+/** Clients write values as JSON strings. */
 function unwrapped(value: unknown): unknown {
   if (typeof value !== "string") return value;
   try {
@@ -21,10 +21,10 @@ function unwrapped(value: unknown): unknown {
 const recordOf = (value: unknown): Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
 
-/** The spans of a `traces.json`, as MLflow's clients write it beside a trace whose spans they do not send. */
+/** The spans of a `traces.json`, which MLflow's clients write if they do not send the spans. */
 export async function spansIn(file: ArtifactFile, traceId: string): Promise<Span[]> {
   if (file.size > LARGEST) throw invalid(`The trace's file has ${file.size} bytes; at most ${LARGEST} are shown.`);
-  // A store that does not answer is another matter than a file that is none.
+  // An unavailable store is not the same as an invalid file.
   const bytes = await buffer(await file.open());
   let content: unknown;
   try {

@@ -7,8 +7,8 @@ import { parseMessage } from "../message.ts";
 import type { Span } from "../store/types.ts";
 
 /*
- * OpenTelemetry's protocol for traces over HTTP: https://opentelemetry.io/docs/specs/otlp/#otlphttp, as protobuf or JSON.
- * Of its messages (opentelemetry/proto/trace/v1) only the fields that are kept.
+ * OTLP traces over HTTP: https://opentelemetry.io/docs/specs/otlp/#otlphttp, as protobuf or JSON.
+ * Only the stored fields of the messages (opentelemetry/proto/trace/v1) are declared.
  */
 
 const { root } = protobuf.parse(`
@@ -47,7 +47,7 @@ const { root } = protobuf.parse(`
 `);
 const TracesData = root.lookupType("TracesData");
 
-/** Bytes that a request may hold once it is unpacked: a small body may be packed from gigabytes of nothing. */
+/** Maximum size of a decompressed request in bytes, against decompression bombs. */
 const LARGEST = 64 * 2 ** 20;
 
 /** Attributes as the protocol writes them: a list of keys, each with a value of one of several kinds. */
@@ -130,7 +130,7 @@ function inHex(value: unknown, key = ""): unknown {
   return Object.fromEntries(Object.entries(value).map(([name, it]) => [name, inHex(it, name)]));
 }
 
-/** An attribute's value as JSON. MLflow's clients write JSON within text, which is read. */
+/** An attribute's value as JSON. JSON strings from MLflow's clients are parsed. */
 function plain(value: unknown, depth = 0): unknown {
   if (typeof value !== "object" || value === null || depth > 20) return null;
   const [kind, held] = Object.entries(value)[0] ?? [];
@@ -169,7 +169,7 @@ const isError = (code: number | string | undefined): boolean => code === 2 || co
 
 /**
  * The spans of a request.
- * @throws INVALID_PARAMETER_VALUE for a body that is none
+ * @throws INVALID_PARAMETER_VALUE for an invalid body
  */
 export async function parseSpans(
   body: Buffer,
@@ -191,7 +191,7 @@ export async function parseSpans(
     return scopeSpans.flatMap(({ spans = [] }) =>
       spans.map(
         (span): Span => ({
-          // As MLflow names traces that come by OpenTelemetry.
+          // MLflow's id format for OpenTelemetry traces.
           traceId: `tr-${span.traceId.toLowerCase()}`,
           spanId: span.spanId.toLowerCase(),
           parentId: span.parentSpanId?.toLowerCase() || null,

@@ -5,7 +5,7 @@ import type { Span } from "../store/types.ts";
  * with ids in base64, 64-bit integers as digits, and attributes as a list.
  */
 
-/** Bytes that we keep in hex; what a client's file called otherwise stays as it is. */
+/** Converts hex ids; other ids from a client's file are unchanged. */
 const bytes = (id: string): string => (/^(?:[0-9a-f]{2})+$/i.test(id) ? Buffer.from(id, "hex").toString("base64") : id);
 
 /** @param value JSON */

@@ -92,7 +92,7 @@ describe("by OpenTelemetry", () => {
     });
   });
 
-  test("clients are told spans as the protocol's JSON, one trace or several at once", async () => {
+  test("returns spans as protobuf JSON, for one trace or several", async () => {
     await exported(Buffer.from(EXPORTED, "base64"));
     const { trace_info, spans } = (await t.get(v3("traces/get"), { trace_id: TRACE })).body.trace as {
       trace_info: object;
@@ -126,7 +126,7 @@ describe("by OpenTelemetry", () => {
     expect((await t.get(v3("traces/batchGet"), { trace_ids: many })).status).toBe(400);
   });
 
-  test("spans may come in several requests, children first, again, and as JSON", async () => {
+  test("accepts spans in several requests, children first, repeated, and as JSON", async () => {
     const span = (spanId: string, more: object = {}) => ({
       traceId: "0123456789abcdef0123456789ABCDEF",
       spanId,
@@ -150,7 +150,7 @@ describe("by OpenTelemetry", () => {
     expect((body.trace as { spans: unknown[] }).spans).toHaveLength(2);
   });
 
-  test("what is none is refused: nonsense, a bomb, another experiment's place", async () => {
+  test("rejects invalid bodies, decompression bombs and another experiment's location", async () => {
     const bytes = Buffer.from(EXPORTED, "base64");
     const bomb = gzipSync(Buffer.alloc(200 * 2 ** 20));
     expect(bomb.length).toBeLessThan(300_000);
@@ -176,7 +176,7 @@ describe("by OpenTelemetry", () => {
 });
 
 describe("by MLflow's version 3", () => {
-  test("one is begun, ended, and keeps what was said of it before", async () => {
+  test("a trace is started and ended, and keeps its earlier metadata", async () => {
     const begun = await started();
     expect(begun.at("trace.trace_info.tags")).toMatchObject({
       "mlflow.traceName": "predict",
@@ -201,7 +201,7 @@ describe("by MLflow's version 3", () => {
     expect((await started({ execution_duration: "soon" })).status).toBe(400);
   });
 
-  test("spans in a file that the client put beside it are shown, and go with it", async () => {
+  test("spans in a client's traces.json are shown and deleted with the trace", async () => {
     await started();
     const span = {
       name: "predict",
@@ -223,7 +223,7 @@ describe("by MLflow's version 3", () => {
     expect(await t.tracker.artifacts.list("0/traces/tr-1/artifacts")).toEqual([]);
   });
 
-  test("they are searched, page by page, linked to runs and removed", async () => {
+  test("traces are searched with pagination, linked to runs and deleted", async () => {
     for (let i = 0; i < 5; i++) {
       await started({
         trace_id: `tr-${i}`,
@@ -257,7 +257,7 @@ describe("by MLflow's version 3", () => {
     expect((await remove({})).status).toBe(400);
   });
 
-  test("people say what they think of one", async () => {
+  test("traces have assessments", async () => {
     await started();
     const feedback = { assessment_name: "correct", source: { source_type: "HUMAN" }, feedback: { value: true } };
     const made = await t.post(v3("traces/tr-1/assessments"), { assessment: feedback });

@@ -4,9 +4,9 @@ import pg from "pg";
 
 export type SqlRow = Record<string, string | number | null>;
 
-/** A database that is only read. Statements mark values by `?`. */
+/** A read-only database. `?` is the placeholder for values. */
 export interface SqlReader {
-  /** For people, without a password. */
+  /** For display, without the password. */
   name: string;
   rows(sql: string, values: (string | number | null)[]): Promise<SqlRow[]>;
   tables(): Promise<string[]>;
@@ -19,7 +19,7 @@ export const isDatabase = (uri: string): boolean => /^(sqlite|postgres(ql)?)(\+\
 
 /**
  * Opens `sqlite:///file` or `postgresql://user:password@host/name` for reading.
- * @throws in words, where there is none
+ * @throws if it does not exist
  */
 export async function openReader(uri: string): Promise<SqlReader> {
   return /^sqlite/i.test(uri) ? openSqlite(uri) : openPostgres(uri);
@@ -49,7 +49,7 @@ function openSqlite(uri: string): SqlReader {
 async function openPostgres(uri: string): Promise<SqlReader> {
   const connectionString = uri.replace(/^postgres(ql)?(\+\w+)?:/i, "postgresql:");
   const name = connectionString.replace(/\/\/([^:@/]*):[^@/]*@/, "//$1@");
-  // One connection, on which questions stand in line.
+  // One connection; queries are queued.
   const client = new pg.Pool({ connectionString, connectionTimeoutMillis: 10_000, max: 1, idleTimeoutMillis: 0 });
   client.on("error", () => undefined);
   try {

@@ -5,17 +5,17 @@ import type { ReadableStream } from "node:stream/web";
 const ATTEMPTS = 5;
 const FIRST_WAIT = 300;
 
-/** A tracker that speaks MLflow's protocol. */
+/** A tracker with MLflow's REST API. */
 export interface Address {
   /** Such as https://tracker.example. */
   uri: string;
-  /** Shown as a Bearer token. */
+  /** Sent as a Bearer token. */
   token?: string;
 }
 
-/** A refusal, or no answer. */
+/** An error response, or no response. */
 export class RestError extends Error {
-  /** HTTP's; undefined where nothing answered. */
+  /** The HTTP status; undefined if there was no response. */
   readonly status: number | undefined;
 
   constructor(message: string, status?: number) {
@@ -27,7 +27,7 @@ export class RestError extends Error {
 
 type Query = Record<string, string | undefined>;
 
-/** Requests to a tracker by MLflow's protocol, again where one fails that may succeed later. */
+/** A client for MLflow's REST API. Retries transient failures. */
 export class Rest {
   readonly #uri: string;
   readonly #headers: Record<string, string>;
@@ -60,7 +60,7 @@ export class Rest {
     return this.#json(`/api/2.0/mlflow/${path}`, { method, headers, body: JSON.stringify(body) });
   }
 
-  /** The answer to a GET, or undefined where there is no such thing. */
+  /** The response to a GET, or undefined if the resource does not exist. */
   async find<T>(path: string, query: Query): Promise<T | undefined> {
     try {
       return await this.get<T>(path, query);
@@ -70,7 +70,7 @@ export class Rest {
     }
   }
 
-  /** All items of a search that gives pages. */
+  /** All items of a paginated search. */
   async *search<T>(path: string, name: string, body: object): AsyncGenerator<T> {
     let page_token: string | undefined;
     do {
@@ -93,7 +93,7 @@ export class Rest {
     return body ? Readable.fromWeb(body as ReadableStream) : Readable.from([]);
   }
 
-  /** Stores a file by the artifact proxy. @param open is asked anew for every attempt */
+  /** Stores a file by the artifact proxy. @param open called for each attempt */
   async upload(path: string, size: number, open: () => Promise<Readable>): Promise<void> {
     const target = `/api/2.0/mlflow-artifacts/artifacts/${path.split("/").map(encodeURIComponent).join("/")}`;
     await this.#send(target, async () => ({

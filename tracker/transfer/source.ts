@@ -2,7 +2,7 @@ import type { Readable } from "node:stream";
 import type { KeyValue } from "../store/types.ts";
 
 /*
- * What is read of another tracker, wherever it is read from. Names and shapes are MLflow's; times are milliseconds
+ * The data read from a source tracker, over REST or from its database. Names and shapes are MLflow's; times are milliseconds
  * since 1970.
  */
 
@@ -41,7 +41,7 @@ export interface SourceRun {
   outputModels: { modelId: string; step: number }[];
 }
 
-/** A measured value as JSON carries it: what is no finite number by its name. */
+/** A metric value in JSON: non-finite numbers are written by name. */
 export interface SourcePoint {
   key: string;
   value: number | string;
@@ -78,7 +78,7 @@ export interface SourceRegisteredModel {
   description: string | undefined;
   tags: KeyValue[];
   aliases: { alias: string; version: number }[];
-  /** By number, without those that were deleted. */
+  /** By number, without deleted versions. */
   versions: SourceVersion[];
 }
 
@@ -90,7 +90,7 @@ export interface SourceFile {
   open(): Promise<Readable>;
 }
 
-/** A tracker that is read. Nothing is written to it. */
+/** A source tracker. It is only read. */
 export interface Source {
   experiments(): AsyncIterable<SourceExperiment>;
   runs(experimentId: string): AsyncIterable<SourceRun>;
@@ -98,7 +98,7 @@ export interface Source {
   history(runId: string, key: string): AsyncIterable<SourcePoint[]>;
   loggedModels(experimentId: string): AsyncIterable<SourceModel>;
   registeredModels(): AsyncIterable<SourceRegisteredModel>;
-  /** The files of a run or logged model. @throws in words, where they cannot be reached */
+  /** The files of a run or logged model. @throws if they cannot be reached */
   files(of: { artifactUri: string; runId?: string }): AsyncIterable<SourceFile>;
   close(): Promise<void>;
 }

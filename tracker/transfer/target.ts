@@ -20,16 +20,16 @@ import type {
 
 /** The run that a run was made from: Anneal's tracker takes it as the run's id. */
 const SOURCE_RUN = "anneal.client_id";
-/** The logged model that a logged model was made from. */
+/** The source's id of a logged model. */
 const SOURCE_MODEL = "anneal.source_model_id";
-/** A digest of what the source held when all of it had come over. */
+/** A digest of the source's data when the transfer was complete. */
 const COMPLETE = "anneal.transferred";
 
-/** Tags that tell of a transfer do not take part in the next. */
+/** Tags written by a transfer are not transferred again. */
 const isOwn = ({ key }: KeyValue): boolean => [SOURCE_RUN, SOURCE_MODEL, COMPLETE].includes(key);
 const withoutOwn = (tags: KeyValue[]): KeyValue[] => tags.filter((tag) => !isOwn(tag));
 
-/** What of a run or model decides whether it has to come over again. */
+/** The data of a run or model that decides whether it is transferred again. */
 export const digestOf = (it: SourceRun | SourceModel): string =>
   createHash("sha256")
     .update(JSON.stringify({ ...it, tags: withoutOwn(it.tags) }))
@@ -41,7 +41,7 @@ export interface Placed {
   id: string;
   artifactUri: string;
   deleted: boolean;
-  /** The digest of the source that it holds all of; undefined while something is missing. */
+  /** The digest of the source's data; undefined until the transfer is complete. */
   complete: string | undefined;
 }
 
@@ -52,10 +52,10 @@ function* chunks<T>(items: readonly T[], size: number): Generator<T[]> {
   for (let at = 0; at < items.length; at += size) yield items.slice(at, at + size);
 }
 
-/** The tracker that is written to, by MLflow's protocol. */
+/** The target tracker, written to over MLflow's REST API. */
 export class Target {
   readonly #rest: Rest;
-  /** Told of what the target does not take, with the reason. */
+  /** Called for each object that the target rejects, with the reason. */
   readonly #problem: (what: string, error: unknown) => void;
 
   constructor(rest: Rest, problem: (what: string, error: unknown) => void) {
@@ -73,7 +73,7 @@ export class Target {
     }
   }
 
-  /** Sends a list in one request or, where that is refused, one by one: a bad one must not cost the others. */
+  /** Sends a list in one request or, if it is rejected, one by one, so that one bad entry does not affect the others. */
   async #each<T>(
     what: string,
     items: T[],
@@ -90,7 +90,7 @@ export class Target {
     }
   }
 
-  /** Experiments by name, deleted ones as well. */
+  /** Experiments by name, including deleted ones. */
   async experiments(): Promise<Map<string, { id: string; deleted: boolean }>> {
     const found = new Map<string, { id: string; deleted: boolean }>();
     const query = { view_type: "ALL", max_results: 1000 };
@@ -119,7 +119,7 @@ export class Target {
     await this.#rest.post(deleted ? "experiments/delete" : "experiments/restore", { experiment_id });
   }
 
-  /** Runs of an experiment that came over before, by the source's id. */
+  /** Runs of an experiment transferred earlier, by the source's id. */
   async runs(experimentId: string): Promise<Map<string, Placed>> {
     const found = new Map<string, Placed>();
     const query = { experiment_ids: [experimentId], run_view_type: "ALL", max_results: 500 };
@@ -162,7 +162,7 @@ export class Target {
     );
   }
 
-  /** All points of all metrics; how many there were. Points that are there already are not doubled. */
+  /** Transfers all points of all metrics and returns their number. Existing points are not duplicated. */
   async logHistory(run_id: string, run: SourceRun, source: Source): Promise<number> {
     let count = 0;
     let waiting: SourcePoint[] = [];
@@ -218,7 +218,7 @@ export class Target {
     await this.#rest.post(deleted ? "runs/delete" : "runs/restore", { run_id });
   }
 
-  /** Logged models of an experiment that came over before, by the source's id. */
+  /** Logged models of an experiment transferred earlier, by the source's id. */
   async loggedModels(experimentId: string): Promise<Map<string, Placed>> {
     const found = new Map<string, Placed>();
     const query = { experiment_ids: [experimentId], max_results: 50 };

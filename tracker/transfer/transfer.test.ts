@@ -59,7 +59,7 @@ async function everything(from: Rest): Promise<unknown> {
 }
 
 describe("from an MLflow database", () => {
-  test("everything comes over, whole", async () => {
+  test("transfers everything", async () => {
     const report = await importMlflow({ uri: await makeSource() }, { uri: t.origin });
     expect(report).toMatchObject({ experiments: 3, runs: 2, unchanged: 0, points: 2505, files: 3, versions: 2 });
     expect(report).toMatchObject({ loggedModels: 1, registeredModels: 1 });
@@ -154,7 +154,7 @@ describe("from an MLflow database", () => {
     expect((await weights.arrayBuffer()).byteLength).toBe(2_000_000);
   });
 
-  test("done again nothing comes twice, and what was added comes", async () => {
+  test("a repeated transfer copies only additions", async () => {
     const source = await makeSource();
     await importMlflow({ uri: source }, { uri: t.origin });
     const before = await everything(rest);
@@ -171,7 +171,7 @@ describe("from an MLflow database", () => {
     expect(last).toMatchObject({ unchanged: 2, points: 0, files: 0 });
   });
 
-  test("an interrupted one goes on", async () => {
+  test("an interrupted transfer resumes", async () => {
     const source = await makeSource();
     const stop = new Error("interrupted");
     // What is told of progress stands for whatever may end the process there: between a run's points and its files.
@@ -187,7 +187,7 @@ describe("from an MLflow database", () => {
     expect(listed.files).toHaveLength(2);
   });
 
-  test("what is none says so", async () => {
+  test("rejects an invalid database", async () => {
     const other = join(folder, "other.db");
     writeFileSync(other, "");
     await expect(importMlflow({ uri: `sqlite:///${other}` }, { uri: t.origin })).rejects.toThrow(
@@ -201,7 +201,7 @@ describe("from an MLflow database", () => {
 });
 
 describe("from tracker to tracker", () => {
-  test("what was brought over comes over again the same, with its ids", async () => {
+  test("a transferred tracker can be transferred again with the same ids", async () => {
     await importMlflow({ uri: await makeSource() }, { uri: t.origin }, { artifactRoot: join(folder, "none") });
     const second = await serveArtifacts("S3");
     try {
@@ -233,7 +233,7 @@ describe("from tracker to tracker", () => {
     }
   });
 
-  test("a side that refuses or does not answer says which and why", async () => {
+  test("reports which side rejected the request or did not respond, and why", async () => {
     await expect(importMlflow({ uri: "http://127.0.0.1:9" }, { uri: t.origin })).rejects.toThrow(
       "http://127.0.0.1:9 does not answer",
     );

@@ -1,12 +1,12 @@
 import type { Source, SourceModel, SourceRegisteredModel, SourceRun, SourceVersion } from "./source.ts";
 import { digestOf, type Placed, type Target } from "./target.ts";
 
-/** What came over, and what did not. */
+/** The result of a transfer. */
 export interface TransferReport {
   experiments: number;
   /** Runs that were read. */
   runs: number;
-  /** Of them, those that had come over before and have not changed since. */
+  /** The runs that were transferred earlier and are unchanged. */
   unchanged: number;
   points: number;
   files: number;
@@ -15,7 +15,7 @@ export interface TransferReport {
   loggedModels: number;
   registeredModels: number;
   versions: number;
-  /** What could not come over, each with its reason. */
+  /** The objects that could not be transferred, each with the reason. */
   problems: string[];
 }
 
@@ -35,7 +35,7 @@ export const emptyReport = (): TransferReport => ({
 /**
  * Copies all that a tracker holds to another. Done again it adds nothing twice, and where it was interrupted it goes on:
  * runs and models carry the id that they had, and a mark once all of theirs is there.
- * @param report is counted up on the way
+ * @param report updated during the transfer
  */
 export async function transfer(
   source: Source,

@@ -4,14 +4,14 @@ import { BlockList, isIPv6 } from "node:net";
 import type { WebhookStore } from "../store/store.ts";
 import type { Webhook, WebhookEvent } from "../store/types.ts";
 
-/** Milliseconds that a receiver may take to answer. */
+/** Response timeout in milliseconds. */
 const PATIENCE = 30_000;
-/** Milliseconds before each further try. */
+/** Delays before the retries, in milliseconds. */
 const PAUSES = [1000, 5000, 25_000, 125_000];
-/** What may pass: the receiver is busy or starting. Anything else it refuses for good. */
+/** Transient statuses: the receiver is busy or starting. Other errors are permanent. */
 const TEMPORARY = new Set([408, 425, 429, 500, 502, 503, 504]);
 
-/** Where machines in a cloud are told their keys: nobody has a receiver there. */
+/** Cloud metadata addresses, which serve credentials: no receiver is there. */
 const METADATA = new BlockList();
 METADATA.addSubnet("169.254.0.0", 16, "ipv4");
 METADATA.addSubnet("fe80::", 10, "ipv6");
@@ -19,9 +19,9 @@ METADATA.addAddress("fd00:ec2::254", "ipv6");
 
 export interface DeliveryResult {
   ok: boolean;
-  /** Of the receiver's answer; undefined where there was none. */
+  /** The status of the response; undefined if there was none. */
   status?: number;
-  /** The beginning of the answer. */
+  /** The beginning of the response. */
   body?: string;
   /** Why it failed. */
   why?: string;
@@ -59,7 +59,7 @@ export async function send(
         "x-mlflow-timestamp": timestamp,
         ...(secret === null ? {} : { "x-mlflow-signature": sign(secret, id, timestamp, body) }),
       },
-      // Elsewhere is not where an admin said that it should go.
+      // A redirect would lead to a URL that no admin configured.
       redirect: "manual",
       signal: signal ? AbortSignal.any([limit, signal]) : limit,
     });
@@ -79,7 +79,7 @@ async function refuseMetadata(host: string): Promise<void> {
   }
 }
 
-/** Tells webhooks what happened, in the background, several times where the receiver does not answer. */
+/** Delivers events to webhooks in the background, with retries. */
 export class WebhookDelivery {
   readonly #store: WebhookStore;
   readonly #closing = new AbortController();
@@ -92,7 +92,7 @@ export class WebhookDelivery {
     this.#pauses = pauses;
   }
 
-  /** Never fails, and does not wait: what was done is done, whether somebody hears of it or not. */
+  /** Never throws and does not wait: the change is done even if the delivery fails. */
   notify(event: WebhookEvent, data: object): void {
     const work = this.#store
       .activeFor(event)
@@ -108,7 +108,7 @@ export class WebhookDelivery {
   }
 
   async #deliver(webhook: Webhook, secret: string | null, event: WebhookEvent, data: object): Promise<void> {
-    // The same id at each try, so that a receiver knows what it has heard already.
+    // The id is the same for all attempts, so that receivers can detect duplicates.
     const id = randomUUID();
     for (const pause of [...this.#pauses, undefined]) {
       const result = await send(webhook, secret, { id, event, data }, this.#closing.signal);
@@ -133,7 +133,7 @@ export class WebhookDelivery {
     });
   }
 
-  /** Gives up what is under way. */
+  /** Aborts pending deliveries. */
   async close(): Promise<void> {
     this.#closing.abort();
     await Promise.all(this.#under);

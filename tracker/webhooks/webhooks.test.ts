@@ -42,7 +42,7 @@ afterEach(async () => {
 const create = (more: object = {}) =>
   t.post("webhooks", { name: "w", url, events: [{ entity: "MODEL_VERSION_STAGE", action: "SET" }], ...more });
 
-test("are told what happens in the registry, signed", async () => {
+test("receive signed registry events", async () => {
   const all = [
     "REGISTERED_MODEL.CREATED",
     "MODEL_VERSION.CREATED",
@@ -74,7 +74,7 @@ test("are told what happens in the registry, signed", async () => {
   }
 });
 
-test("are made, listed, changed, switched off and removed", async () => {
+test("are created, listed, updated, disabled and deleted", async () => {
   const id = (await create()).text("webhook.id");
   expect((await t.get("webhooks")).at("webhooks.0")).toMatchObject({ id, name: "w", status: "ACTIVE" });
   const changed = await t.send("PATCH", `webhooks/${id}`, { status: "DISABLED", events: ["MODEL_VERSION.CREATED"] });
@@ -92,7 +92,7 @@ test("are made, listed, changed, switched off and removed", async () => {
   expect((await t.get(`webhooks/${id}`)).status).toBe(404);
 });
 
-test("can be tried out", async () => {
+test("can be tested", async () => {
   const id = (await create()).text("webhook.id");
   const tried = await t.post(`webhooks/${id}/test`);
   expect(tried.at("result")).toMatchObject({ success: true, response_status: 200, response_body: "thanks" });
@@ -121,12 +121,12 @@ test.each([
   expect((await create(wrong)).status).toBe(400);
 });
 
-test("that lie where a cloud keeps its keys are not reached", async () => {
+test("with a cloud metadata address are blocked", async () => {
   const id = (await create({ url: "http://169.254.169.254/latest/meta-data" })).text("webhook.id");
   expect((await t.post(`webhooks/${id}/test`)).text("result.error_message")).toContain("link-local");
 });
 
-test("hear of it again when they were busy, under the same id, and how it ended is kept", async () => {
+test("are retried with the same id when busy, and the result is stored", async () => {
   const id = (await create()).text("webhook.id");
   const { webhooks } = t.tracker.store;
   const delivery = new WebhookDelivery(webhooks, [1, 1, 1]);

@@ -123,7 +123,7 @@ function keyed(
 /**
  * The rows of one page of a search, and whether there are more.
  * @param from the rows to search in, up to a first condition: `SELECT … FROM … WHERE …`
- * @param otherwise the order where none was asked for
+ * @param otherwise the default order
  */
 export async function findPage<Row>(
   db: Connection,

@@ -39,7 +39,7 @@ async function findExperiment(db: Connection, id: string, { lock = false } = {})
   return row;
 }
 
-/** An experiment that things may be added to. */
+/** Returns an experiment that is active. */
 export async function activeExperiment(db: Connection, id: string): Promise<Row> {
   const row = await findExperiment(db, id);
   if (row.lifecycle !== "active") {

@@ -1,7 +1,7 @@
 import type { GarbageStore } from "../store.ts";
 import type { Database } from "./database.ts";
 
-/** Takes what was deleted out of the database for good. Rows that hang on a run or model go with it. */
+/** Permanently removes deleted objects. Rows that reference a run or model are removed with it. */
 export function garbageStore(db: Database): GarbageStore {
   return {
     async deletedRuns(before) {

@@ -11,7 +11,7 @@ export interface MetricRow {
   is_nan: number;
 }
 
-/** Infinity is kept as the largest number that MLflow uses for it, so that other tools read the same. */
+/** Infinity is stored as MLflow's largest number, for compatibility with other tools. */
 const INFINITE = 1.7976931348623157e308;
 
 export const toValue = (row: { value: number; is_nan: number }): number => (row.is_nan ? Number.NaN : row.value);
@@ -56,7 +56,7 @@ async function writeModelPoint(tx: Connection, run: RunRecord, modelId: string, 
 
 /**
  * Writes points of a run. The latest point of each metric is worked out in memory and written once per call.
- * To be called within a transaction that holds the run.
+ * Must be called in a transaction that has locked the run.
  */
 export async function writePoints(
   tx: Connection,
@@ -97,7 +97,7 @@ async function knownSeries(tx: Connection, run: number, keys: string[]): Promise
   return row ? [row] : [];
 }
 
-/** Makes series where there are none and keeps the latest point of each. @returns the numbers of the series */
+/** Creates missing series and stores the latest point of each. @returns the numbers of the series */
 async function keepLatest(
   tx: Connection,
   run: RunRecord,

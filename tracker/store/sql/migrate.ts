@@ -9,7 +9,7 @@ const versionOf = async (db: Pick<Database, "get">): Promise<number> =>
   (await db.get<{ version: number }>("SELECT version FROM schema_version"))?.version ?? 0;
 
 /**
- * Brings a database to this program's schema, after copying it aside. One that a newer Anneal wrote is left alone.
+ * Migrates a database to this version's schema after a backup. A database of a newer Anneal is not changed.
  * @returns where the copy is, if one was made
  */
 export async function migrate(db: Database): Promise<{ backup?: string; from: number; to: number }> {
@@ -25,7 +25,7 @@ export async function migrate(db: Database): Promise<{ backup?: string; from: nu
   if (from === to) return { from, to };
   const backup = from === 0 ? undefined : await db.backup(from);
   await db.transaction(async (tx) => {
-    // Of several processes that start at once, one migrates and the others find it done.
+    // If several processes start at once, only one migrates.
     if (tx.dialect.name === "postgresql") await tx.run("SELECT pg_advisory_xact_lock(?)", MIGRATION_LOCK);
     const version = await versionOf(tx);
     for (const step of steps.slice(version)) {

@@ -4,11 +4,11 @@ import type { Relay, TrackerEvent } from "../../events.ts";
 
 /** PostgreSQL refuses a notification of 8000 bytes or more. */
 const LONGEST = 7500;
-/** Milliseconds before a lost connection is sought again. */
+/** Delay before reconnecting, in milliseconds. */
 const PAUSE = 1000;
 
 interface Message {
-  /** The process that sent it, which has told its own readers already. */
+  /** The sending process, which has already notified its own subscribers. */
   from: string;
   events: TrackerEvent[];
 }
@@ -31,7 +31,7 @@ function* messages(from: string, events: TrackerEvent[]): Generator<string> {
   } else yield* messages(from, [{ type: "reset" }]);
 }
 
-/** News among processes that share a PostgreSQL database, by its LISTEN and NOTIFY. */
+/** Events between processes that share a PostgreSQL database, over LISTEN and NOTIFY. */
 export async function postgresqlRelay(address: string, pool: pg.Pool): Promise<Relay> {
   const self = randomUUID();
   const listeners: ((event: TrackerEvent) => void)[] = [];
@@ -39,7 +39,7 @@ export async function postgresqlRelay(address: string, pool: pg.Pool): Promise<R
   let closed = false;
   let pause: NodeJS.Timeout | undefined;
   const { rows } = await pool.query<{ schema: string }>("SELECT current_schema() AS schema");
-  // Trackers in different schemas of one database do not hear each other.
+  // Trackers in different schemas of one database do not share events.
   const channel = `anneal_${rows[0]?.schema ?? "public"}`.slice(0, 63);
 
   const tell = (event: TrackerEvent): void => {
@@ -53,7 +53,7 @@ export async function postgresqlRelay(address: string, pool: pg.Pool): Promise<R
       lost = true;
       void next.end().catch(() => undefined);
       pause = setTimeout(() => {
-        // What was told meanwhile is gone.
+        // Events sent meanwhile are lost.
         connect().then(
           () => tell({ type: "reset" }),
           () => undefined,
@@ -81,7 +81,7 @@ export async function postgresqlRelay(address: string, pool: pg.Pool): Promise<R
     receive: (listener) => void listeners.push(listener),
     send(events) {
       for (const text of messages(self, events)) {
-        // Whoever misses it reads the same from the database at the next look.
+        // Subscribers that miss it get the same data with their next read.
         pool.query("SELECT pg_notify($1, $2)", [channel, text]).catch(() => undefined);
       }
     },

@@ -37,7 +37,7 @@ async function datasetId(tx: Connection, experiment: number, dataset: Dataset): 
   return row.id;
 }
 
-/** What runs read and what they made. */
+/** Inputs and outputs of runs. */
 export function runInputs(db: Database): Pick<RunStore, "logInputs" | "logOutputs" | "inputs" | "datasets"> {
   const { among } = db.dialect;
   return {

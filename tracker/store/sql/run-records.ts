@@ -33,7 +33,7 @@ export async function findRun(db: Connection, id: string, { lock = false } = {})
   return row;
 }
 
-/** A run that may be written to, kept from being written to by others until the transaction ends. */
+/** Returns a writable run, locked against other writers until the transaction ends. */
 export async function activeRun(tx: Connection, id: string): Promise<RunRecord> {
   const row = await findRun(tx, id, { lock: true });
   if (row.lifecycle !== "active") {

@@ -134,7 +134,7 @@ async function byMetric(
     );
     found.push(...rows);
     if (found.length === limit) break;
-    // Fewer than asked for: the rest comes from the next group, after as many as are left to skip.
+    // The page is not full: the next group supplies the rest, after the remaining offset.
     skip = rows.length > 0 || skip === 0 ? 0 : skip - (await count(db, from));
   }
   return found;

@@ -296,7 +296,7 @@ const steps: readonly Step[] = [
         PRIMARY KEY (user_name, kind, target)
       )${CLUSTERED}`,
     "CREATE INDEX grants_by_target ON grants (kind, target)",
-    // No foreign key: what somebody did outlives them.
+    // No foreign key: the entries outlive their user.
     `CREATE TABLE audit_log (
         id ${ROWID},
         at ${INTEGER} NOT NULL,

@@ -19,7 +19,7 @@ const dialect: Dialect = {
   lateral: false,
 };
 
-/** Statements that are kept prepared. */
+/** Maximum number of cached prepared statements. */
 const KEPT = 300;
 /** Rows of one INSERT: many enough that the statement's cost is spread thin. */
 const ROWS = 100;

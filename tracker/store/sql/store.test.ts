@@ -23,7 +23,7 @@ async function database() {
 }
 
 describe("a database of another schema", () => {
-  test("that is older is brought up to date with all it holds, and a copy is kept", async () => {
+  test("that is older is migrated with its data and backed up", async () => {
     const run_id = await t.run();
     await t.log(run_id, { metrics: [{ key: "loss", value: 2, timestamp: 1 }] });
     const db = await database();
@@ -39,7 +39,7 @@ describe("a database of another schema", () => {
     if (!onPostgresql || existsSync("/usr/bin/pg_dump")) expect(copies).toHaveLength(1);
   });
 
-  test("that is newer is left alone", async () => {
+  test("that is newer is not changed", async () => {
     const db = await database();
     const known = await db.get<{ version: number }>("SELECT version FROM schema_version");
     await db.run("UPDATE schema_version SET version = 1000");
@@ -118,7 +118,7 @@ describe.runIf(onPostgresql)("two processes on one database", () => {
   });
   afterEach(() => other.close());
 
-  test("hear each other's news", async () => {
+  test("receive each other's events", async () => {
     const heard: TrackerEvent[] = [];
     other.tracker.events.subscribe((event) => heard.push(event));
     const runId = await t.run();
@@ -140,7 +140,7 @@ describe.runIf(onPostgresql)("two processes on one database", () => {
     expect((await other.get("runs/get", { run_id })).at("run.data.metrics.0.step")).toBe(59);
   });
 
-  test("create the same experiment, model and run at once: one of each is made", async () => {
+  test("create the same experiment, model and run concurrently: one of each is created", async () => {
     const both = [t, other, t, other, t, other];
     const created = await Promise.all(both.map((it) => it.post("experiments/create", { name: "same" })));
     expect(created.map(({ status }) => status).sort()).toEqual([200, 400, 400, 400, 400, 400]);

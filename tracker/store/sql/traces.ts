@@ -18,7 +18,7 @@ interface Row {
 }
 
 const NAME_TAG = "mlflow.traceName";
-/** How MLflow marks which run made a trace. */
+/** MLflow's metadata key for the run of a trace. */
 const RUN_METADATA = "mlflow.sourceRun";
 /** Characters of a preview, as MLflow cuts them. */
 const PREVIEW = 1000;
@@ -133,7 +133,7 @@ const preview = (value: unknown): string | null => {
   return text.length > PREVIEW ? `${text.slice(0, PREVIEW - 3)}...` : text;
 };
 
-/** What a root span says of its trace. */
+/** The trace fields derived from a root span. */
 function ofRoot(experimentId: string, root: Span): NewTrace {
   const metadata: KeyValue[] = [{ key: "mlflow.trace_schema.version", value: "3" }];
   const run = root.attributes[RUN_METADATA];
@@ -156,7 +156,7 @@ function ofRoot(experimentId: string, root: Span): NewTrace {
   };
 }
 
-/** A trace whose root has not come yet: its spans may come in any order, and in several requests. */
+/** A trace without its root span yet: spans may arrive in any order and in several requests. */
 const rootless = (experimentId: string, first: Span): NewTrace => ({
   ...ofRoot(experimentId, { ...first, end: "0", failed: false, attributes: {} }),
   tags: [{ key: "mlflow.trace.spansLocation", value: "TRACKING_STORE" }],
@@ -175,7 +175,7 @@ export function traceStore(db: Database): TraceStore {
         const byTrace = new Map<string, Span[]>();
         for (const span of spans) push(byTrace, span.traceId, span);
         const traces: Trace[] = [];
-        // In one order, so that two transactions do not wait for each other.
+        // In a fixed order, to prevent deadlocks.
         for (const [id, own] of [...byTrace].sort(([a], [b]) => (a < b ? -1 : 1))) {
           const root = own.find(({ parentId }) => parentId === null);
           const known = await tx.get("SELECT 1 FROM traces WHERE trace_id = ?", id);

@@ -3,13 +3,13 @@ import type { EndpointName, Request } from "../../api/endpoints/index.ts";
 import { call } from "./call.ts";
 import { settings } from "./settings/api.ts";
 
-/** Who looks at the pages. */
+/** The current user. */
 export const useMe = () => useQuery({ queryKey: ["settings", "me"], queryFn: settings.me });
 
-/** What a page shows: an experiment, a model, both, or none of one kind in particular. */
+/** The resources of a page: an experiment, a model, both, or neither. */
 type Shown = Request<"GET /api/anneal/permissions">;
 
-/** The endpoints that whoever looks at the page may not use, each with the tracker's reason. */
+/** The endpoints that the user may not call, each with the tracker's reason. */
 export const useRefusals = (shown: Shown = {}) =>
   useQuery({
     queryKey: ["settings", "permissions", shown],
@@ -17,6 +17,6 @@ export const useRefusals = (shown: Shown = {}) =>
       (await call("GET /api/anneal/permissions", shown)).refused,
   });
 
-/** Why a button that would call an endpoint is disabled; undefined where it is not, or nothing is known yet. */
+/** The reason a button for an endpoint is disabled; undefined if it is enabled or still loading. */
 export const useRefusal = (endpoint: EndpointName, shown?: Shown): string | undefined =>
   useRefusals(shown).data?.[endpoint];

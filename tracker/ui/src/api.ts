@@ -1,4 +1,4 @@
-// What the pages of runs and models ask of the tracker.
+// API calls of the run and model pages.
 import type { CardField } from "../../api/endpoints/anneal-schemas.ts";
 import type { Request } from "../../api/endpoints/index.ts";
 import { addressOf, call, fail } from "./call.ts";
@@ -55,10 +55,10 @@ export const api = {
   files: async (run_id: string, path?: string) =>
     (await call("GET /api/2.0/mlflow/artifacts/list", { run_id, path })).files ?? [],
   fileUrl: (run_id: string, path: string) => addressOf("GET /get-artifact", { run_id, path }),
-  /** A file's text, or its first bytes where it is longer. */
+  /** The text of a file, truncated if it is too long. */
   text: async (run_id: string, path: string, limit = 2_000_000) => {
     const response = await fetch(api.fileUrl(run_id, path), { headers: { range: `bytes=0-${limit - 1}` } });
-    // An empty file has no first byte to ask for.
+    // A range request for an empty file cannot be satisfied.
     if (response.status === 416) return "";
     return response.ok ? response.text() : fail(response);
   },
@@ -102,7 +102,7 @@ export const api = {
     call("PUT /api/anneal/model-versions/:name/:version/card", { name, version, ...statements }),
 };
 
-/** A text as the filter language quotes it: there is no escaping, so the quote is chosen by the text. */
+/** Quotes a string for the filter language, which has no escapes: the quote character depends on the string. */
 function quoted(text: string): string {
   return text.includes("'") ? `"${text}"` : `'${text}'`;
 }

@@ -6,7 +6,7 @@ import type { Answer, EndpointName, Request } from "../../api/endpoints/index.ts
  * requests and answers follow. Only types are imported: what declares them is not in the pages' bundle.
  */
 
-/** An answer that is an error; `gates` where a promotion was refused. */
+/** An error response; `gates` is set if a promotion was rejected. */
 export class ApiError extends Error {
   readonly status: number;
   readonly gates: GateResult[] | undefined;
@@ -18,7 +18,7 @@ export class ApiError extends Error {
   }
 }
 
-/** @throws ApiError for an answer that is an error */
+/** @throws ApiError for an error response */
 export async function fail(response: Response): Promise<never> {
   if (response.status === 401) {
     throw new ApiError(
@@ -33,12 +33,12 @@ export async function fail(response: Response): Promise<never> {
     message = body.message ?? message;
     gates = body.gates;
   } catch {
-    // Not one of the tracker's own answers: the status is all there is to say.
+    // Not a response from the tracker: only the status is available.
   }
   throw new ApiError(response.status, message, gates);
 }
 
-/** Where a request goes: fields of the path in the path, others in the query of a GET, else in the body. */
+/** Builds a request: path parameters go in the path, other fields in the query (GET) or the body. */
 function place(name: EndpointName, request: object): { method: string; url: string; body?: string } {
   const [method = "", path = ""] = name.split(" ");
   const fields = new Map(Object.entries(request).filter(([, value]) => value !== undefined));
@@ -54,11 +54,11 @@ function place(name: EndpointName, request: object): { method: string; url: stri
   return { method, url: `${url}?${query}` };
 }
 
-/** The address of what a GET answers with. */
+/** The URL of a GET request. */
 export const addressOf = <N extends EndpointName & `GET ${string}`>(name: N, request: Request<N>): string =>
   place(name, request as object).url;
 
-/** Nothing needs to be given where no field is required. */
+/** The argument is optional if no field is required. */
 type Fields<N extends EndpointName> = Record<never, never> extends Request<N> ? [Request<N>?] : [Request<N>];
 
 /**

@@ -1,6 +1,6 @@
 import type { Num } from "./api.ts";
 
-/** A number with as many digits as help: thousands apart, about five significant, an exponent only where needed. */
+/** Formats a number with thousands separators, about five significant digits, and an exponent only if needed. */
 export function formatNumber(value: Num | number | undefined | null): string {
   if (value === undefined || value === null) return "";
   if (typeof value === "string") return value;
@@ -51,7 +51,7 @@ const clock = new Intl.DateTimeFormat(undefined, {
 /** A local date and time in full. */
 export const formatDate = (time: number): string => full.format(time);
 
-/** How long ago for what is recent, else the local date. */
+/** Relative time if recent, else the local date. */
 export function formatAgo(time: number, now = Date.now()): string {
   const seconds = Math.round((time - now) / 1000);
   const past = -seconds;
@@ -61,10 +61,10 @@ export function formatAgo(time: number, now = Date.now()): string {
   return past < 300 * 86_400 ? clock.format(time) : day.format(time);
 }
 
-/** The file's name of a path. */
+/** The file name of a path. */
 export const baseName = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
 
-/** `{"a": 1}` as pairs of text; none for what is no JSON object. */
+/** `{"a": 1}` as string pairs; empty if the text is not a JSON object. */
 export function jsonPairs(text: string | undefined): [string, string][] {
   try {
     const value: unknown = JSON.parse(text ?? "{}");

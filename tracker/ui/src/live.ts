@@ -9,11 +9,11 @@ interface Message {
   name?: string;
 }
 
-/** Tables of runs are read anew at most this often while metrics stream in. */
+/** Minimum interval between refetches of run tables while metrics stream in. */
 const TABLE_MS = 3000;
 const PAGE_MS = 600;
 
-/** Which queries a piece of news makes stale, and how soon they should be read again. */
+/** The queries that an event invalidates, and the delay before they are refetched. */
 function staleBy(event: string, message: Message): { key: QueryKey; after: number }[] {
   if (event === "experiment") return ["experiments", "traces", "trace"].map((key) => ({ key: [key], after: PAGE_MS }));
   if (event === "model") {
@@ -33,7 +33,7 @@ function staleBy(event: string, message: Message): { key: QueryKey; after: numbe
   ];
 }
 
-/** Collects what is stale and reads each once per time span, however much news there is. */
+/** Batches invalidations: each query is refetched at most once per interval. */
 function refresher(client: QueryClient): { add(key: QueryKey, after: number): void; stop(): void } {
   const timers = new Map<string, ReturnType<typeof setTimeout>>();
   return {
@@ -54,7 +54,7 @@ function refresher(client: QueryClient): { add(key: QueryKey, after: number): vo
   };
 }
 
-/** Keeps all queries in step with the tracker's events. @returns whether the connection stands */
+/** Invalidates queries on tracker events. @returns whether the event stream is connected */
 export function useLive(): boolean {
   const client = useQueryClient();
   const [live, setLive] = useState(false);
@@ -63,23 +63,23 @@ export function useLive(): boolean {
     let source: EventSource | undefined;
     let opened = false;
     const listen = (): void => {
-      const made = new EventSource("/api/anneal/events");
-      source = made;
-      made.addEventListener("open", () => {
+      const events = new EventSource("/api/anneal/events");
+      source = events;
+      events.addEventListener("open", () => {
         setLive(true);
-        // News of the time without a connection is lost, so all is read anew.
+        // Events are lost while disconnected, so everything is refetched.
         if (opened) void client.invalidateQueries();
         opened = true;
       });
-      made.addEventListener("error", () => setLive(false));
-      made.addEventListener("reset", () => void client.invalidateQueries());
+      events.addEventListener("error", () => setLive(false));
+      events.addEventListener("reset", () => void client.invalidateQueries());
       for (const event of ["experiment", "run", "metrics", "model"]) {
-        made.addEventListener(event, ({ data }: MessageEvent<string>) => {
+        events.addEventListener(event, ({ data }: MessageEvent<string>) => {
           for (const { key, after } of staleBy(event, JSON.parse(data) as Message)) refresh.add(key, after);
         });
       }
     };
-    // A browser opens six connections to a server in all: pages that nobody looks at must not hold them.
+    // Browsers allow six connections per server, so hidden pages must release theirs.
     const follow = (): void => {
       if (document.visibilityState === "visible") {
         if (!source) listen();

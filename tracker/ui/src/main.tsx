@@ -11,7 +11,7 @@ import { theme } from "./theme.ts";
 const client = new QueryClient({
   defaultOptions: {
     queries: {
-      // The tracker tells what changed, so what was read stays good until then.
+      // Queries stay fresh until the tracker sends a change event.
       staleTime: 60_000,
       refetchOnWindowFocus: false,
       retry: (count, error) => count < 2 && !(error instanceof ApiError && error.status >= 400 && error.status < 500),

@@ -13,7 +13,7 @@ import { TracesPage } from "./traces/traces.tsx";
 
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
 
-/** Fields of an address that are set; those that are not are left out of it. */
+/** Search parameters without the unset ones. */
 function only<T extends Record<string, string | undefined>>(fields: T): { [K in keyof T]?: string } {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
     [K in keyof T]?: string;
@@ -30,7 +30,7 @@ const root = createRootRoute({
   errorComponent: ({ error }) => <Failure error={error instanceof Error ? error : new Error(String(error))} />,
 });
 
-/** The state of the runs' list that an address keeps, so that it can be sent to someone. */
+/** Run list state stored in the URL, so that it can be shared. */
 const runsSearch = (search: Record<string, unknown>) =>
   only({ filter: text(search.filter), order: text(search.order) });
 

@@ -18,7 +18,7 @@ import classes from "./shell.module.css";
 
 const NavLink = createLink("a");
 
-/** Who is signed in, and the way out; the owner of the data folder was not signed in by anyone. */
+/** The signed-in user and the sign-out button; the data folder's owner has no session. */
 function Account() {
   const me = useMe().data;
   if (!me || me.owner) return null;
@@ -41,7 +41,7 @@ function Account() {
   );
 }
 
-/** What stands around every page: where to go, whether it is live, the colours, and who one is. */
+/** Page layout: navigation, connection status, theme and user. */
 export function Shell() {
   const live = useLive();
   const { setColorScheme } = useMantineColorScheme();

@@ -44,7 +44,7 @@ export const theme = createTheme({
   },
 });
 
-/** Colours of series that tell each other apart on white and on black, also for those who see no red or green. */
+/** Series colours, distinguishable on light and dark backgrounds and with red-green colour blindness. */
 export const PALETTE = [
   "#2a9d8f",
   "#e9783f",

@@ -12,7 +12,7 @@ import shell from "../shell.module.css";
 import { PALETTE } from "../theme.ts";
 import classes from "./compare.module.css";
 
-/** More lines than this in one chart cannot be told apart. */
+/** Maximum number of distinguishable lines in a chart. */
 const MAX_RUNS = 20;
 
 interface Row {
@@ -139,7 +139,7 @@ function RunHeads({ runs, onRemove }: { runs: Run[]; onRemove(id: string): void 
   );
 }
 
-/** Several runs beside each other: what was set differently, what came of it, and the curves in one chart. */
+/** Compares runs: differing parameters, metrics, and curves in shared charts. */
 export function ComparePage() {
   const search = useSearch({ from: "/compare" });
   const navigate = useNavigate();
@@ -148,8 +148,8 @@ export function ComparePage() {
     defaultValue: true,
     getInitialValueInEffect: false,
   });
-  const asked = [...new Set((search.runs ?? "").split(",").filter((id) => id !== ""))];
-  const ids = asked.slice(0, MAX_RUNS);
+  const requestedIds = [...new Set((search.runs ?? "").split(",").filter((id) => id !== ""))];
+  const ids = requestedIds.slice(0, MAX_RUNS);
   const results = useQueries({ queries: ids.map((id) => ({ queryKey: ["run", id], queryFn: () => api.run(id) })) });
   const failure = results.find((result) => result.error)?.error;
   const runs = results.flatMap((result) => (result.data ? [result.data] : []));
@@ -185,9 +185,9 @@ export function ComparePage() {
     <div className={shell.page}>
       <div className={shell.head}>
         <h1 className={shell.title}>Compare {runs.length} runs</h1>
-        {asked.length > MAX_RUNS && (
+        {requestedIds.length > MAX_RUNS && (
           <Text fz="xs" c="dimmed">
-            the first {MAX_RUNS} of {asked.length}
+            the first {MAX_RUNS} of {requestedIds.length}
           </Text>
         )}
       </div>

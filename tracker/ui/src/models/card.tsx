@@ -50,7 +50,7 @@ function Editor({ name, version, card, onClose }: { name: string; version: strin
   );
 }
 
-/** A version's model card, and what is still missing from it. */
+/** A version's model card and its missing sections. */
 export function ModelCard({ name, version }: { name: string; version: string }) {
   const card = useQuery({ queryKey: ["model", name, "card", version], queryFn: () => api.card(name, version) });
   const [editing, setEditing] = useState(false);

@@ -7,7 +7,7 @@ import { api, type Gate, type GateResult } from "../api.ts";
 import { Failure, Section } from "../parts/bits.tsx";
 import classes from "./models.module.css";
 
-/** A gate while it is being written: the bound may be nothing yet. */
+/** A gate being edited: the bound may be unset. */
 interface Draft {
   id: number;
   metric: string;
@@ -39,7 +39,7 @@ function gateOf({ metric, op, versus, bound }: Draft): Gate {
   return { metric: metric.trim(), op, bound };
 }
 
-/** What a version has to fulfil before it may go to Production: to be changed by the model's admins, read by others. */
+/** The gates that a version must pass before Production. Editable by the model's admins, read-only for others. */
 export function Gates({ name, metrics }: { name: string; metrics: string[] }) {
   const refusal = useRefusal("PUT /api/anneal/registered-models/:name/gates", { model: name });
   return refusal === undefined ? (
@@ -193,7 +193,7 @@ function GatesEditor({ name, metrics }: { name: string; metrics: string[] }) {
   );
 }
 
-/** What each gate says of a version. */
+/** The result of each gate for a version. */
 export function GateResults({ results }: { results: GateResult[] }) {
   return (
     <ul className={classes.results}>

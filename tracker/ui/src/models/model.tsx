@@ -11,7 +11,7 @@ import { Gates } from "./gates.tsx";
 import classes from "./models.module.css";
 import { StageHistory } from "./stages.tsx";
 
-/** As many source runs are read for the table's figures; older versions show none. */
+/** Maximum number of source runs fetched for the table's metrics; older versions show none. */
 const MAX_RUNS = 50;
 const FIGURES = ["test/loss", "test/perplexity", "test/rougeL", "test/token_accuracy"];
 
@@ -145,7 +145,7 @@ function Versions({ versions }: { versions: ModelVersion[] }) {
   );
 }
 
-/** One registered model: its versions, what stands between them and Production, and who was there when. */
+/** Registered model page: versions, gates and stage history. */
 export function ModelPage() {
   const { name } = useParams({ from: "/models/$name" });
   const model = useQuery({ queryKey: ["model", name], queryFn: () => api.model(name) });

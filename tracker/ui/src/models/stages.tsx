@@ -6,7 +6,7 @@ import { Empty, Failure, Section, StageBadge, When } from "../parts/bits.tsx";
 import { GateResults } from "./gates.tsx";
 import classes from "./models.module.css";
 
-/** Asks before a version changes its stage; for Production it shows what the gates say. */
+/** Confirms a stage transition; for Production it shows the gate results. */
 export function StageDialog({ version, stage, onClose }: { version: ModelVersion; stage: string; onClose(): void }) {
   const client = useQueryClient();
   const toProduction = stage === "Production";
@@ -128,7 +128,7 @@ function Change({ change }: { change: StageChange }) {
   );
 }
 
-/** Every change of stage, the newest first. */
+/** Stage history, newest first. */
 export function StageHistory({ name, version }: { name: string; version?: number }) {
   const history = useQuery({ queryKey: ["model", name, "history"], queryFn: () => api.history(name) });
   const shown = (history.data ?? []).filter((change) => version === undefined || change.version === version);
@@ -142,7 +142,7 @@ export function StageHistory({ name, version }: { name: string; version?: number
       )}
       <ol className={classes.history}>
         {shown.map((change, index) => (
-          // biome-ignore lint/suspicious/noArrayIndexKey: the history only grows at its other end
+          // biome-ignore lint/suspicious/noArrayIndexKey: new entries are only added at the other end
           <Change key={shown.length - index} change={change} />
         ))}
       </ol>

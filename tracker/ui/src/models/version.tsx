@@ -133,7 +133,7 @@ function Overview({ version }: { version: ModelVersion }) {
   );
 }
 
-/** One version of a model: its card, its standing with the gates, and the way to Production. */
+/** Model version page: card, gate results and stage transitions. */
 export function VersionPage() {
   const { name, version: number } = useParams({ from: "/models/$name/versions/$version" });
   const search = useSearch({ from: "/models/$name/versions/$version" });

@@ -65,7 +65,7 @@ export function StageBadge({ stage }: { stage: string }) {
   );
 }
 
-/** A time told as people tell it, with the exact one on hover. */
+/** A relative time, with the exact time on hover. */
 export function When({ time }: { time: number }) {
   return (
     <time dateTime={new Date(time).toISOString()} title={formatDate(time)}>
@@ -74,7 +74,7 @@ export function When({ time }: { time: number }) {
   );
 }
 
-/** What a place says that has nothing to show yet: why, and what to do. */
+/** Empty state: the reason and what to do. */
 export function Empty({ title, children }: { title: string; children?: ReactNode }) {
   return (
     <Stack gap={6} align="center" className={classes.empty}>
@@ -96,7 +96,7 @@ export function Failure({ error }: { error: Error }) {
   );
 }
 
-/** A part of a page, with a heading and a thin frame. */
+/** A bordered section with a heading. */
 export function Section({
   title,
   aside,
@@ -121,7 +121,7 @@ export function Section({
   );
 }
 
-/** Names and values, one pair a line. */
+/** Names and values, one pair per line. */
 export function Facts({ rows }: { rows: (readonly [ReactNode, ReactNode] | null)[] }) {
   return (
     <dl className={classes.facts}>
@@ -138,7 +138,7 @@ export function Facts({ rows }: { rows: (readonly [ReactNode, ReactNode] | null)
   );
 }
 
-/** Something short that can be copied by a click. */
+/** Short text that is copied on click. */
 export function Copyable({ text, shown }: { text: string; shown?: string }) {
   return (
     <CopyButton value={text}>

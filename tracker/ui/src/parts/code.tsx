@@ -4,7 +4,7 @@ import { type ReactNode, useMemo } from "react";
 import classes from "./code.module.css";
 
 const typescript = parser.configure({ dialect: "ts" });
-/** Longer texts are shown without colours: the page stays quick. */
+/** Longer texts are not highlighted, to keep the page responsive. */
 const MAX_COLOURED = 200_000;
 
 function coloured(source: string): ReactNode[] {
@@ -23,7 +23,7 @@ function coloured(source: string): ReactNode[] {
   return parts;
 }
 
-/** Source code; TypeScript, JavaScript and JSON in colours. */
+/** Source code, with highlighting for TypeScript, JavaScript and JSON. */
 export function CodeBlock({ source, plain = false }: { source: string; plain?: boolean }) {
   const content = useMemo(() => (plain || source.length > MAX_COLOURED ? source : coloured(source)), [source, plain]);
   return (

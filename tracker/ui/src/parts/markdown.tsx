@@ -7,7 +7,7 @@ import classes from "./markdown.module.css";
 const withoutFrontMatter = (text: string): string => text.replace(/^---\n[\s\S]*?\n---\n/, "");
 
 /**
- * Markdown as a page. What it says may come from anyone, so the HTML is cleaned; links lead to new windows.
+ * Renders Markdown. The source is untrusted, so the HTML is sanitized; links open in new windows.
  * A quote that begins with "Missing:" is marked as a gap.
  */
 export function Markdown({ text }: { text: string }) {

@@ -6,19 +6,19 @@ import classes from "./chart.module.css";
 import { type ChartRun, MetricChart } from "./metric-chart.tsx";
 import type { ChartOptions } from "./series.ts";
 
-/** Metrics that belong into one chart: those of training and evaluation share it when they measure the same. */
+/** Groups metrics by chart: training and evaluation values of the same metric share one. */
 function groups(keys: string[]): { title: string; keys: string[]; system: boolean }[] {
-  const found = new Map<string, string[]>();
+  const charts = new Map<string, string[]>();
   for (const key of keys) {
     const title = key.replace(/^(train|eval)\//, "");
-    found.set(title, [...(found.get(title) ?? []), key]);
+    charts.set(title, [...(charts.get(title) ?? []), key]);
   }
   const rank = (title: string): number =>
     title.startsWith("system/") ? 3 : title === "loss" ? 0 : title === "perplexity" ? 1 : 2;
-  return [...found]
+  return [...charts]
     .map(([title, list]) => ({
       title: list.length === 1 && list[0] ? list[0] : title,
-      // Training first: it has the solid line.
+      // Training first: it gets the solid line.
       keys: list.sort((a, b) => b.localeCompare(a)),
       system: title.startsWith("system/"),
       rank: rank(title),
@@ -26,16 +26,18 @@ function groups(keys: string[]): { title: string; keys: string[]; system: boolea
     .sort((a, b) => a.rank - b.rank || a.title.localeCompare(b.title));
 }
 
-/** All metrics as charts, with what they have in common: scale, smoothing, axis and a filter by name. */
+/** Charts of all metrics with shared controls: scale, smoothing, axis and name filter. */
 export function MetricCharts({ keys, runs }: { keys: string[]; runs: ChartRun[] }) {
   const [options, setOptions] = useLocalStorage<ChartOptions>({
     key: "anneal.charts",
     defaultValue: { log: false, smoothing: 0, x: "step" },
     getInitialValueInEffect: false,
   });
-  const [wanted, setWanted] = useState("");
+  const [nameFilter, setNameFilter] = useState("");
   const all = useMemo(() => groups(keys), [keys]);
-  const shown = all.filter(({ keys: list }) => list.some((key) => key.toLowerCase().includes(wanted.toLowerCase())));
+  const shown = all.filter(({ keys: list }) =>
+    list.some((key) => key.toLowerCase().includes(nameFilter.toLowerCase())),
+  );
   if (keys.length === 0) {
     return (
       <Empty title="No curves yet">
@@ -50,8 +52,8 @@ export function MetricCharts({ keys, runs }: { keys: string[]; runs: ChartRun[] 
           <TextInput
             aria-label="Find a chart"
             placeholder="Find a chart"
-            value={wanted}
-            onChange={(event) => setWanted(event.currentTarget.value)}
+            value={nameFilter}
+            onChange={(event) => setNameFilter(event.currentTarget.value)}
             w={160}
           />
         )}

@@ -12,7 +12,7 @@ export interface Series {
 
 export interface ChartOptions {
   log: boolean;
-  /** 0 for the raw points up to 0.99, the weight of what came before. */
+  /** Weight of the previous values: 0 (raw points) to 0.99. */
   smoothing: number;
   x: "step" | "time";
 }
@@ -28,8 +28,8 @@ export interface ChartRow {
 const toNumber = (value: Num): number => (typeof value === "string" ? Number(value) : value);
 
 /**
- * The rows that a chart draws: smoothed by an exponential average that is corrected for its start,
- * without what the scale cannot show; a NaN breaks the line.
+ * Chart rows, smoothed by a bias-corrected exponential moving average,
+ * without values that the scale cannot show. A NaN breaks the line.
  */
 export function chartRows(series: Series[], { log, smoothing, x }: ChartOptions): ChartRow[] {
   const rows: ChartRow[] = [];
@@ -57,7 +57,7 @@ export function chartRows(series: Series[], { log, smoothing, x }: ChartOptions)
   return rows;
 }
 
-/** A line chart of some series over steps or seconds. */
+/** A line chart of series over steps or seconds. */
 export function chartSpec(
   series: Pick<Series, "id" | "color" | "dashed">[],
   { log, smoothing, x }: ChartOptions,
@@ -93,7 +93,7 @@ export function chartSpec(
     $schema: "https://vega.github.io/schema/vega-lite/v6.json",
     width: "container",
     height,
-    // Laid out anew as data comes: the labels of the first points say nothing of how wide later ones are.
+    // Recomputed on new data: later axis labels may be wider.
     autosize: { type: "fit", contains: "padding", resize: true },
     data: { name: "rows" },
     layer: [
@@ -102,7 +102,7 @@ export function chartSpec(
         : []),
       { mark: line, encoding: { x: xs, y: ys("y"), color, strokeDash } },
       {
-        // A line through one point is nothing to see.
+        // A line with a single point is invisible.
         transform: [
           { joinaggregate: [{ op: "count", as: "points" }], groupby: ["series"] },
           { filter: "datum.points <= 20" },

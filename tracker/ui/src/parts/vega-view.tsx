@@ -6,8 +6,8 @@ import classes from "./chart.module.css";
 type Row = Record<string, string | number | null>;
 
 /**
- * A Vega-Lite chart as wide as its place. The spec is drawn once; rows for its data set "rows" are handed
- * to the standing drawing, so that a chart of a running run moves and does not flicker.
+ * A Vega-Lite chart as wide as its container. The spec is rendered once; its data set "rows" is updated
+ * in place, so that the chart of an active run does not flicker.
  */
 export function VegaView({ spec, rows, label }: { spec: object; rows?: Row[]; label: string }) {
   const place = useRef<HTMLDivElement>(null);
@@ -32,7 +32,7 @@ export function VegaView({ spec, rows, label }: { spec: object; rows?: Row[]; la
         const result = await embed(node, filled as VisualizationSpec, {
           actions: false,
           renderer: "canvas",
-          // Expressions are walked, not compiled, so that the page needs no right to make code.
+          // Expressions are interpreted, so that the CSP need not allow unsafe-eval.
           ast: true,
           tooltip: { theme: scheme },
           config: {
@@ -54,7 +54,7 @@ export function VegaView({ spec, rows, label }: { spec: object; rows?: Row[]; la
         });
         if (ended) return result.finalize();
         view.current = result;
-        // Rows may have come while Vega was loading.
+        // Rows may have arrived while Vega was loading.
         if (latest.current && latest.current !== first) {
           await result.view.data("rows", latest.current).runAsync();
         }

@@ -1,2 +1,2 @@
-// Vega's own module graph, apart from the pages' code so that it loads only where a chart is shown.
+// A separate chunk, so that Vega loads only when a chart is shown.
 export { default as embed } from "vega-embed";

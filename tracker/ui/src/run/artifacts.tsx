@@ -14,7 +14,7 @@ const IMAGE = /\.(png|jpe?g|gif|webp|svg)$/i;
 const TEXT =
   /\.(txt|log|json|jsonl|ya?ml|csv|tsv|md|ts|tsx|js|mjs|py|sh|toml|ini|html|css|xml|jinja|lock|gitignore)$|(^|\/)(LICENSE|README|MLmodel|Dockerfile)$/i;
 const COLOURED = /\.(ts|tsx|js|mjs|json|jsonl)$/i;
-/** Larger texts are for a download. */
+/** Larger texts are only offered for download. */
 const MAX_PREVIEW = 2_000_000;
 
 function Folder({
@@ -140,7 +140,7 @@ function Preview({ runId, file }: { runId: string; file: FileInfo }) {
   );
 }
 
-/** The files of a run as a tree, with a look into the chosen one. */
+/** A run's artifact tree with a preview of the selected file. */
 export function ArtifactsTab({
   runId,
   chosen,

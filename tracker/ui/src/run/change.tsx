@@ -5,7 +5,7 @@ import { useRefusal } from "../access.ts";
 import { api, type Run } from "../api.ts";
 import { Failure } from "../parts/bits.tsx";
 
-/** Gives a run another name, or deletes it. */
+/** Renames or deletes a run. */
 export function ChangeRun({ run }: { run: Run }) {
   const client = useQueryClient();
   const { run_id, run_name, experiment_id } = run.info;

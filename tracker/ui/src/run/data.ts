@@ -18,7 +18,7 @@ export function beforeAfter(run: Run): { metric: string; before: number | undefi
   return both.some(({ before }) => before !== undefined) && both.some(({ after }) => after !== undefined) ? both : [];
 }
 
-/** Whether less of a metric is better; undefined where its name does not tell. */
+/** Whether lower is better for a metric; undefined if its name does not indicate it. */
 export function lowerIsBetter(metric: string): boolean | undefined {
   const name = metric.toLowerCase();
   if (/(loss|perplexity|error|mae|mse|wer|cer)/.test(name)) return true;

@@ -52,7 +52,7 @@ function OutputView({ output }: { output: Output }) {
   return <CodeBlock plain source={withoutColours(joined(data["text/plain"]))} />;
 }
 
-/** A notebook as it was executed: its cells, in order, with what they showed. */
+/** An executed notebook: its cells in order, with outputs. */
 export function Notebook({ text }: { text: string }) {
   const cells = useMemo((): Cell[] | Error => {
     try {

@@ -9,7 +9,7 @@ import { beforeAfter, lowerIsBetter, tagOf } from "./data.ts";
 import { RegisterDialog } from "./register.tsx";
 import classes from "./run.module.css";
 
-/** Tags that have a place of their own on the page, or serve machines only. */
+/** Tags shown elsewhere on the page, or not meant for display. */
 const SHOWN_ELSEWHERE = /^(mlflow\.(runName|user|source\.|log-model)|anneal\.)/;
 
 function Change({ metric, before, after }: { metric: string; before: number | undefined; after: number | undefined }) {
@@ -208,7 +208,7 @@ function LoggedModels({ run }: { run: Run }) {
   );
 }
 
-/** What one wants to know of a run first: what came of it, on what data, and in what surroundings. */
+/** Run overview: results, data sets and environment. */
 export function Overview({ run }: { run: Run }) {
   const { info } = run;
   const tag = (key: string) => tagOf(run, key);

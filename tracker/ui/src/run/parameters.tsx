@@ -24,9 +24,9 @@ function ParamTable({ title, params }: { title: string; params: KeyValue[] }) {
   );
 }
 
-/** The parameters: those of training, and those of the model beside them. */
+/** Training and model parameters, side by side. */
 export function Parameters({ params }: { params: KeyValue[] }) {
-  const [wanted, setWanted] = useState("");
+  const [nameFilter, setNameFilter] = useState("");
   if (params.length === 0) {
     return (
       <Empty title="No parameters">
@@ -34,7 +34,7 @@ export function Parameters({ params }: { params: KeyValue[] }) {
       </Empty>
     );
   }
-  const shown = params.filter(({ key, value }) => `${key} ${value}`.toLowerCase().includes(wanted.toLowerCase()));
+  const shown = params.filter(({ key, value }) => `${key} ${value}`.toLowerCase().includes(nameFilter.toLowerCase()));
   const ofModel = shown.filter(({ key }) => key.startsWith("model."));
   const others = shown.filter(({ key }) => !key.startsWith("model."));
   return (
@@ -43,8 +43,8 @@ export function Parameters({ params }: { params: KeyValue[] }) {
         <TextInput
           aria-label="Find a parameter"
           placeholder="Find a parameter"
-          value={wanted}
-          onChange={(event) => setWanted(event.currentTarget.value)}
+          value={nameFilter}
+          onChange={(event) => setNameFilter(event.currentTarget.value)}
           maw={260}
           mb="sm"
         />

@@ -4,35 +4,39 @@ import { useState } from "react";
 import { api, type LoggedModel } from "../api.ts";
 import { Failure, PageLink } from "../parts/bits.tsx";
 
-/** Makes a version of a registered model, new or there already, of a model that a run logged. */
+/** Registers a run's logged model as a version of a new or existing registered model. */
 export function RegisterDialog({ model, runId, onClose }: { model: LoggedModel; runId: string; onClose(): void }) {
   const client = useQueryClient();
   const { model_id, name: logged } = model.info;
   const models = useQuery({ queryKey: ["models"], queryFn: api.models });
-  const known = (models.data ?? []).map((it) => it.name);
+  const modelNames = (models.data ?? []).map((it) => it.name);
   const [text, setText] = useState("");
   const name = text.trim();
-  const isNew = !known.includes(name);
+  const isNew = !modelNames.includes(name);
   const register = useMutation({
     mutationFn: async () => {
       if (isNew) await api.createModel(name);
       return api.createVersion({ name, source: `models:/${model_id}`, run_id: runId, model_id });
     },
-    // The model may have been made although its version was refused.
+    // The model may have been created even if creating its version failed.
     onSettled: () => {
       void client.invalidateQueries({ queryKey: ["model"] });
       return client.invalidateQueries({ queryKey: ["models"] });
     },
   });
-  const made = register.data;
+  const registered = register.data;
   return (
     <Modal opened onClose={onClose} centered title={`Register ${logged}`}>
-      {made ? (
+      {registered ? (
         <Stack gap="sm">
           <Text fz="sm">
             Registered as{" "}
-            <PageLink to="/models/$name/versions/$version" params={{ name: made.name, version: made.version }} fz="sm">
-              {made.name}, version {made.version}
+            <PageLink
+              to="/models/$name/versions/$version"
+              params={{ name: registered.name, version: registered.version }}
+              fz="sm"
+            >
+              {registered.name}, version {registered.version}
             </PageLink>
             .
           </Text>
@@ -55,7 +59,7 @@ export function RegisterDialog({ model, runId, onClose }: { model: LoggedModel; 
               label="Registered model"
               description="One that is there, which gets a new version, or the name of a new one"
               data-autofocus
-              data={known}
+              data={modelNames}
               value={text}
               onChange={setText}
               maxLength={250}

@@ -16,7 +16,7 @@ import { Notebook } from "./notebook.tsx";
 import { Overview } from "./overview.tsx";
 import { Parameters } from "./parameters.tsx";
 
-/** The time since a start, told anew each second while the run goes on. */
+/** Elapsed time, updated every second while the run is active. */
 function Elapsed({ run }: { run: Run }) {
   const { start_time, end_time, status } = run.info;
   const [now, setNow] = useState(() => Date.now());
@@ -75,7 +75,7 @@ function Deleted({ run }: { run: Run }) {
 
 const TABS = ["Overview", "Charts", "Parameters", "Artifacts", "Notebook"] as const;
 
-/** All of one run. */
+/** Run page. */
 export function RunPage() {
   const { runId } = useParams({ from: "/runs/$runId" });
   const search = useSearch({ from: "/runs/$runId" });

@@ -15,7 +15,7 @@ export function ColumnMenu({
   onShown(ids: string[]): void;
   onReset(): void;
 }) {
-  const [wanted, setWanted] = useState("");
+  const [nameFilter, setNameFilter] = useState("");
   const groups = [
     { title: "Run", ids: FIXED.filter(({ id }) => id !== "name").map(({ id, title }) => ({ id, title })) },
     { title: "Metrics", ids: keys.metrics.map((key) => ({ id: `metric:${key}`, title: key })) },
@@ -32,14 +32,14 @@ export function ColumnMenu({
         <TextInput
           aria-label="Find a column"
           placeholder="Find a column"
-          value={wanted}
-          onChange={(event) => setWanted(event.currentTarget.value)}
+          value={nameFilter}
+          onChange={(event) => setNameFilter(event.currentTarget.value)}
           mb="xs"
         />
         <ScrollArea.Autosize mah={360} type="auto">
           {groups.map(({ title, ids }) => {
             const matching = ids
-              .filter((column) => column.title.toLowerCase().includes(wanted.toLowerCase()))
+              .filter((column) => column.title.toLowerCase().includes(nameFilter.toLowerCase()))
               .slice(0, 200);
             if (matching.length === 0) return null;
             return (

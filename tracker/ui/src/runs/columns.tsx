@@ -11,7 +11,7 @@ export interface Column {
   title: string;
   width: number;
   numeric?: boolean;
-  /** The field that order_by takes; none where there is no order. */
+  /** The order_by field; undefined if the column is not sortable. */
   order?: string;
   /** Whether what one looks for comes first in ascending order: names from A, losses from the least. */
   ascending?: boolean;
@@ -109,7 +109,7 @@ export const paramColumn = (key: string): Column => ({
 const METRICS_FIRST = ["test/loss", "test/perplexity", "test/rougeL", "test/token_accuracy", "eval/loss", "train/loss"];
 const PARAMS_FIRST = ["learning_rate", "num_train_epochs", "lora_r"];
 
-/** The columns that are shown until someone chooses others: few, and those that tell runs apart. */
+/** Default columns. */
 export function sensibleColumns(keys: { metrics: string[]; params: string[] }): string[] {
   const known = METRICS_FIRST.filter((key) => keys.metrics.includes(key)).slice(0, 5);
   const others = keys.metrics.filter((key) => !known.includes(key) && !/^(system|before|after)\//.test(key));

@@ -10,11 +10,11 @@ export interface Rows {
   error: Error | null;
   /** Whether rows are shown that belong to an earlier request. */
   stale: boolean;
-  /** The run at an index; undefined while its page is on its way. */
+  /** The run at an index; undefined while its page is loading. */
   at(index: number): RunRow | undefined;
 }
 
-/** The rows of a table of runs of any length: only the pages that lie in view are asked for. */
+/** Rows of a run table of any length: only visible pages are fetched. */
 export function useRows(request: RowsRequest, first: number, last: number): Rows {
   const page = (number: number) => ({
     queryKey: ["runs", request, number],

@@ -63,7 +63,7 @@ export MLFLOW_TRACKING_TOKEN=<token>`}
   );
 }
 
-/** All runs, or those of one experiment: found, sorted, and picked for comparison. */
+/** Run list of all or one experiment, with search, sorting and selection for comparison. */
 export function RunsPage() {
   const { experimentId } = useParams({ strict: false });
   const search = useSearch({ strict: false });

@@ -4,7 +4,7 @@ import { useEffect, useState } from "react";
 
 const OPERATOR = /[=<>]|\b(like|ilike|in)\b/i;
 
-/** What was typed as a filter: words without an operator look for a part of the run's name. */
+/** Converts input to a filter: text without an operator matches part of the run name. */
 export function filterOf(typed: string): string {
   const text = typed.trim();
   if (text === "" || OPERATOR.test(text)) return text;

@@ -24,7 +24,7 @@ export interface RunsTableProps {
   onSelect(ids: string[], on: boolean): void;
   /** Shown in place of rows when there are none. */
   empty: ReactNode;
-  /** Told how many runs there are. */
+  /** Called with the total number of runs. */
   summary(total: number | undefined): ReactNode;
 }
 

@@ -6,10 +6,10 @@ import { Empty, Failure, Section, When } from "../parts/bits.tsx";
 import { settings } from "./api.ts";
 import classes from "./settings.module.css";
 
-/** The part of an address that says what was done. */
+/** The part of the path that names the action. */
 const shortAction = (action: string): string => action.replace(/\/(ajax-)?api\/(2\.0\/mlflow|anneal)\//, " ");
 
-/** Who changed what, the newest first. */
+/** Audit log, newest first. */
 export function Activity() {
   const [who, setWho] = useState("");
   const [target, setTarget] = useState("");
@@ -18,7 +18,7 @@ export function Activity() {
     queryKey: ["settings", "audit", search],
     queryFn: ({ pageParam }) => settings.audit({ ...search, ...(pageParam ? { before: pageParam } : {}) }),
     initialPageParam: 0,
-    // No event tells that the log grew.
+    // There is no event for new log entries.
     staleTime: 0,
     getNextPageParam: (page) => (page.length < 100 ? undefined : page.at(-1)?.id),
   });

@@ -1,4 +1,4 @@
-// What the settings' pages ask of the tracker.
+// API calls of the settings pages.
 import type { Grant, ROLES, SCOPES } from "../../../api/endpoints/anneal-schemas.ts";
 import type { Request } from "../../../api/endpoints/index.ts";
 import { call } from "../call.ts";
@@ -24,7 +24,7 @@ export const settings = {
   setGrant: (grant: Grant) => call("PUT /api/anneal/grants", grant),
   removeGrant: ({ user, kind, target }: Grant) => call("DELETE /api/anneal/grants", { user, kind, target }),
 
-  /** @param before the id of an entry: those that are older */
+  /** @param before an entry id; returns older entries */
   audit: async ({ who, target, before }: { who: string; target: string; before?: number }) =>
     (
       await call("GET /api/anneal/audit", {

@@ -9,7 +9,7 @@ import classes from "./settings.module.css";
 
 const roleLabel = (role: Role): string => ROLES.find(({ value }) => value === role)?.label ?? role;
 
-/** A user's roles for single experiments and models, in place of the one for everything. */
+/** A user's roles for individual experiments and models, which override the default role. */
 export function Grants({ user }: { user: User }) {
   const client = useQueryClient();
   const key = ["settings", "grants", user.name];

@@ -1,6 +1,6 @@
 import type { Role } from "./api.ts";
 
-/** The roles, from the one that allows least. */
+/** Roles, least privileged first. */
 export const ROLES: { value: Role; label: string }[] = [
   { value: "none", label: "No access" },
   { value: "viewer", label: "Viewer: can read" },

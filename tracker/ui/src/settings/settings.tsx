@@ -8,7 +8,7 @@ import { Tokens } from "./tokens.tsx";
 import { Users } from "./users.tsx";
 import { Webhooks } from "./webhooks.tsx";
 
-/** Who may use the tracker and how; what it tells others; what was changed. */
+/** Settings: users and access, webhooks, and the audit log. */
 export function SettingsPage() {
   const me = useMe();
   const refused = useRefusals();

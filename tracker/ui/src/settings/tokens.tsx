@@ -17,7 +17,7 @@ const ENDS = [
   { value: "", label: "Never" },
 ];
 
-/** A user's tokens: made, listed and taken back. */
+/** Creates, lists and revokes a user's tokens. */
 export function Tokens({ user }: { user: string }) {
   const client = useQueryClient();
   const key = ["settings", "tokens", user];

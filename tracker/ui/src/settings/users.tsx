@@ -8,7 +8,7 @@ import { ROLES } from "./roles.ts";
 import classes from "./settings.module.css";
 import { Tokens } from "./tokens.tsx";
 
-/** Everyone who may use the tracker, what they may, and their tokens. */
+/** Users with their roles and tokens. */
 export function Users() {
   const client = useQueryClient();
   const users = useQuery({ queryKey: ["settings", "users"], queryFn: settings.users });

@@ -15,7 +15,7 @@ const EVENTS = [
   { value: "MODEL_VERSION_TAG.DELETED", label: "A version's tag is removed" },
 ];
 
-/** Whom the tracker tells what happens in the registry. */
+/** Webhooks for registry events. */
 export function Webhooks() {
   const client = useQueryClient();
   const webhooks = useQuery({ queryKey: ["settings", "webhooks"], queryFn: settings.webhooks });

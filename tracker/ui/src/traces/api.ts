@@ -1,4 +1,4 @@
-// What the traces' pages ask of the tracker, by MLflow's API of version 3.
+// API calls of the trace pages (MLflow 3 API).
 import type { TraceInfo } from "../../../api/endpoints/schemas.ts";
 import { call } from "../call.ts";
 
@@ -10,7 +10,7 @@ export const traces = {
   get: async (trace_id: string) => (await call("GET /ajax-api/3.0/mlflow/traces/get", { trace_id })).trace,
 };
 
-/** Milliseconds of a trace; undefined while it goes on. */
+/** Duration of a trace in milliseconds; undefined while it is in progress. */
 export const durationOf = ({ execution_duration }: TraceInfo): number | undefined =>
   execution_duration === undefined ? undefined : 1000 * Number.parseFloat(execution_duration);
 

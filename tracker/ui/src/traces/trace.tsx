@@ -15,12 +15,12 @@ interface Row {
   depth: number;
 }
 
-/** Spans as a tree, each below the one that it is a part of; what has lost its parent stands at the top. */
+/** Builds the span tree. Spans whose parent is missing become roots. */
 function asTree(spans: Span[]): Row[] {
-  const known = new Set(spans.map(({ span_id }) => span_id));
+  const spanIds = new Set(spans.map(({ span_id }) => span_id));
   const below = new Map<string, Span[]>();
   for (const span of spans) {
-    const parent = span.parent_span_id !== undefined && known.has(span.parent_span_id) ? span.parent_span_id : "";
+    const parent = span.parent_span_id !== undefined && spanIds.has(span.parent_span_id) ? span.parent_span_id : "";
     below.set(parent, [...(below.get(parent) ?? []), span]);
   }
   const rows: Row[] = [];
@@ -37,12 +37,12 @@ function asTree(spans: Span[]): Row[] {
   return rows;
 }
 
-/** Milliseconds since the first span began. */
+/** Milliseconds since the start of the first span. */
 const since = (first: bigint, time: string): number => Number(BigInt(time) - first) / 1e6;
 
 const shown = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value, null, 2));
 
-/** One traced request: its steps over time, and what went in and out of each. */
+/** Trace page: span timeline with inputs and outputs. */
 export function TracePage() {
   const { traceId } = useParams({ from: "/traces/$traceId" });
   const trace = useQuery({ queryKey: ["trace", traceId], queryFn: () => traces.get(traceId) });
@@ -141,7 +141,7 @@ function Waterfall({
   chosen: string | undefined;
   onChoose(spanId: string): void;
 }) {
-  // Digits of one length compare as the numbers do, and numbers would lose the last of them.
+  // Strings of equal length compare like numbers, without the loss of precision.
   const [earliest = "0"] = rows.map(({ span }) => span.start_time_unix_nano.padStart(20, "0")).sort();
   const first = BigInt(earliest);
   const whole = Math.max(
@@ -152,7 +152,7 @@ function Waterfall({
     <ul className={classes.spans}>
       {rows.map(({ span, depth }) => {
         const from = since(first, span.start_time_unix_nano);
-        // A span that has not ended is drawn to the end of what is known.
+        // An unfinished span extends to the end of the trace.
         const to = span.end_time_unix_nano === "0" ? whole : since(first, span.end_time_unix_nano);
         const failed = span.status.code === "STATUS_CODE_ERROR";
         return (

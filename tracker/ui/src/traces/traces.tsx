@@ -11,11 +11,11 @@ import { durationOf, nameOf, type TraceInfo, traces } from "./api.ts";
 import { TraceState } from "./state.tsx";
 import classes from "./traces.module.css";
 
-/** A search as people type it: a filter as it is, any other words within the name. */
+/** Converts search input to a filter: filters pass through, other text matches part of the name. */
 const filterOf = (text: string): string =>
   text === "" || /[=<>]|\blike\b/i.test(text) ? text : `name ILIKE '%${text.replaceAll("'", "")}%'`;
 
-/** Requests that were traced, the newest first. */
+/** Trace list, newest first. */
 export function TracesPage() {
   const { experiment } = useSearch({ from: "/traces" });
   const navigate = useNavigate();
@@ -24,15 +24,15 @@ export function TracesPage() {
   const ids = experiment === undefined ? list.map((it) => it.experiment_id) : [experiment];
   const [text, setText] = useState("");
   const [search] = useDebouncedValue(text.trim(), 300);
-  const found = useInfiniteQuery({
+  const query = useInfiniteQuery({
     queryKey: ["traces", ids, search],
     queryFn: ({ pageParam }) => traces.search(ids, filterOf(search), pageParam),
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next_page_token,
     enabled: ids.length > 0,
   });
-  const rows = found.data?.pages.flatMap((page) => page.traces ?? []) ?? [];
-  const failure = experiments.error ?? found.error;
+  const rows = query.data?.pages.flatMap((page) => page.traces ?? []) ?? [];
+  const failure = experiments.error ?? query.error;
   return (
     <div className={shell.page}>
       <div className={shell.head}>
@@ -59,15 +59,15 @@ export function TracesPage() {
           />
         </Group>
         {failure && <Failure error={failure} />}
-        {found.isPending && !failure && <Loader m="lg" size="sm" />}
-        {found.data && rows.length === 0 && (search === "" ? <NoTraces /> : <Empty title="No trace matches" />)}
+        {query.isPending && !failure && <Loader m="lg" size="sm" />}
+        {query.data && rows.length === 0 && (search === "" ? <NoTraces /> : <Empty title="No trace matches" />)}
         {rows.length > 0 && <TraceTable rows={rows} />}
-        {found.hasNextPage && (
+        {query.hasNextPage && (
           <Button
             m="sm"
             variant="default"
-            loading={found.isFetchingNextPage}
-            onClick={() => void found.fetchNextPage()}
+            loading={query.isFetchingNextPage}
+            onClick={() => void query.fetchNextPage()}
           >
             Earlier
           </Button>
