@@ -109,7 +109,7 @@ export const paramColumn = (key: string): Column => ({
 const METRICS_FIRST = ["test/loss", "test/perplexity", "test/rougeL", "test/token_accuracy", "eval/loss", "train/loss"];
 const PARAMS_FIRST = ["learning_rate", "num_train_epochs", "lora_r"];
 
-/** Default columns. */
+/** Default columns: few, and those that distinguish runs. */
 export function sensibleColumns(keys: { metrics: string[]; params: string[] }): string[] {
   const known = METRICS_FIRST.filter((key) => keys.metrics.includes(key)).slice(0, 5);
   const others = keys.metrics.filter((key) => !known.includes(key) && !/^(system|before|after)\//.test(key));
