@@ -13,8 +13,9 @@ if (temporaryFolder !== undefined) process.on("exit", () => rmSync(temporaryFold
 async function main(): Promise<void> {
   if (file === undefined) throw new Error("usage: node main.js <connection file>");
   const connection = readConnection(file);
-  const launched = launch();
+  const launching = launch();
   const { Kernel } = await import("./host/kernel.ts");
+  const launched = await launching;
   const kernel = await Kernel.start(connection, launched);
   process.on("SIGINT", () => kernel.executor.interrupt());
   process.on("SIGTERM", () => void kernel.close());

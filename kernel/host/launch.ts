@@ -22,9 +22,9 @@ export interface Launched {
  * Starts both subprocesses. Called before the rest of the kernel is imported, so that all load at the same time. The first
  * cell waits for them.
  */
-export function launch(): Launched {
+export async function launch(): Promise<Launched> {
   const { folder, notebookPath } = notebookFolder();
-  const { options, problem } = optionsOf(folder);
+  const { options, problem } = await optionsOf(folder);
   const { experimentalDecorators, emitDecoratorMetadata, useDefineForClassFields } = options as EmitOptions;
   const settings: ChildSettings = {
     folder,
@@ -63,9 +63,9 @@ function notebookFolder(): Pick<ChildSettings, "folder" | "notebookPath"> {
 }
 
 /** The compiler options of the tsconfig.json in the notebook's folder. */
-function optionsOf(folder: string): { options: Record<string, unknown>; problem: string | undefined } {
+async function optionsOf(folder: string): Promise<{ options: Record<string, unknown>; problem: string | undefined }> {
   try {
-    return { options: folderOptions(folder) ?? {}, problem: undefined };
+    return { options: (await folderOptions(folder)) ?? {}, problem: undefined };
   } catch (error) {
     return { options: {}, problem: error instanceof Error ? error.message : String(error) };
   }

@@ -1,5 +1,5 @@
 /** Running the TypeScript compiler. */
-import { spawnSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
@@ -24,15 +24,20 @@ export function compilerProgram(): [string, ...string[]] {
  * Paths in it are relative to the folder.
  * @throws Error with the compiler's messages when the file is invalid
  */
-export function folderOptions(folder: string): Record<string, unknown> | undefined {
+export async function folderOptions(folder: string): Promise<Record<string, unknown> | undefined> {
   if (!existsSync(join(folder, "tsconfig.json"))) return undefined;
-  const runWith = (flag: string): string => {
-    const [program, ...args] = compilerProgram();
-    const result = spawnSync(program, [...args, flag, "-p", "tsconfig.json"], { cwd: folder, encoding: "utf8" });
-    return result.error ? `error TS0: ${result.error.message}` : result.stdout;
-  };
+  const runWith = (flag: string): Promise<string> =>
+    new Promise((resolve) => {
+      const [program, ...args] = compilerProgram();
+      const options = { cwd: folder, encoding: "utf8", maxBuffer: 64 * 2 ** 20, windowsHide: true } as const;
+      execFile(program, [...args, flag, "-p", "tsconfig.json"], options, (error, stdout) => {
+        // The compiler reports errors in its output; without an exit code it did not run to its end.
+        resolve(error && typeof error.code !== "number" ? `error TS0: ${error.message}` : stdout);
+      });
+    });
   // --showConfig omits errors, so --listFilesOnly reports them. A project without files (TS18003) is no error here.
-  const problems = runWith("--listFilesOnly").match(/^.*error TS(?!18003).*$/gm);
+  const [files, config] = await Promise.all([runWith("--listFilesOnly"), runWith("--showConfig")]);
+  const problems = files.match(/^.*error TS(?!18003).*$/gm);
   if (problems) throw new Error(`tsconfig.json in ${folder} is ignored:\n${problems.join("\n")}`);
-  return (JSON.parse(runWith("--showConfig")) as { compilerOptions?: Record<string, unknown> }).compilerOptions ?? {};
+  return (JSON.parse(config) as { compilerOptions?: Record<string, unknown> }).compilerOptions ?? {};
 }
