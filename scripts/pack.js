@@ -20,7 +20,7 @@ build();
 const staging = mkdtempSync(join(tmpdir(), "anneal-pack-"));
 try {
   const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-  for (const each of [...manifest.files.filter((name) => !name.startsWith("!"))]) {
+  for (const each of manifest.files.filter((name) => !name.startsWith("!"))) {
     cpSync(join(root, each), join(staging, each), { recursive: true });
   }
   for (const name of bundled) bundle(name);

@@ -1,5 +1,5 @@
 import { type Static, Type } from "@sinclair/typebox";
-import type { StatementField } from "../../cards/facts.ts";
+import { STATEMENTS, type StatementField } from "../../cards/facts.ts";
 import type { GrantKind, Role, Scope } from "../../store/types.ts";
 import { OPERATORS } from "./fields.ts";
 import { Experiment, enumOf, KeyValue, MetricValue, named, object, orNull, RunInfo, texts, time } from "./schemas.ts";
@@ -41,15 +41,6 @@ export const StageChange = named("StageChange", {
 
 const Statement = object({ field: text, value: text, who: text, at: time });
 const statement = optional(Statement);
-/** The parts of a model card that a person writes. */
-export const STATEMENTS = [
-  "intended_use",
-  "out_of_scope_use",
-  "limitations",
-  "ethical_considerations",
-  "license",
-  "contact",
-] as const satisfies readonly StatementField[];
 const measured = Type.Array(object({ metric: text, value: MetricValue }));
 const CardFacts = named("CardFacts", {
   name: text,
@@ -156,7 +147,7 @@ export type Gate = Static<typeof Gate>;
 export type GateResult = Static<typeof GateResult>;
 export type StageChange = Static<typeof StageChange>;
 export type Card = Static<typeof Card>;
-export type CardField = (typeof STATEMENTS)[number];
+export type CardField = StatementField;
 export type CountedExperiment = Static<typeof CountedExperiment>;
 export type RunRow = Static<typeof RunRow>;
 export type User = Static<typeof User>;
