@@ -84,7 +84,7 @@ export class CompilerSession implements ModuleHost {
         userPreferences: { includeCompletionsForModuleExports: false, suggest: { autoImports: false } },
       },
     });
-    if (this.#texts.size === 0) {
+    if (!this.#texts.has(files.env)) {
       // Creating the modules writes the config, which the server needs before any document.
       const { modules } = this;
       this.write(files.env, globalTypes + narrowingTypes);
