@@ -1,5 +1,7 @@
 import { existsSync } from "node:fs";
 import { defineConfig } from "vitest/config";
+// `npx tsc` compiles the kernel but does not bundle it, and kernels run the bundle.
+import "./scripts/bundle-kernel.js";
 
 // Tests run as compiled, from dist: worker threads and child processes are then the very files that ship.
 const shared = { pool: "forks", testTimeout: 60_000, hookTimeout: 60_000, expect: { poll: { timeout: 20_000 } } };

@@ -124,7 +124,7 @@ export class KernelClient {
     const folder = mkdtempSync(join(tmpdir(), "anneal-kernel-"));
     const file = join(folder, "connection.json");
     writeFileSync(file, JSON.stringify(connection), { mode: 0o600 });
-    const main = fileURLToPath(new URL("./main.js", import.meta.url));
+    const main = fileURLToPath(new URL("./bundle/host/main.js", import.meta.url));
     const [program, ...args] = options.command ?? [process.execPath, main, "{connection_file}"];
     const child = spawn(
       program,

@@ -21,7 +21,7 @@ export const kernelName = "anneal";
 /** The kernelspec of this installation. */
 export function kernelSpec(): KernelSpec {
   return {
-    argv: [process.execPath, fileURLToPath(new URL("./main.js", import.meta.url)), "{connection_file}"],
+    argv: [process.execPath, fileURLToPath(new URL("./bundle/host/main.js", import.meta.url)), "{connection_file}"],
     display_name: "TypeScript (Anneal)",
     language: "typescript",
     interrupt_mode: "message",

@@ -20,13 +20,21 @@ const targets = [
     made: "dist/server/cli/main.js",
   },
   {
+    name: "the kernel's bundle",
+    sources: ["src", "kernel", "scripts/bundle-kernel.js"],
+    command: ["scripts/bundle-kernel.js"],
+    made: "dist/kernel/bundle/host/main.js",
+  },
+  {
     name: "JupyterLab",
+    forBrowsers: true,
     sources: ["server/lab"],
     command: ["server/lab/build.js"],
     made: "dist/server/lab/build.json",
   },
   {
     name: "the tracker's pages",
+    forBrowsers: true,
     sources: ["tracker/ui"],
     command: ["node_modules/vite/bin/vite.js", "build", "tracker/ui", "--logLevel", "warn"],
     made: "dist/tracker/ui/index.html",
@@ -78,7 +86,8 @@ function fetchCudaProvider() {
 
 /** Builds each target whose sources have changed. `pages: false` skips targets for the browser. */
 export function build({ force = false, pages = true } = {}) {
-  for (const { name, sources, skip = [], command, made } of pages ? targets : targets.slice(0, 1)) {
+  for (const { name, sources, skip = [], command, made, forBrowsers = false } of targets) {
+    if (forBrowsers && !pages) continue;
     const digest = hashFiles(sources, skip);
     const stamp = path("dist", `.built-${command[0].split("/").at(-1)}-${sources[0].replaceAll("/", "-")}`);
     const fresh = existsSync(path(made)) && existsSync(stamp) && readFileSync(stamp, "utf8") === digest;
@@ -94,7 +103,7 @@ export function build({ force = false, pages = true } = {}) {
 function removeStale(folder) {
   for (const entry of readdirSync(path(folder), { withFileTypes: true })) {
     const name = `${folder}/${entry.name}`;
-    if (["dist/server/lab", "dist/tracker/ui"].includes(name)) continue;
+    if (["dist/server/lab", "dist/tracker/ui", "dist/kernel/bundle"].includes(name)) continue;
     if (entry.isDirectory()) removeStale(name);
     const compiled = /^dist\/(.+?)(\.d\.ts|\.js)(\.map)?$/.exec(name);
     if (compiled && ![".ts", ".tsx"].some((end) => existsSync(path(compiled[1] + end)))) rmSync(path(name));

@@ -8,8 +8,8 @@ import { missingPackages } from "./modules.ts";
 import { plainMessage, sourceOf } from "./stacks.ts";
 
 const maxFrames = 20;
-/** The root of this package's files. Frames in it count as library code even outside node_modules. */
-const ownPackage = new URL("../../", import.meta.url).href;
+/** The folder of this package's compiled files. Frames in it count as library code even outside node_modules. */
+const ownPackage = import.meta.url.slice(0, import.meta.url.lastIndexOf("/kernel/") + 1);
 
 /** Formats a thrown value. */
 export function showError(thrown: unknown): ShownError {

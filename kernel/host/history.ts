@@ -1,6 +1,7 @@
 /** The execution history: an SQLite database in the data folder. */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import type Database from "libsql";
 
 /** An executed cell: session, line, source, and its result as text if there was one. */
@@ -16,8 +17,13 @@ interface Row {
 /** Longer results are truncated to this length, in UTF-16 units. */
 const maxOutputLength = 10_000;
 
-/** The history of one kernel session. The database is opened with the first cell, to keep startup short. */
+/** The first cell has this long for itself, in milliseconds: loading SQLite takes as much time as a small cell. */
+const openAfterMs = 500;
+
+/** The history of one kernel session. The database is opened after the first cell, to keep startup short. */
 export class History {
+  /** Ends the wait before the database is opened. */
+  readonly #openNow = new AbortController();
   readonly #folder: string;
   readonly #log: (line: string) => void;
   #database: Promise<Database.Database | undefined> | undefined;
@@ -32,6 +38,7 @@ export class History {
 
   #open(): Promise<Database.Database | undefined> {
     this.#database ??= (async () => {
+      await pause(openAfterMs, undefined, { signal: this.#openNow.signal }).catch(() => {});
       try {
         const { default: Libsql } = await import("libsql");
         mkdirSync(this.#folder, { recursive: true });
@@ -92,11 +99,12 @@ export class History {
 
   /** Resolves when everything that was added has been written. */
   get written(): Promise<void> {
+    this.#openNow.abort();
     return this.#writes;
   }
 
   async #rows(sql: string, ...values: (string | number)[]): Promise<HistoryEntry[]> {
-    await this.#writes;
+    await this.written;
     const database = await this.#open();
     const rows = (database?.prepare(sql).all(...values) ?? []) as Row[];
     return rows.map(({ session, line, source, output }) => [session, line, source, output]);
@@ -114,7 +122,7 @@ export class History {
    * @param stop end line, exclusive; undefined for all
    */
   async range(session: number, start: number, stop: number | undefined): Promise<HistoryEntry[]> {
-    await this.#writes;
+    await this.written;
     await this.#open();
     const number = session > 0 ? session : this.#session + session;
     return this.#rows(
@@ -138,7 +146,7 @@ export class History {
 
   /** Completes all writes and closes the database. */
   async close(): Promise<void> {
-    await this.#writes;
+    await this.written;
     (await this.#database)?.close();
   }
 }

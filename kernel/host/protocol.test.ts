@@ -159,7 +159,7 @@ describe("lifecycle", () => {
   });
 
   test("a kernel without a connection file exits with a one-line error", async () => {
-    const main = fileURLToPath(new URL("../main.js", import.meta.url));
+    const main = fileURLToPath(new URL("../bundle/host/main.js", import.meta.url));
     for (const [args, line] of [
       [[], "usage: node main.js <connection file>"],
       [["/nonexistent.json"], "cannot read the connection file /nonexistent.json: ENOENT"],

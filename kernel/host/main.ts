@@ -1,7 +1,7 @@
 /** Entry point: `node main.js <connection file>` starts a kernel. */
 import { rmSync } from "node:fs";
-import { readConnection } from "./host/connection.ts";
-import { launch } from "./host/launch.ts";
+import { readConnection } from "./connection.ts";
+import { launch } from "./launch.ts";
 
 const [, , file] = process.argv;
 
@@ -14,7 +14,7 @@ async function main(): Promise<void> {
   if (file === undefined) throw new Error("usage: node main.js <connection file>");
   const connection = readConnection(file);
   const launching = launch();
-  const { Kernel } = await import("./host/kernel.ts");
+  const { Kernel } = await import("./kernel.ts");
   const launched = await launching;
   const kernel = await Kernel.start(connection, launched);
   process.on("SIGINT", () => kernel.executor.interrupt());
