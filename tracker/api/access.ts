@@ -1,14 +1,12 @@
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { FastifyInstance } from "fastify";
 import { currentPrincipal } from "../access/principal.ts";
 import { hashOf, newToken } from "../access/tokens.ts";
 import { invalid } from "../errors.ts";
 import { bool, int, limitOf, nameOf } from "../message.ts";
-import type { AccessStore } from "../store/store.ts";
 import type { AuditEntry, Grant, Token, User } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
 import * as endpoints from "./endpoints/access.ts";
 import * as schemas from "./endpoints/anneal-schemas.ts";
-import { type Endpoint, rolesOf } from "./endpoints/endpoint.ts";
 import { truncate } from "./limits.ts";
 import { refusals } from "./rights.ts";
 import { route } from "./route.ts";
@@ -170,60 +168,4 @@ export function accessRoutes(app: FastifyInstance, { store }: Tracker): void {
     }
     currentPrincipal().need("admin", "tracker");
   }
-}
-
-/** Whether the audit log records an endpoint: those that change data, that is, need more than the role viewer. */
-const isAudited = (endpoint: Endpoint): boolean =>
-  endpoint.audit !== false && rolesOf(endpoint).some(({ role }) => role !== "viewer");
-
-/** The request fields that the audit log records. */
-const LOGGED_FIELDS = [
-  "experiment_id",
-  "run_id",
-  "run_uuid",
-  "model_id",
-  "name",
-  "new_name",
-  "version",
-  "stage",
-  "alias",
-  "key",
-  "user",
-  "kind",
-  "target",
-  "role",
-  "label",
-  "scope",
-];
-
-/** Records each request that changes data, with its user and status, in the audit log. */
-export function recordChanges(app: FastifyInstance, access: AccessStore): void {
-  // Entries are written one at a time, in the order of the responses; closing the server waits for the last one.
-  let last: Promise<void> = Promise.resolve();
-  app.addHook("onClose", () => last);
-  app.addHook("onResponse", (request, reply, done) => {
-    done();
-    if (["GET", "HEAD", "OPTIONS"].includes(request.method) || reply.statusCode === 404) return;
-    const { endpoint } = request.routeOptions.config ?? {};
-    if (!endpoint || !isAudited(endpoint)) return;
-    const path = request.url.split("?")[0] ?? "";
-    const entry = {
-      at: Date.now(),
-      who: request.principal?.name ?? "nobody",
-      action: `${request.method} ${truncate(path, 300)}`,
-      target: truncate(targetOf(request), 300),
-      status: reply.statusCode,
-    };
-    last = last.then(() => access.record(entry)).catch((error: unknown) => request.log.error(error));
-  });
-}
-
-function targetOf({ body, params }: FastifyRequest): string {
-  let fields: Record<string, unknown> = { ...(params as object) };
-  try {
-    if (typeof body === "string" && body.length < 100_000) fields = { ...fields, ...JSON.parse(body) };
-  } catch {
-    // The route has already refused the invalid JSON.
-  }
-  return LOGGED_FIELDS.flatMap((key) => (fields[key] === undefined ? [] : [`${key}=${String(fields[key])}`])).join(" ");
 }

@@ -4,9 +4,10 @@ import { protectArtifacts } from "../access/protect/artifacts.ts";
 import { protectStore } from "../access/protect/store.ts";
 import { TrackerError } from "../errors.ts";
 import type { Tracker } from "../tracker.ts";
-import { accessRoutes, recordChanges } from "./access.ts";
+import { accessRoutes } from "./access.ts";
 import { annealRoutes, gateResult } from "./anneal.ts";
 import { artifactProxy, artifactRoutes, downloadRoutes, uploadArtifactRoute } from "./artifacts.ts";
+import { recordOthers } from "./audit.ts";
 import { duplicateRoutes } from "./duplicates.ts";
 import { eventRoutes } from "./events.ts";
 import { experimentRoutes } from "./experiments.ts";
@@ -102,7 +103,7 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
     if (request.principal) actingAs(request.principal, done);
     else done();
   });
-  recordChanges(app, options.tracker.store.access);
+  recordOthers(app, options.tracker.store.access);
 
   rootRoutes(app);
 

@@ -2,6 +2,8 @@ import type { Static, TObject, TSchema } from "@sinclair/typebox";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { invalid } from "../errors.ts";
 import { checkOf, parseMessage } from "../message.ts";
+import { changing } from "../store/change.ts";
+import { describeChange } from "./audit.ts";
 import { type Endpoint, type Media, type Method, methodsOf, pathsOf } from "./endpoints/endpoint.ts";
 import { needDeclared } from "./rights.ts";
 
@@ -98,9 +100,10 @@ export function route<M extends Method, P extends string, Q extends TObject, A e
       handler: async (request, reply) => {
         const body = typeof request.body === "string" && !endpoint.body ? parseBody(request.body) : {};
         const message = { ...fromQuery(request.query, schema), ...body, ...(request.params as Record<string, string>) };
+        describeChange(request, endpoint, message);
         const checked = parseMessage(schema, message);
         needDeclared(endpoint);
-        const answer = await handler(checked, request, reply);
+        const answer = await changing(request.change, () => handler(checked, request, reply));
         return answer instanceof JsonText ? reply.type("application/json").send(answer.text) : answer;
       },
     });

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { exists, missing } from "../../errors.ts";
 import type { AccessStore } from "../store.ts";
 import type { AuditEntry, Grant, GrantKind, Role, Scope, Token, User } from "../types.ts";
+import { addEntry } from "./audited.ts";
 import type { Connection, Database, SqlValue } from "./database.ts";
 
 interface UserRow {
@@ -187,16 +188,7 @@ export function accessStore(db: Database): AccessStore {
       if (gone === 0) throw missing(`${user} has no role of their own for the ${kind} ${target}.`);
     },
 
-    async record({ at, who, action, target, status }) {
-      await db.run(
-        "INSERT INTO audit_log (at, who, action, target, status) VALUES (?, ?, ?, ?, ?)",
-        at,
-        who,
-        action,
-        target,
-        status,
-      );
-    },
+    record: (entry) => addEntry(db, entry),
 
     audit({ who, target, before, limit }) {
       const like = target === undefined ? undefined : db.dialect.like("target", true);

@@ -1,6 +1,7 @@
 import type { Store } from "../store.ts";
 import { accessStore } from "./access.ts";
 import { artifactIndex } from "./artifacts.ts";
+import { audited } from "./audited.ts";
 import type { Database } from "./database.ts";
 import { experimentStore } from "./experiments.ts";
 import { garbageStore } from "./garbage.ts";
@@ -13,7 +14,8 @@ import { traceStore } from "./traces.ts";
 import { webhookStore } from "./webhooks.ts";
 
 /** The store in a database, whose schema is made or brought up to date. The database is closed with it, or when this fails. */
-export async function openStore(db: Database): Promise<Store> {
+export async function openStore(plain: Database): Promise<Store> {
+  const db = audited(plain);
   try {
     const { backup, from, to } = await migrate(db);
     if (from > 0 && from < to) {
