@@ -48,6 +48,12 @@ const pathOf = (pointer: string): string =>
     .replace(/\/(\d+)(?=\/|$)/g, "[$1]")
     .replaceAll("/", ".");
 
+/** A value as JSON, cut off after 200 characters. */
+function shown(value: unknown): string {
+  const json = JSON.stringify(typeof value === "string" ? value.slice(0, 300) : value) ?? String(value);
+  return json.length > 200 ? `${json.slice(0, 200)}...` : json;
+}
+
 /**
  * Validates a message against its schema.
  * @throws INVALID_PARAMETER_VALUE with the field, its value and what was expected
@@ -59,12 +65,10 @@ export function parseMessage<S extends TObject>(schema: S, message: unknown): St
   if (!error) throw invalid("The request does not match its schema.");
   const path = pathOf(error.path);
   if (error.value === undefined) throw invalid(`Missing value for required parameter '${path}'.`);
-  const value = JSON.stringify(error.value) ?? String(error.value);
+  const value = shown(error.value);
   const expected =
     error.schema.title ?? error.message.charAt(0).toLowerCase() + error.message.slice(1).replace(/^xpected /, "");
-  throw invalid(
-    `Invalid value ${value.length > 200 ? `${value.slice(0, 200)}...` : value} for parameter '${path}': expected ${expected.replace(/^expected /, "")}.`,
-  );
+  throw invalid(`Invalid value ${value} for parameter '${path}': expected ${expected.replace(/^expected /, "")}.`);
 }
 
 /** Encodes an offset as an opaque page token. */
@@ -73,6 +77,7 @@ export const pageToken = (offset: number): string => Buffer.from(JSON.stringify(
 /** Returns the offset of a page token, or 0 without one. */
 export function offsetOf(token: string | undefined): number {
   if (token === undefined || token === "") return 0;
+  if (token.length > 1000) throw invalid("Invalid page_token: use the next_page_token of the previous response.");
   try {
     const parsed: unknown = JSON.parse(Buffer.from(token, "base64").toString());
     if (typeof parsed === "object" && parsed !== null && "offset" in parsed) {

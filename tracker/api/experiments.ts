@@ -46,7 +46,7 @@ export function experimentRoutes(app: FastifyInstance, { store, events }: Tracke
       offset,
       limit,
     });
-    return shapes.page("experiments", items.map(shapes.experiment), more ? pageToken(offset + limit) : undefined);
+    return shapes.pageText("experiments", items, shapes.experiment, more ? pageToken(offset + limit) : undefined);
   });
 
   route(app, endpoints.updateExperiment, async ({ experiment_id, new_name }) => {

@@ -15,14 +15,14 @@ const KEY = /^[\p{L}\p{N}_.\-/ :]+$/u;
 
 /** Checks the key of a metric, param or tag, which must also be a valid relative path. */
 export function checkKey(key: string, what: "metric" | "param" | "tag"): string {
-  if (!KEY.test(key)) {
-    throw invalid(
-      `Invalid ${what} name '${truncate(key, 80)}': names may only contain letters, digits, underscores (_), dashes (-), periods (.), spaces ( ), colons (:) and slashes (/).`,
-    );
-  }
   if (key.length > MAX_KEY) {
     throw invalid(
       `Invalid ${what} name '${truncate(key, 80)}...': ${key.length} characters long, at most ${MAX_KEY} allowed.`,
+    );
+  }
+  if (!KEY.test(key)) {
+    throw invalid(
+      `Invalid ${what} name '${truncate(key, 80)}': names may only contain letters, digits, underscores (_), dashes (-), periods (.), spaces ( ), colons (:) and slashes (/).`,
     );
   }
   if (key.split("/").some((part) => part === "" || part === "." || part === "..")) {
@@ -57,12 +57,12 @@ export const param = ({ key, value }: { key: string; value?: string }): KeyValue
 
 /** Checks that a name is not empty and not too long. */
 export function checkName(name: string, what: string, limit: number): string {
-  if (name.trim() === "") throw invalid(`Invalid ${what} name: it must not be empty.`);
   if (name.length > limit) {
     throw invalid(
       `Invalid ${what} name '${truncate(name, 80)}...': ${name.length} characters long, at most ${limit} allowed.`,
     );
   }
+  if (name.trim() === "") throw invalid(`Invalid ${what} name: it must not be empty.`);
   return name;
 }
 

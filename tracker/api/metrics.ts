@@ -5,7 +5,8 @@ import type { HistoryMark } from "../store/store.ts";
 import type { RunMetric } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
 import * as endpoints from "./endpoints/metrics.ts";
-import { JsonText, route } from "./route.ts";
+import { JsonText } from "./json-text.ts";
+import { route } from "./route.ts";
 import { runIdOf } from "./runs.ts";
 import * as shapes from "./shapes.ts";
 

@@ -4,6 +4,7 @@ import { protectArtifacts } from "../access/protect/artifacts.ts";
 import { protectStore } from "../access/protect/store.ts";
 import { TrackerError } from "../errors.ts";
 import type { Tracker } from "../tracker.ts";
+import { asRequest } from "../turn.ts";
 import { accessRoutes } from "./access.ts";
 import { annealRoutes, gateResult } from "./anneal.ts";
 import { artifactProxy, artifactRoutes, downloadRoutes, uploadArtifactRoute } from "./artifacts.ts";
@@ -25,8 +26,8 @@ export interface TrackerPluginOptions {
   tracker: Tracker;
 }
 
-/** Bytes. Large enough for a data set's schema and profile, small enough to protect the server's memory. */
-const BODY_LIMIT = 16 * 1024 * 1024;
+/** Bytes of a JSON body. What needs more, such as a data set's profile, has its own limit. */
+const BODY_LIMIT = 2 * 1024 * 1024;
 
 /** Sends an error in MLflow's format. */
 export function answerError(
@@ -39,6 +40,7 @@ export function answerError(
   for (const header of ["content-length", "content-range", "content-disposition", "etag"]) reply.removeHeader(header);
   reply.type("application/json; charset=utf-8");
   if (error instanceof TrackerError) {
+    if (error.statusCode === 503) reply.header("retry-after", 1);
     const { gates, ...details } = error.details as { gates?: Parameters<typeof gateResult>[0][] };
     const shown = gates ? { gates: gates.map(gateResult) } : {};
     return void reply
@@ -100,8 +102,8 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
     artifacts: protectArtifacts(options.tracker.artifacts),
   };
   app.addHook("preHandler", (request, _reply, done) => {
-    if (request.principal) actingAs(request.principal, done);
-    else done();
+    const { principal } = request;
+    asRequest(() => (principal ? actingAs(principal, done) : done()));
   });
   recordOthers(app, options.tracker.store.access);
 
@@ -156,7 +158,7 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
         textScope(scope);
         multipartRoutes(scope, tracker);
       },
-      { prefix },
+      { prefix, bodyLimit: BODY_LIMIT },
     );
   }
   await app.register(
@@ -183,7 +185,7 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
       accessRoutes(scope, tracker);
       eventRoutes(scope, tracker);
     },
-    { prefix: "/api/anneal" },
+    { prefix: "/api/anneal", bodyLimit: BODY_LIMIT },
   );
   await app.register(async (scope) => {
     jsonScope(scope);

@@ -37,6 +37,9 @@ interface Context {
   changed: (name: string, change: "created" | "updated" | "deleted", version?: number) => void;
 }
 
+/** Versions of one response, with a token for the rest. */
+const MAX_VERSIONS = 10_000;
+
 export function registryRoutes(app: FastifyInstance, tracker: Tracker): void {
   const context: Context = {
     app,
@@ -172,14 +175,14 @@ function versionRoutes({ app, tracker, changed }: Context): void {
 
   route(app, endpoints.searchVersions, async (message) => {
     const offset = offsetOf(message.page_token);
-    const limit = limitOf(message.max_results, 10_000, 200_000);
+    const limit = Math.min(limitOf(message.max_results, 10_000, 200_000), MAX_VERSIONS);
     const { items, more } = await registry.searchVersions({
       filter: parseFilter(message.filter, MODEL_VERSIONS),
       order: parseOrder(message.order_by, MODEL_VERSIONS),
       offset,
       limit,
     });
-    return shapes.page("model_versions", items.map(shapes.modelVersion), more ? pageToken(offset + limit) : undefined);
+    return shapes.pageText("model_versions", items, shapes.modelVersion, more ? pageToken(offset + limit) : undefined);
   });
 
   route(app, endpoints.getDownloadUri, async ({ name, version }) => {

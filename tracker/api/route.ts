@@ -1,22 +1,19 @@
 import type { Static, TObject, TSchema } from "@sinclair/typebox";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { invalid } from "../errors.ts";
+import { parseJson } from "../json.ts";
 import { checkOf, parseMessage } from "../message.ts";
 import { changing } from "../store/change.ts";
 import { describeChange } from "./audit.ts";
 import { type Endpoint, type Media, type Method, methodsOf, pathsOf } from "./endpoints/endpoint.ts";
+import { JsonText } from "./json-text.ts";
 import { needDeclared } from "./rights.ts";
 
 /** Parses a JSON body as an object. Some clients send JSON text within JSON. Fields that are null are dropped. */
 function parseBody(text: string): Record<string, unknown> {
   if (text.trim() === "") return {};
-  let body: unknown;
-  try {
-    body = JSON.parse(text);
-    if (typeof body === "string") body = JSON.parse(body);
-  } catch (error) {
-    throw invalid(`The request's body is not valid JSON: ${error instanceof Error ? error.message : String(error)}.`);
-  }
+  let body = parseJson(text);
+  if (typeof body === "string") body = parseJson(body);
   if (typeof body !== "object" || body === null || Array.isArray(body)) {
     throw invalid("The request's body is not a JSON object.");
   }
@@ -43,15 +40,6 @@ function fromQuery(query: unknown, schema: TObject): Record<string, unknown> {
     else message[name] = value;
   }
   return message;
-}
-
-/** A response that is already serialized as JSON. */
-export class JsonText {
-  readonly text: string;
-
-  constructor(text: string) {
-    this.text = text;
-  }
 }
 
 /** What a handler returns: the declared response, or the sent reply for a declared media type. */

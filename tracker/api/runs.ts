@@ -1,6 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { currentPrincipal } from "../access/principal.ts";
 import { invalid } from "../errors.ts";
+import { parseJson } from "../json.ts";
 import { int, limitOf, nameOf, offsetOf, pageToken } from "../message.ts";
 import { parseFilter, parseOrder, RUNS } from "../store/filter.ts";
 import type { Metric, ModelMetric, Run } from "../store/types.ts";
@@ -15,6 +16,12 @@ import * as shapes from "./shapes.ts";
 
 /** MLflow's limits for a batch. */
 const MAX_BATCH = { metrics: 1000, params: 100, tags: 100, total: 1000, bytes: 1_048_576 };
+
+/** Runs of one response: some 16 MB of text. */
+const MAX_RUNS = 10_000;
+
+/** Bytes of a request with data sets, whose profile may have 16 MB. */
+const MAX_INPUTS = 16 * 1024 * 1024;
 
 /** Returns the id of the request's run, which old clients send as run_uuid. */
 export function runIdOf(message: { run_id?: string; run_uuid?: string }): string {
@@ -108,7 +115,8 @@ export function runRoutes(app: FastifyInstance, tracker: Tracker): void {
 
   route(app, endpoints.searchRuns, async (message) => {
     const offset = offsetOf(message.page_token);
-    const limit = limitOf(message.max_results, 1000, 50_000);
+    // As MLflow's server, this one accepts 50 000. It answers with fewer and a token for the rest.
+    const limit = Math.min(limitOf(message.max_results, 1000, 50_000), MAX_RUNS);
     const { items, more } = await store.runs.search({
       experimentIds: message.experiment_ids ?? [],
       view: nameOf(VIEWS, message.run_view_type ?? "ACTIVE_ONLY"),
@@ -118,9 +126,10 @@ export function runRoutes(app: FastifyInstance, tracker: Tracker): void {
       limit,
     });
     const inputs = await store.runs.inputs(items.map(({ run }) => run.id));
-    return shapes.page(
+    return shapes.pageText(
       "runs",
-      items.map((data) => shapes.run(data, inputs.get(data.run.id))),
+      items,
+      (data) => shapes.run(data, inputs.get(data.run.id)),
       more ? pageToken(offset + limit) : undefined,
     );
   });
@@ -175,24 +184,29 @@ export function runRoutes(app: FastifyInstance, tracker: Tracker): void {
     return {};
   });
 
-  route(app, endpoints.logInputs, async (message) => {
-    const run = await store.runs.logInputs(runIdOf(message), {
-      datasets: (message.datasets ?? []).map(({ dataset, tags }) => ({
-        tags: (tags ?? []).map(({ key, value }) => ({ key: checkName(key, "input tag", 255), value: value ?? "" })),
-        dataset: {
-          name: checkName(dataset.name, "dataset", 500),
-          digest: checkName(dataset.digest, "dataset digest", 36),
-          sourceType: dataset.source_type ?? "",
-          source: dataset.source ?? "",
-          schema: dataset.schema ?? null,
-          profile: dataset.profile ?? null,
-        },
-      })),
-      models: (message.models ?? []).map(({ model_id }) => ({ modelId: model_id })),
-    });
-    changed(run, "updated");
-    return {};
-  });
+  route(
+    app,
+    endpoints.logInputs,
+    async (message) => {
+      const run = await store.runs.logInputs(runIdOf(message), {
+        datasets: (message.datasets ?? []).map(({ dataset, tags }) => ({
+          tags: (tags ?? []).map(({ key, value }) => ({ key: checkName(key, "input tag", 255), value: value ?? "" })),
+          dataset: {
+            name: checkName(dataset.name, "dataset", 500),
+            digest: checkName(dataset.digest, "dataset digest", 36),
+            sourceType: dataset.source_type ?? "",
+            source: dataset.source ?? "",
+            schema: dataset.schema ?? null,
+            profile: dataset.profile ?? null,
+          },
+        })),
+        models: (message.models ?? []).map(({ model_id }) => ({ modelId: model_id })),
+      });
+      changed(run, "updated");
+      return {};
+    },
+    { bodyLimit: MAX_INPUTS },
+  );
 
   route(app, endpoints.logOutputs, async (message) => {
     const run = await store.runs.logOutputs(
@@ -206,12 +220,7 @@ export function runRoutes(app: FastifyInstance, tracker: Tracker): void {
   route(app, endpoints.logModel, async (message) => {
     // Clients older than MLflow 3 store their logged models as a list in one tag.
     const id = runIdOf(message);
-    let model: unknown;
-    try {
-      model = JSON.parse(message.model_json);
-    } catch {
-      throw invalid(`Malformed model info: '${message.model_json.slice(0, 200)}' is not JSON.`);
-    }
+    const model = parseJson(message.model_json, "The model's info");
     const key = "mlflow.log-model.history";
     const { tags } = await store.runs.getData(id);
     const models = [...listIn(tags.find((tag) => tag.key === key)?.value), model];

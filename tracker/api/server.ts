@@ -1,8 +1,9 @@
 import { readFileSync } from "node:fs";
 import type { FastifyInstance } from "fastify";
 import { getDocument, getHealth, getServerInfo, getServerVersion } from "./endpoints/server.ts";
+import { JsonText } from "./json-text.ts";
 import { openApiDocument } from "./openapi.ts";
-import { JsonText, route } from "./route.ts";
+import { route } from "./route.ts";
 
 const VERSION: string = (() => {
   // The nearest package.json above, both from the sources and from dist.

@@ -12,7 +12,9 @@ import type {
   Run,
   RunData,
 } from "../store/types.ts";
+import { inTurn } from "../turn.ts";
 import type * as schemas from "./endpoints/schemas.ts";
+import { JsonText } from "./json-text.ts";
 
 /*
  * Converts the tracker's types to MLflow's protocol. As in MLflow, empty lists and unset fields are omitted.
@@ -36,6 +38,27 @@ export const page = <const Name extends string, T>(name: Name, items: readonly T
   ...list(name, items),
   ...(next === undefined ? {} : { next_page_token: next }),
 });
+
+/** Items of a page that are written at once. */
+const PIECE = 100;
+
+/** The text of a page that may have many items, which is written in pieces. */
+export async function pageText<T>(
+  name: string,
+  items: readonly T[],
+  shape: (item: T) => object,
+  next: string | undefined,
+): Promise<JsonText> {
+  const pieces: string[] = [];
+  for (let at = 0; at < items.length; at += PIECE) {
+    pieces.push(await inTurn(() => JSON.stringify(items.slice(at, at + PIECE).map(shape)).slice(1, -1)));
+  }
+  const fields = [
+    ...(pieces.length === 0 ? [] : [`"${name}":[${pieces.join(",")}]`]),
+    ...(next === undefined ? [] : [`"next_page_token":${JSON.stringify(next)}`]),
+  ];
+  return new JsonText(`{${fields.join(",")}}`);
+}
 
 export const experiment = (it: Experiment): schemas.Experiment => ({
   experiment_id: it.id,

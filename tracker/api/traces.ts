@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
+import { currentPrincipal } from "../access/principal.ts";
 import { locate } from "../artifacts/locate.ts";
 import { invalid, TrackerError } from "../errors.ts";
 import { int, limitOf, nameOf, offsetOf, pageToken } from "../message.ts";
@@ -293,13 +294,15 @@ export function otlpRoutes(app: FastifyInstance, { store, events }: Tracker): vo
     app,
     endpoints.exportSpans,
     async (_message, request, reply) => {
-      const type = request.headers["content-type"] ?? "";
-      const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
-      const spans = await parseSpans(body, { type, encoding: request.headers["content-encoding"] ?? "" });
-      const experimentId = request.headers["x-mlflow-experiment-id"];
+      const { "content-type": type = "", "content-encoding": encoding = "" } = request.headers;
+      const experimentId = request.headers["x-mlflow-experiment-id"] ?? "0";
       if (Array.isArray(experimentId))
         throw invalid("The header x-mlflow-experiment-id is set more than once: send it once.");
-      const traces = await store.traces.logSpans(experimentId ?? "0", spans);
+      // Before the body is parsed, which takes longer than anything else here.
+      currentPrincipal().need("editor", { experiment: experimentId });
+      const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
+      const spans = await parseSpans(body, { type, encoding });
+      const traces = await store.traces.logSpans(experimentId, spans);
       for (const id of new Set(traces.map((trace) => trace.experimentId))) {
         events.publish({ type: "experiment", experimentId: id, change: "updated" });
       }

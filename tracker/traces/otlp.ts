@@ -3,6 +3,7 @@ import { brotliDecompress, gunzip, inflate } from "node:zlib";
 import { type Static, Type } from "@sinclair/typebox";
 import protobuf from "protobufjs";
 import { invalid } from "../errors.ts";
+import { parseJson } from "../json.ts";
 import { parseMessage } from "../message.ts";
 import type { Span } from "../store/types.ts";
 
@@ -45,10 +46,15 @@ const { root } = protobuf.parse(`
   message ArrayValue { repeated AnyValue values = 1; }
   message KeyValueList { repeated KeyValue values = 1; }
 `);
+root.resolveAll();
 const TracesData = root.lookupType("TracesData");
 
 /** Maximum size of a decompressed request in bytes, against decompression bombs. */
-const LARGEST = 64 * 2 ** 20;
+const LARGEST = 16 * 2 ** 20;
+/** Fields of a request: some 4000 spans with 20 attributes each. An empty span takes two bytes, and much memory when parsed. */
+const MAX_FIELDS = 400_000;
+/** Nesting of messages. A value in an attribute's list is nine levels deep. */
+const MAX_DEPTH = 64;
 
 /** Attributes as the protocol writes them: a list of keys, each with a value of one of several kinds. */
 const Attributes = Type.Optional(Type.Array(Type.Object({ key: Type.String(), value: Type.Optional(Type.Unknown()) })));
@@ -107,9 +113,29 @@ async function unpacked(body: Buffer, encoding: string): Promise<Buffer> {
   }
 }
 
+/** Checks what decoding would cost, without decoding. */
+function checkCost(body: Buffer): void {
+  const reader = protobuf.Reader.create(body);
+  let fields = 0;
+  const visit = (type: protobuf.Type, end: number, depth: number): void => {
+    if (depth > MAX_DEPTH) throw new Error(`messages are nested more than ${MAX_DEPTH} levels deep`);
+    while (reader.pos < end) {
+      if (++fields > MAX_FIELDS) throw new Error(`more than ${MAX_FIELDS} fields: send smaller batches`);
+      const tag = reader.uint32();
+      const of = (tag & 7) === 2 ? type.fieldsById[tag >>> 3]?.resolvedType : undefined;
+      if (of instanceof protobuf.Type) {
+        const length = reader.uint32();
+        visit(of, reader.pos + length, depth + 1);
+      } else reader.skipType(tag & 7);
+    }
+  };
+  visit(TracesData, reader.len, 0);
+}
+
 /** A protobuf message as its JSON: ids in hex, 64-bit integers as digits. */
 function decode(body: Buffer): unknown {
   try {
+    checkCost(body);
     const message = TracesData.toObject(TracesData.decode(body), { longs: String, bytes: Array });
     return inHex(message);
   } catch (error) {
@@ -157,7 +183,7 @@ function attributesOf(list: Static<typeof Attributes> = []): Record<string, unkn
       const held = plain(value);
       if (!key.startsWith("mlflow.") || typeof held !== "string") return [key, held];
       try {
-        return [key, JSON.parse(held) as unknown];
+        return [key, parseJson(held)];
       } catch {
         return [key, held];
       }
@@ -177,13 +203,8 @@ export async function parseSpans(
 ): Promise<Span[]> {
   const bytes = await unpacked(body, encoding.toLowerCase());
   let message: unknown;
-  if (type.startsWith("application/json")) {
-    try {
-      message = JSON.parse(bytes.toString());
-    } catch (error) {
-      throw invalid(`The body is not JSON: ${error instanceof Error ? error.message : String(error)}.`);
-    }
-  } else if (type.startsWith("application/x-protobuf")) message = decode(bytes);
+  if (type.startsWith("application/json")) message = parseJson(bytes.toString(), "The body", MAX_FIELDS);
+  else if (type.startsWith("application/x-protobuf")) message = decode(bytes);
   else throw invalid(`Unknown content-type '${type}': expected application/x-protobuf or application/json.`);
   const { resourceSpans } = parseMessage(Request, message ?? {});
   return resourceSpans.flatMap(({ resource, scopeSpans = [] }) => {

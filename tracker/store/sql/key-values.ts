@@ -14,7 +14,7 @@ export async function keyValuesOf<Id extends string | number>(
   ids: readonly Id[],
 ): Promise<Map<Id, KeyValue[]>> {
   const lists = new Map<Id, KeyValue[]>();
-  for (const part of chunks(ids, 500)) {
+  for (const part of chunks(ids, 200)) {
     const found = await db.all<KeyValue & { id: Id }>(
       `SELECT ${owner} AS id, key, value FROM ${table} WHERE ${db.dialect.among(owner)} ORDER BY ${owner}, key`,
       part,

@@ -39,7 +39,7 @@ export async function withData(db: Connection, rows: RunRecord[]): Promise<RunDa
   const ids = rows.map(({ seq }) => seq);
   const params = await keyValuesOf(db, "params", "run", ids);
   const tags = await keyValuesOf(db, "tags", "run", ids);
-  for (const part of chunks(ids, 500)) {
+  for (const part of chunks(ids, 200)) {
     const latest = await db.all<MetricRow & { run: number; key: string }>(
       `SELECT run, key, step, timestamp, value, is_nan FROM series WHERE ${db.dialect.among("run")} ORDER BY run, key`,
       part,

@@ -1,5 +1,8 @@
 import { existsSync } from "node:fs";
+import { setTimeout as pause } from "node:timers/promises";
 import Libsql from "libsql";
+import { unavailable } from "../../errors.ts";
+import { inTurn } from "../../turn.ts";
 import { type Connection, checkValues, chunks, type Database, type Dialect, type SqlValue } from "./database.ts";
 
 /** A LIKE pattern as GLOB, which SQLite matches with regard to case. */
@@ -21,14 +24,18 @@ const dialect: Dialect = {
 
 /** Maximum number of cached prepared statements. */
 const KEPT = 300;
+/** Milliseconds to wait while another process holds a lock on the file. */
+const PATIENCE = 5000;
 /** Rows of one INSERT: many enough that the statement's cost is spread thin. */
 const ROWS = 100;
 
-/** One connection to a SQLite file. It answers at once, within the call. */
+/** One connection to a SQLite file. It answers within the call, on the main thread: see inTurn(). */
 class SqliteConnection implements Connection {
   readonly dialect = dialect;
   readonly db: Libsql.Database;
   readonly #statements = new Map<string, Libsql.Statement>();
+  /** When a lock of another process was first met; undefined since the last statement that met none. */
+  #lockedSince: number | undefined;
 
   constructor(path: string, { readonly = false } = {}) {
     this.db = new Libsql(path, { timeout: 10_000 });
@@ -40,6 +47,30 @@ class SqliteConnection implements Connection {
     this.db.pragma("cache_size = -32768");
     this.db.pragma("temp_store = MEMORY");
     if (readonly) this.db.pragma("query_only = ON");
+    // From here on #unlocked waits for locks: waiting within SQLite would stop the whole server.
+    this.db.pragma("busy_timeout = 0");
+  }
+
+  /**
+   * Runs a statement, again while another process holds a lock on the file.
+   * @throws TEMPORARILY_UNAVAILABLE if the lock has been held for long
+   */
+  async #unlocked<T>(statement: () => T): Promise<T> {
+    for (;;) {
+      try {
+        const result = await inTurn(statement);
+        this.#lockedSince = undefined;
+        return result;
+      } catch (error) {
+        if (!isLock(error)) throw error;
+        // Of many requests in a queue, only the first waits this long.
+        this.#lockedSince ??= performance.now();
+        if (performance.now() - this.#lockedSince > PATIENCE) {
+          throw unavailable("Another process holds a lock on the tracker's database. Try again.");
+        }
+        await pause(20);
+      }
+    }
   }
 
   #prepare(sql: string): Libsql.Statement {
@@ -55,15 +86,15 @@ class SqliteConnection implements Connection {
   }
 
   async all<Row>(sql: string, ...values: SqlValue[]): Promise<Row[]> {
-    return this.#prepare(sql).all(bound(values)) as Row[];
+    return this.#unlocked(() => this.#prepare(sql).all(bound(values)) as Row[]);
   }
 
   async get<Row>(sql: string, ...values: SqlValue[]): Promise<Row | undefined> {
-    return this.#prepare(sql).get(bound(values)) as Row | undefined;
+    return this.#unlocked(() => this.#prepare(sql).get(bound(values)) as Row | undefined);
   }
 
   async run(sql: string, ...values: SqlValue[]): Promise<number> {
-    return this.#prepare(sql).run(bound(values)).changes;
+    return this.#unlocked(() => this.#prepare(sql).run(bound(values)).changes);
   }
 
   async insertNumbers(
@@ -74,9 +105,13 @@ class SqliteConnection implements Connection {
     const into = `INSERT OR IGNORE INTO ${table} (${columns.map(({ name }) => name).join(", ")}) VALUES `;
     const row = `(${columns.map(() => "?").join(", ")})`;
     for (const part of chunks(rows, ROWS)) {
-      if (part.length === ROWS) this.#prepare(into + Array(ROWS).fill(row).join(", ")).run(part.flat());
-      else for (const values of part) this.#prepare(into + row).run([...values]);
+      if (part.length === ROWS) await this.run(into + Array(ROWS).fill(row).join(", "), ...part.flat());
+      else for (const values of part) await this.run(into + row, ...values);
     }
+  }
+
+  async execute(sql: string): Promise<void> {
+    await this.#unlocked(() => this.db.exec(sql));
   }
 
   close(): void {
@@ -84,6 +119,9 @@ class SqliteConnection implements Connection {
     this.db.close();
   }
 }
+
+const isLock = (error: unknown): boolean =>
+  error instanceof Error && "code" in error && /^SQLITE_(BUSY|LOCKED)/.test(String(error.code));
 
 /** Values as the binding takes them: a list as JSON. */
 function bound(values: readonly SqlValue[]): (string | number | null)[] {
@@ -126,9 +164,7 @@ export function openSqlite(path: string): Database {
     run: (sql, ...values) => transaction((connection) => connection.run(sql, ...values)),
     insertNumbers: (...to) => transaction((connection) => connection.insertNumbers(...to)),
     transaction,
-    async execute(sql) {
-      writer.db.exec(sql);
-    },
+    execute: (sql) => writer.execute(sql),
     async backup(schemaVersion) {
       for (let copy = 0; ; copy++) {
         const target = `${path}.schema-${schemaVersion}${copy === 0 ? "" : `-${copy}`}.backup`;
@@ -138,8 +174,8 @@ export function openSqlite(path: string): Database {
       }
     },
     async compact() {
-      writer.db.exec("VACUUM");
-      writer.db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+      await writer.execute("VACUUM");
+      await writer.execute("PRAGMA wal_checkpoint(TRUNCATE)");
     },
     async close() {
       await last;
