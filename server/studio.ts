@@ -33,6 +33,10 @@ export interface StudioOptions {
   rateLimit?: number;
   /** Sign-in by OpenID Connect, in addition to tokens. */
   oidc?: OidcOptions;
+  /** Addresses and subnets of proxies whose X-Forwarded headers are believed; none by default. */
+  trustedProxies?: string[];
+  /** Whether the tracker's webhooks may be delivered to this machine and private networks. */
+  allowPrivateWebhooks?: boolean;
 }
 
 /** A running studio. */
@@ -60,7 +64,16 @@ export async function startStudio(options: StudioOptions): Promise<Studio> {
 }
 
 async function start({ root, dataDir: data, host, port, ...options }: StudioOptions): Promise<Studio> {
-  const { trackerOnly = false, store, artifacts, auth = true, rateLimit, oidc } = options;
+  const {
+    trackerOnly = false,
+    store,
+    artifacts,
+    auth = true,
+    rateLimit,
+    oidc,
+    trustedProxies,
+    allowPrivateWebhooks,
+  } = options;
   const other = await findRunningStudio(data);
   if (other) {
     const [what, page] = other.trackerOnly ? ["tracker", "tracker/"] : ["studio", "lab"];
@@ -73,12 +86,12 @@ async function start({ root, dataDir: data, host, port, ...options }: StudioOpti
     dataDir: data,
     ...(store ? { store } : {}),
     ...(artifacts ? { artifacts } : {}),
+    ...(allowPrivateWebhooks === undefined ? {} : { allowPrivateWebhooks }),
   }).catch(asUsage);
   const app = fastify({
     bodyLimit: 256 * 2 ** 20,
     forceCloseConnections: true,
-    // Proxies on this machine or in private networks may set forwarding headers.
-    trustProxy: ["loopback", "uniquelocal"],
+    trustProxy: trustedProxies ?? false,
     routerOptions: { maxParamLength: 4096 },
   });
   app.setErrorHandler((error: FastifyError, _, reply) => {

@@ -53,7 +53,7 @@ describe("a team's tracker", () => {
   const isMarked = (page: Page) => page.evaluate(() => "marked" in globalThis);
 
   beforeAll(async () => {
-    tracker = await Server.start("tracker", scratch("team"));
+    tracker = await Server.start("tracker", scratch("team"), ["--allow-private-webhooks"]);
     browser = await openBrowser();
     owner = await (await context()).newPage();
     viewer = await (await context()).newPage();

@@ -17,7 +17,13 @@ afterEach(async () => {
 afterAll(() => rmSync(dataDir, { recursive: true, force: true }));
 
 async function serve(token?: string): Promise<string> {
-  served = await serveTracker({ dataDir, host: "127.0.0.1", port: 0, ...(token === undefined ? {} : { token }) });
+  served = await serveTracker({
+    dataDir,
+    host: "127.0.0.1",
+    port: 0,
+    trustedProxies: ["127.0.0.1"],
+    ...(token === undefined ? {} : { token }),
+  });
   return served.url;
 }
 

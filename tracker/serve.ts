@@ -14,6 +14,8 @@ export interface ServeOptions extends TrackerOptions {
   oidc?: OidcOptions;
   /** Requests per minute and token. */
   rateLimit?: number;
+  /** Addresses and subnets of proxies whose X-Forwarded headers are believed; none by default. */
+  trustedProxies?: string[];
 }
 
 export interface ServedTracker {
@@ -32,8 +34,7 @@ export async function serveTracker(options: ServeOptions): Promise<ServedTracker
   const app = Fastify({
     logger: { level: "warn" },
     forceCloseConnections: true,
-    // Trust the forwarding headers of proxies on this machine and network.
-    trustProxy: ["loopback", "uniquelocal"],
+    trustProxy: options.trustedProxies ?? false,
     routerOptions: { maxParamLength: 4096 },
   });
   try {

@@ -70,10 +70,10 @@ export class TestTracker {
     this.app = this.#serve();
   }
 
-  /** @param store a PostgreSQL database that another tracker has open */
-  static async open(store?: string): Promise<TestTracker> {
+  /** @param given.store a PostgreSQL database that another tracker has open */
+  static async open(given: Partial<TrackerOptions> = {}): Promise<TestTracker> {
     const dataDir = mkdtempSync(join(tmpdir(), "anneal-tracker-"));
-    const options = { dataDir, ...(store === undefined ? await newStore() : { store }) };
+    const options = { dataDir, ...(given.store === undefined ? await newStore() : {}), ...given };
     return new TestTracker(options, await openTracker(options));
   }
 

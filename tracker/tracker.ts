@@ -4,6 +4,7 @@ import { loadSigningKey } from "./access/signature.ts";
 import type { Artifacts } from "./artifacts/artifacts.ts";
 import { openArtifacts } from "./artifacts/open.ts";
 import { Events, type Relay } from "./events.ts";
+import { loadSecretsKey, Secrets } from "./store/secrets.ts";
 import type { Database } from "./store/sql/database.ts";
 import { openStore } from "./store/sql/index.ts";
 import { openPostgresql } from "./store/sql/postgresql.ts";
@@ -30,17 +31,24 @@ export interface TrackerOptions {
   store?: string;
   /** The artifact store: a folder or `s3://bucket/prefix`. */
   artifacts?: string;
+  /** Whether webhooks may be delivered to this machine and private networks. */
+  allowPrivateWebhooks?: boolean;
 }
 
 /**
  * Opens a tracker. Creates its folder and migrates its database if needed.
  * @throws if the database was written by a newer version, or cannot be opened
  */
-export async function openTracker({ dataDir, store: where, artifacts: files }: TrackerOptions): Promise<Tracker> {
-  mkdirSync(dataDir, { recursive: true });
+export async function openTracker({
+  dataDir,
+  store: where,
+  artifacts: files,
+  allowPrivateWebhooks = false,
+}: TrackerOptions): Promise<Tracker> {
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const { db, relay } = await openDatabase(dataDir, where);
   const events = new Events(relay);
-  const opened = await openStore(db).catch(async (error: unknown) => {
+  const opened = await openStore(db, new Secrets(loadSecretsKey(dataDir))).catch(async (error: unknown) => {
     await events.close();
     throw error;
   });
@@ -51,7 +59,7 @@ export async function openTracker({ dataDir, store: where, artifacts: files }: T
       throw error;
     },
   );
-  const webhooks = new WebhookDelivery(opened.webhooks);
+  const webhooks = new WebhookDelivery(opened.webhooks, { allowPrivate: allowPrivateWebhooks });
   const store = { ...opened, registry: observedRegistry(opened.registry, webhooks) };
   return {
     store,

@@ -1,21 +1,27 @@
 import { spawn } from "node:child_process";
 import { dataFlag, defineCommand } from "./command.ts";
+import { proxiesOf, trustProxyFlag } from "./proxies.ts";
 
 export const start = defineCommand({
   name: "start",
   help: `  anneal start                    open the studio: JupyterLab, kernel and tracker
       --port 8888  --host 127.0.0.1  --data .anneal  --root .  --no-browser
+      --trust-proxy <address>  --allow-private-webhooks   as for the tracker
 `,
   flags: {
     port: { type: "string", default: "8888" },
     host: { type: "string", default: "127.0.0.1" },
     data: dataFlag,
     root: { type: "string", default: "." },
+    "trust-proxy": trustProxyFlag,
+    "allow-private-webhooks": { type: "boolean", default: false },
     browser: { type: "boolean", default: true },
   },
-  async run({ values: { port, host, data, root, browser } }) {
+  async run({ values }) {
+    const { port, host, data, root, browser, "trust-proxy": proxies } = values;
+    const allowPrivateWebhooks = values["allow-private-webhooks"];
     const { serve } = await import("./serve.ts");
-    return serve({ root, dataDir: data, host, port }, (page) => {
+    return serve({ root, dataDir: data, host, port, allowPrivateWebhooks, ...proxiesOf(proxies) }, (page) => {
       if (browser) openBrowser(page);
     });
   },

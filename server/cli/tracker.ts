@@ -2,6 +2,7 @@ import type { OidcOptions, Role } from "../../tracker/index.ts";
 import { UsageError } from "../errors.ts";
 import { dataFlag, defineCommand } from "./command.ts";
 import { artifactsFlag, placesOf, storeFlag } from "./places.ts";
+import { proxiesOf, trustProxyFlag } from "./proxies.ts";
 
 export const tracker = defineCommand({
   name: "tracker",
@@ -11,6 +12,9 @@ export const tracker = defineCommand({
       --artifacts <folder | s3://bucket/prefix>
       --no-auth                   disable authentication
       --rate-limit <requests per minute of one user's token>
+      --trust-proxy <address>     believe the X-Forwarded headers of this proxy, such as 127.0.0.1 or 10.0.0.0/8;
+                                  separate several by commas
+      --allow-private-webhooks    deliver webhooks to this machine and private networks too
       --oidc-issuer <url>  --oidc-client-id <id>  --oidc-role viewer  --url <address that browsers see>
                                   sign in by OpenID Connect; set the client secret as ANNEAL_OIDC_CLIENT_SECRET
 `,
@@ -22,6 +26,8 @@ export const tracker = defineCommand({
     artifacts: artifactsFlag,
     auth: { type: "boolean", default: true },
     "rate-limit": { type: "string" },
+    "trust-proxy": trustProxyFlag,
+    "allow-private-webhooks": { type: "boolean", default: false },
     "oidc-issuer": { type: "string", default: process.env.ANNEAL_OIDC_ISSUER },
     "oidc-client-id": { type: "string", default: process.env.ANNEAL_OIDC_CLIENT_ID },
     "oidc-role": { type: "string", default: "viewer" },
@@ -45,6 +51,8 @@ export const tracker = defineCommand({
       trackerOnly: true,
       auth,
       ...placesOf(store, artifacts),
+      ...proxiesOf(values["trust-proxy"]),
+      allowPrivateWebhooks: values["allow-private-webhooks"],
       ...(rateLimit === undefined ? {} : { rateLimit }),
       ...(issuer ? { oidc: oidcOf({ issuer, clientId, role, url }) } : {}),
     });

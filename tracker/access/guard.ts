@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { isIP } from "node:net";
+import { isIP, isIPv4 } from "node:net";
 import { userInfo } from "node:os";
 import cookies from "@fastify/cookie";
 import rateLimit from "@fastify/rate-limit";
@@ -94,7 +94,7 @@ export async function guard(app: FastifyInstance, options: GuardOptions): Promis
       shown === undefined || shown === "" ? undefined : same(shown, token) ? owner : await principalOf(shown);
     const isPage = request.method === "GET" && (request.headers.accept?.includes("text/html") ?? false);
     if (principal === undefined || shown === undefined) {
-      const tried = inHeader !== undefined || inAddress !== undefined;
+      const tried = shown !== undefined;
       if (tried) checkRate(reply, await wrong(request), "wrong tokens");
       return refuse(request, reply, { tried, isPage, ...(oidc ? { oidc } : {}) });
     }
@@ -143,7 +143,7 @@ function checkRate(reply: FastifyReply, rate: Rate, what: string): void {
 /** Resolves tokens to principals, with a short-lived cache: a logging client sends thousands of requests per second. */
 function principals(access: AccessStore): (token: string) => Promise<Principal | undefined> {
   const cache = new Map<string, { principal: Principal | undefined; until: number }>();
-  return async (token) => {
+  const principalOf = async (token: string): Promise<Principal | undefined> => {
     const now = Date.now();
     const cached = cache.get(token);
     if (cached && cached.until > now) return cached.principal;
@@ -158,6 +158,7 @@ function principals(access: AccessStore): (token: string) => Promise<Principal |
           scope: match.token.scope,
           grants: match.grants,
           tokenId: match.token.id,
+          renew: () => principalOf(token),
         })
       : undefined;
     if (cache.size >= 10_000) cache.clear();
@@ -167,6 +168,7 @@ function principals(access: AccessStore): (token: string) => Promise<Principal |
     if (principal && id !== undefined && now - (lastUsedAt ?? 0) > 60_000) await access.touchToken(id);
     return principal;
   };
+  return principalOf;
 }
 
 function refuse(
@@ -198,7 +200,9 @@ const nameOf = (host: string): string =>
     .replace(/:\d+$/, "")
     .replace(/^\[(.*)\]$/, "$1")
     .toLowerCase();
-const isLoopback = (name: string): boolean => name === "localhost" || name === "::1" || name.startsWith("127.");
+/** Whether a name, compared as a whole, is this machine's: 127.example.com is not. */
+const isLoopback = (name: string): boolean =>
+  name === "localhost" || name === "::1" || (isIPv4(name) && name.startsWith("127."));
 
 /** Without a token, only the loopback address protects the server, so requests through DNS rebinding are refused. */
 function checkHost(request: FastifyRequest, host: string): void {

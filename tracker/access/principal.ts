@@ -28,6 +28,11 @@ export class Principal {
   /** The id of the request's token. */
   readonly tokenId: string | undefined;
   readonly #grants: ReadonlyMap<string, Role>;
+  /**
+   * Returns the user with the rights they have now, undefined if the token is no longer valid. For requests that stay open;
+   * a change takes a few seconds to be seen.
+   */
+  readonly renew: () => Promise<Principal | undefined>;
 
   constructor(who: {
     name: string;
@@ -36,12 +41,14 @@ export class Principal {
     scope?: Scope;
     grants?: readonly Grant[];
     tokenId?: string;
+    renew?: () => Promise<Principal | undefined>;
   }) {
     this.name = who.name;
     this.role = who.role;
     this.owner = who.owner ?? false;
     this.scope = who.scope ?? "admin";
     this.tokenId = who.tokenId;
+    this.renew = who.renew ?? (async () => this);
     this.#grants = new Map((who.grants ?? []).map(({ kind, target, role }) => [`${kind} ${target}`, role]));
   }
 

@@ -75,7 +75,7 @@ describe("paths", () => {
       const status = await send("POST", `/api/2.0/mlflow-artifacts/mpu/${action}/${path}`, "", body);
       expect([action, status >= 400 && status < 500]).toEqual([action, true]);
     }
-    const own = /^(artifacts|token|tracker\.db(-shm|-wal)?)$/;
+    const own = /^(artifacts|token|secrets\.key|tracker\.db(-shm|-wal)?)$/;
     expect(readdirSync(t.dataDir).filter((name) => !own.test(name))).toEqual([]);
     expect(readdirSync(artifacts).filter((it) => !it.startsWith("."))).toEqual([]);
   });

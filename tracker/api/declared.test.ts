@@ -32,7 +32,7 @@ const called = new Set<string>();
 const known = { experiments: [] as string[], model: "told model" };
 
 beforeAll(async () => {
-  t = await TestTracker.open();
+  t = await TestTracker.open({ allowPrivateWebhooks: true });
   for (const name of ["ada", "bob"]) await t.tracker.store.access.createUser({ name, role: "viewer" });
   app = Fastify({ routerOptions: { maxParamLength: 4096 } });
   app.decorateRequest("principal", undefined);

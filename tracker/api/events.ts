@@ -7,6 +7,8 @@ import { route } from "./route.ts";
 
 /** Milliseconds between comments that keep the connection open: proxies close one that is idle for a minute. */
 const HEARTBEAT_MS = 25_000;
+/** Milliseconds between checks that the user may still see what is sent. */
+const RENEW_MS = 1000;
 /** Characters buffered for a client that does not read. */
 const MAX_BUFFERED = 500_000;
 const wire = (event: TrackerEvent): object => {
@@ -29,7 +31,7 @@ export function eventRoutes(app: FastifyInstance, { events }: Tracker): void {
   });
 
   route(app, getEvents, async (filter, _request, reply) => {
-    const principal = currentPrincipal();
+    let principal = currentPrincipal();
     reply.hijack();
     const { raw } = reply;
     raw.writeHead(200, {
@@ -67,9 +69,16 @@ export function eventRoutes(app: FastifyInstance, { events }: Tracker): void {
     const heartbeat = setInterval(() => {
       if (!blocked) raw.write(": still here\n\n");
     }, HEARTBEAT_MS);
+    // The stream ends with the right to it. The page's next request says why.
+    const renewal = setInterval(async () => {
+      const now = await principal.renew().catch(() => undefined);
+      if (now) principal = now;
+      else end();
+    }, RENEW_MS);
     const end = (): void => {
       unsubscribe();
       clearInterval(heartbeat);
+      clearInterval(renewal);
       window.close();
       connections.delete(end);
       raw.end();

@@ -4,7 +4,8 @@ import { invalid } from "../errors.ts";
 import { limitOf, nameOf, offsetOf, pageToken } from "../message.ts";
 import type { Webhook, WebhookEvent } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
-import { send } from "../webhooks/deliver.ts";
+import { checkHost } from "../webhooks/addresses.ts";
+import { type DeliveryOptions, send } from "../webhooks/deliver.ts";
 import { WEBHOOK_STATUSES } from "./endpoints/fields.ts";
 import type * as schemas from "./endpoints/schemas.ts";
 import * as endpoints from "./endpoints/webhooks.ts";
@@ -52,17 +53,28 @@ function eventsOf(list: (string | { entity: string; action: string })[]): Webhoo
   return [...new Set(list.map(eventOf))];
 }
 
-function checkUrl(text: string): string {
+function checkUrl(text: string, { allowPrivate = false }: DeliveryOptions): string {
   let url: URL | undefined;
   try {
     url = new URL(text);
   } catch {
     // The error is thrown below.
   }
-  if (!url || !["http:", "https:"].includes(url.protocol) || url.username !== "" || text.length > 2000) {
+  if (
+    !url ||
+    !["http:", "https:"].includes(url.protocol) ||
+    url.username !== "" ||
+    url.password !== "" ||
+    text.length > 2000
+  ) {
     throw invalid(
       `Invalid webhook URL '${text.slice(0, 200)}': expected http(s)://host/path without a user name and password.`,
     );
+  }
+  try {
+    checkHost(url, allowPrivate);
+  } catch (error) {
+    throw invalid(`Invalid webhook URL '${text.slice(0, 200)}': ${error instanceof Error ? error.message : error}.`);
   }
   return text;
 }
@@ -84,14 +96,14 @@ const shape = (it: Webhook): schemas.Webhook => ({
 });
 
 /** Routes of webhooks, for admins of the tracker. */
-export function webhookRoutes(app: FastifyInstance, { store }: Tracker): void {
+export function webhookRoutes(app: FastifyInstance, { store, webhooks: { options } }: Tracker): void {
   const activeOf = (status: (typeof WEBHOOK_STATUSES)[number] | number) =>
     nameOf(WEBHOOK_STATUSES, status) === "ACTIVE";
 
   route(app, endpoints.createWebhook, async ({ name, url, events, description, secret, status }) => {
     const webhook = await store.webhooks.create({
       name: checkName(name, "webhook", 250),
-      url: checkUrl(url),
+      url: checkUrl(url, options),
       events: eventsOf(events),
       description: description ?? null,
       secret: secret || null,
@@ -114,7 +126,7 @@ export function webhookRoutes(app: FastifyInstance, { store }: Tracker): void {
   route(app, endpoints.updateWebhook, async ({ webhook_id, name, url, events, description, secret, status }) => {
     const webhook = await store.webhooks.update(webhook_id, {
       ...(name === undefined ? {} : { name: checkName(name, "webhook", 250) }),
-      ...(url === undefined ? {} : { url: checkUrl(url) }),
+      ...(url === undefined ? {} : { url: checkUrl(url, options) }),
       // Protobuf's JSON may write an unset list as an empty one.
       ...(events === undefined || events.length === 0 ? {} : { events: eventsOf(events) }),
       ...(description === undefined ? {} : { description }),
@@ -131,9 +143,9 @@ export function webhookRoutes(app: FastifyInstance, { store }: Tracker): void {
 
   route(app, endpoints.testWebhook, async ({ webhook_id, event: name }) => {
     const webhook = await store.webhooks.get(webhook_id);
-    const secret = await store.webhooks.secret(webhook_id);
+    const readSecret = await store.webhooks.secretOf(webhook_id);
     const event = name === undefined ? webhook.events[0] : eventOf(name);
-    const result = await send(webhook, secret, { id: randomUUID(), event, data: EXAMPLES[event] });
+    const result = await send(webhook, readSecret, { id: randomUUID(), event, data: EXAMPLES[event] }, options);
     return {
       result: {
         success: result.ok,

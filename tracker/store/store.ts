@@ -305,9 +305,9 @@ export interface WebhookStore {
   list(page: Page): Promise<SearchPage<Webhook>>;
   update(id: string, change: Partial<NewWebhook>): Promise<Webhook>;
   remove(id: string): Promise<void>;
-  /** Returns the active webhooks for an event, with their secrets. */
-  activeFor(event: WebhookEvent): Promise<{ webhook: Webhook; secret: string | null }[]>;
-  secret(id: string): Promise<string | null>;
+  /** Returns the active webhooks for an event. `readSecret` fails if the key of the secrets is another one now. */
+  activeFor(event: WebhookEvent): Promise<{ webhook: Webhook; readSecret: () => string | null }[]>;
+  secretOf(id: string): Promise<() => string | null>;
   delivered(id: string, last: NonNullable<Webhook["last"]>): Promise<void>;
 }
 

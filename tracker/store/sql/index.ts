@@ -1,3 +1,4 @@
+import type { Secrets } from "../secrets.ts";
 import type { Store } from "../store.ts";
 import { accessStore } from "./access.ts";
 import { artifactIndex } from "./artifacts.ts";
@@ -11,10 +12,10 @@ import { migrate } from "./migrate.ts";
 import { registryStore } from "./registry.ts";
 import { runStore } from "./runs.ts";
 import { traceStore } from "./traces.ts";
-import { webhookStore } from "./webhooks.ts";
+import { sealSecrets, webhookStore } from "./webhooks.ts";
 
 /** The store in a database, whose schema is made or brought up to date. The database is closed with it, or when this fails. */
-export async function openStore(plain: Database): Promise<Store> {
+export async function openStore(plain: Database, secrets: Secrets): Promise<Store> {
   const db = audited(plain);
   try {
     const { backup, from, to } = await migrate(db);
@@ -23,6 +24,7 @@ export async function openStore(plain: Database): Promise<Store> {
         backup === undefined ? "no copy was made: pg_dump is not installed" : `the one before is in ${backup}`;
       process.stderr.write(`${db.name} was brought from schema ${from} to ${to}; ${copy}.\n`);
     }
+    await sealSecrets(db, secrets);
     return {
       experiments: experimentStore(db),
       runs: runStore(db),
@@ -32,7 +34,7 @@ export async function openStore(plain: Database): Promise<Store> {
       artifacts: artifactIndex(db),
       garbage: garbageStore(db),
       access: accessStore(db),
-      webhooks: webhookStore(db),
+      webhooks: webhookStore(db, secrets),
       traces: traceStore(db),
       close: () => db.close(),
     };

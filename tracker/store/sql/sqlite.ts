@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { chmodSync, closeSync, existsSync, openSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import Libsql from "libsql";
 import { unavailable } from "../../errors.ts";
@@ -129,11 +129,18 @@ function bound(values: readonly SqlValue[]): (string | number | null)[] {
   return values.map((value) => (value === null || typeof value !== "object" ? value : JSON.stringify(value)));
 }
 
+/** Creates the file, and takes the rights of others from it. SQLite gives the files beside it the same rights. */
+function makePrivate(path: string): void {
+  closeSync(openSync(path, "a", 0o600));
+  for (const file of [path, `${path}-wal`, `${path}-shm`]) if (existsSync(file)) chmodSync(file, 0o600);
+}
+
 /**
  * A SQLite file, with a connection that writes, one transaction after the other, and one that reads beside it and sees
  * only what is committed.
  */
 export function openSqlite(path: string): Database {
+  makePrivate(path);
   const writer = new SqliteConnection(path);
   const reader = new SqliteConnection(path, { readonly: true });
   let last: Promise<unknown> = Promise.resolve();
@@ -170,6 +177,7 @@ export function openSqlite(path: string): Database {
         const target = `${path}.schema-${schemaVersion}${copy === 0 ? "" : `-${copy}`}.backup`;
         if (existsSync(target)) continue;
         await writer.run("VACUUM INTO ?", target);
+        chmodSync(target, 0o600);
         return target;
       }
     },

@@ -114,7 +114,7 @@ test("a history is paged by its points: one that is added meanwhile shifts no pa
 describe.runIf(onPostgresql)("two processes on one database", () => {
   let other: TestTracker;
   beforeEach(async () => {
-    other = await TestTracker.open(t.options.store);
+    other = await TestTracker.open(t.options.store === undefined ? {} : { store: t.options.store });
   });
   afterEach(() => other.close());
 

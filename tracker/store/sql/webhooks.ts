@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { missing } from "../../errors.ts";
+import { Secrets } from "../secrets.ts";
 import type { WebhookStore } from "../store.ts";
 import type { Webhook, WebhookEvent } from "../types.ts";
 import type { Connection, Database } from "./database.ts";
@@ -37,7 +38,20 @@ async function find(db: Connection, id: string): Promise<Row> {
   return row;
 }
 
-export function webhookStore(db: Database): WebhookStore {
+/** Encrypts the secrets that an earlier version stored as plain text. */
+export async function sealSecrets(db: Database, secrets: Secrets): Promise<void> {
+  const rows = await db.all<Pick<Row, "id" | "secret">>("SELECT id, secret FROM webhooks WHERE secret IS NOT NULL");
+  for (const { id, secret } of rows) {
+    if (secret === null || Secrets.isSealed(secret)) continue;
+    await db.run("UPDATE webhooks SET secret = ? WHERE id = ? AND secret = ?", secrets.seal(secret, id), id, secret);
+  }
+}
+
+export function webhookStore(db: Database, secrets: Secrets): WebhookStore {
+  const reader =
+    ({ id, secret }: Row) =>
+    () =>
+      secret === null ? null : secrets.open(secret, id);
   return {
     create: ({ name, description, url, secret, events, active }) =>
       db.transaction(async (tx) => {
@@ -49,7 +63,7 @@ export function webhookStore(db: Database): WebhookStore {
           name,
           description,
           url,
-          secret,
+          secret === null ? null : secrets.seal(secret, id),
           JSON.stringify(events),
           Number(active),
           now,
@@ -79,6 +93,7 @@ export function webhookStore(db: Database): WebhookStore {
           ...change,
           events: change.events === undefined ? row.events : JSON.stringify(change.events),
           active: change.active === undefined ? row.active : Number(change.active),
+          secret: change.secret ? secrets.seal(change.secret, id) : change.secret === null ? null : row.secret,
         };
         await tx.run(
           "UPDATE webhooks SET name = ?, description = ?, url = ?, secret = ?, events = ?, active = ?, updated_at = ? WHERE id = ?",
@@ -102,12 +117,12 @@ export function webhookStore(db: Database): WebhookStore {
     async activeFor(event) {
       const rows = await db.all<Row>("SELECT * FROM webhooks WHERE active = 1 ORDER BY created_at, id");
       return rows
-        .map((row) => ({ webhook: toWebhook(row), secret: row.secret }))
+        .map((row) => ({ webhook: toWebhook(row), readSecret: reader(row) }))
         .filter(({ webhook }) => webhook.events.includes(event));
     },
 
-    async secret(id) {
-      return (await find(db, id)).secret;
+    async secretOf(id) {
+      return reader(await find(db, id));
     },
 
     async delivered(id, { at, ok, why }) {
