@@ -27,6 +27,8 @@ export interface StudioOptions {
   store?: string;
   /** Location of the tracker's artifacts, if not in the data folder. */
   artifacts?: string;
+  /** Locations outside the tracker that users may record: see {@link openTracker}. */
+  allowedLocations?: readonly string[];
   /** False disables authentication; only for a tracker without JupyterLab. */
   auth?: boolean;
   /** Requests per minute for each user's token. */
@@ -60,7 +62,7 @@ export async function startStudio(options: StudioOptions): Promise<Studio> {
 }
 
 async function start({ root, dataDir: data, host, port, ...options }: StudioOptions): Promise<Studio> {
-  const { trackerOnly = false, store, artifacts, auth = true, rateLimit, oidc } = options;
+  const { trackerOnly = false, store, artifacts, allowedLocations, auth = true, rateLimit, oidc } = options;
   const other = await findRunningStudio(data);
   if (other) {
     const [what, page] = other.trackerOnly ? ["tracker", "tracker/"] : ["studio", "lab"];
@@ -73,6 +75,7 @@ async function start({ root, dataDir: data, host, port, ...options }: StudioOpti
     dataDir: data,
     ...(store ? { store } : {}),
     ...(artifacts ? { artifacts } : {}),
+    ...(allowedLocations ? { allowedLocations } : {}),
   }).catch(asUsage);
   const app = fastify({
     bodyLimit: 256 * 2 ** 20,

@@ -2,8 +2,11 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { loadSigningKey } from "./access/signature.ts";
 import type { Artifacts } from "./artifacts/artifacts.ts";
+import { Locations } from "./artifacts/locations.ts";
 import { openArtifacts } from "./artifacts/open.ts";
 import { Events, type Relay } from "./events.ts";
+import { registeredArtifacts } from "./registry/registered-artifacts.ts";
+import { sealVersions } from "./registry/seal.ts";
 import type { Database } from "./store/sql/database.ts";
 import { openStore } from "./store/sql/index.ts";
 import { openPostgresql } from "./store/sql/postgresql.ts";
@@ -16,6 +19,8 @@ import { observedRegistry } from "./webhooks/observed-registry.ts";
 export interface Tracker {
   store: Store;
   artifacts: Artifacts;
+  /** The artifact locations that users may record. */
+  locations: Locations;
   events: Events;
   webhooks: WebhookDelivery;
   /** Signs addresses, such as those for parts of an upload. */
@@ -30,13 +35,17 @@ export interface TrackerOptions {
   store?: string;
   /** The artifact store: a folder or `s3://bucket/prefix`. */
   artifacts?: string;
+  /** URI prefixes, such as `s3://bucket/folder`, of artifact locations that users may record besides the tracker's own. */
+  allowedLocations?: readonly string[];
 }
 
 /**
  * Opens a tracker. Creates its folder and migrates its database if needed.
  * @throws if the database was written by a newer version, or cannot be opened
  */
-export async function openTracker({ dataDir, store: where, artifacts: files }: TrackerOptions): Promise<Tracker> {
+export async function openTracker(options: TrackerOptions): Promise<Tracker> {
+  const { dataDir, store: where, artifacts: files } = options;
+  const locations = new Locations(options.allowedLocations);
   mkdirSync(dataDir, { recursive: true });
   const { db, relay } = await openDatabase(dataDir, where);
   const events = new Events(relay);
@@ -44,18 +53,22 @@ export async function openTracker({ dataDir, store: where, artifacts: files }: T
     await events.close();
     throw error;
   });
-  const artifacts = await openArtifacts(files ?? join(dataDir, "artifacts"), opened.artifacts).catch(
-    async (error: unknown) => {
+  const artifacts = await openArtifacts(files ?? join(dataDir, "artifacts"), opened.artifacts)
+    .then(async (plain) => {
+      await sealVersions(opened, plain);
+      return registeredArtifacts(plain, opened.registered);
+    })
+    .catch(async (error: unknown) => {
       await events.close();
       await opened.close();
       throw error;
-    },
-  );
+    });
   const webhooks = new WebhookDelivery(opened.webhooks);
   const store = { ...opened, registry: observedRegistry(opened.registry, webhooks) };
   return {
     store,
     artifacts,
+    locations,
     events,
     webhooks,
     signingKey: loadSigningKey(dataDir),

@@ -1,7 +1,7 @@
 import type { OidcOptions, Role } from "../../tracker/index.ts";
 import { UsageError } from "../errors.ts";
 import { dataFlag, defineCommand } from "./command.ts";
-import { artifactsFlag, placesOf, storeFlag } from "./places.ts";
+import { artifactsFlag, locationsFlag, placesOf, storeFlag } from "./places.ts";
 
 export const tracker = defineCommand({
   name: "tracker",
@@ -9,6 +9,8 @@ export const tracker = defineCommand({
       --port 5000  --host 127.0.0.1  --data .anneal
       --store <file | postgresql://user:password@host/database>
       --artifacts <folder | s3://bucket/prefix>
+      --allow-location <s3://bucket/prefix>
+                                  let users record files there, outside the tracker; can be repeated
       --no-auth                   disable authentication
       --rate-limit <requests per minute of one user's token>
       --oidc-issuer <url>  --oidc-client-id <id>  --oidc-role viewer  --url <address that browsers see>
@@ -20,6 +22,7 @@ export const tracker = defineCommand({
     data: dataFlag,
     store: storeFlag,
     artifacts: artifactsFlag,
+    "allow-location": locationsFlag,
     auth: { type: "boolean", default: true },
     "rate-limit": { type: "string" },
     "oidc-issuer": { type: "string", default: process.env.ANNEAL_OIDC_ISSUER },
@@ -30,7 +33,8 @@ export const tracker = defineCommand({
     browser: { type: "boolean", default: false },
   },
   async run({ values }) {
-    const { port, host, data, store, artifacts, auth, "rate-limit": rate, "oidc-issuer": issuer } = values;
+    const { port, host, data, store, artifacts, "allow-location": locations } = values;
+    const { auth, "rate-limit": rate, "oidc-issuer": issuer } = values;
     const rateLimit = rate === undefined ? undefined : Number(rate);
     if (rateLimit !== undefined && (!Number.isInteger(rateLimit) || rateLimit < 1)) {
       throw new UsageError(`--rate-limit must be a number of requests per minute, not ${rate}.`);
@@ -44,7 +48,7 @@ export const tracker = defineCommand({
       port,
       trackerOnly: true,
       auth,
-      ...placesOf(store, artifacts),
+      ...placesOf(store, artifacts, locations),
       ...(rateLimit === undefined ? {} : { rateLimit }),
       ...(issuer ? { oidc: oidcOf({ issuer, clientId, role, url }) } : {}),
     });

@@ -96,7 +96,7 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
   const tracker: Tracker = {
     ...options.tracker,
     store: protectStore(options.tracker.store),
-    artifacts: protectArtifacts(options.tracker.artifacts),
+    artifacts: protectArtifacts(options.tracker.artifacts, options.tracker.store.experiments),
   };
   app.addHook("preHandler", (request, _reply, done) => {
     if (request.principal) actingAs(request.principal, done);

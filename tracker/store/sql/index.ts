@@ -7,6 +7,7 @@ import { garbageStore } from "./garbage.ts";
 import { loggedModelStore } from "./logged-models.ts";
 import { metricStore } from "./metrics.ts";
 import { migrate } from "./migrate.ts";
+import { registeredStore } from "./registered.ts";
 import { registryStore } from "./registry.ts";
 import { runStore } from "./runs.ts";
 import { traceStore } from "./traces.ts";
@@ -27,6 +28,7 @@ export async function openStore(db: Database): Promise<Store> {
       metrics: metricStore(db),
       loggedModels: loggedModelStore(db),
       registry: registryStore(db),
+      registered: registeredStore(db),
       artifacts: artifactIndex(db),
       garbage: garbageStore(db),
       access: accessStore(db),
