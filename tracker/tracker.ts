@@ -56,6 +56,7 @@ export async function openTracker(options: TrackerOptions): Promise<Tracker> {
   const artifacts = await openArtifacts(files ?? join(dataDir, "artifacts"), opened.artifacts)
     .then(async (plain) => {
       await sealVersions(opened, plain);
+      await warnOfLocations(opened, locations);
       return registeredArtifacts(plain, opened.registered);
     })
     .catch(async (error: unknown) => {
@@ -79,6 +80,17 @@ export async function openTracker(options: TrackerOptions): Promise<Tracker> {
       await store.close();
     },
   };
+}
+
+/** Reports what was recorded before locations were restricted, or while others were allowed. */
+async function warnOfLocations({ registered }: Store, locations: Locations): Promise<void> {
+  const refused = (await registered.locations()).filter(({ uri }) => !locations.allows(uri));
+  if (refused.length === 0) return;
+  const shown = refused.slice(0, 20).map(({ what, uri }) => `  ${what}: ${uri}`);
+  const more = refused.length > shown.length ? [`  and ${refused.length - shown.length} more`] : [];
+  process.stderr.write(
+    `Clients are led to locations that are not allowed. Allow them with --allow-location, or delete these:\n${[...shown, ...more].join("\n")}\n`,
+  );
 }
 
 const openDatabase = async (

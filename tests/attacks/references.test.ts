@@ -199,6 +199,44 @@ describe("a reference to what its maker may not see", () => {
 });
 
 describe("rights that change later", () => {
+  test("an open stream of events follows them", async () => {
+    const experiment_id = await owner.experiment("shared");
+    const listen = async (user: User) => {
+      const heard = { text: "", ended: false };
+      const { body } = await user.fetch("/api/anneal/events");
+      const read = async () => {
+        const decoder = new TextDecoder();
+        for await (const chunk of body ?? []) heard.text += decoder.decode(chunk);
+        heard.ended = true;
+      };
+      void read().catch(() => {
+        heard.ended = true;
+      });
+      await expect.poll(() => heard.text).toContain("event: open");
+      return heard;
+    };
+    const vera = await server.user("vera", "viewer");
+    const [hers, eves] = [await listen(vera), await listen(eve)];
+    const happens = () => owner.must("POST", "runs/create", { experiment_id });
+    await happens();
+    await expect.poll(() => hers.text).toContain("event: run");
+    await expect.poll(() => eves.text).toContain("event: run");
+    await server.grant(eve, "experiment", experiment_id, "none");
+    await owner.must("PATCH", "/api/anneal/users/vera", { disabled: true });
+    await expect.poll(() => hers.ended).toBe(true);
+    let count = 0;
+    const eveHears = async (): Promise<boolean> => {
+      const before = eves.text.length;
+      await happens();
+      // An experiment that she sees tells that all before it has arrived.
+      const name = `marker ${++count}`;
+      const { experiment_id: marker } = (await owner.must("POST", "experiments/create", { name })).body;
+      await expect.poll(() => eves.text.slice(before)).toContain(`"experiment_id":"${marker}"`);
+      return eves.text.slice(before).includes("event: run");
+    };
+    await expect.poll(eveHears).toBe(false);
+  });
+
   test("a version goes on serving what its maker could see then, and nothing more", async () => {
     const experiment = await owner.experiment("shared");
     const run = await owner.run(experiment, { files: { "model/weights": "registered" } });

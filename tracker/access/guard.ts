@@ -15,6 +15,8 @@ import { hashOf, same, shownToken } from "./tokens.ts";
 declare module "fastify" {
   interface FastifyRequest {
     principal?: Principal;
+    /** Returns the user with the rights of now, for a response that goes on; undefined if the token is no longer valid. */
+    renewPrincipal?: () => Promise<Principal | undefined>;
   }
 }
 
@@ -59,6 +61,7 @@ export async function guard(app: FastifyInstance, options: GuardOptions): Promis
   await app.register(cookies);
   await app.register(rateLimit, { global: false });
   app.decorateRequest("principal", undefined);
+  app.decorateRequest("renewPrincipal", undefined);
   const oidc = options.oidc && (await openOidc(options.oidc));
   const wrong = app.createRateLimit({
     max: MAX_WRONG_TOKENS,
@@ -90,8 +93,9 @@ export async function guard(app: FastifyInstance, options: GuardOptions): Promis
     const inHeader = shownToken(request);
     const inCookie = request.cookies[cookieNameOf(request)];
     const shown = inHeader ?? (inAddress === undefined ? inCookie : typeof inAddress === "string" ? inAddress : "");
-    const principal =
-      shown === undefined || shown === "" ? undefined : same(shown, token) ? owner : await principalOf(shown);
+    const find = async () =>
+      shown === undefined || shown === "" ? undefined : same(shown, token) ? owner : principalOf(shown);
+    const principal = await find();
     const isPage = request.method === "GET" && (request.headers.accept?.includes("text/html") ?? false);
     if (principal === undefined || shown === undefined) {
       const tried = inHeader !== undefined || inAddress !== undefined;
@@ -99,6 +103,7 @@ export async function guard(app: FastifyInstance, options: GuardOptions): Promis
       return refuse(request, reply, { tried, isPage, ...(oidc ? { oidc } : {}) });
     }
     request.principal = principal;
+    request.renewPrincipal = find;
     if (often && !principal.owner) checkRate(reply, await often(request), "requests");
     if (inHeader !== undefined) return;
     if (inAddress !== undefined) {

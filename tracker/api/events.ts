@@ -7,6 +7,8 @@ import { route } from "./route.ts";
 
 /** Milliseconds between comments that keep the connection open: proxies close one that is idle for a minute. */
 const HEARTBEAT_MS = 25_000;
+/** Interval at which an open connection gets its user's rights anew, in milliseconds. The guard keeps them for some seconds. */
+const RENEW_MS = 1000;
 /** Characters buffered for a client that does not read. */
 const MAX_BUFFERED = 500_000;
 const wire = (event: TrackerEvent): object => {
@@ -28,8 +30,8 @@ export function eventRoutes(app: FastifyInstance, { events }: Tracker): void {
     for (const end of connections) end();
   });
 
-  route(app, getEvents, async (filter, _request, reply) => {
-    const principal = currentPrincipal();
+  route(app, getEvents, async (filter, request, reply) => {
+    let principal = currentPrincipal();
     reply.hijack();
     const { raw } = reply;
     raw.writeHead(200, {
@@ -67,8 +69,19 @@ export function eventRoutes(app: FastifyInstance, { events }: Tracker): void {
     const heartbeat = setInterval(() => {
       if (!blocked) raw.write(": still here\n\n");
     }, HEARTBEAT_MS);
+    const renewal = setInterval(async () => {
+      try {
+        const now = await request.renewPrincipal?.();
+        if (now) principal = now;
+        else if (request.renewPrincipal) end();
+      } catch {
+        // The database does not answer; the client connects again, and is checked then.
+        end();
+      }
+    }, RENEW_MS);
     const end = (): void => {
       unsubscribe();
+      clearInterval(renewal);
       clearInterval(heartbeat);
       window.close();
       connections.delete(end);

@@ -3,6 +3,7 @@ import { currentPrincipal } from "../access/principal.ts";
 import { uriOf } from "../artifacts/locations.ts";
 import { invalid } from "../errors.ts";
 import { bool, limitOf, offsetOf, pageToken } from "../message.ts";
+import { isReference } from "../registry/origin.ts";
 import { promote, setAlias } from "../registry/promote.ts";
 import { register } from "../registry/register.ts";
 import { MODEL_VERSIONS, parseFilter, parseOrder, REGISTERED_MODELS } from "../store/filter.ts";
@@ -138,6 +139,7 @@ function aliasRoutes({ app, tracker, changed }: Context): void {
 }
 
 function versionRoutes({ app, tracker, changed }: Context): void {
+  const { locations } = tracker;
   const { registry } = tracker.store;
 
   route(app, endpoints.createVersion, async (message) => {
@@ -173,7 +175,9 @@ function versionRoutes({ app, tracker, changed }: Context): void {
 
   route(app, endpoints.getDownloadUri, async ({ name, version }) => {
     const { root, source } = await registry.getVersion(name, Number(version));
-    return { artifact_uri: source.startsWith("models:") && root !== null ? uriOf(root) : source };
+    if (source.startsWith("models:") && root !== null) return { artifact_uri: uriOf(root) };
+    // An earlier release may have recorded it.
+    return { artifact_uri: isReference(source) ? source : locations.check(source, "model version source") };
   });
 
   route(app, endpoints.updateVersion, async (message) => {

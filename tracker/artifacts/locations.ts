@@ -67,15 +67,24 @@ export class Locations {
    * @throws INVALID_PARAMETER_VALUE if it is not allowed
    */
   check(uri: string, what: string): string {
-    const own = unlessInvalid(() => pathOf(uri));
-    if (own !== undefined) return uriOf(own);
-    const other = plain(uri);
-    if (other !== undefined && this.#allowed.some((prefix) => isWithin(other, prefix))) return other;
+    const allowed = this.#find(uri);
+    if (allowed !== undefined) return allowed;
     throw invalid(
       `Invalid ${what} '${uri.slice(0, 500)}': clients would send their data, and perhaps their tokens, there. ` +
         `Allowed are mlflow-artifacts:/<folder> without a host${this.#allowed.map((prefix) => `, ${prefix}/...`).join("")}. ` +
         "The administrator of the server can allow more with --allow-location.",
     );
+  }
+
+  allows(uri: string): boolean {
+    return this.#find(uri) !== undefined;
+  }
+
+  #find(uri: string): string | undefined {
+    const own = unlessInvalid(() => pathOf(uri));
+    if (own !== undefined) return uriOf(own);
+    const other = plain(uri);
+    return other !== undefined && this.#allowed.some((prefix) => isWithin(other, prefix)) ? other : undefined;
   }
 }
 

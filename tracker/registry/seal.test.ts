@@ -66,4 +66,7 @@ test("a location that is not allowed any more gives nothing", async () => {
     `UPDATE model_versions SET source = 'mlflow-artifacts://elsewhere/0/${run_id}/artifacts/model'`,
   ]);
   expect(await file("m", "1", "weights")).toContain("RESOURCE_DOES_NOT_EXIST");
+  const uri = await t.get("model-versions/get-download-uri", { name: "m", version: "1" });
+  expect([uri.status, uri.text("message")]).toEqual([400, expect.stringContaining("mlflow-artifacts://elsewhere")]);
+  expect(await t.tracker.store.registered.locations()).toMatchObject([{ what: "version 1 of model m" }]);
 });

@@ -268,6 +268,8 @@ export interface RegisteredStore {
   holders(path: string): Promise<VersionName[]>;
   /** Returns the record of a file that belongs to a version, by its path below the artifact root. */
   file(path: string): Promise<(VersionName & VersionFile) | undefined>;
+  /** Returns the recorded locations outside the tracker's own store. */
+  locations(): Promise<{ what: string; uri: string }[]>;
   /** Returns the versions of earlier releases, whose files are not recorded yet. */
   unsealed(): Promise<ModelVersion[]>;
   /** Records the files of such a version. */

@@ -95,6 +95,22 @@ export function registeredStore(db: Database): RegisteredStore {
       return undefined;
     },
 
+    async locations() {
+      const outside = (column: string) =>
+        `(${column} NOT LIKE 'mlflow-artifacts:/%' OR ${column} LIKE 'mlflow-artifacts://%')`;
+      const experiments = await db.all<{ name: string; uri: string }>(
+        `SELECT name, artifact_location AS uri FROM experiments WHERE ${outside("artifact_location")} ORDER BY id`,
+      );
+      const versions = await db.all<VersionName & { uri: string }>(
+        `SELECT name, version, source AS uri FROM model_versions
+         WHERE ${outside("source")} AND source NOT LIKE 'runs:/%' AND source NOT LIKE 'models:/%' ORDER BY name, version`,
+      );
+      return [
+        ...experiments.map(({ name, uri }) => ({ what: `experiment ${name}`, uri })),
+        ...versions.map(({ name, version, uri }) => ({ what: `version ${version} of model ${name}`, uri })),
+      ];
+    },
+
     async unsealed() {
       return toVersions(
         db,
