@@ -48,7 +48,7 @@ export function showGarbage(report: GarbageReport, olderThan: string, dryRun: bo
     ...models.map((id) => `logged model ${id}`),
     ...experiments.map((id) => `experiment ${id}`),
   ];
-  const keeps = kept.map(({ id, name }) => `kept: run ${id}  ${name}, the source of a registered model`);
+  const keeps = kept.map(({ what, id, name }) => `kept: ${what} ${id}  ${name}, the source of a registered model`);
   const size = bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;
   if (lines.length === 0) return [...keeps, `Nothing was deleted more than ${olderThan} ago.`].join("\n");
   const verb = dryRun ? "would be removed" : "removed";

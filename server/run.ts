@@ -24,12 +24,12 @@ export const tagOf = (run: Run, key: string): string | undefined =>
 
 /**
  * Works with the tracker of a data folder: that of the studio running on it, or a temporary one.
- * @param places database and artifacts of the temporary one, if not in the folder
+ * @param places database and artifacts of the temporary one, if not in the folder, and locations that it allows
  */
 export async function withTracker<T>(
   dataDir: string,
   work: (client: TrackerClient) => Promise<T>,
-  places: Pick<StudioOptions, "store" | "artifacts"> = {},
+  places: Pick<StudioOptions, "store" | "artifacts" | "allowedLocations"> = {},
 ): Promise<T> {
   const running = await findRunningStudio(dataDir);
   if (running) return work(new TrackerClient({ uri: running.url, token: running.token }));

@@ -27,6 +27,8 @@ export interface StudioOptions {
   store?: string;
   /** Location of the tracker's artifacts, if not in the data folder. */
   artifacts?: string;
+  /** Locations outside the tracker that users may record: see {@link openTracker}. */
+  allowedLocations?: readonly string[];
   /** False disables authentication; only for a tracker without JupyterLab. */
   auth?: boolean;
   /** Requests per minute for each user's token. */
@@ -68,6 +70,7 @@ async function start({ root, dataDir: data, host, port, ...options }: StudioOpti
     trackerOnly = false,
     store,
     artifacts,
+    allowedLocations,
     auth = true,
     rateLimit,
     oidc,
@@ -87,6 +90,7 @@ async function start({ root, dataDir: data, host, port, ...options }: StudioOpti
     ...(store ? { store } : {}),
     ...(artifacts ? { artifacts } : {}),
     ...(allowPrivateWebhooks === undefined ? {} : { allowPrivateWebhooks }),
+    ...(allowedLocations ? { allowedLocations } : {}),
   }).catch(asUsage);
   const app = fastify({
     bodyLimit: 256 * 2 ** 20,

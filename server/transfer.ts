@@ -10,8 +10,8 @@ export interface TransferCommand {
   uri: string;
   /** Data folder of our tracker, which is started temporarily if it is not running. */
   dataDir: string;
-  /** Database and artifacts of that tracker, if not in the folder. */
-  places: { store?: string; artifacts?: string };
+  /** Database and artifacts of that tracker, if not in the folder, and locations that it allows. */
+  places: { store?: string; artifacts?: string; allowedLocations?: readonly string[] };
   /** For an import from a database: the folder or s3:// address of `mlflow-artifacts:/`. */
   artifactRoot?: string;
 }

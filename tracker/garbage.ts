@@ -1,5 +1,5 @@
 import { dirname } from "node:path/posix";
-import { locate } from "./artifacts/locate.ts";
+import { pathOf } from "./artifacts/locations.ts";
 import type { Tracker } from "./tracker.ts";
 
 /** What was removed, or would be in a dry run. */
@@ -8,8 +8,8 @@ export interface GarbageReport {
   /** Ids of logged models. */
   models: string[];
   experiments: string[];
-  /** Deleted runs that are not removed, because a registered model came from them. */
-  kept: { id: string; name: string }[];
+  /** Deleted runs and logged models that are not removed, because a registered version has their files. */
+  kept: { what: "run" | "logged model"; id: string; name: string }[];
   /** The number of files and their total bytes. */
   files: number;
   bytes: number;
@@ -41,25 +41,36 @@ export async function collectGarbage(
       }
     }
   };
+  /** The folder of a run or logged model; undefined if its files are outside the tracker's artifact store. */
+  const folderOf = (artifactUri: string): string | undefined => {
+    const folder = pathOf(artifactUri);
+    return folder?.endsWith("/artifacts") ? dirname(folder) : folder;
+  };
+  /** Whether a registered version has its files there. */
+  const isHeld = async (artifactUri: string): Promise<boolean> => {
+    const folder = folderOf(artifactUri);
+    return folder !== undefined && (await store.registered.holders(folder)).length > 0;
+  };
   const clear = async (artifactUri: string): Promise<void> => {
-    // Files outside the tracker's artifact store are not removed.
-    const folder = await locate(store, artifactUri).catch(() => undefined);
-    if (folder === undefined) return;
-    await count(folder);
-    // Removes the run's folder, which contains the artifacts folder.
-    const whole = folder.endsWith("/artifacts") ? dirname(folder) : folder;
+    const whole = folderOf(artifactUri);
+    if (whole === undefined) return;
+    await count(whole);
     if (!dryRun && (await artifacts.list(whole)).length > 0) await artifacts.remove(whole);
   };
   for (const { registered, artifactUri, ...run } of await store.garbage.deletedRuns(before)) {
-    if (registered) {
-      report.kept.push(run);
+    if (registered || (await isHeld(artifactUri))) {
+      report.kept.push({ what: "run", ...run });
       continue;
     }
     await clear(artifactUri);
     if (!dryRun) await store.garbage.removeRun(run.id);
     report.runs.push(run);
   }
-  for (const { id, artifactUri } of await store.garbage.deletedModels(before)) {
+  for (const { id, name, artifactUri } of await store.garbage.deletedModels(before)) {
+    if (await isHeld(artifactUri)) {
+      report.kept.push({ what: "logged model", id, name });
+      continue;
+    }
     await clear(artifactUri);
     if (!dryRun) await store.garbage.removeModel(id);
     report.models.push(id);

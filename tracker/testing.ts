@@ -70,10 +70,10 @@ export class TestTracker {
     this.app = this.#serve();
   }
 
-  /** @param given.store a PostgreSQL database that another tracker has open */
-  static async open(given: Partial<TrackerOptions> = {}): Promise<TestTracker> {
+  /** @param options.store a PostgreSQL database that another tracker has open; a new one by default */
+  static async open({ store, ...others }: Partial<TrackerOptions> = {}): Promise<TestTracker> {
     const dataDir = mkdtempSync(join(tmpdir(), "anneal-tracker-"));
-    const options = { dataDir, ...(given.store === undefined ? await newStore() : {}), ...given };
+    const options = { ...others, dataDir, ...(store === undefined ? await newStore() : { store }) };
     return new TestTracker(options, await openTracker(options));
   }
 

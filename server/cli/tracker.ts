@@ -1,7 +1,7 @@
 import type { OidcOptions, Role } from "../../tracker/index.ts";
 import { UsageError } from "../errors.ts";
 import { dataFlag, defineCommand } from "./command.ts";
-import { artifactsFlag, placesOf, storeFlag } from "./places.ts";
+import { artifactsFlag, locationsFlag, placesOf, storeFlag } from "./places.ts";
 import { proxiesOf, trustProxyFlag } from "./proxies.ts";
 
 export const tracker = defineCommand({
@@ -10,6 +10,8 @@ export const tracker = defineCommand({
       --port 5000  --host 127.0.0.1  --data .anneal
       --store <file | postgresql://user:password@host/database>
       --artifacts <folder | s3://bucket/prefix>
+      --allow-location <s3://bucket/prefix>
+                                  let users record files there, outside the tracker; can be repeated
       --no-auth                   disable authentication
       --rate-limit <requests per minute of one user's token>
       --trust-proxy <address>     believe the X-Forwarded headers of this proxy, such as 127.0.0.1 or 10.0.0.0/8;
@@ -24,6 +26,7 @@ export const tracker = defineCommand({
     data: dataFlag,
     store: storeFlag,
     artifacts: artifactsFlag,
+    "allow-location": locationsFlag,
     auth: { type: "boolean", default: true },
     "rate-limit": { type: "string" },
     "trust-proxy": trustProxyFlag,
@@ -36,7 +39,8 @@ export const tracker = defineCommand({
     browser: { type: "boolean", default: false },
   },
   async run({ values }) {
-    const { port, host, data, store, artifacts, auth, "rate-limit": rate, "oidc-issuer": issuer } = values;
+    const { port, host, data, store, artifacts, "allow-location": locations } = values;
+    const { auth, "rate-limit": rate, "oidc-issuer": issuer } = values;
     const rateLimit = rate === undefined ? undefined : Number(rate);
     if (rateLimit !== undefined && (!Number.isInteger(rateLimit) || rateLimit < 1)) {
       throw new UsageError(`--rate-limit must be a number of requests per minute, not ${rate}.`);
@@ -50,7 +54,7 @@ export const tracker = defineCommand({
       port,
       trackerOnly: true,
       auth,
-      ...placesOf(store, artifacts),
+      ...placesOf(store, artifacts, locations),
       ...proxiesOf(values["trust-proxy"]),
       allowPrivateWebhooks: values["allow-private-webhooks"],
       ...(rateLimit === undefined ? {} : { rateLimit }),

@@ -29,7 +29,12 @@ export class User {
   /** Sends a request as it is. */
   fetch(path: string, options: RequestInit = {}): Promise<Response> {
     const address = path.startsWith("/") ? path : `/api/2.0/mlflow/${path}`;
-    const headers = { authorization: `Bearer ${this.token}`, ...(options.headers as Record<string, string>) };
+    // A connection that stays open would not survive a restart of the server.
+    const headers = {
+      connection: "close",
+      authorization: `Bearer ${this.token}`,
+      ...(options.headers as Record<string, string>),
+    };
     return fetch(this.url + address, { ...options, headers });
   }
 
@@ -111,11 +116,11 @@ export class AttackedServer {
   readonly dataDir: string;
   readonly owner: User;
   #served: ServedTracker;
-  readonly #options: ServeOptions;
+  readonly options: ServeOptions;
 
   private constructor(dataDir: string, options: ServeOptions, served: ServedTracker) {
     this.dataDir = dataDir;
-    this.#options = options;
+    this.options = options;
     this.#served = served;
     this.owner = new User(served.url, "the owner", OWNER);
   }
@@ -159,7 +164,7 @@ export class AttackedServer {
   async restart(options: Partial<ServeOptions> = {}, meanwhile: () => void | Promise<void> = () => {}): Promise<void> {
     await this.#served.close();
     await meanwhile();
-    this.#served = await serveTracker({ ...this.#options, ...options });
+    this.#served = await serveTracker({ ...this.options, ...options });
   }
 
   async close(): Promise<void> {

@@ -11,7 +11,7 @@ let run: string;
 let folder: string;
 
 beforeAll(async () => {
-  t = await TestTracker.open();
+  t = await TestTracker.open({ allowedLocations: ["s3://bucket"] });
   base = await t.app.listen({ host: "127.0.0.1", port: 0 });
   run = await t.run();
   folder = `${base}/api/2.0/mlflow-artifacts/artifacts/0/${run}/artifacts`;

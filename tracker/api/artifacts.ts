@@ -2,9 +2,9 @@ import { Readable } from "node:stream";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { actingAs, Principal } from "../access/principal.ts";
 import type { ArtifactInfo, Artifacts } from "../artifacts/artifacts.ts";
-import { join, locate } from "../artifacts/locate.ts";
+import { join, locate } from "../artifacts/locations.ts";
 import { mediaType } from "../artifacts/paths.ts";
-import { invalid } from "../errors.ts";
+import { invalid, missing } from "../errors.ts";
 import type { Tracker } from "../tracker.ts";
 import { contentDigest, refuseEncoded } from "./digest.ts";
 import * as endpoints from "./endpoints/artifacts.ts";
@@ -83,7 +83,7 @@ export function artifactRoutes(app: FastifyInstance, tracker: Tracker): void {
   const { store, artifacts } = tracker;
   /** Lists a folder under an artifact URI, with paths relative to that URI. */
   const listing = async (root_uri: string, path: string | undefined) => {
-    const root = await locate(store, root_uri);
+    const root = locate(root_uri);
     return { root_uri, ...filesFrom(root, await artifacts.list(join(root, path))) };
   };
 
@@ -99,7 +99,7 @@ export function artifactRoutes(app: FastifyInstance, tracker: Tracker): void {
 
   route(app, endpoints.getModelFile, async (message, request, reply) => {
     const { artifactUri } = await store.loggedModels.get(message.model_id);
-    return sendArtifact(tracker, join(await locate(store, artifactUri), message.artifact_file_path), request, reply);
+    return sendArtifact(tracker, join(locate(artifactUri), message.artifact_file_path), request, reply);
   });
 }
 
@@ -110,7 +110,7 @@ export function uploadArtifactRoute(app: FastifyInstance, { store, artifacts }: 
     endpoints.uploadRunFile,
     async ({ run_uuid, path }, request) => {
       const run = await store.runs.get(run_uuid);
-      await receive(artifacts, join(await locate(store, run.artifactUri), path), request);
+      await receive(artifacts, join(locate(run.artifactUri), path), request);
       return {};
     },
     { bodyLimit: Number.MAX_SAFE_INTEGER },
@@ -123,18 +123,22 @@ export function downloadRoutes(app: FastifyInstance, tracker: Tracker): void {
 
   route(app, endpoints.getRunFile, async (message, request, reply) => {
     const run = await store.runs.get(runIdOf(message));
-    return sendArtifact(tracker, join(await locate(store, run.artifactUri), message.path), request, reply);
+    return sendArtifact(tracker, join(locate(run.artifactUri), message.path), request, reply);
   });
 
   route(app, endpoints.getVersionFile, async ({ name, version, path }, request, reply) => {
     if (!/^\d{1,9}$/.test(version)) throw invalid(`Invalid value '${version}' for parameter 'version'.`);
+    const { root } = await store.registry.getVersion(name, Number(version));
+    const within = join("", path);
+    const files = await store.registry.files(name, Number(version));
+    // Only what was recorded when the version was registered: its source is not followed again.
+    if (root === null || !files.some((file) => file.path === within)) {
+      const where = root === null ? "its files are not stored by this tracker" : `it has no file '${within}'`;
+      throw missing(`No such file of version ${version} of ${name}: ${where}.`);
+    }
     // A user who may read the model may read its files in any experiment: registering them required that right.
-    await store.registry.getVersion(name, Number(version));
     const reader = new Principal({ name: request.principal?.name ?? "", role: "viewer" });
-    return actingAs(reader, async () => {
-      const root = await locate(store, `models:/${name}/${version}`);
-      return sendArtifact(tracker, join(root, path), request, reply);
-    });
+    return actingAs(reader, () => sendArtifact(tracker, join(root, within), request, reply));
   });
 }
 

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { currentPrincipal } from "../access/principal.ts";
 import { subjectOf } from "../access/protect/checks.ts";
-import { join } from "../artifacts/locate.ts";
+import { join } from "../artifacts/locations.ts";
 import { int } from "../message.ts";
 import type { Tracker } from "../tracker.ts";
 import * as endpoints from "./endpoints/artifacts.ts";

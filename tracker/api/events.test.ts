@@ -58,6 +58,7 @@ test("what happens in the registry is told as it happens", async () => {
   await t.post("model-versions/create", { name: "m", source: `runs:/${run_id}/model`, run_id });
   await t.post("model-versions/transition-stage", { name: "m", version: "1", stage: "Production" });
   await t.post("registered-models/alias", { name: "m", alias: "best", version: "1" });
+  await t.post("model-versions/transition-stage", { name: "m", version: "1", stage: "Archived" });
   await t.send("DELETE", "registered-models/delete", { name: "m" });
   await expect.poll(() => text).toContain('"change":"deleted"');
   const told = [...text.matchAll(/event: model\ndata: (.*)\n/g)].map(([, data = "{}"]) => JSON.parse(data));

@@ -11,7 +11,7 @@ import * as shapes from "./shapes.ts";
 
 const MAX_NAME = 500;
 
-export function experimentRoutes(app: FastifyInstance, { store, events }: Tracker): void {
+export function experimentRoutes(app: FastifyInstance, { store, locations, events }: Tracker): void {
   const publish = (experimentId: string, change: "created" | "updated" | "deleted"): void =>
     events.publish({ type: "experiment", experimentId, change });
 
@@ -19,7 +19,7 @@ export function experimentRoutes(app: FastifyInstance, { store, events }: Tracke
     const experiment = await store.experiments.create({
       name: checkName(name, "experiment", MAX_NAME),
       tags: (tags ?? []).map(otherTag),
-      ...(artifact_location ? { artifactLocation: artifact_location } : {}),
+      ...(artifact_location ? { artifactLocation: locations.check(artifact_location, "artifact_location") } : {}),
     });
     publish(experiment.id, "created");
     return { experiment_id: experiment.id };

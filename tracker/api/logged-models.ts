@@ -18,11 +18,19 @@ const STATUS: ReadonlyMap<string, LoggedModelStatus> = new Map([
   ["LOGGED_MODEL_UPLOAD_FAILED", "UPLOAD_FAILED"],
 ]);
 
-export function loggedModelRoutes(app: FastifyInstance, { store }: Tracker): void {
+export function loggedModelRoutes(app: FastifyInstance, { store, locations }: Tracker): void {
   const { loggedModels } = store;
 
   route(app, endpoints.createLoggedModel, async (message) => {
-    if (message.source_run_id) await store.runs.get(message.source_run_id);
+    if (message.source_run_id) {
+      const { experimentId } = await store.runs.get(message.source_run_id);
+      if (experimentId !== message.experiment_id) {
+        throw invalid(
+          `Run ${message.source_run_id} is in experiment ${experimentId}: a logged model is in the experiment of its source run, not in ${message.experiment_id}.`,
+        );
+      }
+    }
+    locations.check((await store.experiments.get(message.experiment_id)).artifactLocation, "artifact_location");
     const model = await loggedModels.create({
       id: `m-${randomUUID().replaceAll("-", "")}`,
       experimentId: message.experiment_id,

@@ -2,7 +2,7 @@ import { Readable } from "node:stream";
 import type { FastifyInstance } from "fastify";
 import { need, subjectOf } from "../access/protect/checks.ts";
 import { isSigned, PARTS, sign } from "../access/signature.ts";
-import { join } from "../artifacts/locate.ts";
+import { join } from "../artifacts/locations.ts";
 import { MAX_PART_BYTES, MAX_PARTS } from "../artifacts/uploads.ts";
 import { invalid, missing, TrackerError } from "../errors.ts";
 import { int } from "../message.ts";

@@ -99,7 +99,7 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
   const tracker: Tracker = {
     ...options.tracker,
     store: protectStore(options.tracker.store),
-    artifacts: protectArtifacts(options.tracker.artifacts),
+    artifacts: protectArtifacts(options.tracker.artifacts, options.tracker.store.experiments),
   };
   app.addHook("preHandler", (request, _reply, done) => {
     const { principal } = request;

@@ -31,15 +31,15 @@ describe("registered models", () => {
   test("one is created, described, tagged, renamed with all that is its, and deleted", async () => {
     const number = await version({ x: 1 });
     await t.post("registered-models/set-tag", { name: "m", key: "team", value: "a" });
-    await t.post("registered-models/alias", { name: "m", alias: "champion", version: number });
+    await t.post("registered-models/alias", { name: "m", alias: "best", version: number });
     await t.send("PATCH", "registered-models/update", { name: "m", description: "What it does" });
     await gates([{ metric: "x", op: "<", bound: 2 }]);
     const renamed = await t.post("registered-models/rename", { name: "m", new_name: "better" });
     expect(renamed.at("registered_model.description")).toBe("What it does");
-    expect(renamed.at("registered_model.aliases")).toEqual([{ alias: "champion", version: "1" }]);
+    expect(renamed.at("registered_model.aliases")).toEqual([{ alias: "best", version: "1" }]);
     expect(renamed.at("registered_model.latest_versions.0.name")).toBe("better");
     expect(
-      (await t.get("registered-models/alias", { name: "better", alias: "champion" })).at("model_version.version"),
+      (await t.get("registered-models/alias", { name: "better", alias: "best" })).at("model_version.version"),
     ).toBe("1");
     expect((await t.get("/api/anneal/registered-models/better/gates")).at("gates.0.bound")).toBe(2);
     expect((await t.get("registered-models/get", { name: "m" })).status).toBe(404);
@@ -229,8 +229,9 @@ describe("gates", () => {
   test("the history outlives a version and a model", async () => {
     const number = await version({ loss: 1 });
     await promote({ version: number });
+    await promote({ version: number, stage: "Archived" });
     await t.send("DELETE", "registered-models/delete", { name: "m" }, { "x-user": "bob" });
     const history = await t.get("/api/anneal/registered-models/m/history");
-    expect(history.at("history.0")).toMatchObject({ from: "Production", to: "Deleted", who: "bob" });
+    expect(history.at("history.0")).toMatchObject({ from: "Archived", to: "Deleted", who: "bob" });
   });
 });

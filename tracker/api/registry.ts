@@ -1,8 +1,11 @@
 import type { FastifyInstance } from "fastify";
 import { currentPrincipal } from "../access/principal.ts";
+import { uriOf } from "../artifacts/locations.ts";
 import { invalid } from "../errors.ts";
 import { bool, limitOf, offsetOf, pageToken } from "../message.ts";
-import { promote } from "../registry/promote.ts";
+import { isReference } from "../registry/origin.ts";
+import { promote, setAlias } from "../registry/promote.ts";
+import { register } from "../registry/register.ts";
 import { MODEL_VERSIONS, parseFilter, parseOrder, REGISTERED_MODELS } from "../store/filter.ts";
 import type { RegisteredModel, Stage } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
@@ -17,16 +20,6 @@ export function stageOf(text: string): Stage {
   const stage = STAGES.find((name) => name.toLowerCase() === text.toLowerCase());
   if (!stage) throw invalid(`Invalid Model Version stage: ${text}. Value must be one of ${STAGES.join(", ")}.`);
   return stage;
-}
-
-/** Checks that a version's source is an address that other clients can read, not a local path. */
-function checkSource(source: string): string {
-  if (source === "" || !/^[a-z][a-z0-9+.-]*:/i.test(source) || /^(file|[a-z]):/i.test(source)) {
-    throw invalid(
-      `Invalid model version source: '${source}'. Use mlflow-artifacts:/..., runs:/<run id>/<path>, models:/<model id> or the address of a store. Local paths are not accepted.`,
-    );
-  }
-  return source;
 }
 
 /** Shared by the registry's routes. */
@@ -132,7 +125,7 @@ function aliasRoutes({ app, tracker, changed }: Context): void {
   const { registry } = tracker.store;
 
   route(app, endpoints.setAlias, async ({ name, alias, version }) => {
-    await registry.setAlias(name, { alias: checkAlias(alias), version: Number(version) });
+    await setAlias(tracker, name, { alias: checkAlias(alias), version: Number(version) });
     changed(name, "updated", Number(version));
     return {};
   });
@@ -149,18 +142,16 @@ function aliasRoutes({ app, tracker, changed }: Context): void {
 }
 
 function versionRoutes({ app, tracker, changed }: Context): void {
-  const { store } = tracker;
-  const { registry } = store;
+  const { locations } = tracker;
+  const { registry } = tracker.store;
 
   route(app, endpoints.createVersion, async (message) => {
-    if (message.run_id) await store.runs.get(message.run_id);
-    const logged = message.model_id ? await store.loggedModels.get(message.model_id) : undefined;
-    const version = await registry.createVersion({
+    const version = await register(tracker, {
       name: message.name,
-      source: checkSource(message.source),
-      runId: message.run_id || logged?.sourceRunId || null,
+      source: message.source,
+      runId: message.run_id || null,
       runLink: message.run_link ?? null,
-      modelId: message.model_id ?? null,
+      modelId: message.model_id || null,
       description: description(message.description),
       userId: currentPrincipal().name,
       tags: (message.tags ?? []).map(otherTag),
@@ -186,9 +177,10 @@ function versionRoutes({ app, tracker, changed }: Context): void {
   });
 
   route(app, endpoints.getDownloadUri, async ({ name, version }) => {
-    const { modelId, source } = await registry.getVersion(name, Number(version));
-    const logged = modelId === null ? undefined : await store.loggedModels.get(modelId);
-    return { artifact_uri: source.startsWith("models:") && logged ? logged.artifactUri : source };
+    const { root, source } = await registry.getVersion(name, Number(version));
+    if (source.startsWith("models:") && root !== null) return { artifact_uri: uriOf(root) };
+    // An earlier release may have recorded it.
+    return { artifact_uri: isReference(source) ? source : locations.check(source, "model version source") };
   });
 
   route(app, endpoints.updateVersion, async (message) => {

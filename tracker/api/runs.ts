@@ -1,5 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { currentPrincipal } from "../access/principal.ts";
+import { checkDatasetSource } from "../artifacts/locations.ts";
 import { invalid } from "../errors.ts";
 import { parseJson } from "../json.ts";
 import { int, limitOf, nameOf, offsetOf, pageToken } from "../message.ts";
@@ -59,7 +60,7 @@ function toPoint(
 }
 
 export function runRoutes(app: FastifyInstance, tracker: Tracker): void {
-  const { store, events } = tracker;
+  const { store, locations, events } = tracker;
   const changed = (run: Run, change: "created" | "updated" | "deleted"): void =>
     events.publish({ type: "run", experimentId: run.experimentId, runId: run.id, change });
   const measured = (run: Run, keys: Iterable<string>): void =>
@@ -75,8 +76,11 @@ export function runRoutes(app: FastifyInstance, tracker: Tracker): void {
       );
     }
     const clientId = tagged("anneal.client_id");
+    const experimentId = message.experiment_id || "0";
+    // An experiment may be older than the list of allowed locations.
+    locations.check((await store.experiments.get(experimentId)).artifactLocation, "artifact_location");
     const { data, created } = await store.runs.create({
-      experimentId: message.experiment_id || "0",
+      experimentId,
       name: message.run_name || nameTag || randomRunName(),
       userId: message.user_id || tagged("mlflow.user") || currentPrincipal().name,
       startTime: message.start_time === undefined ? Date.now() : int(message.start_time, "start_time"),
@@ -195,7 +199,7 @@ export function runRoutes(app: FastifyInstance, tracker: Tracker): void {
             name: checkName(dataset.name, "dataset", 500),
             digest: checkName(dataset.digest, "dataset digest", 36),
             sourceType: dataset.source_type ?? "",
-            source: dataset.source ?? "",
+            source: checkDatasetSource(dataset.source ?? ""),
             schema: dataset.schema ?? null,
             profile: dataset.profile ?? null,
           },

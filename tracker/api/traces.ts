@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { currentPrincipal } from "../access/principal.ts";
-import { locate } from "../artifacts/locate.ts";
+import { locate } from "../artifacts/locations.ts";
 import { invalid, TrackerError } from "../errors.ts";
 import { int, limitOf, nameOf, offsetOf, pageToken } from "../message.ts";
 import { parseFilter, parseOrder, TRACES } from "../store/filter.ts";
@@ -30,6 +30,14 @@ const pairsOf = (record: Record<string, string> = {}): KeyValue[] =>
   Object.entries(record).map(([key, value]) => ({ key: checkKey(key, "tag"), value: truncate(value, MAX_VALUE) }));
 const recordOf = (pairs: readonly KeyValue[]): Record<string, string> =>
   Object.fromEntries(pairs.map(({ key, value }) => [key, value]));
+
+/** The tag that tells clients where a trace's files are. The store sets it. */
+const PLACE = "mlflow.artifactLocation";
+
+function checkTraceTag(key: string): string {
+  if (key === PLACE) throw invalid(`The tag ${PLACE} cannot be changed: clients read a trace's files there.`);
+  return checkKey(key, "tag");
+}
 
 /** For `catch`: returns undefined for RESOURCE_DOES_NOT_EXIST, and throws other errors. */
 function unlessMissing(error: unknown): undefined {
@@ -123,10 +131,10 @@ function readerOf<S>({ store, artifacts }: Tracker, span: (it: Span) => S) {
   /** Reads the spans from the store, or else from the trace's file among the artifacts. */
   const spansOf = async (trace: Trace): Promise<Span[]> => {
     const stored = await store.traces.spans(trace.id);
-    const place = trace.tags.find(({ key }) => key === "mlflow.artifactLocation")?.value;
+    const place = trace.tags.find(({ key }) => key === PLACE)?.value;
     if (stored.length > 0 || place === undefined) return stored;
     try {
-      return await spansIn(await artifacts.get(`${await locate(store, place)}/traces.json`), trace.id);
+      return await spansIn(await artifacts.get(`${locate(place)}/traces.json`), trace.id);
     } catch (error) {
       if (error instanceof TrackerError && error.code !== "INTERNAL_ERROR") return [];
       throw error;
@@ -170,11 +178,13 @@ export function pageSpanRoutes(app: FastifyInstance, tracker: Tracker): void {
 
 /** MLflow's traces, version 3, under /api/3.0/mlflow and /ajax-api/3.0/mlflow. */
 export function traceRoutes(app: FastifyInstance, tracker: Tracker): void {
-  const { store, artifacts, events } = tracker;
+  const { store, artifacts, locations, events } = tracker;
   const changed = ({ experimentId }: Trace): void =>
     events.publish({ type: "experiment", experimentId, change: "updated" });
 
   route(app, endpoints.createTrace, async ({ trace: { trace_info } }) => {
+    const { artifactLocation } = await store.experiments.get(experimentOf(trace_info.trace_location));
+    locations.check(artifactLocation, "artifact_location");
     const trace = await store.traces.put(toTrace(trace_info));
     changed(trace);
     return { trace: { trace_info: info(trace) } };
@@ -183,7 +193,7 @@ export function traceRoutes(app: FastifyInstance, tracker: Tracker): void {
   /** Removes the trace's files among the artifacts, if any. */
   const removeFiles = async (place: string): Promise<void> => {
     try {
-      await artifacts.remove(await locate(store, place));
+      await artifacts.remove(locate(place));
     } catch (error) {
       if (!(error instanceof TrackerError) || error.code === "INTERNAL_ERROR") throw error;
     }
@@ -227,12 +237,12 @@ export function traceRoutes(app: FastifyInstance, tracker: Tracker): void {
   });
 
   route(app, endpoints.setTraceTag, async ({ trace_id, key, value = "" }) => {
-    await store.traces.setTag(trace_id, { key: checkKey(key, "tag"), value: truncate(value, MAX_VALUE) });
+    await store.traces.setTag(trace_id, { key: checkTraceTag(key), value: truncate(value, MAX_VALUE) });
     return {};
   });
 
   route(app, endpoints.deleteTraceTag, async ({ trace_id, key }) => {
-    await store.traces.deleteTag(trace_id, key);
+    await store.traces.deleteTag(trace_id, checkTraceTag(key));
     return {};
   });
 
@@ -286,7 +296,7 @@ const OTLP_LIMIT = 16 * 2 ** 20;
  * `POST /v1/traces`: receives spans from OpenTelemetry exporters. The header `x-mlflow-experiment-id` gives the experiment;
  * the default is the experiment Default. Register it in a separate scope that reads bodies as bytes.
  */
-export function otlpRoutes(app: FastifyInstance, { store, events }: Tracker): void {
+export function otlpRoutes(app: FastifyInstance, { store, locations, events }: Tracker): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
 
@@ -300,6 +310,8 @@ export function otlpRoutes(app: FastifyInstance, { store, events }: Tracker): vo
         throw invalid("The header x-mlflow-experiment-id is set more than once: send it once.");
       // Before the body is parsed, which takes longer than anything else here.
       currentPrincipal().need("editor", { experiment: experimentId });
+      const { artifactLocation } = await store.experiments.get(experimentId);
+      locations.check(artifactLocation, "artifact_location");
       const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
       const spans = await parseSpans(body, { type, encoding });
       const traces = await store.traces.logSpans(experimentId, spans);

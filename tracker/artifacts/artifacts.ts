@@ -22,6 +22,8 @@ export interface ArtifactFile {
   size: number;
   /** In hex; undefined if not (yet) computed. */
   sha256: string | undefined;
+  /** Changes whenever the file is replaced or written to. */
+  revision: string;
   /** The file's bytes, or those of a range. */
   open(range?: ByteRange): Promise<Readable>;
 }
@@ -32,6 +34,8 @@ export interface Expected {
   size?: number;
   /** In hex: content with another digest is refused. */
   sha256?: string;
+  /** Called when all content has arrived, before it is stored; if it throws, nothing is stored. */
+  ready?: () => Promise<void>;
 }
 
 /** Where artifacts lie. Paths are relative, checked here once more, and name files of any run or model. */

@@ -120,6 +120,7 @@ export function diskArtifacts(root: string, index: ArtifactIndex): Artifacts {
           return {
             size: stats.size,
             sha256: record?.size === stats.size ? record.sha256 : undefined,
+            revision: `${stats.ino} ${stats.size} ${stats.mtimeMs} ${stats.ctimeMs}`,
             open: async (range) => createReadStream(file, range),
           };
         }

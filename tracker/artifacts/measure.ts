@@ -47,7 +47,10 @@ export class Measure extends Transform {
     } else if (sha256 !== undefined && this.sha256 !== sha256) {
       const message = `The content's SHA-256 is ${this.sha256}, not ${sha256} as announced: it was changed on the way.`;
       done(new TrackerError("DIGEST_MISMATCH", message));
-    } else done(null, this.#held);
+    } else {
+      const ready = this.#expected.ready?.() ?? Promise.resolve();
+      ready.then(() => done(null, this.#held), done);
+    }
   }
 }
 

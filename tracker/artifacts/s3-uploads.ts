@@ -170,6 +170,7 @@ export function s3Uploads(
         if (size !== expected.size) throw invalid(`The parts make ${size} bytes, not ${expected.size} as announced.`);
       }
       const { path, upload: UploadId } = await find(id);
+      await expected.ready?.();
       const Parts = parts.map(({ number, etag }) => ({ PartNumber: number, ETag: `"${etag}"` }));
       await asking(
         id,

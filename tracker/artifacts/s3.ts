@@ -114,6 +114,7 @@ export function s3Artifacts(bucket: Bucket, index: ArtifactIndex): Artifacts {
       return {
         size,
         sha256: record?.size === size ? record.sha256 : undefined,
+        revision: `${ETag} ${size}`,
         open: async (range) => {
           const Range = range && `bytes=${range.start}-${range.end}`;
           // IfMatch: the file that was measured, or none.

@@ -125,7 +125,7 @@ describe("a model card", () => {
   });
 
   test("belongs to one version", async () => {
-    await t.post("model-versions/create", { name: "m", source: "s3://elsewhere/model" });
+    await t.post("model-versions/create", { name: "m", source: "runs:/of-another-server/model" });
     const other = await t.get("/api/anneal/model-versions/m/2/card");
     expect(other.at("missing.length")).toBe(6);
     expect(other.text("markdown")).toContain("no source run");

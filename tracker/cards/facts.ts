@@ -89,6 +89,12 @@ async function orMissing<T>(work: Promise<T>): Promise<T | null> {
   }
 }
 
+/** A tag may name any run. Of a run that the reader may not view, only what the tag says is shown. */
+function unlessDenied(error: unknown): null {
+  if (error instanceof TrackerError && error.code === "PERMISSION_DENIED") return null;
+  throw error;
+}
+
 /** The fields of a JSON object as strings; empty if the text is not a JSON object. */
 function fields(json: string | null | undefined): Record<string, unknown> {
   try {
@@ -143,7 +149,7 @@ async function lineageOf(store: Store, first: string | undefined): Promise<{ id:
   const lineage: { id: string; name: string | null }[] = [];
   let id = first;
   while (id && lineage.length < MAX_LINEAGE && !lineage.some((run) => run.id === id)) {
-    const data: RunData | null = await orMissing(store.runs.getData(id));
+    const data: RunData | null = await orMissing(store.runs.getData(id)).catch(unlessDenied);
     lineage.push({ id, name: data?.run.name ?? null });
     id = data?.tags.find(({ key }) => key === "anneal.base_run_id")?.value;
   }
@@ -165,7 +171,7 @@ function comparisonOf(metrics: Map<string, number>): Comparison[] {
 
 /** Collects the facts of a model version from its record and its source run. */
 export async function gatherFacts(store: Store, version: ModelVersion): Promise<CardFacts> {
-  const data = version.runId === null ? null : await orMissing(store.runs.getData(version.runId));
+  const data = version.originRun === null ? null : await orMissing(store.runs.getData(version.originRun));
   const inputs = data ? (await store.runs.inputs([data.run.id])).get(data.run.id) : undefined;
   const experiment = data ? await orMissing(store.experiments.get(data.run.experimentId)) : null;
   const tags = new Map(data?.tags.map(({ key, value }) => [key, value]));

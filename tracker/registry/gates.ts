@@ -1,6 +1,6 @@
-import { TrackerError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import type { Gate, GateOperator, GateResult, Metric, ModelVersion } from "../store/types.ts";
+import { orNull } from "./origin.ts";
 
 const HOLDS: Readonly<Record<GateOperator, (a: number, b: number) => boolean>> = {
   "<": (a, b) => a < b,
@@ -9,21 +9,23 @@ const HOLDS: Readonly<Record<GateOperator, (a: number, b: number) => boolean>> =
   ">=": (a, b) => a >= b,
 };
 
-/** The latest metrics of a version's source run by key; empty if the run is not on this tracker. */
-async function metricsOf(store: Store, version: ModelVersion): Promise<Map<string, Metric>> {
-  if (version.runId === null) return new Map();
-  try {
-    const { metrics } = await store.runs.getData(version.runId);
-    return new Map(metrics.map((metric) => [metric.key, metric]));
-  } catch (error) {
-    if (error instanceof TrackerError && error.code === "RESOURCE_DOES_NOT_EXIST") return new Map();
-    throw error;
-  }
+/** The latest metrics, by key, of the run that made a version's files; empty if that is not a run of this tracker. */
+async function metricsOf(store: Store, { originRun }: ModelVersion): Promise<Map<string, Metric>> {
+  const data = originRun === null ? null : await orNull(store.runs.getData(originRun));
+  return new Map(data?.metrics.map((metric) => [metric.key, metric]));
 }
 
 const shown = (value: number): string => String(Number(value.toPrecision(6)));
 
-function decide(gate: Gate, value: number | undefined, current: ModelVersion | undefined, theirs: number | undefined) {
+interface Compared {
+  candidate: ModelVersion;
+  value: number | undefined;
+  /** The version that the candidate would replace, and its value. */
+  current: ModelVersion | undefined;
+  theirs: number | undefined;
+}
+
+function decide(gate: Gate, { candidate, value, current, theirs }: Compared): GateResult {
   const fail = (why: string, against: number | null = null): GateResult => ({
     ...gate,
     value: value ?? null,
@@ -31,6 +33,9 @@ function decide(gate: Gate, value: number | undefined, current: ModelVersion | u
     passed: false,
     why,
   });
+  if (candidate.originRun === null) {
+    return fail("The version's files are not those of a run of this tracker, so there are no metrics to judge it by.");
+  }
   if (value === undefined) {
     return fail(`The version's source run has no metric ${gate.metric}. Log it, or change the gate.`);
   }
@@ -50,33 +55,30 @@ function decide(gate: Gate, value: number | undefined, current: ModelVersion | u
   const bound = gate.bound ?? Number.NaN;
   const passed = HOLDS[gate.op](value, bound);
   const why = `${gate.metric} is ${shown(value)}, which is ${passed ? "" : "not "}${gate.op} ${shown(bound)}.`;
-  return { ...gate, value, against: bound, passed, why } satisfies GateResult;
+  return { ...gate, value, against: bound, passed, why };
 }
 
 export interface Verdict {
   results: GateResult[];
   passed: boolean;
-  /** The number of the version now in Production, other than the evaluated one. */
+  /** The number of the version now in Production, or else with a guarded alias, other than the evaluated one. */
   production: number | null;
 }
 
 /** Evaluates a model's gates for a version. */
 export async function evaluateGates(store: Store, version: ModelVersion): Promise<Verdict> {
   const gates = await store.registry.gates(version.name);
-  const latest = await store.registry.searchVersions({
-    filter: [
-      { entity: "attribute", key: "name", comparator: "=", value: version.name },
-      { entity: "attribute", key: "current_stage", comparator: "=", value: "Production" },
-    ],
-    order: [{ entity: "attribute", key: "version_number", ascending: false }],
-    offset: 0,
-    limit: 2,
-  });
-  const current = latest.items.find((other) => other.version !== version.version);
+  const current = await store.registry.production(version.name, version.version);
+  if (gates.length === 0) return { results: [], passed: true, production: current?.version ?? null };
   const own = await metricsOf(store, version);
   const theirs = current ? await metricsOf(store, current) : new Map<string, Metric>();
   const results = gates.map((gate) =>
-    decide(gate, own.get(gate.metric)?.value, current, theirs.get(gate.metric)?.value),
+    decide(gate, {
+      candidate: version,
+      value: own.get(gate.metric)?.value,
+      current,
+      theirs: theirs.get(gate.metric)?.value,
+    }),
   );
   return { results, passed: results.every((result) => result.passed), production: current?.version ?? null };
 }

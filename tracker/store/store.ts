@@ -179,6 +179,26 @@ export interface NewModelVersion {
   description: string | null;
   userId: string;
   tags: KeyValue[];
+  /** As in {@link ModelVersion}. */
+  root: string | null;
+  originRun: string | null;
+  /** All files of the version. */
+  files: VersionFile[];
+}
+
+/** A file of a version, as it was when the version was registered. */
+export interface VersionFile {
+  /** Relative to the version's root; empty if the root is a file. */
+  path: string;
+  /** Bytes. */
+  size: number;
+  sha256: string;
+}
+
+/** Names a version. */
+export interface VersionName {
+  name: string;
+  version: number;
 }
 
 export interface Transition {
@@ -217,8 +237,19 @@ export interface RegistryStore {
   setVersionTag(name: string, version: number, tag: KeyValue): Promise<void>;
   deleteVersionTag(name: string, version: number, key: string): Promise<void>;
   transition(transition: Transition): Promise<ModelVersion | undefined>;
+  /** Whether the folders of runs or logged models lie in a folder. */
+  hasRuns(folder: string): Promise<boolean>;
+  /** Returns the recorded files, by path. */
+  files(name: string, version: number): Promise<VersionFile[]>;
+  /** Returns the version that gates compare another one with: in Production, or else with a guarded alias. */
+  production(name: string, except: number): Promise<ModelVersion | undefined>;
 
-  setAlias(name: string, alias: Alias): Promise<void>;
+  /**
+   * Sets an alias.
+   * @param expectedProduction required for a guarded alias: as in {@link Transition}
+   * @returns false if nothing was done, because the version in Production has changed
+   */
+  setAlias(name: string, alias: Alias, expectedProduction?: number | null): Promise<boolean>;
   deleteAlias(name: string, alias: string): Promise<void>;
   getByAlias(name: string, alias: string): Promise<ModelVersion>;
 
@@ -229,6 +260,20 @@ export interface RegistryStore {
   statements(name: string, version: number): Promise<CardStatement[]>;
   /** Stores statements of a model card; an empty value removes one. */
   setStatements(name: string, version: number, statements: CardStatement[]): Promise<void>;
+}
+
+/** The files of registered versions, for all versions. Not available to requests. */
+export interface RegisteredStore {
+  /** Returns the versions whose files lie at a path, in it, or around it. */
+  holders(path: string): Promise<VersionName[]>;
+  /** Returns the record of a file that belongs to a version, by its path below the artifact root. */
+  file(path: string): Promise<(VersionName & VersionFile) | undefined>;
+  /** Returns the recorded locations outside the tracker's own store. */
+  locations(): Promise<{ what: string; uri: string }[]>;
+  /** Returns the versions of earlier releases, whose files are not recorded yet. */
+  unsealed(): Promise<ModelVersion[]>;
+  /** Records the files of such a version. */
+  seal(version: VersionName, facts: Pick<NewModelVersion, "root" | "originRun" | "files">): Promise<void>;
 }
 
 export interface ArtifactIndex {
@@ -244,7 +289,7 @@ export interface ArtifactIndex {
 export interface GarbageStore {
   /** Returns the runs deleted before a time; `registered` if a registered model came from one. */
   deletedRuns(before: number): Promise<{ id: string; name: string; artifactUri: string; registered: boolean }[]>;
-  deletedModels(before: number): Promise<{ id: string; artifactUri: string }[]>;
+  deletedModels(before: number): Promise<{ id: string; name: string; artifactUri: string }[]>;
   /** Removes a deleted run with all its data. */
   removeRun(id: string): Promise<void>;
   removeModel(id: string): Promise<void>;
@@ -337,6 +382,7 @@ export interface Store {
   metrics: MetricStore;
   loggedModels: LoggedModelStore;
   registry: RegistryStore;
+  registered: RegisteredStore;
   artifacts: ArtifactIndex;
   garbage: GarbageStore;
   access: AccessStore;

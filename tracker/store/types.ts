@@ -129,6 +129,10 @@ export interface ModelVersion {
   runId: string | null;
   runLink: string | null;
   modelId: string | null;
+  /** Where its files lie below the artifact root; null if this tracker does not store them. */
+  root: string | null;
+  /** The run of this tracker that made its files; null if unknown. Unlike `runId`, which is only what was claimed. */
+  originRun: string | null;
   status: "READY";
   tags: KeyValue[];
   aliases: string[];

@@ -238,7 +238,8 @@ export async function databaseSource(sql: SqlReader, artifactRoot: string | unde
       }
     },
 
-    async *files({ artifactUri }) {
+    async *files({ artifactUri, id }) {
+      checkFolder(artifactUri, id);
       const proxied = proxiedPath(artifactUri);
       if (proxied !== undefined && artifactRoot === undefined) {
         throw new Error(`files at ${artifactUri} lie at the server's artifact root: name it with --artifacts`);
@@ -248,6 +249,23 @@ export async function databaseSource(sql: SqlReader, artifactRoot: string | unde
 
     close: () => sql.close(),
   };
+}
+
+/**
+ * Checks that files are at `<anything>/<id>/artifacts`, where MLflow puts them. Users of an MLflow server can record other
+ * locations, but an import must not read any folder of this machine for them.
+ */
+function checkFolder(artifactUri: string, id: string): void {
+  let folder = artifactUri.replace(/[/\\]+$/, "");
+  try {
+    folder = decodeURIComponent(folder);
+  } catch {
+    // A folder's name may have a percent sign.
+  }
+  const parts = folder.split(/[/\\]/);
+  if (parts.includes("..") || parts.at(-1) !== "artifacts" || parts.at(-2) !== id) {
+    throw new Error(`files at ${artifactUri} are not read: MLflow puts the files of ${id} at .../${id}/artifacts`);
+  }
 }
 
 /** Files below a folder or a place in S3. @throws in words, for other addresses */

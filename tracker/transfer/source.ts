@@ -90,6 +90,15 @@ export interface SourceFile {
   open(): Promise<Readable>;
 }
 
+/** Where the files of a run or logged model are. */
+export interface FilesOf {
+  artifactUri: string;
+  /** The id of the run or logged model. */
+  id: string;
+  /** The same, for a run. */
+  runId?: string;
+}
+
 /** A source tracker. It is only read. */
 export interface Source {
   experiments(): AsyncIterable<SourceExperiment>;
@@ -99,6 +108,6 @@ export interface Source {
   loggedModels(experimentId: string): AsyncIterable<SourceModel>;
   registeredModels(): AsyncIterable<SourceRegisteredModel>;
   /** The files of a run or logged model. @throws if they cannot be reached */
-  files(of: { artifactUri: string; runId?: string }): AsyncIterable<SourceFile>;
+  files(of: FilesOf): AsyncIterable<SourceFile>;
   close(): Promise<void>;
 }

@@ -116,7 +116,10 @@ export class Target {
   }
 
   async setExperimentDeleted(experiment_id: string, deleted: boolean): Promise<void> {
-    await this.#rest.post(deleted ? "experiments/delete" : "experiments/restore", { experiment_id });
+    const way = deleted ? "delete" : "restore";
+    await this.#try(`experiments/${way} of experiment ${experiment_id}`, () =>
+      this.#rest.post(`experiments/${way}`, { experiment_id }),
+    );
   }
 
   /** Runs of an experiment transferred earlier, by the source's id. */
@@ -211,7 +214,8 @@ export class Target {
       this.#rest.post("runs/update", { run_id, status: run.status, ...end }),
     );
     if (complete) await this.#rest.post("runs/set-tag", { run_id, key: COMPLETE, value: digestOf(run) });
-    if (run.deleted) await this.setRunDeleted(run_id, true);
+    // Refused for the run of a version that is in Production here.
+    if (run.deleted) await this.#try(`the deletion of run ${run.id}`, () => this.setRunDeleted(run_id, true));
   }
 
   async setRunDeleted(run_id: string, deleted: boolean): Promise<void> {

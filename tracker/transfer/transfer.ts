@@ -1,4 +1,4 @@
-import type { Source, SourceModel, SourceRegisteredModel, SourceRun, SourceVersion } from "./source.ts";
+import type { FilesOf, Source, SourceModel, SourceRegisteredModel, SourceRun, SourceVersion } from "./source.ts";
 import { digestOf, type Placed, type Target } from "./target.ts";
 
 /** The result of a transfer. */
@@ -49,12 +49,7 @@ export async function transfer(
   const told = () => onProgress(report);
 
   /** Files that are not there yet; whether all are, in the end. */
-  const copyFiles = async (
-    what: string,
-    from: { artifactUri: string; runId?: string },
-    to: Placed,
-    isNew: boolean,
-  ): Promise<boolean> => {
+  const copyFiles = async (what: string, from: FilesOf, to: Placed, isNew: boolean): Promise<boolean> => {
     try {
       const have = isNew ? new Map<string, number>() : await target.files(to.artifactUri);
       if (have === undefined || !to.artifactUri.startsWith("mlflow-artifacts:")) {
@@ -92,7 +87,12 @@ export async function transfer(
     await target.describeRun(placed.id, run);
     report.points += await target.logHistory(placed.id, run, source);
     told();
-    const complete = await copyFiles(`run ${run.id}`, { artifactUri: run.artifactUri, runId: run.id }, placed, !known);
+    const complete = await copyFiles(
+      `run ${run.id}`,
+      { artifactUri: run.artifactUri, id: run.id, runId: run.id },
+      placed,
+      !known,
+    );
     return () => target.finishRun(placed, run, (id) => models.get(id)?.to.id, complete);
   };
 
@@ -105,7 +105,12 @@ export async function transfer(
       (await target.createModel(experimentId, model, model.sourceRunId ? runOf(model.sourceRunId) : undefined));
     models.set(model.id, { from: model.artifactUri, to: placed });
     if (placed.complete === digestOf(model)) return;
-    const complete = await copyFiles(`model ${model.id}`, { artifactUri: model.artifactUri }, placed, !known);
+    const complete = await copyFiles(
+      `model ${model.id}`,
+      { artifactUri: model.artifactUri, id: model.id },
+      placed,
+      !known,
+    );
     await target.finishModel(placed, model, runOf, complete);
   };
 
@@ -165,14 +170,24 @@ async function copyRegistered(
       let known = there.get(version.version);
       // Numbers are given in order: where some were deleted, others take their place for as long.
       const fillers: number[] = [];
-      while (!known && last < version.version) {
-        const isIt = last + 1 === version.version;
-        const made = isIt ? place(version) : { ...place(version), description: undefined, tags: [] };
-        last = await target.createVersion(name, made);
-        if (isIt || last === version.version) known = { ...version, stage: "None" };
-        else fillers.push(last);
+      let problem: string | undefined;
+      try {
+        while (!known && last < version.version) {
+          const isIt = last + 1 === version.version;
+          const made = isIt ? place(version) : { ...place(version), description: undefined, tags: [] };
+          last = await target.createVersion(name, made);
+          if (isIt || last === version.version) known = { ...version, stage: "None" };
+          else fillers.push(last);
+        }
+      } catch (error) {
+        // Such as files at a location that the target does not allow. The next version takes its place as a filler.
+        problem = refused(`version ${version.version} of ${name}`, error);
       }
       for (const filler of fillers) await target.deleteVersion(name, filler);
+      if (problem !== undefined) {
+        report.problems.push(problem);
+        continue;
+      }
       if (!known) {
         report.problems.push(`version ${version.version} of ${name}: the target has later ones already`);
         continue;

@@ -40,9 +40,10 @@ export function observedRegistry(registry: RegistryStore, webhooks: Pick<Webhook
       webhooks.notify("model_version_tag.deleted", { name, version: String(version), key });
     },
 
-    async setAlias(name, { alias, version }) {
-      await registry.setAlias(name, { alias, version });
-      webhooks.notify("model_version_alias.created", { name, alias, version: String(version) });
+    async setAlias(name, { alias, version }, expectedProduction) {
+      const set = await registry.setAlias(name, { alias, version }, expectedProduction);
+      if (set) webhooks.notify("model_version_alias.created", { name, alias, version: String(version) });
+      return set;
     },
 
     async deleteAlias(name, alias) {

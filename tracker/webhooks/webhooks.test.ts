@@ -84,9 +84,9 @@ test("are created, listed, updated, disabled and deleted", async () => {
     events: [{ entity: "MODEL_VERSION", action: "CREATED" }],
   });
   await t.post("registered-models/create", { name: "m" });
-  await t.post("model-versions/create", { name: "m", source: "s3://x/y" });
+  await t.post("model-versions/create", { name: "m", source: "runs:/of-another-server/model" });
   await t.send("PATCH", `webhooks/${id}`, { status: "ACTIVE" });
-  await t.post("model-versions/create", { name: "m", source: "s3://x/y" });
+  await t.post("model-versions/create", { name: "m", source: "runs:/of-another-server/model" });
   await expect.poll(() => received.map(({ data }) => data.version)).toEqual(["2"]);
   expect((await t.send("DELETE", `webhooks/${id}`)).status).toBe(200);
   expect((await t.get(`webhooks/${id}`)).status).toBe(404);

@@ -1,14 +1,16 @@
 import type { Artifacts } from "../../artifacts/artifacts.ts";
 import { TrackerError } from "../../errors.ts";
-import { need, subjectOf } from "./checks.ts";
+import type { ExperimentStore } from "../../store/store.ts";
+import { folderCheck, need, subjectOf } from "./checks.ts";
 
 /** Wraps artifacts so that each call checks the principal's rights. */
-export function protectArtifacts(artifacts: Artifacts): Artifacts {
+export function protectArtifacts(artifacts: Artifacts, experiments: ExperimentStore): Artifacts {
   const { uploads } = artifacts;
+  const needFolder = folderCheck(experiments);
   const needUpload = async (id: string): Promise<void> => need("editor", subjectOf(await uploads.pathOf(id)));
   return {
     async put(path, content, expected) {
-      need("editor", subjectOf(path));
+      await needFolder(path);
       return artifacts.put(path, content, expected);
     },
     async get(path) {
@@ -25,12 +27,12 @@ export function protectArtifacts(artifacts: Artifacts): Artifacts {
     },
     async copy(from, path) {
       need("viewer", subjectOf(from.path));
-      need("editor", subjectOf(path));
+      await needFolder(path);
       return artifacts.copy(from, path);
     },
     uploads: {
       async begin(path, key) {
-        need("editor", subjectOf(path));
+        await needFolder(path);
         return uploads.begin(path, key);
       },
       async pathOf(id) {

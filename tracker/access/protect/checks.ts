@@ -1,6 +1,6 @@
-import { locate } from "../../artifacts/locate.ts";
+import { missing } from "../../errors.ts";
 import type { Clause } from "../../store/filter.ts";
-import type { Search, Store } from "../../store/store.ts";
+import type { ExperimentStore, Search, Store } from "../../store/store.ts";
 import type { GrantKind, Role } from "../../store/types.ts";
 import { currentPrincipal, type Subject } from "../principal.ts";
 
@@ -11,6 +11,23 @@ export const need = (role: Role, subject: Subject): void => currentPrincipal().n
 export function subjectOf(path: string): Subject {
   const [first = ""] = path.split("/", 1);
   return /^\d+$/.test(first) ? { experiment: first } : "tracker";
+}
+
+/**
+ * Returns a check that the principal may write to an artifact path. A number is the folder of an experiment, which must
+ * exist: otherwise the files would be in the folder of whoever creates the experiment later.
+ */
+export function folderCheck({ get }: ExperimentStore): (path: string) => Promise<void> {
+  const known = new Set<string>();
+  return async (path) => {
+    const subject = subjectOf(path);
+    need("editor", subject);
+    if (typeof subject !== "object" || !("experiment" in subject) || known.has(subject.experiment)) return;
+    const { id } = await get(subject.experiment);
+    // "007" is not a folder of experiment 7.
+    if (id !== subject.experiment) throw missing(`No Experiment with id=${subject.experiment} exists`);
+    known.add(id);
+  };
 }
 
 /** Returns a cached lookup of the experiment of a run or logged model, which never changes. */
@@ -60,8 +77,6 @@ export interface Checks {
   needRuns(role: Role, ids: readonly string[]): Promise<void>;
   /** Checks the role for a logged model. */
   needModel(role: Role, id: string): Promise<void>;
-  /** Checks that the principal may view the source files of a model version. */
-  needSource(source: string): Promise<void>;
   /** Makes the current principal an admin of something they created. */
   own(kind: GrantKind, target: string): Promise<void>;
 }
@@ -79,11 +94,6 @@ export function checksOf(store: Store): Checks {
     },
     async needModel(role, id) {
       if (!currentPrincipal().mayAll(role)) need(role, { experiment: await experimentOfModel(id) });
-    },
-    async needSource(source) {
-      const path = await locate(store, source).catch(() => undefined);
-      // Sources outside the tracker have their own access control.
-      if (path !== undefined) need("viewer", subjectOf(path));
     },
     async own(kind, target) {
       const { name, role, owner } = currentPrincipal();

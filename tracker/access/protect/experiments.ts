@@ -1,16 +1,18 @@
+import { pathOf } from "../../artifacts/locations.ts";
 import type { ExperimentStore, Store } from "../../store/store.ts";
 import { currentPrincipal } from "../principal.ts";
-import { type Checks, checking, narrowed, need, seenExperiments, subjectOf } from "./checks.ts";
+import { type Checks, checking, folderCheck, narrowed, need, seenExperiments } from "./checks.ts";
 
 const editor = checking((experiment: string) => need("editor", { experiment }));
 
 export function protectExperiments({ experiments: all }: Store, { own }: Checks): ExperimentStore {
+  const needFolder = folderCheck(all);
   return {
     async create(experiment) {
       need("editor", "tracker");
       // Otherwise an experiment could use another's folder and make its files readable.
-      const place = /^mlflow-artifacts:\/*(.*)$/.exec(experiment.artifactLocation ?? "")?.[1];
-      if (place !== undefined) need("editor", subjectOf(place));
+      const place = pathOf(experiment.artifactLocation ?? "");
+      if (place !== undefined) await needFolder(place);
       const created = await all.create(experiment);
       await own("experiment", created.id);
       return created;

@@ -1,11 +1,13 @@
 import type { LoggedModelStore, Store } from "../../store/store.ts";
 import { type Checks, checking, need, seenExperiments } from "./checks.ts";
 
-export function protectLoggedModels({ loggedModels: all }: Store, { needModel }: Checks): LoggedModelStore {
+export function protectLoggedModels({ loggedModels: all }: Store, { needModel, needRun }: Checks): LoggedModelStore {
   const editor = checking((id: string) => needModel("editor", id));
   return {
     async create(model) {
       need("editor", { experiment: model.experimentId });
+      // The model counts as made by this run, and is judged by its metrics.
+      if (model.sourceRunId !== null) await needRun("editor", model.sourceRunId);
       return all.create(model);
     },
     get: checking((id: string) => needModel("viewer", id))(all.get),

@@ -1,11 +1,11 @@
 import type { RegistryStore, Store } from "../../store/store.ts";
-import { type Checks, checking, narrowed, need } from "./checks.ts";
+import { type Checks, checking, narrowed, need, subjectOf } from "./checks.ts";
 
 const viewer = checking((model: string) => need("viewer", { model }));
 const editor = checking((model: string) => need("editor", { model }));
 const admin = checking((model: string) => need("admin", { model }));
 
-export function protectRegistry(store: Store, { needRun, needModel, needSource, own }: Checks): RegistryStore {
+export function protectRegistry(store: Store, { needRun, own }: Checks): RegistryStore {
   const { registry: all } = store;
   return {
     async createModel(model) {
@@ -27,10 +27,10 @@ export function protectRegistry(store: Store, { needRun, needModel, needSource, 
     latestVersions: viewer(all.latestVersions),
     async createVersion(version) {
       need("editor", { model: version.name });
-      if (version.runId !== null) await needRun("viewer", version.runId);
-      if (version.modelId !== null) await needModel("viewer", version.modelId);
-      // Readers of the model may read its files, so registering files requires the right to view them.
-      await needSource(version.source);
+      // Readers of the model may read its files, so registering files requires the right to view them. The other references
+      // of a version, such as its run_id, are never followed.
+      if (version.originRun !== null) await needRun("viewer", version.originRun);
+      if (version.root !== null) need("viewer", subjectOf(version.root));
       return all.createVersion(version);
     },
     getVersion: viewer(all.getVersion),
@@ -43,6 +43,12 @@ export function protectRegistry(store: Store, { needRun, needModel, needSource, 
       need("editor", { model: transition.name });
       return all.transition(transition);
     },
+    hasRuns: async (folder) => {
+      need("editor", subjectOf(folder));
+      return all.hasRuns(folder);
+    },
+    files: viewer(all.files),
+    production: viewer(all.production),
     setAlias: editor(all.setAlias),
     deleteAlias: editor(all.deleteAlias),
     getByAlias: viewer(all.getByAlias),

@@ -20,6 +20,8 @@ export function protectStore(store: Store): Store {
     metrics: protectMetrics(store, checks),
     loggedModels: protectLoggedModels(store, checks),
     registry: protectRegistry(store, checks),
+    // Used only below the checks, where artifacts are stored.
+    registered: refuseAll(store.registered),
     traces: protectTraces(store, checks),
     // Used only by the artifacts, which check first.
     artifacts: store.artifacts,

@@ -159,8 +159,7 @@ export const getDownloadUri = endpoint({
   summary: "The address of a version's files.",
   request: ByVersion,
   answer: object({ artifact_uri: Text }),
-  // The address of a logged model's files needs viewer of its experiment.
-  right: [viewModel, viewExperiment],
+  right: viewModel,
 });
 
 export const updateVersion = endpoint({

@@ -4,6 +4,7 @@ import type { Experiment, KeyValue, Lifecycle, ViewType } from "../types.ts";
 import { findPage, type SearchTable } from "./compile.ts";
 import { type Connection, type Database, numericIds } from "./database.ts";
 import { keyValuesOf } from "./key-values.ts";
+import { inFolder, refuseGuarded } from "./registered.ts";
 
 interface Row {
   id: number;
@@ -145,6 +146,15 @@ export function experimentStore(db: Database): ExperimentStore {
         const row = await findExperiment(tx, id, { lock: true });
         if (row.lifecycle === lifecycle)
           throw missing(`No Experiment with id=${id} exists that is not ${lifecycle} already.`);
+        if (lifecycle === "deleted") {
+          const [own, chosen] = [inFolder(String(row.id)), inFolder(row.artifact_location)];
+          const ofRuns = "v.origin_run IN (SELECT run_id FROM runs WHERE experiment_id = ?)";
+          await refuseGuarded(tx, `Experiment ${id}`, [ofRuns, own.condition, chosen.condition].join(" OR "), [
+            row.id,
+            ...own.values,
+            ...chosen.values,
+          ]);
+        }
         const now = Date.now();
         await tx.run("UPDATE experiments SET lifecycle = ?, updated_at = ? WHERE id = ?", lifecycle, now, row.id);
         // Runs that go with their experiment get its time, so that restoring brings back those and no others.

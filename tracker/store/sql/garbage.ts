@@ -15,8 +15,8 @@ export function garbageStore(db: Database): GarbageStore {
     },
 
     deletedModels: (before) =>
-      db.all<{ id: string; artifactUri: string }>(
-        `SELECT model_id AS id, artifact_uri AS "artifactUri" FROM logged_models WHERE lifecycle = 'deleted' AND updated_at <= ?`,
+      db.all<{ id: string; name: string; artifactUri: string }>(
+        `SELECT model_id AS id, name, artifact_uri AS "artifactUri" FROM logged_models WHERE lifecycle = 'deleted' AND updated_at <= ?`,
         before,
       ),
 
@@ -33,7 +33,9 @@ export function garbageStore(db: Database): GarbageStore {
         const gone = await tx.all<{ id: number }>(
           `SELECT id FROM experiments e WHERE lifecycle = 'deleted' AND updated_at <= ? AND id <> 0
            AND NOT EXISTS (SELECT 1 FROM runs WHERE experiment_id = e.id)
-           AND NOT EXISTS (SELECT 1 FROM logged_models WHERE experiment_id = e.id)`,
+           AND NOT EXISTS (SELECT 1 FROM logged_models WHERE experiment_id = e.id)
+           AND NOT EXISTS (SELECT 1 FROM model_versions v WHERE v.root = CAST(e.id AS TEXT)
+             OR (v.root > CAST(e.id AS TEXT) || '/' AND v.root < CAST(e.id AS TEXT) || '0'))`,
           before,
         );
         for (const { id } of gone) {

@@ -9,6 +9,7 @@ import { garbageStore } from "./garbage.ts";
 import { loggedModelStore } from "./logged-models.ts";
 import { metricStore } from "./metrics.ts";
 import { migrate } from "./migrate.ts";
+import { registeredStore } from "./registered.ts";
 import { registryStore } from "./registry.ts";
 import { runStore } from "./runs.ts";
 import { traceStore } from "./traces.ts";
@@ -31,6 +32,7 @@ export async function openStore(plain: Database, secrets: Secrets): Promise<Stor
       metrics: metricStore(db),
       loggedModels: loggedModelStore(db),
       registry: registryStore(db),
+      registered: registeredStore(db),
       artifacts: artifactIndex(db),
       garbage: garbageStore(db),
       access: accessStore(db),

@@ -6,6 +6,7 @@ import { type Connection, chunks, type Database, numericIds, push } from "./data
 import { activeExperiment } from "./experiments.ts";
 import { keyValuesOf } from "./key-values.ts";
 import { toValue } from "./metrics.ts";
+import { inFolder, refuseGuarded } from "./registered.ts";
 
 interface Row {
   model_id: string;
@@ -199,7 +200,9 @@ export function loggedModelStore(db: Database): LoggedModelStore {
 
     remove: (id) =>
       db.transaction(async (tx) => {
-        await find(tx, id, { lock: true });
+        const { artifact_uri } = await find(tx, id, { lock: true });
+        const { condition, values } = inFolder(artifact_uri);
+        await refuseGuarded(tx, `Logged model ${id}`, condition, values);
         await tx.run(
           "UPDATE logged_models SET lifecycle = 'deleted', updated_at = ? WHERE model_id = ?",
           Date.now(),

@@ -22,6 +22,8 @@ export interface VersionRow {
   run_id: string | null;
   run_link: string | null;
   model_id: string | null;
+  root: string | null;
+  origin_run: string | null;
 }
 
 export async function findModel(db: Connection, name: string, { lock = false } = {}): Promise<ModelRow> {
@@ -98,6 +100,8 @@ export async function toVersions(db: Connection, rows: VersionRow[]): Promise<Mo
     runId: row.run_id,
     runLink: row.run_link,
     modelId: row.model_id,
+    root: row.root,
+    originRun: row.origin_run,
     status: "READY",
     tags: tags.get(keyOf(row.name, row.version)) ?? [],
     aliases: aliases.get(keyOf(row.name, row.version)) ?? [],

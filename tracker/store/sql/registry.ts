@@ -1,11 +1,14 @@
 import { exists, invalid } from "../../errors.ts";
-import type { RegistryStore, Transition } from "../store.ts";
+import { isGuarded } from "../aliases.ts";
+import type { RegistryStore, Transition, VersionFile } from "../store.ts";
 import type { KeyValue, ModelVersion, Stage, StageChange } from "../types.ts";
 import { findPage, type SearchTable } from "./compile.ts";
 import type { Connection, Database } from "./database.ts";
 import { modelCards } from "./model-cards.ts";
+import { hasRuns, insertFiles, productionOf, refuseGuarded } from "./registered.ts";
 import {
   findModel,
+  findVersion,
   getModel,
   getVersion,
   holdVersion,
@@ -95,7 +98,7 @@ async function transition(tx: Connection, wanted: Transition): Promise<ModelVers
   const { name, version, stage, who } = wanted;
   const row = await holdVersion(tx, name, version);
   if (wanted.expectedProduction !== undefined) {
-    const current = (await versionsIn(tx, name, "Production")).find((other) => other.version !== version);
+    const current = await productionOf(tx, name, version);
     if ((current?.version ?? null) !== wanted.expectedProduction) return undefined;
   }
   const at = Date.now();
@@ -175,6 +178,7 @@ export function registryStore(db: Database): RegistryStore {
     deleteModel: (name, who) =>
       db.transaction(async (tx) => {
         await findModel(tx, name, { lock: true });
+        await refuseGuarded(tx, `Model ${name}`, "v.name = ?", [name]);
         const versions = await tx.all<VersionRow>("SELECT * FROM model_versions WHERE name = ?", name);
         for (const version of versions) await remember(tx, name, deletion(version, who));
         await tx.run("DELETE FROM registered_models WHERE name = ?", name);
@@ -221,8 +225,9 @@ export function registryStore(db: Database): RegistryStore {
         );
         if (counted === undefined) throw new Error("the model vanished while its version was made");
         await tx.run(
-          `INSERT INTO model_versions (name, version, created_at, updated_at, description, user_id, source, run_id, run_link, model_id)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+          `INSERT INTO model_versions (name, version, created_at, updated_at, description, user_id, source, run_id, run_link, model_id,
+                                       root, origin_run, sealed)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)`,
           name,
           counted.number,
           now,
@@ -233,7 +238,10 @@ export function registryStore(db: Database): RegistryStore {
           version.runId,
           version.runLink,
           version.modelId,
+          version.root,
+          version.originRun,
         );
+        await insertFiles(tx, name, counted.number, version.files);
         for (const tag of version.tags) await setVersionTag(tx, name, counted.number, tag);
         return getVersion(tx, name, counted.number);
       }),
@@ -263,6 +271,7 @@ export function registryStore(db: Database): RegistryStore {
     deleteVersion: (name, version, who) =>
       db.transaction(async (tx) => {
         const row = await holdVersion(tx, name, version);
+        await refuseGuarded(tx, `Version ${version} of ${name}`, "v.name = ? AND v.version = ?", [name, version]);
         await remember(tx, name, deletion(row, who));
         await tx.run("DELETE FROM model_versions WHERE name = ? AND version = ?", name, version);
         await touch(tx, name);
@@ -284,9 +293,30 @@ export function registryStore(db: Database): RegistryStore {
 
     transition: (wanted) => db.transaction((tx) => transition(tx, wanted)),
 
-    setAlias: (name, { alias, version }) =>
+    hasRuns: (folder) => hasRuns(db, folder),
+
+    async files(name, version) {
+      await findVersion(db, name, version);
+      return db.all<VersionFile>(
+        "SELECT path, size, sha256 FROM model_version_files WHERE name = ? AND version = ? ORDER BY path",
+        name,
+        version,
+      );
+    },
+
+    async production(name, except) {
+      const row = await productionOf(db, name, except);
+      return row && (await toVersions(db, [row]))[0];
+    },
+
+    setAlias: (name, { alias, version }, expectedProduction) =>
       db.transaction(async (tx) => {
         await holdVersion(tx, name, version);
+        if (isGuarded(alias)) {
+          if (expectedProduction === undefined) throw new Error(`the alias ${alias} was set without its gates`);
+          const current = await productionOf(tx, name, version);
+          if ((current?.version ?? null) !== expectedProduction) return false;
+        }
         await tx.run(
           "INSERT INTO model_aliases VALUES (?, ?, ?) ON CONFLICT (name, alias) DO UPDATE SET version = excluded.version",
           name,
@@ -294,6 +324,7 @@ export function registryStore(db: Database): RegistryStore {
           version,
         );
         await touch(tx, name);
+        return true;
       }),
 
     deleteAlias: (name, alias) =>

@@ -5,6 +5,7 @@ import type { KeyValue, RunData } from "../types.ts";
 import { type Connection, type Database, rowsOf } from "./database.ts";
 import { activeExperiment } from "./experiments.ts";
 import { writePoints } from "./metrics.ts";
+import { inFolder, refuseGuarded } from "./registered.ts";
 import { runInputs } from "./run-inputs.ts";
 import { activeRun, findRun, type RunRecord, toRun } from "./run-records.ts";
 import { runSearch, withData } from "./run-search.ts";
@@ -111,6 +112,10 @@ export function runStore(db: Database): RunStore {
     setLifecycle: (id, lifecycle) =>
       db.transaction(async (tx) => {
         const row = await findRun(tx, id);
+        if (lifecycle === "deleted") {
+          const { condition, values } = inFolder(row.artifact_uri);
+          await refuseGuarded(tx, `Run ${id}`, `v.origin_run = ? OR ${condition}`, [id, ...values]);
+        }
         await tx.run(
           "UPDATE runs SET lifecycle = ?, deleted_at = ? WHERE seq = ?",
           lifecycle,

@@ -363,6 +363,23 @@ const steps: readonly Step[] = [
       )${CLUSTERED}`,
   ],
   () => ["CREATE INDEX artifact_files_by_digest ON artifact_files (sha256, size)"],
+  ({ INTEGER, TEXT, CLUSTERED }) => [
+    // Where a version's files lie below the artifact root, and the run that they are of. Null if they are not here.
+    `ALTER TABLE model_versions ADD COLUMN root ${TEXT}`,
+    `ALTER TABLE model_versions ADD COLUMN origin_run ${TEXT}`,
+    // 0 for versions of earlier releases, whose files are recorded when the tracker starts.
+    `ALTER TABLE model_versions ADD COLUMN sealed ${INTEGER} NOT NULL DEFAULT 0`,
+    "CREATE INDEX model_versions_by_root ON model_versions (root)",
+    `CREATE TABLE model_version_files (
+        name ${TEXT} NOT NULL,
+        version ${INTEGER} NOT NULL,
+        path ${TEXT} NOT NULL,
+        size ${INTEGER} NOT NULL,
+        sha256 ${TEXT} NOT NULL,
+        PRIMARY KEY (name, version, path),
+        FOREIGN KEY (name, version) REFERENCES model_versions ON UPDATE CASCADE ON DELETE CASCADE
+      )${CLUSTERED}`,
+  ],
 ];
 
 /** The steps for a database, each a list of statements. */

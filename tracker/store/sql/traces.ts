@@ -119,6 +119,11 @@ async function put(tx: Connection, trace: NewTrace): Promise<void> {
     trace.requestPreview,
     trace.responsePreview,
   );
+  // The trace may have been there, and must not change its place.
+  const { experiment_id } = await find(tx, trace.id);
+  if (experiment_id !== experiment.id) {
+    throw invalid(`Trace ${trace.id} is in experiment ${experiment_id}, not in ${experiment.id}.`);
+  }
   // Where clients put the files of a trace, such as its spans where they do not send them here.
   const place = `${experiment.artifact_location.replace(/\/+$/, "")}/traces/${trace.id}/artifacts`;
   await setPairs(tx, "trace_tags", trace.id, [...trace.tags, { key: "mlflow.artifactLocation", value: place }]);
