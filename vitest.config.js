@@ -4,6 +4,8 @@ import { defineConfig } from "vitest/config";
 // Tests run as compiled, from dist: worker threads and child processes are then the very files that ship.
 const shared = { pool: "forks", testTimeout: 60_000, hookTimeout: 60_000, expect: { poll: { timeout: 20_000 } } };
 
+const trainings = ["browser", "notebook", "primitives", "webgpu"].map((name) => `dist/tests/${name}.test.js`);
+
 /** The tracker's tests once more, on a PostgreSQL server, where one is installed. */
 async function onPostgresql() {
   const setup = new URL("./dist/tests/postgresql.js", import.meta.url);
@@ -43,14 +45,24 @@ export default defineConfig(async () => ({
       },
       ...(await onPostgresql()),
       {
-        // What trains for minutes gets the machine for itself: two at a time take longer than one after the other.
         test: {
           ...shared,
           name: "across rooms",
           include: ["dist/tests/**/*.test.js"],
+          exclude: trainings,
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        // These use all cores: two at a time take longer than one after the other.
+        test: {
+          ...shared,
+          name: "trainings",
+          include: trainings,
           maxWorkers: 1,
           fileParallelism: false,
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
         },
       },
     ],
