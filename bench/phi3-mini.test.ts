@@ -8,7 +8,7 @@ import { parsePhi3Bench, phi3Bench } from "./phi3/spec.ts";
 const scratch = await mkdtemp(join(tmpdir(), "anneal-phi3-"));
 afterAll(() => rm(scratch, { recursive: true }));
 
-test("a sharded checkpoint is loaded, quantised, trained on, saved, loaded again and generates the same", async () => {
+test("a sharded checkpoint is loaded, quantized, trained on, saved, loaded again and generates the same", async () => {
   const folder = join(scratch, "checkpoint");
   const bench = phi3Bench({ folder, peer: false, newTokens: 4, lengths: [32] }, "small");
   const { phases, reloaded } = await runPhi3Bench(bench);
