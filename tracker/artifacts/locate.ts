@@ -3,9 +3,9 @@ import type { Store } from "../store/store.ts";
 import { safePath } from "./paths.ts";
 
 /**
- * Where the files of an artifact URI lie below the tracker's artifact root.
- * Understands mlflow-artifacts:/, runs:/<run id>/..., models:/<logged model id> and models:/<name>/<version or alias>.
- * @throws INVALID_PARAMETER_VALUE for what this tracker does not hold, such as s3://
+ * The path of an artifact URI below the tracker's artifact root.
+ * Supports mlflow-artifacts:/, runs:/<run id>/..., models:/<logged model id> and models:/<name>/<version or alias>.
+ * @throws INVALID_PARAMETER_VALUE for URIs that are not in this tracker, such as s3://
  */
 export async function locate(store: Store, uri: string, depth = 0): Promise<string> {
   if (depth > 5) throw invalid(`The source '${uri}' leads in a circle.`);

@@ -12,7 +12,7 @@ import { runStore } from "./runs.ts";
 import { traceStore } from "./traces.ts";
 import { webhookStore } from "./webhooks.ts";
 
-/** The store in a database, whose schema is made or brought up to date. The database is closed with it, or when this fails. */
+/** Opens the store in a database and migrates its schema. Closing the store, or an error here, closes the database. */
 export async function openStore(db: Database): Promise<Store> {
   try {
     const { backup, from, to } = await migrate(db);
