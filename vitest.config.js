@@ -4,7 +4,8 @@ import { defineConfig } from "vitest/config";
 // Tests run as compiled, from dist: worker threads and child processes are then the very files that ship.
 const shared = { pool: "forks", testTimeout: 60_000, hookTimeout: 60_000, expect: { poll: { timeout: 20_000 } } };
 
-const trainings = ["browser", "notebook", "primitives", "webgpu"].map((name) => `dist/tests/${name}.test.js`);
+const all = process.env.ANNEAL_TEST_ALL === "1";
+const trainings = ["browser", "notebook", "webgpu"].map((name) => `dist/tests/${name}.test.js`);
 
 /** The tracker's tests once more, on a PostgreSQL server, where one is installed. */
 async function onPostgresql() {
@@ -22,6 +23,8 @@ async function onPostgresql() {
         ...shared,
         name: "on PostgreSQL",
         include: ["dist/tracker/**/*.test.js"],
+        // Slow, and mostly independent of the database.
+        exclude: all ? [] : ["dist/tracker/artifacts/**"],
         globalSetup: [setup.pathname],
         maxWorkers: 2,
         sequence: { groupOrder: 0 },
