@@ -6,6 +6,9 @@ import "./scripts/bundle-kernel.js";
 // Tests run as compiled, from dist: worker threads and child processes are then the very files that ship.
 const shared = { pool: "forks", testTimeout: 60_000, hookTimeout: 60_000, expect: { poll: { timeout: 20_000 } } };
 
+const all = process.env.ANNEAL_TEST_ALL === "1";
+const trainings = ["browser", "notebook", "webgpu"].map((name) => `dist/tests/${name}.test.js`);
+
 /** The tracker's tests once more, on a PostgreSQL server, where one is installed. */
 async function onPostgresql() {
   const setup = new URL("./dist/tests/postgresql.js", import.meta.url);
@@ -22,6 +25,8 @@ async function onPostgresql() {
         ...shared,
         name: "on PostgreSQL",
         include: ["dist/tracker/**/*.test.js"],
+        // Slow, and mostly independent of the database.
+        exclude: all ? [] : ["dist/tracker/artifacts/**"],
         globalSetup: [setup.pathname],
         maxWorkers: 2,
         sequence: { groupOrder: 0 },
@@ -45,14 +50,24 @@ export default defineConfig(async () => ({
       },
       ...(await onPostgresql()),
       {
-        // What trains for minutes gets the machine for itself: two at a time take longer than one after the other.
         test: {
           ...shared,
           name: "across rooms",
           include: ["dist/tests/**/*.test.js"],
+          exclude: trainings,
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        // These use all cores: two at a time take longer than one after the other.
+        test: {
+          ...shared,
+          name: "trainings",
+          include: trainings,
           maxWorkers: 1,
           fileParallelism: false,
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
         },
       },
     ],

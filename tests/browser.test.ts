@@ -1,12 +1,12 @@
 // A user's session in the studio in a real browser: open, run, view, promote. Creates the documentation's screenshots.
-import { cpSync, mkdirSync, readFileSync } from "node:fs";
+// The notebook has fewer rows and steps, except in `npm run test:all`.
+import { readFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { join } from "node:path";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { expectLearned, expectMeasured } from "./fine-tune.ts";
+import { expectLearned, expectMeasured, whole, writeFineTuneNotebook } from "./fine-tune.ts";
 import { openBrowser, picture, size, watchPage } from "./pages.ts";
-import { root } from "./reference.ts";
 import { cleanUp, Server, scratch, until } from "./support.ts";
 
 const minutes = 60_000;
@@ -19,6 +19,15 @@ interface Canvas {
 describe("a user opens the studio", () => {
   const folder = join(scratch("studio"), "work");
   const data = scratch("studio-data");
+  const notebook = join(folder, "notebooks/01-fine-tune.ipynb");
+  const { steps } = writeFineTuneNotebook(notebook, {
+    rows: 300,
+    steps: 40,
+    warmup: 4,
+    batch: 4,
+    generate: 8,
+    tokens: 12,
+  });
   let studio: Server;
   let browser: Browser;
   let context: BrowserContext;
@@ -26,10 +35,6 @@ describe("a user opens the studio", () => {
   const complaints: string[] = [];
 
   beforeAll(async () => {
-    mkdirSync(folder, { recursive: true });
-    cpSync(join(root, "notebooks/01-fine-tune.ipynb"), join(folder, "notebooks/01-fine-tune.ipynb"), {
-      recursive: true,
-    });
     studio = await Server.start("start", data, ["--root", folder]);
     browser = await openBrowser();
     context = await browser.newContext({ viewport: size });
@@ -127,8 +132,10 @@ describe("a user opens the studio", () => {
         const first = await until("the panel shows a loss", 20, loss);
         await until("the loss in the panel moves", 20, async () => (await loss()) !== first);
       });
-      const line = /^step \d+\/260 · loss \d\.\d{4} · [\d.]+k? tokens\/s · (\d+:\d\d left|done in [\d.]+ s)$/;
-      for (const text of base.lines.filter((text) => !text.startsWith("training "))) expect(text).toMatch(line);
+      const line = /^step \d+\/(\d+) · loss \d\.\d{4} · [\d.]+k? tokens\/s · (\d+:\d\d left|done in [\d.]+ s)$/;
+      for (const text of base.lines.filter((text) => !text.startsWith("training "))) {
+        expect(line.exec(text)?.[1], text).toBe(String(steps));
+      }
       expect(base.charts).toBeGreaterThan(8);
       await runsPanel().locator("a", { hasText: "base model" }).locator(".anneal-finished").waitFor();
 
@@ -143,8 +150,14 @@ describe("a user opens the studio", () => {
       const after = await startNextCell();
       await finish(after, 120);
       const table = await outputs(after);
-      for (const measure of ["loss", "perplexity", "token accuracy", "ROUGE-L"]) {
-        expect(table).toMatch(new RegExp(`${measure}[\\d.]+[^a-z]*better`));
+      const answering = whole ? "better" : "(new)?(better|worse|same)";
+      for (const [measure, change] of Object.entries({
+        loss: "better",
+        perplexity: "better",
+        "token accuracy": answering,
+        "ROUGE-L": answering,
+      })) {
+        expect(table).toMatch(new RegExp(`${measure}[\\d.]+[^a-z]*${change}`));
       }
       await runsPanel().locator("a", { hasText: "LoRA on documentation" }).locator(".anneal-finished").waitFor();
       const chart = await tuned.cell.waitForSelector(".vega-embed");
@@ -178,11 +191,10 @@ describe("a user opens the studio", () => {
 
   test("and saves it with its outputs", async () => {
     await lab.keyboard.press("Control+s");
-    const path = join(folder, "notebooks/01-fine-tune.ipynb");
     await until("the file holds the outputs", 20, () =>
-      readFileSync(path, "utf8").includes("typescript-docs version 1"),
+      readFileSync(notebook, "utf8").includes("typescript-docs version 1"),
     );
-    expect(readFileSync(path, "utf8")).toContain("application/vnd.vegalite.v5+json");
+    expect(readFileSync(notebook, "utf8")).toContain("application/vnd.vegalite.v5+json");
   });
 
   test("and sees it again after a reload, also in dark mode", async () => {
@@ -310,9 +322,11 @@ describe("a user opens the studio", () => {
 
   test("and promotes the version that passes; stage, user and time are recorded", async () => {
     await link("typescript-docs").click();
-    await setBound("60");
+    // The short notebook's model is not good, but better than guessing among the 1536 tokens.
+    const bound = whole ? "60" : "1000";
+    await setBound(bound);
     const dialog = await openPromotion();
-    await dialog.getByText(/test\/perplexity is [\d.]+, which is < 60\./).waitFor();
+    await dialog.getByText(new RegExp(`test/perplexity is [\\d.]+, which is < ${bound}\\.`)).waitFor();
     await dialog.getByText("No other version is in Production, so there is nothing to compare with.").waitFor();
     await dialog.getByLabel("Comment").fill("The first that answers in sentences.");
     await picture(tracker, "promote");

@@ -37,7 +37,7 @@ test.each(cells.map(([name, , begin], index) => ({ name, begin, index })))(
     const { page } = notebook;
     await notebook.start(index);
     await until("it prints", 20, async () => (await notebook.text(index)) !== "");
-    await page.waitForTimeout(3000); // The user watches for a while.
+    await page.waitForTimeout(1500); // The user watches for a while.
     const start = Date.now();
     await page.locator("[data-command='notebook:interrupt-kernel'], jp-button[title*='Interrupt']").first().click();
     await notebook.done(index);

@@ -11,8 +11,8 @@ import { fileAt, type LoggingOrder, valueAt } from "./logging.ts";
 import { root } from "./reference.ts";
 import { Command, cleanUp, cli, Server, scratch, until } from "./support.ts";
 
-/** Number of kills, which ANNEAL_TEST_KILLS overrides. */
-const kills = Number(process.env.ANNEAL_TEST_KILLS ?? 100);
+/** Number of kills, which ANNEAL_TEST_KILLS overrides. There are more in `npm run test:all`. */
+const kills = Number(process.env.ANNEAL_TEST_KILLS ?? (process.env.ANNEAL_TEST_ALL === "1" ? 100 : 40));
 const seed = Number(process.env.ANNEAL_TEST_SEED ?? Date.now() % 2 ** 31);
 
 const mounts: string[] = [];

@@ -1,9 +1,9 @@
 // The example notebook, run from the command line: checks the data in the tracker, and that a rerun gives the same numbers.
-// Uses fewer rows and steps, except in `npm run test:all`. tests/browser.test.ts runs the full notebook in the studio.
+// Uses fewer rows and steps, except in `npm run test:all`. tests/browser.test.ts runs the notebook in the studio.
 import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { expectLearned, expectMeasured } from "./fine-tune.ts";
+import { expectLearned, expectMeasured, whole, writeFineTuneNotebook } from "./fine-tune.ts";
 import { root } from "./reference.ts";
 import { Command, cleanUp, cli, type RunRecord, Server, scratch } from "./support.ts";
 
@@ -23,37 +23,10 @@ interface Notebook {
 }
 
 const minutes = 60_000;
-const whole = process.env.ANNEAL_TEST_ALL === "1";
-const original = join(root, "notebooks/01-fine-tune.ipynb");
 const range = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
 const code = ({ cells }: Notebook) => cells.filter(({ cell_type }) => cell_type === "code");
 const sources = (book: Notebook) => code(book).map(({ source }) => [source].flat().join(""));
 const read = (path: string) => JSON.parse(readFileSync(path, "utf8")) as Notebook;
-
-/** Replacements that shorten the notebook. */
-const fewer: [string, string][] = [
-  [".take(2400)", ".take(300)"],
-  ["maxSteps: 260", "maxSteps: 16"],
-  ["warmupSteps: 20", "warmupSteps: 2"],
-  ["generate: 48, maxNewTokens: 40", "generate: 5, maxNewTokens: 8"],
-];
-const [rows, steps, warmup] = whole ? [2400, 260, 20] : [300, 16, 2];
-
-/** The notebook to run: the example itself, or a short version in a folder. */
-function notebookIn(folder: string): string {
-  if (whole) return original;
-  let text = readFileSync(original, "utf8");
-  for (const [full, few] of fewer) {
-    expect(text).toContain(full);
-    text = text.replaceAll(full, few);
-  }
-  mkdirSync(folder, { recursive: true });
-  // A run records the nearest lockfile in its notebook's folder or above.
-  cpSync(join(root, "package-lock.json"), join(folder, "package-lock.json"));
-  const path = join(folder, "01-fine-tune.ipynb");
-  writeFileSync(path, text);
-  return path;
-}
 
 /** Metrics of time and load differ between any two executions. */
 const isResult = (key: string) => !key.startsWith("system/");
@@ -62,7 +35,15 @@ afterAll(cleanUp);
 
 describe("anneal run notebooks/01-fine-tune.ipynb", () => {
   const data = scratch("notebook");
-  const notebook = notebookIn(join(data, "books"));
+  const notebook = join(data, "books/01-fine-tune.ipynb");
+  const { rows, steps, warmup, batch } = writeFineTuneNotebook(notebook, {
+    rows: 100,
+    steps: 8,
+    warmup: 2,
+    batch: 2,
+    generate: 5,
+    tokens: 8,
+  });
   const output = join(data, "executed.ipynb");
   let seconds: number;
   let command: Command;
@@ -71,6 +52,8 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
   let tuned: RunRecord;
 
   beforeAll(async () => {
+    // A run records the nearest lockfile in its notebook's folder or above.
+    cpSync(join(root, "package-lock.json"), join(data, "books/package-lock.json"));
     const before = readFileSync(notebook, "utf8");
     const start = performance.now();
     command = new Command(cli, ["run", notebook, "--data", data, "--output", output]);
@@ -143,7 +126,7 @@ describe("anneal run notebooks/01-fine-tune.ipynb", () => {
       method: "full",
       learning_rate: "0.003",
       total_steps: String(steps),
-      per_device_train_batch_size: "8",
+      per_device_train_batch_size: String(batch),
       warmup_steps: String(warmup),
     });
     expect(base.params.lora_r).toBeUndefined();

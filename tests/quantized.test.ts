@@ -46,7 +46,7 @@ function rowErrors(actual: ArrayLike<number>, expected: ArrayLike<number>): numb
   });
 }
 
-test("a product with a quantised weight and its gradient are within 1 % of the exact ones", async () => {
+test("a product with a quantized weight and its gradient are within 1 % of the exact ones", async () => {
   const exact = (a: ArrayLike<number>, by: (k: number, j: number) => number, inner: number, columns: number) =>
     Float64Array.from({ length: rows * columns }, (_, i) => {
       const [r, j] = [Math.floor(i / columns), i % columns];
@@ -70,7 +70,7 @@ test("the device gives the same results as the interpreter", async () => {
   await program.release();
 });
 
-test("SwitchBack quantises the product and the input's gradient, but not the weight's gradient", async () => {
+test("SwitchBack quantizes the product and the input's gradient, but not the weight's gradient", async () => {
   const w = tensor(random.normal(out * width, 0.1), [out, width]);
   const plain = matmul(x, w, { transposeB: true });
   const rounded = switchback(x, w);
@@ -92,7 +92,7 @@ test("invalid shapes and dtypes cause clear errors", () => {
   expect(wrong).toThrow("x float32 [2, 7] does not fit weights int8 [40, 48]");
 });
 
-/** A matrix, its NF4 form, and the dequantised values. */
+/** A matrix, its NF4 form, and the dequantized values. */
 function nf4([n, m]: readonly [number, number]) {
   const shape = [n, m];
   const parts = quantizeNf4(Float32Array.from(random.normal(n * m, 0.1)), shape);

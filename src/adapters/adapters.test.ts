@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { Linear, Sequential } from "../nn/index.ts";
 import { AdapterError, LoraConfig, parseAdapterConfig } from "./index.ts";
 
-test("LoRA's settings are written as PEFT writes them, and read back the same", () => {
+test("LoRA settings round-trip through PEFT's file format", () => {
   const config = new LoraConfig({ r: 4, loraAlpha: 8, targetModules: ["0"], useRslora: true });
   const file = config.toFile("base");
   expect(file).toMatchObject({
@@ -15,14 +15,14 @@ test("LoRA's settings are written as PEFT writes them, and read back the same", 
   expect(parseAdapterConfig(JSON.parse(JSON.stringify(file))).settings()).toEqual(config.settings());
 });
 
-test("what is wrong with an adapter_config.json is named", () => {
+test("an invalid adapter_config.json causes an error that names the problem", () => {
   const file = new LoraConfig({ targetModules: ["q"] }).toFile("base");
   expect(() => parseAdapterConfig({ ...file, peft_type: "IA3" })).toThrow('only "LORA" is supported');
   expect(() => parseAdapterConfig({ ...file, r: 0 })).toThrow(AdapterError);
   expect(() => parseAdapterConfig({ ...file, fan_in_fan_out: true })).toThrow("fan_in_fan_out");
 });
 
-test("settings out of range, and modules that are not there, are named", () => {
+test("settings out of range and unknown modules cause errors that name them", () => {
   expect(() => new LoraConfig({ r: 0 })).toThrow(AdapterError);
   expect(() => new LoraConfig({ loraDropout: 1 })).toThrow(AdapterError);
   const model = new Sequential(new Linear(2, 3), new Linear(3, 2));

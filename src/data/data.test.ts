@@ -28,7 +28,7 @@ const file = (name: string, content: string | Uint8Array) => {
 };
 
 describe("loading", () => {
-  test("reads JSONL, JSON and CSV alike", async () => {
+  test("reads JSONL, JSON and CSV", async () => {
     const rows = [
       { prompt: "a, b", completion: 'say "x"' },
       { prompt: "é", completion: "2" },
@@ -45,23 +45,23 @@ describe("loading", () => {
     expect((await loadDataset(join(folder, "a.csv"), { name: "faq" })).name).toBe("faq");
   });
 
-  test("names the line that is no JSON, and stops", async () => {
+  test("stops at a line that is not JSON, with its number in the error", async () => {
     const path = file("bad.jsonl", '{"q":"1"}\n\n{"q": oops}\n{"q":"4"}\n');
     await expect(loadDataset(path)).rejects.toThrow(/^.*bad\.jsonl, line 3: invalid JSON \(.+\) \(onError: "skip"/);
   });
 
-  test("goes on without such lines when asked, and says how many there were", async () => {
+  test("skips such lines on request and reports their number", async () => {
     const path = file("skip.jsonl", '{"q":"1"}\n{"q": oops}\n[1]\n"text"\nnull\n{"q":""}\n{"r":"7"}\n{"q":"8"}\n');
     const data = await loadDataset(path, { onError: "skip", required: ["q"] });
     expect(data.rows).toEqual([{ q: "1" }, { q: "8" }]);
     expect(data.skipped).toBe(6);
   });
 
-  test("names the first line that is wrong, whatever is wrong with it", async () => {
+  test("reports the first invalid line, whatever the problem", async () => {
     await expect(loadDataset(file("first.jsonl", '{"q":"1"}\n[1]\n{oops\n'))).rejects.toThrow("line 2: a row must be");
   });
 
-  test("names the line that is no object, or lacks a column", async () => {
+  test("reports a line that is not an object or lacks a column", async () => {
     await expect(loadDataset(file("list.jsonl", '{"q":"1"}\n[1,2]\n'))).rejects.toThrow(
       "line 2: a row must be an object, not [1,2]",
     );
@@ -73,7 +73,7 @@ describe("loading", () => {
     );
   });
 
-  test("reads UTF-16 and UTF-8 by their byte-order marks, and separators of lines that are in strings", async () => {
+  test("detects UTF-16 and UTF-8 by byte-order marks; line separators in strings are kept", async () => {
     const text = '{"q":"é 漢"}\r\n{"q":"\u2028"}\r{"q":"3"}\n';
     const le = Buffer.from(`\uFEFF${text}`, "utf16le");
     const expected = [{ q: "é 漢" }, { q: "\u2028" }, { q: "3" }];
@@ -90,7 +90,7 @@ describe("loading", () => {
     expect(kept.rows).toEqual([{ q: "\uFFFD \uFEFF" }]);
   });
 
-  test("refuses text that is not UTF-8 by file and line, and names what it is likely to be", async () => {
+  test("rejects text that is not UTF-8, with file, line and the likely encoding", async () => {
     const sample = faultPath("latin1-read-as-replacement-characters.jsonl");
     await expect(loadDataset(sample)).rejects.toThrow(
       /characters\.jsonl, line 1: the text is not UTF-8: byte 0xE9 at position 15\. It looks like Latin-1 .*iconv -f ISO-8859-1/,
@@ -116,7 +116,7 @@ describe("loading", () => {
     }
   });
 
-  test("refuses a line that is too long for a string, and can go on after it", async () => {
+  test("rejects a line that is too long for a string, and can skip it", async () => {
     const long = `{"q":"${"x".repeat(3_000_000)}"}`;
     const path = file("long.jsonl", `{"q":"1"}\n${long}\n{"q":"3"}\n`);
     await expect(loadDataset(path, { maxBytes: 2_000_000 })).rejects.toThrow(
@@ -130,7 +130,7 @@ describe("loading", () => {
     );
   });
 
-  test("says of what cannot be used why not", async () => {
+  test("explains why a row cannot be used", async () => {
     await expect(loadDataset(join(folder, "none.jsonl"))).rejects.toThrow(/^There is no file .*none\.jsonl\.$/);
     await expect(loadDataset(file("empty.jsonl", ""))).rejects.toThrow("empty.jsonl has no valid rows.");
     await expect(loadDataset(file("blank.jsonl", "\n \n"))).rejects.toThrow("has no valid rows");
@@ -154,13 +154,13 @@ describe("a data set", () => {
     Array.from({ length: 100 }, (_, i) => ({ n: i })),
   );
 
-  test("is never empty", () => {
+  test("cannot be empty", () => {
     expect(() => Dataset.from("none", [])).toThrow("The data set none is empty.");
     expect(() => numbers.filter(() => false)).toThrow("empty");
     expect(() => numbers.take(0)).toThrow("empty");
   });
 
-  test("has a digest that follows its rows and their order alone", () => {
+  test("has a digest that depends only on its rows and their order", () => {
     expect(Dataset.from("other", numbers.rows).digest).toBe(numbers.digest);
     expect(numbers.map(({ n }) => ({ n: n + 1 })).digest).not.toBe(numbers.digest);
     expect(numbers.shuffle(1).digest).not.toBe(numbers.digest);
@@ -168,7 +168,7 @@ describe("a data set", () => {
     expect(numbers.shuffle(1).digest).not.toBe(numbers.shuffle(2).digest);
   });
 
-  test("is changed by none of its operations", () => {
+  test("is not modified by its operations", () => {
     const before = numbers.digest;
     numbers
       .shuffle(3)
@@ -180,7 +180,7 @@ describe("a data set", () => {
     expect([...numbers.shuffle(7).rows].sort((a, b) => a.n - b.n)).toEqual(numbers.rows);
   });
 
-  test("splits without leakage: rows that share a key, even through others, stay in one part", () => {
+  test("splits without leakage: rows that share a key, directly or through other rows, stay in one part", () => {
     const row = fc.record({
       id: fc.nat(),
       keys: fc.array(fc.integer({ min: 0, max: 30 }), { minLength: 1, maxLength: 3 }),
@@ -208,7 +208,7 @@ describe("a data set", () => {
     );
   });
 
-  test("splits by share, the same way for the same seed, and keeps copies of a row together", () => {
+  test("splits by fraction, deterministically for a seed, with copies of a row in one part", () => {
     const { train, test: held } = numbers.split({ train: 0.8, test: 0.2 });
     expect([train.length, held.length]).toEqual([80, 20]);
     expect(train.name).toBe("numbers/train");
@@ -231,7 +231,7 @@ describe("a data set", () => {
     expect(performance.now() - start).toBeLessThan(5000);
   });
 
-  test("says when it cannot be split so", () => {
+  test("reports a split that is not possible", () => {
     expect(() => numbers.split({ train: 1, test: 0 })).toThrow('every share must be above 0, got {"train":1,"test":0}');
     expect(() => numbers.take(1).split({ train: 1, test: 1 })).toThrow("test would be empty: 1 rows in 1 groups");
   });
@@ -246,14 +246,14 @@ const example = fc
     };
   });
 
-test("the longest of very many examples is found", () => {
+test("finds the longest of very many examples", () => {
   const one = { inputIds: [1], labels: [1] };
   expect(longestOf([...new Array<Example>(200_000).fill(one), { inputIds: [1, 2], labels: [1, 2] }])).toBe(2);
   expect(longestOf([])).toBe(0);
 });
 
 describe("packing", () => {
-  test("puts every example into one row, whole and in the order given within it, and never overfills one", () => {
+  test("puts each example whole into one row, in order, and never exceeds the row's length", () => {
     fc.assert(
       fc.property(fc.array(example, { maxLength: 60 }), fc.integer({ min: 1, max: 40 }), (examples, length) => {
         const rows = pack(examples, length);
@@ -272,7 +272,7 @@ describe("packing", () => {
 });
 
 describe("a batch", () => {
-  test("keeps documents apart, predicts the next token of the same document only, and pads the rest", () => {
+  test("separates documents, predicts tokens within a document only, and pads the rest", () => {
     const rows = fc.array(fc.array(example, { maxLength: 4 }), { minLength: 1, maxLength: 5 });
     fc.assert(
       fc.property(rows, fc.integer({ min: 1, max: 50 }), (documents, length) => {
@@ -302,7 +302,7 @@ describe("a batch", () => {
     );
   });
 
-  test("comes in an order that depends on seed and epoch alone, and takes every row once", () => {
+  test("the order depends only on seed and epoch, and each row is used once", () => {
     const order = epochOrder(50, 1, 0);
     expect([...order].sort((a, b) => a - b)).toEqual(Array.from({ length: 50 }, (_, i) => i));
     expect(epochOrder(50, 1, 0)).toEqual(order);
@@ -318,7 +318,7 @@ describe("tokenizing", () => {
   });
   const faq = Dataset.from("faq", [{ prompt: "What is it?", completion: "It is a word.", n: 1 }]);
 
-  test("of instructions learns the answer and the end of its turn, and nothing of the question", () => {
+  test("of instructions labels the answer and its end token, not the question", () => {
     const { examples, digest } = tokenizeRows(faq, tokenizer);
     const { inputIds, labels } = examples[0];
     const learned = labels.filter((label) => label !== ignoreIndex);
@@ -341,7 +341,7 @@ describe("tokenizing", () => {
     expect(text.labels).toEqual(text.inputIds);
   });
 
-  test("names the row and column that are no text", () => {
+  test("reports the row and column that are not text", () => {
     const wrong = faq.map(({ prompt, n }) => ({ prompt, completion: n }));
     expect(() => tokenizeRows(wrong, tokenizer)).toThrow("faq, row 1: completion must be text, not 1.");
     expect(() => tokenizeRows([{ question: "a" }], tokenizer)).toThrow(
@@ -349,7 +349,7 @@ describe("tokenizing", () => {
     );
   });
 
-  test("of text cuts it into blocks of one length and learns every token", () => {
+  test("of text cuts it into blocks of equal length and labels every token", () => {
     const { examples } = tokenizeText("text", ["one two three four", "one two"], tokenizer, 3);
     expect(examples.length).toBeGreaterThan(1);
     for (const { inputIds, labels } of examples) {
@@ -362,7 +362,7 @@ describe("tokenizing", () => {
   });
 });
 
-test("TypeScript's own declarations are there as sample data, the same in the same order", () => {
+test("TypeScript's declaration files are available as sample data, in a fixed order", () => {
   const files = typescriptLibFiles();
   expect(files.map(({ name }) => name)).toContain("lib.es2019.array.d.ts");
   expect(files.map(({ name }) => name)).toEqual(files.map(({ name }) => name).sort());

@@ -4,7 +4,7 @@ import { asDataset, chatOf, DataError, Dataset, ignoreIndex, isTokenized, tokeni
 
 const tokenizer = Tokenizer.train(["What is it? A cat."], { vocabSize: 300 });
 
-test("rows of the known forms are chats that end with the answer", () => {
+test("rows in the supported formats become chats that end with the answer", () => {
   const chat = [
     { role: "user", content: "q" },
     { role: "assistant", content: "a" },
@@ -17,14 +17,14 @@ test("rows of the known forms are chats that end with the answer", () => {
   expect(() => chatOf({ messages: [{ role: "robot", content: "?" }] })).toThrow(DataError);
 });
 
-test("rows become a data set with a digest of their content; a data set stays itself", () => {
+test("rows become a data set with a digest of their content; a data set is returned unchanged", () => {
   const data = asDataset([{ text: "one" }], "mine");
   expect([data.name, data.length]).toEqual(["mine", 1]);
   expect(asDataset([{ text: "one" }]).digest).toBe(data.digest);
   expect(asDataset(data)).toBe(data);
 });
 
-test("only the answer of a chat is learned, and every token of a text", () => {
+test("labels only the answer of a chat, and every token of a text", () => {
   const [chat] = tokenizeRows([{ prompt: "What is it?", completion: "A cat." }], tokenizer).examples;
   const learned = chat.labels.filter((label) => label !== ignoreIndex);
   expect(tokenizer.decode(learned, { skipSpecialTokens: true }).trim()).toBe("A cat.");

@@ -27,7 +27,7 @@ async function draw(spec: Record<string, unknown>): Promise<string> {
 describe("a line chart", () => {
   const points = (n: number) => Array.from({ length: n }, (_, i) => ({ x: i, y: Math.sin(i / 50) + 2 }));
 
-  test("draws a line for each series, and points where there are few", async () => {
+  test("draws a line for each series, with markers if there are few points", async () => {
     const svg = await draw(
       lineChart([
         { name: "train loss", points: points(100) },
@@ -39,14 +39,14 @@ describe("a line chart", () => {
     expect(svg).toContain("validation loss");
   });
 
-  test("of ten thousand points stays small, and ends where the series ends", () => {
+  test("of ten thousand points is small and ends where the series ends", () => {
     const spec = lineChart([{ name: "loss", points: points(10_000) }]);
     const { values } = spec.data as { values: { x: number; y: number }[] };
     expect(values.length).toBeLessThanOrEqual(400);
     expect(values.at(-1)).toMatchObject(points(10_000)[9999]);
   });
 
-  test("marks whole steps only, and makes nobody warn of points that are not there", async () => {
+  test("has ticks at whole steps only, and causes no warnings about missing points", async () => {
     const warnings: unknown[] = [];
     const spec = (n: number) =>
       compile(lineChart([{ name: "loss", points: points(n) }]) as unknown as TopLevelSpec).spec;
@@ -64,7 +64,7 @@ describe("a line chart", () => {
     expect(warnings).toEqual([]);
   });
 
-  test("leaves out what cannot be drawn", async () => {
+  test("omits values that cannot be drawn", async () => {
     const spec = lineChart([
       {
         name: "loss",
@@ -95,14 +95,14 @@ describe("a table", () => {
     expect(inspect(table)).toBe(String(table));
   });
 
-  test("is HTML in a notebook, in which values are text", () => {
+  test("is HTML with escaped values in a notebook", () => {
     const bundle = (table as unknown as Record<symbol, () => MimeBundle>)[Symbol.for("Jupyter.display")]();
     expect(bundle["text/html"]).toContain("&#60;b&#62;&#38;");
     expect(bundle["text/html"]).not.toContain("<b>");
   });
 });
 
-test("a live output shows once and then replaces itself; outside a notebook it shows nothing", () => {
+test("a live output is displayed once and then updated; outside a notebook it displays nothing", () => {
   const shown: unknown[] = [];
   new LiveOutput().show({ "text/plain": "nobody" });
   const display = (data: MimeBundle, options: object) => shown.push({ data, ...options });
@@ -128,7 +128,7 @@ test.each([
   [3.8e9, "3.80B"],
 ])("%d counts as %s", (count, text) => expect(formatCount(count)).toBe(text));
 
-test("progress shows nothing of quick work, then a line that is replaced, then the last word", () => {
+test("progress shows nothing for quick work, otherwise one updated line and a final line", () => {
   const shown: MimeBundle[] = [];
   const stub = { display: (bundle: MimeBundle) => shown.push(bundle) };
   Object.defineProperty(globalThis, notebookKey, { value: stub, configurable: true });
@@ -150,7 +150,7 @@ test("progress shows nothing of quick work, then a line that is replaced, then t
   }
 });
 
-test("charts have the MIME type that JupyterLab draws", () => {
+test("charts have a MIME type that JupyterLab renders", () => {
   const schema = String(lineChart([{ name: "loss", points: [{ x: 0, y: 1 }] }]).$schema);
   expect([vegaLiteMime, schema]).toEqual(["application/vnd.vegalite.v5+json", expect.stringContaining("vega-lite/v5")]);
 });

@@ -31,7 +31,7 @@ function network(x: Tensor, outer: Wrap, inner: Wrap): Tensor {
 }
 const gradients = (outer: Wrap, inner: Wrap) => grad(network(first, outer, inner).square().sum(), [first, ...weights]);
 
-test("checkpoints inside of checkpoints give the gradients of none", async () => {
+test("nested checkpoints give the same gradients as no checkpoints", async () => {
   const outputs = (list: readonly Tensor[], name: string) => list.map((g, i) => [`${name} ${i}`, g] as const);
   const program = await engine.compile({
     outputs: Object.fromEntries([
@@ -44,7 +44,7 @@ test("checkpoints inside of checkpoints give the gradients of none", async () =>
   await program.release();
 });
 
-test("nested checkpoints hold less than the inner or the outer ones alone, and these less than none", () => {
+test("nested checkpoints need less memory than one level, and one level less than none", () => {
   const workspace = (outer: Wrap, inner: Wrap) => {
     const outputs = Object.fromEntries(gradients(outer, inner).map((g, i) => [`g${i}`, g]));
     return estimateMemory(defineProgram({ outputs })).workspace;
@@ -56,7 +56,7 @@ test("nested checkpoints hold less than the inner or the outer ones alone, and t
   expect(Math.max(inner, outer)).toBeLessThan(none);
 });
 
-test("a gradient of one's own works from the values that a checkpoint around it computes again", () => {
+test("a custom gradient inside a checkpoint uses the recomputed values", () => {
   const seen: Tensor[] = [];
   const square = customGradient({
     forward: (x) => x.mul(x),
@@ -78,7 +78,7 @@ test("a gradient of one's own works from the values that a checkpoint around it 
   expect(seen[0]).not.toBe(original[0]);
 });
 
-test("the gradient of a gradient goes through nested checkpoints", async () => {
+test("second derivatives work through nested checkpoints", async () => {
   const x = tensor(Float32Array.of(0.3, -0.7));
   const second = (wrap: Wrap) => {
     const y = wrap((h) => wrap((k) => tanh(k.mul(k)))(h).mul(h))(x);
@@ -90,7 +90,7 @@ test("the gradient of a gradient goes through nested checkpoints", async () => {
   await program.release();
 });
 
-test("building takes time in proportion to the number of checkpoints", () => {
+test("build time is linear in the number of checkpoints", () => {
   const build = (layers: number) => {
     const w = variable("w", [8, 8]);
     const inner = (h: Tensor) => checkpoint((k: Tensor) => tanh(tanh(k.matmul(w)).mul(2)))(h);

@@ -23,7 +23,7 @@ const engine = await Engine.open({ threads: 2 });
 afterAll(() => engine.close());
 
 describe("running programs", () => {
-  test("a cell's tensor is computed when it is looked at", async () => {
+  test("a tensor in a cell is computed when it is displayed", async () => {
     const x = tensor([
       [1, 2],
       [3, 4],
@@ -33,19 +33,19 @@ describe("running programs", () => {
     expect(await dx.data()).toEqual(Float32Array.of(2, 4, 6, 8));
   });
 
-  test("inputs of the wrong name, kind or size are refused with what was expected", async () => {
+  test("inputs of the wrong name, dtype or shape are rejected, with the expected ones", async () => {
     const program = await engine.compile({ outputs: { y: input("x", [2, 2]).mul(2) } });
     await expect(program.run({})).rejects.toThrow("Input x must be float32 [2,2] (4 values), got nothing");
     await expect(program.run({ x: new Float32Array(3) })).rejects.toThrow("got Float32Array of 3");
     await expect(program.run({ x: new Int32Array(4) })).rejects.toThrow("got Int32Array of 4");
   });
 
-  test("a variable that was never written is named", async () => {
+  test("an error names a variable that was never written", async () => {
     const program = await engine.compile({ outputs: { y: variable("w", [2]).mul(2) } });
     await expect(program.run({}, engine.createState())).rejects.toThrow("Variable w has no value in this state");
   });
 
-  test("two leaves of one name, and an update of another shape, are refused when the program is defined", async () => {
+  test("duplicate input names and updates of another shape are rejected when the program is defined", async () => {
     await expect(engine.compile({ outputs: { y: input("a", [1]).add(input("a", [1])) } })).rejects.toThrow(
       "Two different leaves are named a",
     );
@@ -54,7 +54,7 @@ describe("running programs", () => {
     await expect(engine.compile({})).rejects.toThrow("A program needs an output or an update");
   });
 
-  test("the caller's thread goes on while the engine works", async () => {
+  test("the caller's thread is not blocked while the engine computes", async () => {
     const a = input("a", [512, 512]);
     let product: Tensor = a;
     for (let i = 0; i < 40; i++) product = softmax(matmul(product, a));
@@ -66,7 +66,7 @@ describe("running programs", () => {
     expect(ticks).toBeGreaterThan(5);
   });
 
-  test("the same program gives the same bits each time, whatever the number of threads it is given", async () => {
+  test("a program gives bit-identical results for any number of threads", async () => {
     const x = input("x", [64, 96]);
     const w = input("w", [96, 80]);
     const loss = softmax(matmul(x, w))
@@ -79,7 +79,7 @@ describe("running programs", () => {
     for (let i = 0; i < 5; i++) expect(await program.run(values)).toEqual(first);
   });
 
-  test("a closed engine says so", async () => {
+  test("a closed engine throws an error that says so", async () => {
     const other = await Engine.open({ threads: 1 });
     const program = await other.compile({ outputs: { y: input("x", [1]) } });
     await other.close();
@@ -88,7 +88,7 @@ describe("running programs", () => {
 });
 
 describe("variables", () => {
-  test("take their new values, and can be read, replaced and removed", async () => {
+  test("are updated, and can be read, replaced and removed", async () => {
     const state = engine.createState();
     const w = variable("w", [3]);
     const program = await engine.compile({ outputs: { before: w.sum() }, updates: { w: w.add(1) } });
@@ -100,7 +100,7 @@ describe("variables", () => {
     await expect(program.run({}, state)).rejects.toThrow("Variable w has no value");
   });
 
-  test("states of one program do not touch each other", async () => {
+  test("states of one program are independent", async () => {
     const w = variable("w", [1]);
     const program = await engine.compile({ updates: { w: w.mul(2) } });
     const [a, b] = [engine.createState(), engine.createState()];
@@ -112,7 +112,7 @@ describe("variables", () => {
     expect([(await a.read()).w.data[0], (await b.read()).w.data[0]]).toEqual([4, 20]);
   });
 
-  test("change where they lie only when nothing reads them later", () => {
+  test("are updated in place only if nothing reads the old value later", () => {
     const w = variable("w", [2, 2]);
     const v = variable("v", [2, 2]);
     const safe = defineProgram({ updates: { w: w.sub(w.mul(0.1)) } });
@@ -128,7 +128,7 @@ describe("variables", () => {
     expect(defineProgram({ updates: { v: w, w: w.sub(1) } }).inPlace).toEqual(new Set());
   });
 
-  test("swapping two is done as if at once", async () => {
+  test("two can be swapped", async () => {
     const state = engine.createState();
     const [a, b] = [variable("a", [1]), variable("b", [1])];
     const program = await engine.compile({ updates: { a: b.add(0), b: where(tensor(true), a, zeros([1])) } });
@@ -142,7 +142,7 @@ describe("variables", () => {
 
 describe("dtypes", () => {
   // A CPU computes halves in single precision, and may leave out a rounding between two operations.
-  test("half precision is float32 on the host", async () => {
+  test("half-precision values are float32 on the host", async () => {
     const x = input("x", [4], "float16");
     const program = await engine.compile({ outputs: { y: x.mul(2) } });
     const { y } = await program.run({ x: Float32Array.of(1, 1 / 3, 0, -5) });
@@ -151,7 +151,7 @@ describe("dtypes", () => {
     expect([y[0], y[3]]).toEqual([2, -10]);
   });
 
-  test("a variable of half precision keeps half of the bytes, and its values", async () => {
+  test("a half-precision variable needs half the bytes and keeps its values", async () => {
     const w = variable("w", [3], "float16");
     const program = await engine.compile({ outputs: { sum: w.cast("float32").sum() }, updates: { w: w.mul(2) } });
     const state = engine.createState();
@@ -160,7 +160,7 @@ describe("dtypes", () => {
     expect((await state.read()).w).toEqual({ dtype: "float16", shape: [3], data: Float32Array.of(2, 4, 6) });
   });
 
-  test("int64 are numbers on the host, and one that is too large for a number is refused", async () => {
+  test("int64 values are numbers on the host; values beyond 2^53 are rejected", async () => {
     const x = input("x", [2], "int64");
     const program = await engine.compile({ outputs: { y: x.mul(x) } });
     const { y } = await program.run({ x: Float64Array.of(3, 2 ** 26) });
@@ -168,7 +168,7 @@ describe("dtypes", () => {
     await expect(program.run({ x: Float64Array.of(1, 2 ** 31) })).rejects.toThrow("is too large for a number");
   });
 
-  test("bfloat16 rounds where it is cast, and is refused in words where it would be computed with", async () => {
+  test("bfloat16 casts round; computing in bfloat16 is rejected with an error", async () => {
     const rounded = await engine.compile({ outputs: { y: input("x", [1]).cast("bfloat16").cast("float32") } });
     expect((await rounded.run({ x: Float32Array.of(1 / 3) })).y[0]).toBeCloseTo(1 / 3, 2);
     const half = input("x", [1]).cast("bfloat16");
@@ -177,7 +177,7 @@ describe("dtypes", () => {
     );
   });
 
-  test("every half there is comes back from its number, and numbers between go to the nearest", () => {
+  test("all float16 values round-trip; other numbers round to the nearest", () => {
     for (let bits = 0; bits < 0x10000; bits++) {
       const value = fromFloat16(bits);
       if (!Number.isNaN(value)) expect(toFloat16(value)).toBe(bits);
@@ -199,7 +199,7 @@ describe("checkpoint", () => {
     return { loss, dw: grad(loss, [w])[0], boundary };
   };
 
-  test("gives the same loss and gradients", async () => {
+  test("gives the same loss and gradients as without it", async () => {
     const values = { x: new Random(1, "x").normal(128), w: new Random(2, "w").normal(256) };
     const results = [(fn: typeof layer) => fn, checkpoint].map(async (wrap) => {
       const { loss, dw } = build(wrap);
@@ -210,7 +210,7 @@ describe("checkpoint", () => {
     for (const [i, slope] of plain.dw.entries()) expect(recomputed.dw[i]).toBeCloseTo(slope, 6);
   });
 
-  test("keeps only what enters a layer for the backward pass", () => {
+  test("keeps only the inputs of a layer for the backward pass", () => {
     /** Values of the forward pass, none of them a leaf, that the backward pass reads. */
     const kept = ({ dw, boundary }: ReturnType<typeof build>) => {
       const backward = topological([dw]).filter(({ id }) => id >= boundary);
@@ -223,18 +223,18 @@ describe("checkpoint", () => {
 });
 
 describe("devices", () => {
-  test("and threads are checked", () => {
+  test("options device and threads are validated", () => {
     expect(checkDevice("cpu", 2)).toEqual({ device: "cpu", threads: 2 });
     expect(() => checkDevice("auto", 0)).toThrow("threads must be 1 or more, not 0");
     expect(() => checkDevice("tpu")).toThrow('device must be "auto", "cpu", "webgpu" or "interpreter", not "tpu"');
   });
 
-  test("auto says in one line which it took and why", () => {
+  test("auto reports the chosen device and the reason in one line", () => {
     const line = describeDevice(engine.device);
     expect(line).toMatch(engine.device.name === "cpu" ? /^cpu \(.+, 2 threads\): .+/ : /^webgpu \(.+\): .+ times/);
   });
 
-  test("a program that cannot fit is refused before it runs, with what it needs and what to turn down", async () => {
+  test("a program that exceeds the memory is rejected before it runs, with its need and what to reduce", async () => {
     const wide = input("x", [1_000_000, 1]).add(input("y", [1, 10_000_000]));
     const definition = { name: "an outer sum", outputs: { y: wide.exp().sum() } };
     const cpu = await Engine.open({ device: "cpu", threads: 1 });

@@ -14,7 +14,7 @@ function counter(): Parameter {
 afterEach(() => vi.restoreAllMocks());
 
 describe("program", () => {
-  test("is built once for each combination of shapes, and says when it is built anew", async () => {
+  test("is built once for each combination of shapes, and reports rebuilds", async () => {
     const said = vi.spyOn(process.stderr, "write").mockReturnValue(true);
     let built = 0;
     const double = program(
@@ -35,7 +35,7 @@ describe("program", () => {
     expect([built, double.compilations]).toEqual([2, 2]);
   });
 
-  test("gives back what the function gives: a tensor, several by name or in order, or nothing", async () => {
+  test("returns what the function returns: a tensor, an object or array of tensors, or nothing", async () => {
     const named = program((x: Tensor) => ({ sum: x.sum(), most: x.max() }));
     const { sum, most } = await named([1, 5, 2]);
     expect([sum.item(), most.item()]).toEqual([8, 5]);
@@ -47,13 +47,13 @@ describe("program", () => {
     await expect(late([1])).rejects.toThrow("the function must build its graph synchronously, but it returned");
   });
 
-  test("takes tensors that have yet to be computed, and gives tensors that go on", async () => {
+  test("accepts lazy tensors and returns tensors that can be used further", async () => {
     const square = program((x: Tensor) => x.mul(x));
     const first = await square(tensor([1, 2]).add(1));
     expect(await (await square(first.add(1))).array()).toEqual([25, 100]);
   });
 
-  test("a parameter keeps what it is assigned, for all programs that use it and for those who look", async () => {
+  test("an assigned parameter has its new value in all programs and when it is read", async () => {
     const total = counter();
     const add = program((x: Tensor) => {
       assign(total, total.add(x.sum()));
@@ -69,7 +69,7 @@ describe("program", () => {
     expect(await total.mul(2).data()).toEqual(Float32Array.of(14));
   });
 
-  test("a parameter without a value, and an assignment outside of a program, say what to do", async () => {
+  test("a parameter without a value and an assignment outside a program cause helpful errors", async () => {
     const empty = parameter([2], zero);
     await expect(empty.sum().data()).rejects.toThrow("has no value: call model.initialize(seed)");
     expect(() => assign(counter(), tensor(1))).toThrow("assign: works only inside a program");
@@ -78,7 +78,7 @@ describe("program", () => {
     await expect(wrong()).rejects.toThrow("assign: a value of float32 [] does not fit");
   });
 
-  test("an input with a source is asked at each run", async () => {
+  test("an input with a source is read at each run", async () => {
     let now = 1;
     const rate = input("rate", [], "float32", () => Float32Array.of(now));
     const scaled = program((x: Tensor) => x.mul(rate));
@@ -87,7 +87,7 @@ describe("program", () => {
     expect((await scaled(10)).item()).toBe(30);
   });
 
-  test("what a graph was built by is looked at again, and both graphs are kept", async () => {
+  test("values that a graph depends on are checked at each call, and both graphs are cached", async () => {
     let doubled = true;
     const apply = program((x: Tensor) => (readCondition(() => doubled) ? x.mul(2) : x));
     expect((await apply(1)).item()).toBe(2);
@@ -99,7 +99,7 @@ describe("program", () => {
   });
 });
 
-describe("a tensor under a cell", () => {
+describe("the display of a tensor", () => {
   const show = async (x: Tensor) => {
     const display = (x as unknown as Record<symbol, () => Promise<Record<string, string>>>)[
       Symbol.for("Jupyter.display")
@@ -107,7 +107,7 @@ describe("a tensor under a cell", () => {
     return display.call(x);
   };
 
-  test("shows shape, dtype, device, figures, a corner and a histogram", async () => {
+  test("shows shape, dtype, device, statistics, the first values and a histogram", async () => {
     const bundle = await show(
       tensor(
         Float32Array.from({ length: 200 }, (_, i) => i / 8),
@@ -123,20 +123,20 @@ describe("a tensor under a cell", () => {
     expect(bundle["text/html"].match(/<span/g)).toHaveLength(32);
   });
 
-  test("says how many are true, and how many are no numbers", async () => {
+  test("counts true values and NaNs", async () => {
     expect((await show(tensor([true, false, true])))["text/plain"]).toContain("2 of 3 true");
     expect((await show(tensor([1, Number.NaN, 3])))["text/plain"]).toContain("min 1 · mean 2 · max 3 · 1 not finite");
     expect((await show(tensor(7)))["text/plain"]).toMatch(/^float32 \[\] · 4 B · .*\n7$/);
   });
 
-  test("is named, not unrolled, by console.log", () => {
+  test("is a summary in console.log", () => {
     expect(inspect(tensor([1, 2]).add(1))).toBe("Tensor(float32 [2], add)");
     expect(inspect(tensor([1, 2]))).toBe("Tensor(float32 [2], constant 1, 2)");
   });
 });
 
-describe("a function that is no program", () => {
-  test("is refused by name: it gives back no tensors, or waits", async () => {
+describe("a function that cannot be a program", () => {
+  test("is rejected by name if it returns no tensors or is async", async () => {
     const text = program(() => ({ note: "text" }), { name: "noted" });
     await expect(text()).rejects.toThrow(new ProgramError("noted: a program must return tensors, but note is string."));
     const waiting = program(async (x: Tensor) => x.add(1), { name: "waiting" });
@@ -144,7 +144,7 @@ describe("a function that is no program", () => {
   });
 });
 
-test("the shared engine is one for each choice of device and threads", async () => {
+test("there is one shared engine for each device and number of threads", async () => {
   const [one, same, other] = await Promise.all([
     sharedEngine({ device: "cpu", threads: 1 }),
     sharedEngine({ device: "cpu", threads: 1 }),

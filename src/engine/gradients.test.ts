@@ -362,7 +362,7 @@ describe("every operator, over random shapes", async () => {
   afterAll(() => engine.close());
 
   describe.each(Object.entries(cases))("%s", (_, arbitrary) => {
-    test("its gradient and the gradient's gradient agree with differences in double precision", () => {
+    test("first and second derivatives agree with finite differences in double precision", () => {
       fc.assert(
         fc.property(drawn(arbitrary), ({ apply, points }) => {
           const first = checkGradients(apply, points, { tolerance: 1e-5 });
@@ -374,7 +374,7 @@ describe("every operator, over random shapes", async () => {
       );
     });
 
-    test("the device computes what it means", async () => {
+    test("the device agrees with the reference interpreter", async () => {
       await fc.assert(
         fc.asyncProperty(drawn(arbitrary), async ({ apply, points }) => {
           const value = apply(...points);
@@ -446,7 +446,7 @@ function closeTo(found: ArrayLike<number>, expected: Float64Array): void {
 }
 
 describe("building a program", () => {
-  test("a shape that does not fit is refused with both shapes and the operation", () => {
+  test("incompatible shapes cause an error with both shapes and the operation", () => {
     expect(() => T.zeros([2, 3]).matmul(T.zeros([4, 5]))).toThrow("matmul: inner sizes differ: [2, 3] and [4, 5]");
     expect(() => T.zeros([2, 3]).add(T.zeros([4]))).toThrow("add: shapes [2, 3] and [4] cannot be broadcast");
     expect(() => T.zeros([2, 3]).reshape([4, -1])).toThrow("reshape: [2, 3] (6 elements) cannot be reshaped");
@@ -460,13 +460,13 @@ describe("building a program", () => {
     expect(() => T.zeros([2], "bool").add(T.ones([2], "bool"))).toThrow("add: bool tensors have no arithmetic");
   });
 
-  test("a gradient that nothing flows into is zero", async () => {
+  test("the gradient of an unused input is zero", async () => {
     const x = T.tensor([1, 2]);
     const [dx] = T.grad(T.stopGradient(x).mul(3).sum(), [x]);
     expect(await dx.data()).toEqual(Float32Array.of(0, 0));
   });
 
-  test("a vector-Jacobian product needs a cotangent for each output, and adds them up", () => {
+  test("a vector-Jacobian product needs a cotangent for each output, and sums them", () => {
     const x = T.tensor([1, 2]);
     const doubled = x.mul(2);
     expect(() => T.vjp([doubled], [x], [T.ones([3])])).toThrow("output 0 of shape [2] needs a cotangent of that shape");
@@ -474,19 +474,19 @@ describe("building a program", () => {
     expect([...interpret([dx])[0]]).toEqual([2 + 2, 20 + 4]);
   });
 
-  test("valueAndGrad gives both", () => {
+  test("valueAndGrad returns value and gradient", () => {
     const [value, [dx]] = T.valueAndGrad((x) => T.square(x).sum())(T.tensor([1, 3]));
     expect(interpret([value, dx]).map((v) => [...v])).toEqual([[10], [2, 6]]);
   });
 
-  test("a custom gradient of the wrong shape is refused", () => {
+  test("a custom gradient of the wrong shape is rejected", () => {
     const wrong = T.customGradient({ forward: (x) => x.mul(2), backward: (g) => [g.sum()] });
     const x = T.ones([2]);
     expect(() => T.grad(wrong(x).sum(), [x])).toThrow("the gradient of input 0 has shape [], but the input has [2]");
   });
 });
 
-test("a wrong gradient is found, with the slope that was measured", () => {
+test("the gradient check finds a wrong gradient and reports the measured slope", () => {
   const wrong = T.customGradient({ forward: (x) => T.square(x), backward: (g, _, x) => [g.mul(x)] });
   const { passed, worst } = checkGradients(wrong, [T.tensor([0, 3])]);
   expect(passed).toBe(false);

@@ -29,7 +29,7 @@ function wrong(floats: ArrayLike<number>, meaning: (bits: number) => number): nu
 }
 const meaningOfBfloat16 = (bits: number) => new Float32Array(Uint32Array.of(bits << 16).buffer)[0];
 
-test("all 65,536 values in half precision are the floats that they stand for, and come back from them", () => {
+test("all 65,536 half-precision values convert to float32 and back", () => {
   expect(wrong(bfloat16ToFloat32(all), meaningOfBfloat16)).toBe(0);
   expect(wrong(float16ToFloat32(all), fromFloat16)).toBe(0);
   const bfloat = float32ToBfloat16(bfloat16ToFloat32(all));
@@ -40,7 +40,7 @@ test("all 65,536 values in half precision are the floats that they stand for, an
   expect(all.filter((bits) => isNan(bits, 0x7c00) && !isNan(float[bits], 0x7c00))).toHaveLength(0);
 });
 
-test("floats between two halves go to the nearest, from halfway to the even one", () => {
+test("floats round to the nearest half-precision value, ties to even", () => {
   const between = (bits: number, of: (bits: number) => number) => (of(bits) + of(bits + 1)) / 2;
   for (const bits of [0, 1, 2, 0x3ff, 0x400, 0x3c00, 0x3c01, 0x7bfe]) {
     const even = bits % 2 === 0 ? bits : bits + 1;
@@ -59,7 +59,7 @@ test("floats between two halves go to the nearest, from halfway to the even one"
 });
 
 test.each(["bfloat16", "float16"] as const)(
-  "a %s variable keeps its 16 bits, and a program casts it exactly",
+  "a %s variable is stored in 16 bits, and a program casts it exactly",
   async (dtype) => {
     const state = engine.createState();
     await state.write({ w: { dtype, shape: [256, 256], data: all.slice() } });
@@ -76,7 +76,7 @@ test.each(["bfloat16", "float16"] as const)(
   },
 );
 
-test("floats are rounded when they are written, and when a program updates the variable", async () => {
+test("floats are rounded when written and when a program updates the variable", async () => {
   const state = engine.createState();
   const data = Float32Array.of(1 / 3, 1 + 2 ** -8, -1e30);
   await state.write({ w: { dtype: "bfloat16", shape: [3], data } });
@@ -94,7 +94,7 @@ test("floats are rounded when they are written, and when a program updates the v
   await program.release();
 });
 
-test("products with cast weights have the gradient of products with floats, also where the cast is done again", async () => {
+test("products with cast weights have the gradients of float32 products, also when the cast is recomputed", async () => {
   const state = engine.createState();
   const bits = float32ToBfloat16(Float32Array.from({ length: 12 }, (_, i) => Math.sin(i)));
   await state.write({ w: { dtype: "bfloat16", shape: [4, 3], data: bits } });
@@ -110,7 +110,7 @@ test("products with cast weights have the gradient of products with floats, also
   await program.release();
 });
 
-test("of a bfloat16 table the rows that are read are the floats that were stored", async () => {
+test("rows read from a bfloat16 table are the stored values", async () => {
   const rows = gather(variable("t", [5, 2], "bfloat16"), input("i", [3], "int32")).cast("float32");
   const state = engine.createState();
   const data = Float32Array.from({ length: 10 }, (_, i) => i / 2);

@@ -21,7 +21,7 @@ const close = (found: number, expected: number) =>
 describe("reference metrics", () => {
   const { pairs, token_losses, expected } = referenceJson<Metrics>("metrics.json");
 
-  test("reference ROUGE-1, ROUGE-2 and ROUGE-L of each pair", () => {
+  test("reference: ROUGE-1, ROUGE-2 and ROUGE-L of each pair", () => {
     expect(pairs.length).toBeGreaterThan(0);
     pairs.forEach(({ hypothesis, reference }, i) => {
       // google's rule finds no words in Japanese; elsewhere the default is the same rule.
@@ -39,7 +39,7 @@ describe("reference metrics", () => {
     });
   });
 
-  test("reference perplexity: e to the mean over all tokens, not over documents", () => {
+  test("reference: perplexity is the exponential of the mean over all tokens, not over documents", () => {
     close(perplexity(token_losses.flat()), expected.perplexity.token_weighted);
     token_losses.forEach((losses, i) => {
       close(perplexity(losses), expected.perplexity.per_document[i]);
@@ -50,7 +50,7 @@ describe("reference metrics", () => {
 describe("ROUGE", () => {
   const text = fc.array(fc.constantFrom("a", "b", "c", "d1", "E")).map((words) => words.join(" "));
 
-  test("is 1 for the same words, 0 for none in common, and changes sides with its arguments", () => {
+  test("is 1 for equal texts, 0 without common words, and swaps precision and recall with its arguments", () => {
     fc.assert(
       fc.property(text, text, (one, other) => {
         for (const score of [
@@ -121,7 +121,7 @@ describe("evaluating a model", () => {
     return new Phi3ForCausalLM(config, tokenizer).initialize(1).eval();
   };
 
-  test("gives the same figures for every batch size, and a guess among all tokens for a model that knows nothing", async () => {
+  test("gives the same metrics for any batch size, and chance level for an untrained model", async () => {
     const untrained = await model();
     const [two, seven] = [
       await evaluate(untrained, data, { batchSize: 2, generate: 3, maxNewTokens: 4 }),
@@ -140,7 +140,7 @@ describe("evaluating a model", () => {
     expect(seven.rougeL).toBeUndefined();
   });
 
-  test("measures all rows though one prompt leaves no room for an answer, and says how many were not answered", async () => {
+  test("includes rows whose prompt leaves no room for an answer, and reports their number", async () => {
     const long = { prompt: "colour of item 1 ".repeat(40), completion: "red" };
     const report = await evaluate(model(), Dataset.from("colours/held out", [...data.rows, long]), {
       generate: 8,
@@ -153,7 +153,7 @@ describe("evaluating a model", () => {
     expect(report.trainedOn).toBeUndefined();
   });
 
-  test("knows which rows the model was trained on here, and claims nothing of others", async () => {
+  test("reports overlap with rows that the model was trained on in this process only", async () => {
     const trained = model();
     const seen = data.rows.slice(0, 4);
     noteTraining(trained, { rows: tokenizeRows(seen, tokenizer).examples });
@@ -163,7 +163,7 @@ describe("evaluating a model", () => {
     expect((await evaluate(trained, data.rows, { ...one, name: "all" })).trainedOn).toBe(4);
   });
 
-  test("says when nothing is left to predict", async () => {
+  test("reports data without a token to predict", async () => {
     await expect(evaluate(await model(), data, { maxLength: 2, generate: 0 })).rejects.toThrow(
       "colours has no target token within 2 tokens.",
     );
@@ -187,7 +187,7 @@ describe("before and after", () => {
     ...change,
   });
 
-  test("stand side by side, each with whether it is better", async () => {
+  test("are shown side by side, each with better or worse", async () => {
     const after = report({ loss: 2, perplexity: Math.exp(2), tokenAccuracy: 0.2, rougeL: 0.1 });
     const { rows, note } = await compare(report({}), after);
     expect(rows).toEqual([
@@ -201,7 +201,7 @@ describe("before and after", () => {
     expect((await compare(report({}), report({ trainedOn: 3 }))).note).toContain("3 of them are in the data");
   });
 
-  test("leave out what was not measured, and are of the same data", async () => {
+  test("omit what was not measured, and require the same data", async () => {
     const { rows } = await compare(report({ rougeL: undefined }), report({}));
     expect(rows.map(([title]) => title)).not.toContain("ROUGE-L");
     await expect(compare(report({}), report({ dataset: "other", digest: "d2" }))).rejects.toThrow(

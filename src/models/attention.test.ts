@@ -79,7 +79,7 @@ const cases: Record<string, { groups: number; options: Partial<AttentionOptions>
 };
 
 test.each(Object.entries(cases))(
-  "%s: one piece and blocks give the definition, and its gradients",
+  "%s: unblocked and blocked attention agree with the definition, with gradients",
   async (_, { groups, options }) => {
     const inputs = [
       normal([batch, heads, length, width]),
@@ -109,7 +109,7 @@ test.each(Object.entries(cases))(
   },
 );
 
-test("in blocks, memory grows with the length; in one piece, with its square", () => {
+test("memory is linear in the length if blocked, and quadratic otherwise", () => {
   const workspace = (tokens: number, options: Partial<AttentionOptions>) => {
     const q = variable("q", [1, 8, tokens, 16]);
     const k = variable("k", [1, 2, tokens, 16]);
@@ -123,7 +123,7 @@ test("in blocks, memory grows with the length; in one piece, with its square", (
   expect(workspace(1024, blocks)).toBeLessThan(workspace(1024, { wholeBytes: 1e9 }) / 4);
 });
 
-test("shapes that do not fit, and a window without causal attention, are named", () => {
+test("incompatible shapes and a window without causal attention cause errors that name them", () => {
   const q = normal([batch, heads, length, width]);
   expect(() =>
     attention(q, normal([batch, 3, length, width]), normal([batch, 3, length, width]), { segments }),
@@ -131,7 +131,7 @@ test("shapes that do not fit, and a window without causal attention, are named",
   expect(() => attention(q, q, q, { segments, causal: false, slidingWindow: 4 })).toThrow(ShapeError);
 });
 
-test("the loss of a linear layer is the plain one, in one piece and in blocks, with its gradients", async () => {
+test("linearCrossEntropy equals crossEntropy, unblocked and blocked, with gradients", async () => {
   const [states, weight] = [normal([13, 6]), normal([29, 6])];
   const targets = tensor(Int32Array.from({ length: 13 }, (_, i) => (i % 4 === 1 ? -100 : (i * 7) % 29)));
   const scales = normal([13]);
@@ -154,7 +154,7 @@ test("the loss of a linear layer is the plain one, in one piece and in blocks, w
   }
 });
 
-test("logits in blocks are not all held at once, and shapes that do not fit are named", () => {
+test("blocked logits are never all in memory, and incompatible shapes cause an error", () => {
   const workspace = (n: number) => {
     const [states, weight] = [variable("states", [n, 4]), variable("weight", [1000, 4])];
     const loss = linearCrossEntropy(states, weight, input("targets", [n], "int32"), { blockBytes: 40_000 }).mean();
@@ -167,7 +167,7 @@ test("logits in blocks are not all held at once, and shapes that do not fit are 
   expect(wrong(4, 2)).toThrow("expected states [n, hidden] and targets [n]; got [3, 4] and [2]");
 });
 
-test("gradient checkpointing takes the feed-forward part of long rows in parts, with the same gradients", async () => {
+test("gradient checkpointing splits the feed-forward part of long rows, with the same gradients", async () => {
   const sizes = { hiddenSize: 8, intermediateSize: 16, numHiddenLayers: 1, numAttentionHeads: 2 };
   const tokenizer = Tokenizer.train(["a b"], { vocabSize: 261 });
   const model = new Phi3ForCausalLM({ ...sizes, maxPositionEmbeddings: 2048 }, tokenizer, { engine }).initialize(1);

@@ -19,13 +19,13 @@ afterAll(() => engine.close());
 
 const sizes = { hiddenSize: 8, intermediateSize: 16, numHiddenLayers: 1, numAttentionHeads: 2 };
 
-test("settings get their defaults, and are checked", () => {
+test("settings get defaults and are validated", () => {
   const config = phi3Config({ ...sizes, vocabSize: 10 });
   expect(config).toMatchObject({ numKeyValueHeads: 2, ropeTheta: 10000, slidingWindow: undefined });
   expect(() => phi3Config({ ...sizes, vocabSize: 10, numAttentionHeads: 3 })).toThrow(ModelError);
 });
 
-test("a config.json is read, and written so that it is read back the same", () => {
+test("a config.json round-trips", () => {
   const config = parsePhi3Config(referenceJson("phi3/config.json"));
   expect(config).toMatchObject({ hiddenSize: 64, numHiddenLayers: 2, numAttentionHeads: 4, vocabSize: 512 });
   const file = toConfigFile(config, "bfloat16");
@@ -34,7 +34,7 @@ test("a config.json is read, and written so that it is read back the same", () =
   expect(() => parsePhi3Config({ ...file, hidden_size: "large" })).toThrow(ModelError);
 });
 
-test("a model that finds all tokens alike has the size of its vocabulary as perplexity", async () => {
+test("a model with uniform predictions has the vocabulary size as perplexity", async () => {
   const tokenizer = Tokenizer.train(["abc"], { vocabSize: 300 });
   const model = new Phi3ForCausalLM(sizes, tokenizer, { engine }).initialize(1).eval();
   expect(model).toBeInstanceOf(CausalLM);

@@ -28,8 +28,8 @@ async function peftLogits(adapter: string): Promise<Float32Array> {
   return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
 }
 
-describe("models as others save them", () => {
-  test("shards in bfloat16 say what the whole float32 file says, within bfloat16", async () => {
+describe("models saved by other libraries", () => {
+  test("bfloat16 shards agree with the float32 file, within bfloat16's precision", async () => {
     const [whole, sharded] = [await load("tiny-base"), await load("tiny-sharded-bf16")];
     const [a, b] = [await logitsOf(whole), await logitsOf(sharded)];
     expect(largestDifference(b, a)).toBeLessThan(0.05 * largest(a));
@@ -39,7 +39,7 @@ describe("models as others save them", () => {
     expect(largestDifference(await logitsOf(full), b)).toBeLessThan(1e-4);
   });
 
-  test("what is kept in bfloat16 is saved in bfloat16, bit by bit, in shards that load again", async () => {
+  test("bfloat16 weights are saved bit by bit in shards that can be loaded", async () => {
     const model = await load("tiny-sharded-bf16");
     await model.save(join(scratch, "again"), { maxShardSize: 50_000 });
     const again = await Phi3ForCausalLM.fromPretrained(join(scratch, "again"));
@@ -49,7 +49,7 @@ describe("models as others save them", () => {
     expect(JSON.parse(await readFile(join(scratch, "again", "config.json"), "utf8")).torch_dtype).toBe("bfloat16");
   });
 
-  test("the chat template of transformers 5 is used, and lists of ends of an answer are kept", async () => {
+  test("the chat template of transformers 5 is used, and lists of end tokens are kept", async () => {
     const model = await load("tiny-saved-by-transformers5");
     expect(model.tokenizer.renderChat([{ role: "user", content: "hi" }]).length).toBeGreaterThan(2);
     model.generationConfig = { eos_token_id: [3, 5], temperature: 0.5 };
@@ -87,7 +87,7 @@ describe("models as others save them", () => {
     await expect(Phi3ForCausalLM.fromPretrained(folder)).rejects.toThrow(message);
   });
 
-  test("tensors that nothing uses are named in a warning, missing ones in an error", async () => {
+  test("unused tensors are listed in a warning, missing ones in an error", async () => {
     const folder = join(scratch, "extra");
     await cp(faultPath("tiny-base"), folder, { recursive: true });
     const path = join(folder, "model.safetensors");
@@ -104,7 +104,7 @@ describe("models as others save them", () => {
   });
 });
 
-describe("adapters as PEFT saves them", () => {
+describe("adapters saved by PEFT", () => {
   test.each([
     "adapter-plain-control",
     "adapter-all-linear",
@@ -116,7 +116,7 @@ describe("adapters as PEFT saves them", () => {
     expect(largestDifference(await logitsOf(model), await peftLogits(name))).toBeLessThan(1e-4);
   });
 
-  test("an adapter of a bfloat16 base is kept apart, and merged where that is asked for", async () => {
+  test("an adapter of a bfloat16 base stays separate, and is merged on request", async () => {
     const model = await load("tiny-sharded-bf16", { adapter: faultPath("adapter-plain-control") });
     const before = await logitsOf(model);
     await model.mergeAndUnload();
@@ -152,7 +152,7 @@ describe("adapters as PEFT saves them", () => {
     await expect(change((config) => ({ ...config, ...edit }), name)).rejects.toThrow(message);
   });
 
-  test("a regular expression, alpha patterns and a wrong target do what PEFT does, or are refused", async () => {
+  test("regular expressions, alpha patterns and wrong targets work as in PEFT, or are rejected", async () => {
     const plain = JSON.parse(
       await readFile(join(faultPath("adapter-plain-control"), "adapter_config.json"), "utf8"),
     ) as { target_modules: string[]; lora_alpha: number };

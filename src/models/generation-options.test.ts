@@ -20,7 +20,7 @@ describe("options of generation", () => {
     expect(() => checkGenerateOptions(options)).toThrow(message);
   });
 
-  test("what makes sense passes, and a model checks", async () => {
+  test("valid options are accepted, and a model validates them", async () => {
     for (const options of [{}, { temperature: 0.7, topP: 1, maxNewTokens: 1 }, { topP: 1e-9 }])
       checkGenerateOptions(options);
     const engine = await Engine.open();

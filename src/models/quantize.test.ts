@@ -37,7 +37,7 @@ describe.each([
   ["int8", 0.01],
   ["nf4", 0.03],
 ] as const)("a base in %s", (kind, tolerance) => {
-  test("says nearly what it said, keeps few bits instead of floats, and counts the same parameters", async () => {
+  test("has nearly the same outputs, stores quantized weights, and counts the same parameters", async () => {
     const [full, quantized] = [create(), create()];
     await quantized.quantize(kind);
     const loss = await lossOf(quantized);
@@ -53,7 +53,7 @@ describe.each([
     await expect(quantized.quantize(kind === "nf4" ? "int8" : "nf4")).rejects.toThrow("already quantized");
   });
 
-  test("is read in few bits from a file, as it is quantised in memory", async () => {
+  test("loading from a file quantized gives the same as quantizing in memory", async () => {
     const model = create();
     await model.save(join(scratch, kind));
     await model.quantize(kind);
@@ -63,7 +63,7 @@ describe.each([
     expect(names.length).toBeGreaterThan(1);
   });
 
-  test("merges an adapter into floats and says so; logits before and after agree", async () => {
+  test("merges an adapter into float weights and reports it; the logits agree", async () => {
     const model = create();
     await model.quantize(kind);
     await model.addAdapter(new LoraConfig({ r: 2, loraAlpha: 4, useDora: true }), { seed: 1 });
@@ -91,11 +91,11 @@ describe.each([
   });
 });
 
-test("another number of bits is refused", async () => {
+test("other numbers of bits are rejected", async () => {
   await expect(create().quantize("int3" as "int8")).rejects.toThrow('quantization must be "nf4" or "int8", not "int3"');
 });
 
-test("the double-precision interpreter runs the same model, and agrees", async () => {
+test("the double-precision interpreter agrees", async () => {
   const engine = await Engine.open({ device: "interpreter" });
   const exact = new Phi3ForCausalLM(config, tokenizer, { engine }).initialize(3).eval();
   expect(difference(await logitsOf(exact), await logitsOf(create()))).toBeLessThan(1e-4);

@@ -96,7 +96,7 @@ describe.each(["phi3", "phi3-gqa", "phi3-longrope"])("reference: %s", (name) => 
     await model.release();
   });
 
-  test("the layout that transformers 5 writes means the same", async () => {
+  test("transformers 5's layout gives the same model", async () => {
     const [published, five] = [await load(name), await load(name, undefined, "config.transformers5.json")];
     expect(five.config).toEqual(published.config);
     await published.release();
@@ -113,7 +113,7 @@ interface Packed {
 describe("reference: packed rows", () => {
   const { models } = referenceJson<{ models: Record<string, Packed> }>("packed/packed.json");
 
-  test.each(Object.entries(models))("%s: documents in one row do not see each other", async (name, expected) => {
+  test.each(Object.entries(models))("%s: documents in one row do not attend to each other", async (name, expected) => {
     const model = await load(name);
     const documents = expected.documents.map((ids): Example => ({ inputIds: ids, labels: ids }));
     const length = documents.reduce((sum, { inputIds }) => sum + inputIds.length, 0);
@@ -144,7 +144,7 @@ interface GenerateCase {
 describe("reference: greedy generation", () => {
   const { models } = referenceJson<{ models: Record<string, GenerateCase[]> }>("generate.json");
 
-  test.each(Object.entries(models))("%s: the same ids, alone and side by side", async (name, cases) => {
+  test.each(Object.entries(models))("%s: the same ids, alone and in a batch", async (name, cases) => {
     const model = await load(name);
     for (const { prompt, max_new_tokens, eos_token_id, new_ids, log_probs } of cases) {
       const stopTokenIds = eos_token_id === null ? [] : [eos_token_id];
@@ -161,7 +161,7 @@ describe("reference: greedy generation", () => {
 });
 
 describe("a model's files", () => {
-  test("what was saved loads with the same weights, and its bytes are the same again", async () => {
+  test("saved models load with the same weights and save to the same bytes", async () => {
     const model = await load("phi3-gqa");
     const folder = join(scratch, "saved");
     await model.save(folder);
@@ -170,7 +170,7 @@ describe("a model's files", () => {
     expect(again.config).toEqual(model.config);
   });
 
-  test("a weights file that is cut short is refused by name, whether or not there is a manifest", async () => {
+  test("a truncated weights file is rejected by name, with or without a manifest", async () => {
     const model = await load("phi3-gqa");
     const folder = join(scratch, "cut");
     await model.save(folder);
@@ -182,7 +182,7 @@ describe("a model's files", () => {
     await expect(Phi3ForCausalLM.fromPretrained(folder, { engine })).rejects.toThrow(/is not a valid safetensors file/);
   });
 
-  test("wrong settings are refused by field", async () => {
+  test("invalid settings cause an error that names the field", async () => {
     await expect(load("phi3", { model_type: "llama" })).rejects.toThrow('config.json: /model_type is "llama"');
     await expect(load("phi3", { hidden_size: 32 })).rejects.toThrow(/has shape \[.*\], but the configuration requires/);
     await expect(load("phi3", { num_attention_heads: 3 })).rejects.toThrow(
@@ -193,7 +193,7 @@ describe("a model's files", () => {
     );
   });
 
-  test("safetensors come back as they were", () => {
+  test("safetensors round-trip", () => {
     const value: HostValue = { dtype: "float32", shape: [2, 1], data: Float32Array.of(1.5, -2) };
     const ids: HostValue = { dtype: "int32", shape: [1], data: Int32Array.of(7) };
     const bytes = encodeSafetensors({ b: value, a: ids });
@@ -203,7 +203,7 @@ describe("a model's files", () => {
     }
   });
 
-  test("the same seed gives the same new model", async () => {
+  test("the same seed initializes the same model", async () => {
     const config = { hiddenSize: 16, intermediateSize: 24, numHiddenLayers: 1, numAttentionHeads: 2 };
     const [a, b, c] = [1, 1, 2].map((seed) => new Phi3ForCausalLM(config, tokenizer, { engine }).initialize(seed));
     expect(await a.stateDict()).toEqual(await b.stateDict());

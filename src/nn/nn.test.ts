@@ -47,7 +47,7 @@ test("losses are means over all elements", async () => {
   near(await grad(bceWithLogitsLoss(undecided, tensor([1, 0])), [undecided])[0].array(), [-0.25, 0.25]);
 });
 
-test("the loss of a projection in pieces is the loss of the whole, with its gradient", async () => {
+test("the loss of a projection is the same in blocks, with gradients", async () => {
   const [states, weight] = [randomNormal([7, 4], 1), randomNormal([5, 4], 2)];
   const targets = tensor([0, 1, 2, -100, 4, 0, 3], [7], "int32");
   const project = (h: Tensor) => linear(h, weight);
@@ -60,7 +60,7 @@ test("the loss of a projection in pieces is the loss of the whole, with its grad
 });
 
 describe("layers", () => {
-  test("Linear and Sequential multiply, add and go on", async () => {
+  test("Linear and Sequential compute products, biases and chains", async () => {
     const layer = new Linear(2, 3).initialize(1);
     layer.loadStateDict({
       weight: { dtype: "float32", shape: [3, 2], data: Float32Array.of(1, 0, 0, 1, 1, 1) },
@@ -82,7 +82,7 @@ describe("layers", () => {
     near(await picture.forward(tensor([[[[1, 2, 3]], [[10, 20, 30]]]])).array(), [33, 55]);
   });
 
-  test("Embedding looks rows up; the row of the padding gets no gradient", async () => {
+  test("Embedding returns rows; the padding row gets no gradient", async () => {
     const table = new Embedding(3, 2, { paddingIdx: 0 });
     table.weight.set([1, 2, 3, 4, 5, 6]);
     const found = table.forward(tensor([2, 0, 2], [3], "int32"));
@@ -90,13 +90,13 @@ describe("layers", () => {
     near(await grad(found.sum(), [table.weight])[0].array(), [0, 0, 0, 0, 2, 2]);
   });
 
-  test("LayerNorm has mean 0 and deviation 1, RMSNorm length 1, before their weights", async () => {
+  test("LayerNorm outputs have mean 0 and deviation 1, RMSNorm outputs mean square 1, before the weights", async () => {
     const [layer, rms] = [new LayerNorm(2, 0).initialize(1), new RMSNorm(2, 0).initialize(1)];
     near(await layer.forward(tensor([[1, 3]])).array(), [-1, 1]);
     near(await rms.forward(tensor([[3, 4]])).array(), [3 / Math.sqrt(12.5), 4 / Math.sqrt(12.5)]);
   });
 
-  test("Dropout lets everything through in use", async () => {
+  test("Dropout is the identity in eval mode", async () => {
     near(
       await new Dropout(0.5)
         .eval()
@@ -108,7 +108,7 @@ describe("layers", () => {
   });
 });
 
-test("attention sees no later token, and none of another document", async () => {
+test("attention sees no later tokens and no other documents", async () => {
   // Queries that like all keys alike: each token gets the mean of the values that it sees.
   const [query, key] = [tensor(new Float32Array(8), [1, 1, 4, 2]), randomNormal([1, 1, 4, 2], 1)];
   const value = tensor([1, 0, 3, 0, 10, 0, 30, 0], [1, 1, 4, 2]);
@@ -119,7 +119,7 @@ test("attention sees no later token, and none of another document", async () => 
   near(await windowed.at("...", 0).array(), [1, 2, 6.5, 20]);
 });
 
-test("first values have the spread that their names promise", () => {
+test("initializers have the documented spread", () => {
   const draw = (initializer: (shape: number[], random: Random) => ArrayLike<number>) =>
     Array.from(initializer([200, 100], new Random(1, "test")));
   const deviation = (values: number[]) => Math.sqrt(values.reduce((sum, v) => sum + v * v, 0) / values.length);
@@ -157,7 +157,7 @@ class Doubling extends LayerAdapter {
   }
 }
 
-test("a layer takes a compressed weight in place of its own, and adapters by name", async () => {
+test("a layer accepts a quantized weight, and adapters by name", async () => {
   const layer = new Linear<Weight>(2, 2, { bias: false });
   layer.weight = new OneBit();
   near(await layer.forward(tensor([[1, 2]])).array(), [-0.5, 0.5]);
@@ -170,7 +170,7 @@ test("a layer takes a compressed weight in place of its own, and adapters by nam
   near(await linear(tensor([[1, 2]]), adapter.merge(fullWeight(layer.weight))).array(), [-1, 1]);
 });
 
-test("a module finds its parameters, counts them, and refuses values that do not fit", async () => {
+test("a module finds and counts its parameters, and rejects values of other shapes", async () => {
   class Pair extends Module {
     readonly first = new Linear(2, 3);
     readonly others = [new Linear(3, 1, { bias: false })];

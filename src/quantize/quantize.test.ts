@@ -23,12 +23,12 @@ function largestDifference(found: ArrayLike<number>, expected: ArrayLike<number>
   return largest;
 }
 
-test("the levels are the reference's", () => {
+test("the levels equal the reference", () => {
   expect(largestDifference(nf4Levels, reference.nf4_levels)).toBeLessThan(1e-8);
   expect(largestDifference(dynamicLevels, reference.dynamic_8bit_levels)).toBeLessThan(1e-8);
 });
 
-test.each(["matrix", "ragged"] as const)("NF4 of the %s is the reference's", (name) => {
+test.each(["matrix", "ragged"] as const)("NF4 of the %s equals the reference", (name) => {
   const { shape, packed_hex, double } = reference[name];
   const found = quantizeNf4(floats(`${name}.input`), shape);
   expect(Buffer.from(found.codes).toString("hex")).toBe(packed_hex);
@@ -38,7 +38,7 @@ test.each(["matrix", "ragged"] as const)("NF4 of the %s is the reference's", (na
   expect(largestDifference(dequantizeNf4(found, shape), floats(`${name}.dequantised_double`))).toBeLessThan(1e-6);
 });
 
-test("a value half-way between two levels takes the lower one, and one just above it the upper", () => {
+test("a value half-way between two levels rounds down, a larger one up", () => {
   const float = new Float32Array(64);
   const bits = new Int32Array(float.buffer);
   for (let code = 0; code < 15; code++) {
@@ -52,7 +52,7 @@ test("a value half-way between two levels takes the lower one, and one just abov
   }
 });
 
-test("every code is that of the nearest level", () => {
+test("every code is the nearest level", () => {
   const data = Float32Array.from(new Random(1, "nf4").normal(64 * 500));
   const { codes } = quantizeNf4(data, [500, 64]);
   for (let i = 0; i < data.length; i++) {
@@ -64,14 +64,14 @@ test("every code is that of the nearest level", () => {
   }
 });
 
-test("zeros stay zeros, and an odd number of values is kept", () => {
+test("zeros stay zeros, and an odd number of values is supported", () => {
   const zero = quantizeNf4(new Float32Array(128), [2, 64]);
   expect(dequantizeNf4(zero, [2, 64])).toEqual(new Float32Array(128));
   const odd = quantizeNf4(Float32Array.of(1, -1, 1), [1, 3]);
   expect(Array.from(dequantizeNf4(odd, [1, 3]))).toEqual([1, -1, 1]);
 });
 
-test("int8 rounds each row by its largest value", () => {
+test("int8 scales each row by its largest value", () => {
   const { values, scale } = quantizeInt8(Float32Array.of(1.27, -0.5, 0, 0, 12.7, 0.06), [3, 2]);
   expect(Array.from(values)).toEqual([127, -50, 0, 0, 127, 1]);
   expect(largestDifference(scale, [0.01, 1, 0.1])).toBeLessThan(1e-7);
@@ -80,7 +80,7 @@ test("int8 rounds each row by its largest value", () => {
   );
 });
 
-test("bfloat16 bits, and threads, give the same as the float32 values", async () => {
+test("bfloat16 input and threads give the same result as float32 values", async () => {
   const bits = Uint16Array.from(new Random(2, "bits").normal(6 * 70), toBfloat16);
   const data = Float32Array.from(bits, (half) => new Float32Array(Uint32Array.of(half << 16).buffer)[0]);
   const nf4 = quantizeNf4(data, [6, 70]);
@@ -100,7 +100,7 @@ test("bfloat16 bits, and threads, give the same as the float32 values", async ()
   await quantizer.close();
 });
 
-test("every bfloat16 number, beside every kind of largest one, gets the code that its float32 value gets", () => {
+test("every bfloat16 number gets the same code as its float32 value, for all kinds of maxima", () => {
   const random = new Random(3, "halves");
   const blocks: Uint16Array[] = [];
   // Numbers without end, and those that are none, are left out: nothing is said of them.
@@ -121,7 +121,7 @@ test("every bfloat16 number, beside every kind of largest one, gets the code tha
   expect(quantizeInt8(bits, shape)).toEqual(quantizeInt8(data, shape));
 });
 
-test("data that does not fill the shape is refused", () => {
+test("data that does not match the shape is rejected", () => {
   expect(() => quantizeNf4(new Float32Array(5), [2, 3])).toThrow(ShapeError);
   expect(() => quantizeInt8(new Float32Array(6), [6])).toThrow(
     "expected a matrix [out, in] with matching data; got shape [6]",

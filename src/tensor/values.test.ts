@@ -30,7 +30,7 @@ const numbers = [-2.5, -1, -0.5, 0, 0.5, 1, 2.5];
 const x = tensor(numbers);
 const each = (fn: (value: number) => number) => numbers.map(fn);
 
-test("tensors are made of given, repeated and evenly spaced values", async () => {
+test("tensors are created from given, repeated and evenly spaced values", async () => {
   await check({
     zeros: [T.zeros([2]), [0, 0]],
     ones: [T.ones([1, 2]), [[1, 1]]],
@@ -74,7 +74,7 @@ test("arithmetic broadcasts, divides whole numbers towards zero, and takes the r
   });
 });
 
-test("functions of each element are JavaScript's", async () => {
+test("elementwise functions agree with JavaScript's Math", async () => {
   const positive = tensor([0.25, 1, 4]);
   await check({
     neg: [T.neg(x), each((v) => 0 - v)],
@@ -105,7 +105,7 @@ test("functions of each element are JavaScript's", async () => {
   });
 });
 
-test("comparisons give bools, and logic works on them", async () => {
+test("comparisons return bool tensors, which logical operators accept", async () => {
   const [a, b] = [tensor([1, 2, 3]), tensor([3, 2, 1])];
   const [p, q] = [tensor([true, true, false, false]), tensor([true, false, true, false])];
   await check({
@@ -126,7 +126,7 @@ test("comparisons give bools, and logic works on them", async () => {
   expect(T.equal(a, b).dtype).toBe("bool");
 });
 
-test("reductions go over all axes or those named", async () => {
+test("reductions are over all axes or the given ones", async () => {
   await check({
     sum: [T.sum(matrix), 21],
     "sum over rows": [T.sum(matrix, [0]), [5, 7, 9]],
@@ -165,7 +165,7 @@ test("reductions go over all axes or those named", async () => {
   expect(() => T.sum(matrix, [2])).toThrow("axis 2 is out of range for shape [2, 3]");
 });
 
-test("shapes change, and the elements keep their order", async () => {
+test("shape operations keep the order of elements", async () => {
   const column = tensor([[1], [2]]);
   await check({
     reshape: [
@@ -227,7 +227,7 @@ test("shapes change, and the elements keep their order", async () => {
   });
 });
 
-test("indexing takes, puts, sorts and ranks", async () => {
+test("gather, scatter, sort and topK", async () => {
   const indices = (...values: number[]) => tensor(values, [values.length], "int32");
   const top = T.topK(tensor([3, 1, 2, 3]), 3);
   await check({
@@ -256,7 +256,7 @@ test("indexing takes, puts, sorts and ranks", async () => {
   });
 });
 
-test("products: of matrices, of named axes, of windows", async () => {
+test("matmul, einsum and convolutions", async () => {
   const picture = tensor([
     [
       [
@@ -291,7 +291,7 @@ test("products: of matrices, of named axes, of windows", async () => {
   });
 });
 
-test("what networks are made of", async () => {
+test("neural network functions", async () => {
   const logits = tensor([[0, Math.LN2]]);
   const labels = tensor([1], [1], "int32");
   await check({
@@ -303,7 +303,7 @@ test("what networks are made of", async () => {
   });
 });
 
-test("gradients of a value, of several outputs, of a function, and one that is given", async () => {
+test("gradients of a value, of several outputs, of a function, and custom gradients", async () => {
   const loss = matrix.square().sum();
   const w = tensor([1, 2]);
   const [value, [slope]] = T.valueAndGrad((v: Tensor) => v.pow(3).sum())(w);
@@ -322,7 +322,7 @@ test("gradients of a value, of several outputs, of a function, and one that is g
   expect(() => T.grad(matrix, [matrix])).toThrow(T.ShapeError);
 });
 
-test("smooth functions have their slopes at zero too, of any order", async () => {
+test("smooth functions have derivatives of any order at zero", async () => {
   const zero = tensor([0]);
   const slopes = (fn: (v: Tensor) => Tensor): [first: Tensor, second: Tensor] => {
     const [first] = T.grad(fn(zero).sum(), [zero]);
@@ -340,7 +340,7 @@ test("smooth functions have their slopes at zero too, of any order", async () =>
   });
 });
 
-test("random tensors follow from their seed and stream, and have the moments they promise", async () => {
+test("random tensors are determined by seed and stream, and have the documented moments", async () => {
   const count = 20_000;
   const draws = {
     uniform: T.randomUniform([count], 1, { low: -1, high: 3 }),
@@ -365,7 +365,7 @@ test("random tensors follow from their seed and stream, and have the moments the
   expect(keyed).toEqual(once);
 });
 
-test("Random draws on the host: the same stream the same numbers, in range", () => {
+test("Random on the host: the same stream gives the same numbers, in range", () => {
   const draw = (stream: string) => Array.from({ length: 100 }, () => new T.Random(1, stream).integer(10));
   expect(draw("a")).toEqual(draw("a"));
   const random = new T.Random(1, "order");
@@ -375,13 +375,13 @@ test("Random draws on the host: the same stream the same numbers, in range", () 
   expect(T.randomKey(1, "a")).not.toBe(T.randomKey(1, "b"));
 });
 
-test("a 16-bit float keeps what 16 bits can hold", () => {
+test("a 16-bit float is rounded to 16 bits", () => {
   const values = Float32Array.of(1, -2.5, 1 / 3, 65504);
   expect(T.float16ToFloat32(T.float32ToFloat16(values))).toEqual(Float32Array.of(1, -2.5, 0.333251953125, 65504));
   expect(T.bfloat16ToFloat32(T.float32ToBfloat16(values))).toEqual(Float32Array.of(1, -2.5, 0.333984375, 65536));
 });
 
-test("a matrix in 8 bits is near the whole one, and so are its products", async () => {
+test("an 8-bit matrix and its products approximate the original", async () => {
   const [a, w] = [T.randomNormal([4, 32], 1), T.randomNormal([8, 32], 2)];
   const full = T.matmul(a, w, { transposeB: true });
   const [far, farther, farthest] = await T.Tensor.data([

@@ -37,7 +37,7 @@ describe("training a byte-level BPE tokenizer", () => {
   const texts = ["the cat sat on the mat", "the hat of the cat — naïve façade 漢字 🙂", "  two  spaces\n\nand lines"];
   const tokenizer = Tokenizer.train(texts, { vocabSize: 300 });
 
-  test("any text comes back as it was, seen in training or not", () => {
+  test("any text round-trips, also if it was not in the training data", () => {
     for (const text of [...texts, "", " ", "never seen: ∑ß\t<|no special|>\u0000"]) {
       expect(tokenizer.decode(tokenizer.encode(text))).toBe(text);
     }
@@ -47,7 +47,7 @@ describe("training a byte-level BPE tokenizer", () => {
     expect(tokenizer.encode(" the cat")).toHaveLength(2);
   });
 
-  test("special tokens are whole, and chats use them", () => {
+  test("special tokens are not split, and chats use them", () => {
     const chat = tokenizer.renderChat([{ role: "user", content: "hi" }], { addGenerationPrompt: true });
     expect(chat).toBe("<|user|>\nhi<|end|>\n<|assistant|>\n");
     expect(tokenizer.encode("<|end|>")).toEqual([tokenizer.tokenId("<|end|>")]);
@@ -60,7 +60,7 @@ describe("training a byte-level BPE tokenizer", () => {
   });
 });
 
-test("a folder without a tokenizer is refused in words", async () => {
+test("a folder without a tokenizer causes a clear error", async () => {
   const loaded = await Tokenizer.load(referencePath("phi3")).catch((error: unknown) => error);
   expect(loaded).toBeInstanceOf(TokenizerError);
   expect(loaded).toMatchObject({ message: expect.stringContaining("There is no tokenizer.json in") });

@@ -17,7 +17,7 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-test("the tracker is the one that the environment names, else the studio of the data folder", async () => {
+test("the tracker comes from the environment, otherwise from the data folder's studio", async () => {
   expect(dataFolder()).toBe(folder);
   expect(await findTracker()).toBeUndefined();
   writeFileSync(join(folder, "studio.json"), JSON.stringify({ url: "http://127.0.0.1:1/", token: "secret" }));
@@ -29,7 +29,7 @@ test("the tracker is the one that the environment names, else the studio of the 
   expect(await findTracker()).toEqual({ uri: "http://own.test", token: "mine" });
 });
 
-test("a tracker that is not there is told as one that may come back", async () => {
+test("an unreachable tracker is a temporary error", async () => {
   const client = new TrackerClient({ uri: "http://127.0.0.1:1" });
   const error = await client.call("GET", "experiments/search").catch((reason: unknown) => reason);
   expect(error).toBeInstanceOf(TrackerError);

@@ -40,7 +40,7 @@ const arrived = (journal: Journal) => {
 };
 
 describe("a journal", () => {
-  test("gives back what was written, in order, numbers to the last bit", async () => {
+  test("returns what was written, in order, with bit-identical numbers", async () => {
     const number = fc.oneof(fc.double(), fc.constantFrom(Number.NaN, Infinity, -Infinity));
     const text = fc.string({ unit: "grapheme" });
     // Few and many, the same names again and others.
@@ -71,7 +71,7 @@ describe("a journal", () => {
     );
   });
 
-  test("counts points whatever their keys look like, and gives them as they are sent", () => {
+  test("counts points with any keys, and returns them in the format in which they are sent", () => {
     const values = { '{"key":': 1, "plain, with a comma": Number.NaN, "": -0 };
     const [entry] = parseLines(lineOf(encodeMetrics(Object.keys(values), Object.values(values), 5, 6)), 0).entries;
     expect(entry.isMetrics).toBe(true);
@@ -85,7 +85,7 @@ describe("a journal", () => {
     expect(tags.isMetrics).toBe(false);
   });
 
-  test("cut short anywhere by a crash keeps every line that was whole", () => {
+  test("keeps all complete lines if a crash truncates it anywhere", () => {
     const records = [create, metric(1), { kind: "tags", tags: { ключ: "значение" } } as const, metric(2)];
     const bytes = lines(...records);
     const ends = records.map((_, i) => lines(...records.slice(0, i + 1)).length);
@@ -96,7 +96,7 @@ describe("a journal", () => {
     }
   });
 
-  test("with a changed byte anywhere loses the line that holds it, and no other", () => {
+  test("loses only the line in which a byte was changed", () => {
     const records = [metric(1), metric(2), metric(3)];
     const bytes = lines(...records);
     for (let at = 0; at < bytes.length; at++) {
@@ -112,7 +112,7 @@ describe("a journal", () => {
     }
   });
 
-  test("gives the names of values to who begins to read after them, and loses few when the names are damaged", async () => {
+  test("repeats the names of values for readers that start later, and loses few values if names are damaged", async () => {
     const journal = new Journal("names");
     const values = (step: number) => Object.fromEntries(Array.from({ length: 100 }, (_, i) => [`m${i}`, step + i / 7]));
     for (let step = 0; step < 1000; step++) journal.appendMetrics(values(step), 1, step);
@@ -130,7 +130,7 @@ describe("a journal", () => {
     expect(steps).toEqual(Array.from({ length: 1000 - 256 }, (_, i) => 256 + i));
   });
 
-  test("sends again only what was not acknowledged, and never takes an acknowledgement back", async () => {
+  test("resends only what was not acknowledged, and never revokes an acknowledgement", async () => {
     const journal = new Journal("sent");
     for (const step of [1, 2, 3]) journal.append(metric(step));
     const [first, second] = journal.pending();
@@ -143,7 +143,7 @@ describe("a journal", () => {
     expect(Journal.orphans()).toEqual(["sent"]);
   });
 
-  test("is one file a writer: what one of them deletes is no other's", async () => {
+  test("has one file per writer, which only its writer deletes", async () => {
     const [one, other] = [new Journal("shared"), new Journal("shared")];
     one.append(metric(1));
     other.append(metric(2));
@@ -162,7 +162,7 @@ describe("a journal", () => {
     expect(readdirSync(folder())).toEqual([]);
   });
 
-  test("belongs to a living process; to a dead one, or one that had its number, no longer", () => {
+  test("belongs to a running process, but not to a dead one or one with a reused process id", () => {
     const alive = (owner: string) => {
       leave("owned.1-00000000", lines(create), owner);
       return !Journal.isOrphan("owned");
@@ -176,7 +176,7 @@ describe("a journal", () => {
     expect(alive("")).toBe(false);
   });
 
-  test("of an older version is sent before what came after it", async () => {
+  test("of an older version is sent before newer records", async () => {
     leave("old", lines(create, metric(1)));
     const journal = new Journal("old");
     journal.append(metric(2));
@@ -185,7 +185,7 @@ describe("a journal", () => {
     await journal.close();
   });
 
-  test("leaves nothing behind of what was begun or deleted when its process was killed", () => {
+  test("leaves no partial or deleted files behind when its process is killed", () => {
     mkdirSync(join(folder(), "begun.1-00000000.files"), { recursive: true });
     for (const name of ["begun.1-00000000.owner", "begun.2-00000000.sent"]) {
       writeFileSync(join(folder(), name), String(2 ** 22 + 1));
@@ -194,7 +194,7 @@ describe("a journal", () => {
     expect(readdirSync(folder())).toEqual([]);
   });
 
-  test("of any length, with records of any length, is read", async () => {
+  test("can be read at any length, with records of any length", async () => {
     const long: JournalRecord = { kind: "tags", tags: { text: "é".repeat(5 * 2 ** 20) } };
     const journal = new Journal("long");
     journal.append(metric(1));
@@ -212,7 +212,7 @@ describe("a journal", () => {
     expect([...segment("cut").all()]).toHaveLength(1);
   });
 
-  test("holds in memory what the disk does not take, sends it from there, and writes it when it can", async () => {
+  test("keeps records in memory while the disk is full, sends them from there, and writes them later", async () => {
     // A file stands where the folder is to be.
     writeFileSync(folder(), "");
     const journal = new Journal("full");

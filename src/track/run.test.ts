@@ -24,7 +24,7 @@ const journalOf = (id: string): JournalRecord[] =>
   segmentsOf(id).flatMap((segment) => [...segment.all()].map(({ record }) => record));
 
 describe("a run", () => {
-  test("keeps what was printed while it went on, and nothing of before or after", async () => {
+  test("stores what was printed while it was active, and nothing else", async () => {
     process.stdout.write("before\n");
     const run = startRun();
     process.stdout.write("\u001b[31mred\u001b[0m and plain\n");
@@ -38,7 +38,7 @@ describe("a run", () => {
     expect(text).not.toContain("after");
   });
 
-  test("has what is measured after its end at the step it came to", async () => {
+  test("stores measurements after its end at its last step", async () => {
     const run = startRun();
     run.logMetrics({ "train/loss": 1 }, 40);
     await run.end();
@@ -47,7 +47,7 @@ describe("a run", () => {
     expect(points.find(({ key }) => key === "test/loss")).toMatchObject({ value: 2, step: 40 });
   });
 
-  test("that goes on belongs to the execution of a notebook that goes on with it", async () => {
+  test("that is continued belongs to the notebook execution that continues it", async () => {
     const first = startRun({ name: "twice" });
     await first.end();
     process.env.ANNEAL_EXECUTION_ID = "second";
@@ -60,7 +60,7 @@ describe("a run", () => {
     expect(tags).toContainEqual({ "anneal.execution_id": "second" });
   });
 
-  test("says at once what cannot be logged", async () => {
+  test("immediately rejects what cannot be logged", async () => {
     const run = startRun();
     const untyped = { "train/loss": undefined } as unknown as Record<string, number>;
     expect(() => run.logMetrics(untyped, 1)).toThrow("The metric train/loss is undefined, not a number.");
@@ -70,7 +70,7 @@ describe("a run", () => {
   });
 });
 
-test("what differs from the commit is kept as a patch, with the names of new files", async () => {
+test("differences from the commit are stored as a patch, with the names of new files", async () => {
   const git = (...args: string[]) =>
     execFileSync("git", ["-c", "user.name=n", "-c", "user.email=e", ...args], { cwd: data });
   process.chdir(data);

@@ -19,10 +19,10 @@ const olderPmon = `# gpu        pid  type    sm   mem   enc   dec    fb   comman
     0       4242     C    61    20     -     -  30000   node
 `;
 
-describe("a card of NVIDIA's", () => {
+describe("an NVIDIA GPU", () => {
   const report = { cards: parseNvidiaCards(cards), processes: parseNvidiaProcesses(pmon) };
 
-  test("is read as its tool tells it, in any version", () => {
+  test("is read from the output of nvidia-smi in any version", () => {
     expect(report.cards).toEqual([
       { index: 0, load: 97, memory: 41210, power: 612.44 },
       { index: 1, load: 3, memory: 14 },
@@ -34,7 +34,7 @@ describe("a card of NVIDIA's", () => {
     expect(parseNvidiaProcesses(olderPmon)).toEqual([{ index: 0, pid: 4242, load: 61, memory: 30000 }]);
   });
 
-  test("gives a process its own figures, and the card's under the card's name", () => {
+  test("reports the process's own usage, and the GPU's usage under its name", () => {
     expect(gpuFigures(report, 4242)).toEqual({
       "system/gpu_percent": 61,
       "system/gpu_memory_mb": 30000,
@@ -44,11 +44,11 @@ describe("a card of NVIDIA's", () => {
     });
   });
 
-  test("that only others work on gives nothing", () => {
+  test("that only other processes use reports nothing", () => {
     expect(gpuFigures(report, 1)).toEqual({});
   });
 
-  test("whose processes nobody tells, as in a container, gives the card's figures alone", () => {
+  test("without a list of processes, as in a container, reports the GPU's usage only", () => {
     expect(gpuFigures({ cards: report.cards, processes: [] }, 1)).toEqual({
       "system/gpu_power_w": 612.44,
       "system/gpu_0_card_percent": 97,
@@ -57,7 +57,7 @@ describe("a card of NVIDIA's", () => {
   });
 });
 
-test("cards of AMD's and Apple's are read as their tools tell them", () => {
+test("AMD and Apple GPUs are read from the output of their tools", () => {
   const rocm = {
     card0: {
       "GPU use (%)": "45",
@@ -84,7 +84,7 @@ test("cards of AMD's and Apple's are read as their tools tell them", () => {
   });
 });
 
-test("a tool that hangs is given up", async () => {
+test("a tool that hangs is stopped after a time limit", async () => {
   const folder = mkdtempSync(join(tmpdir(), "anneal-tool-"));
   const tool = join(folder, "hangs");
   writeFileSync(tool, "#!/bin/sh\nexec sleep 600\n", { mode: 0o755 });
@@ -93,8 +93,8 @@ test("a tool that hangs is given up", async () => {
   rmSync(folder, { recursive: true });
 });
 
-describe("what the system tells", () => {
-  test("of disks and networks is read, loopback aside", () => {
+describe("system metrics", () => {
+  test("include disks and networks, except loopback", () => {
     expect(parseDisk("rchar: 1\nread_bytes: 4096\nwrite_bytes: 8192\ncancelled_write_bytes: 0\n")).toEqual({
       read: 4096,
       write: 8192,
@@ -109,7 +109,7 @@ describe("what the system tells", () => {
     expect(parseNetwork(dev)).toEqual({ receive: 2000, transmit: 500 });
   });
 
-  test("of this process grows with what it does", async () => {
+  test("of this process grow with its activity", async () => {
     const monitor = new SystemMonitor();
     const file = join(mkdtempSync(join(tmpdir(), "anneal-disk-")), "file");
     writeFileSync(file, Buffer.alloc(20e6, 7), { flush: true });

@@ -83,8 +83,8 @@ function journal(id: string): string {
     .join("\n");
 }
 
-describe("a loop of one's own", () => {
-  test("learns, and is logged as a run that ends with its cell", async () => {
+describe("a custom training loop", () => {
+  test("trains, and is logged as a run that ends with its cell", async () => {
     const { end, shown } = notebookStub();
     const { step } = classifier();
     let last = { loss: Number.NaN, accuracy: 0 };
@@ -112,7 +112,7 @@ describe("a loop of one's own", () => {
     expect(shown.at(-1)).toMatch(/^step 60 · loss 0\.\d+ · .* steps\/s · done$/);
   }, 120_000);
 
-  test("of two optimizers in turn is one run, with the second's figures beside the first's", async () => {
+  test("with two alternating optimizers is one run with the metrics of both", async () => {
     const { end } = notebookStub();
     const [one, two] = [classifier(), classifier()];
     for (let i = 0; i < 3; i++) {
@@ -128,7 +128,7 @@ describe("a loop of one's own", () => {
     expect(activeRun()).toBeUndefined();
   });
 
-  test("gives the same weights to the last bit when it is done again", async () => {
+  test("gives bit-identical weights when it is repeated", async () => {
     notebookStub();
     const run = startRun();
     const train = async () => {
@@ -140,7 +140,7 @@ describe("a loop of one's own", () => {
     await run.end();
   });
 
-  test("is stopped by an interrupt between two steps, with the weights whole", async () => {
+  test("is stopped by an interrupt between two steps, with consistent weights", async () => {
     const { controller, end } = notebookStub();
     const { model, step } = classifier();
     for (let i = 0; i < 3; i++) await step(points, classes);
@@ -151,7 +151,7 @@ describe("a loop of one's own", () => {
     await end(true);
   });
 
-  test("whose loss is no number any more says so, keeps the last finite weights, and can go on", async () => {
+  test("whose loss becomes NaN reports it, keeps the last finite weights, and can continue", async () => {
     notebookStub();
     const model = new Linear(1, 1, { bias: false });
     model.weight.set([1]);
@@ -189,7 +189,7 @@ describe("modules", () => {
     }
   }
 
-  test("find their parameters by where they stand", () => {
+  test("name their parameters by their path", () => {
     const model = new Sequential(new Block(), relu, new Linear(8, 2));
     expect([...model.namedParameters().keys()]).toEqual([
       "layers.0.norm.weight",
@@ -207,7 +207,7 @@ describe("modules", () => {
     expect(model.countParameters()).toEqual({ total: trainable + 1, trainable });
   });
 
-  test("are drawn from one seed, each parameter from a stream of its own", async () => {
+  test("are initialized from one seed, with a random stream for each parameter", async () => {
     const small = new Sequential(new Linear(3, 4)).initialize(5);
     const large = new Sequential(new Linear(3, 4), new Linear(4, 4)).initialize(5);
     expect((await large.stateDict())["layers.0.weight"]).toEqual((await small.stateDict())["layers.0.weight"]);
@@ -217,7 +217,7 @@ describe("modules", () => {
     expect(Math.max(...data.map(Math.abs))).toBeLessThan(1 / Math.sqrt(3));
   });
 
-  test("give their values and take them back, or say what does not fit", async () => {
+  test("save and load their state, and reject values that do not match", async () => {
     const model = new Linear(2, 1).initialize(1);
     const copy = new Linear(2, 1);
     copy.loadStateDict(await model.stateDict());
@@ -229,7 +229,7 @@ describe("modules", () => {
     );
   });
 
-  test("compute what PyTorch's of the same name do", async () => {
+  test("compute the same as PyTorch's modules of the same name", async () => {
     const x = tensor(new Random(2, "x").normal(2 * 3 * 4), [2, 3, 4]);
     const linear = new Linear(4, 5).initialize(1);
     expect((await linear.forward(x).array()) as number[][][]).toHaveLength(2);
@@ -242,7 +242,7 @@ describe("modules", () => {
     expect(scaled.slice(0, 4).reduce((a, b) => a + b * b, 0)).toBeCloseTo(4, 3);
   });
 
-  test("drop in training only, other elements at each run, the same ones for the same seed", async () => {
+  test("apply dropout in training only, different at each run, and the same for the same seed", async () => {
     const run = async () => {
       const model = new Sequential(new Dropout(0.5)).initialize(3);
       const apply = program((x: Tensor) => model.forward(x));
@@ -262,7 +262,7 @@ describe("modules", () => {
     expect(await run()).toEqual({ first, second, plain });
   });
 
-  test("drop other elements in each layer and at each use, without a seed given by hand", async () => {
+  test("apply different dropout in each layer and at each use, without an explicit seed", async () => {
     const shared = new Dropout(0.5);
     class Both extends Module {
       readonly first = new Dropout(0.5);
@@ -286,7 +286,7 @@ describe("modules", () => {
     expect(await drawn(1, 1)).not.toEqual(found);
   });
 
-  test("may take several typed inputs: a mask type-checks", async () => {
+  test("may have several typed inputs, such as a mask", async () => {
     class Masked extends Module {
       readonly inner = new Linear(3, 3, { bias: false });
       forward(x: Tensor, mask: Tensor): Tensor {
@@ -302,7 +302,7 @@ describe("modules", () => {
     expect(() => model.forward(tensor([[1, 2, 3]]))).toThrow();
   });
 
-  test("frozen by requiresGrad, stay as they are, and train again when they are let go", async () => {
+  test("with requiresGrad false are frozen, and train again when it is true", async () => {
     notebookStub();
     const model = new Sequential(new Linear(4, 4), new Linear(4, 2)).initialize(1);
     const optimizer = new SGD({ learningRate: 0.1 });
@@ -327,7 +327,7 @@ describe("modules", () => {
     expect((await values())[0]).not.toBe(before[0]);
   });
 
-  test("accumulated by hand, two halves make the step of the whole batch", async () => {
+  test("manual gradient accumulation over two halves equals a step of the whole batch", async () => {
     notebookStub();
     const run = async (pieces: number) => {
       const model = new Sequential(new Linear(4, 8), relu, new Linear(8, 2)).initialize(1);

@@ -29,7 +29,7 @@ function digest(weights: Record<string, { data: ArrayBufferView }>): string {
 }
 
 describe("training", () => {
-  test("brings the loss down, and the same seed gives the same weights to the last bit", async () => {
+  test("reduces the loss, and the same seed gives bit-identical weights", async () => {
     const results = [];
     for (const name of ["a", "b"]) {
       const model = toyModel();
@@ -48,7 +48,7 @@ describe("training", () => {
     ["adafactor", 5e-2],
     ["muon", 5e-3],
   ] as const)(
-    "with %s brings the loss down, and goes on from a checkpoint as if it had never stopped",
+    "with %s reduces the loss, and resuming from a checkpoint gives the same result as no interruption",
     async (optimizer, learningRate) => {
       const run = async (name: string, changes: Partial<TrainOptions>) => {
         const model = toyModel();
@@ -73,7 +73,7 @@ describe("training", () => {
     },
   );
 
-  test("with gradient checkpointing takes the same steps", async () => {
+  test("with gradient checkpointing gives the same losses", async () => {
     const losses = async (gradientCheckpointing: boolean) => {
       const seen: number[] = [];
       const options = {
@@ -89,7 +89,7 @@ describe("training", () => {
     for (const [i, loss] of kept.entries()) expect(recomputed[i]).toBeCloseTo(loss, 5);
   });
 
-  test("two micro-batches make the same step as one batch of both", async () => {
+  test("two accumulated micro-batches equal one batch of both", async () => {
     const [whole, halves] = [toyModel(), toyModel()];
     const options = { ...toyOptions(), maxSteps: 3 };
     await train(whole, { ...options, perDeviceTrainBatchSize: 4, outputDir: folder("whole") });
@@ -106,7 +106,7 @@ describe("training", () => {
     }
   });
 
-  test("LoRA leaves the model's own weights as they were", async () => {
+  test("LoRA does not change the model's own weights", async () => {
     const model = toyModel();
     const own = async () => {
       const weights = Object.entries(await model.stateDict()).filter(([name]) => !name.includes(".adapters."));
@@ -121,7 +121,7 @@ describe("training", () => {
     expect(model.countParameters().trainable).toBeLessThan(total / 5);
   });
 
-  test("LoRA with dropout resumes to the very weights of one that ran through", async () => {
+  test("LoRA with dropout resumes to the same weights as without interruption", async () => {
     const run = async (changes: Partial<TrainOptions>) => {
       const model = toyModel();
       const peftConfig = new LoraConfig({ r: 2, loraDropout: 0.3 });
@@ -137,7 +137,7 @@ describe("training", () => {
     ["int8", 0.01],
     ["nf4", 0.05],
   ] as const)(
-    "LoRA on a base in %s learns as on the full one, which full training refuses",
+    "LoRA trains on a base in %s as on the float one; full training rejects it",
     async (quantization, tolerance) => {
       const curves: number[][] = [];
       for (const kind of [undefined, quantization]) {
@@ -166,7 +166,7 @@ describe("training", () => {
   );
 
   test.each(["host", "disk"] as const)(
-    "an optimizer whose state is kept on the %s takes the same steps, and resumes",
+    "an optimizer with its state on the %s takes the same steps, and resumes",
     async (offloadOptimizer) => {
       const run = async (changes: Partial<TrainOptions>) => {
         const model = toyModel();
@@ -188,7 +188,7 @@ describe("training", () => {
     },
   );
 
-  test("products in bytes train every weight to nearly the same loss", async () => {
+  test("training with int8 products reaches nearly the same loss", async () => {
     const curves: number[][] = [];
     for (const precision of ["float32", "int8"] as const) {
       const losses: number[] = [];
@@ -205,7 +205,7 @@ describe("training", () => {
     expect(Math.max(...full.map((loss, i) => Math.abs(bytes[i] - loss) / loss))).toBeLessThan(0.02);
   });
 
-  test("a packed row learns from every document in it", async () => {
+  test("a packed row trains on every document in it", async () => {
     const model = toyModel();
     const { tokens } = await train(model, {
       ...toyOptions(),
@@ -219,7 +219,7 @@ describe("training", () => {
   });
 });
 
-describe("bad input is refused before anything changes", () => {
+describe("invalid input is rejected before anything changes", () => {
   test.each([
     [{ trainDataset: { ...toyData(), examples: [] } }, "The training data toy has no rows with a token to learn"],
     [{ learningRate: -1 }, "learningRate must be in [0, Infinity), not -1"],
@@ -237,7 +237,7 @@ describe("bad input is refused before anything changes", () => {
     expect(existsSync(folder("bad"))).toBe(false);
   });
 
-  test("a loss that is no number stops the training with the last finite weights, and it goes on with another rate", async () => {
+  test("a NaN loss stops the training with the last finite weights, and it can resume with another learning rate", async () => {
     const model = toyModel();
     const options = { ...toyOptions(), maxSteps: 6, learningRate: 1e30, warmupSteps: 0, outputDir: folder("nan") };
     await expect(train(model, options)).rejects.toThrow(/The loss became .* Lower learningRate/);
@@ -257,7 +257,7 @@ describe("bad input is refused before anything changes", () => {
     expect(losses.length).toBeLessThanOrEqual(5);
   });
 
-  test("every row of every epoch is seen, also where batches do not divide them", async () => {
+  test("every row is used in every epoch, also if the last batch is smaller", async () => {
     const { examples, ...rest } = toyData();
     const few = { ...rest, examples: examples.slice(0, 15) };
     const tokensOf = (count: number) =>
@@ -274,7 +274,7 @@ describe("bad input is refused before anything changes", () => {
     expect(tokens).toBe(3 * tokensOf(15));
   });
 
-  test("rows that cannot teach are dropped, counted and said before the first step", async () => {
+  test("rows without a token to learn are skipped, and their number is reported before the first step", async () => {
     const said = vi.spyOn(process.stderr, "write").mockReturnValue(true);
     const { examples, ...rest } = toyData();
     const silent = { inputIds: [5, 6, 7], labels: [-100, -100, -100] };
@@ -290,7 +290,7 @@ describe("bad input is refused before anything changes", () => {
     said.mockRestore();
   });
 
-  test("an output folder that cannot be written, or holds another training, is refused before the first step", async () => {
+  test("an output folder that is not writable or contains another training is rejected before the first step", async () => {
     await writeFile(folder("file"), "");
     await expect(train(toyModel(), { ...toyOptions(), outputDir: join(folder("file"), "out") })).rejects.toThrow(
       /Checkpoints cannot be written to .*file/,
@@ -305,7 +305,7 @@ describe("bad input is refused before anything changes", () => {
 describe("checkpoints", () => {
   const options = () => ({ ...toyOptions(), maxSteps: 12, saveSteps: 2, saveTotalLimit: 3 });
 
-  test("a training killed in mid-epoch resumes to the very weights of one that ran through", async () => {
+  test("a training killed in mid-epoch resumes to the same weights as without interruption", async () => {
     const model = toyModel();
     await train(model, { ...options(), outputDir: folder("through") });
     const expected = digest(await model.stateDict());
@@ -338,13 +338,13 @@ describe("checkpoints", () => {
     expect(onStep).toBeUndefined();
   });
 
-  test("only as many as asked are kept, and half-written ones never look whole", async () => {
+  test("only saveTotalLimit checkpoints are kept, and partial ones are never used", async () => {
     const model = toyModel();
     await train(model, { ...options(), outputDir: folder("kept") });
     expect((await readdir(folder("kept"))).sort()).toEqual(["step-000008", "step-000010", "step-000012"]);
   });
 
-  test("one that is cut short is passed over for an earlier one; when none is whole, that is said", async () => {
+  test("a truncated checkpoint is skipped for an earlier one; if all are damaged, the error says so", async () => {
     const model = toyModel();
     await train(model, { ...options(), outputDir: folder("cut") });
     await truncate(join(folder("cut"), "step-000012", "weights.safetensors"), 100);
@@ -354,7 +354,7 @@ describe("checkpoints", () => {
     await expect(newestCheckpoint(folder("cut"))).rejects.toThrow("are damaged. Delete the folder");
   });
 
-  test("goes on with more epochs, another rate, and 2 x 2 for 4 x 1, and says what it changes", async () => {
+  test("training resumes with more steps, another learning rate, and 2 x 2 instead of 4 x 1, and reports the changes", async () => {
     const said = vi.spyOn(process.stderr, "write").mockReturnValue(true);
     const first = { ...options(), maxSteps: 4, saveSteps: 4, outputDir: folder("changed") };
     await train(toyModel(), first);
@@ -377,7 +377,7 @@ describe("checkpoints", () => {
     }
   });
 
-  test("of a training that has ended leaves nothing to train, and that is said", async () => {
+  test("resuming a finished training trains nothing and reports it", async () => {
     const ended = { ...options(), maxSteps: 2, outputDir: folder("ended") };
     const before = await train(toyModel(), ended);
     const said = vi.spyOn(process.stderr, "write").mockReturnValue(true);
@@ -388,7 +388,7 @@ describe("checkpoints", () => {
     expect(after).toMatchObject({ runId: before.runId, steps: 2, loss: before.loss });
   });
 
-  test("one made with other data, another adapter or rows of a step is refused by name", async () => {
+  test("a checkpoint of other data, another adapter or batch size is rejected, with the difference", async () => {
     await train(toyModel(), { ...options(), maxSteps: 2, outputDir: folder("other") });
     const again = { ...options(), maxSteps: 2, outputDir: folder("other"), resumeFromCheckpoint: true };
     await expect(train(toyModel(), { ...again, perDeviceTrainBatchSize: 2 })).rejects.toThrow(
@@ -402,7 +402,7 @@ describe("checkpoints", () => {
     await expect(train(toyModel(), { ...again, trainDataset })).rejects.toThrow("was trained on other data");
   });
 
-  test("the best model is there at the end, and its checkpoint is kept", async () => {
+  test("the best model is loaded at the end, and its checkpoint is kept", async () => {
     const model = toyModel();
     const { examples, ...rest } = toyData();
     const result = await train(model, {

@@ -1,5 +1,6 @@
 // Checks that WebGPU gives the same results as the CPU, on the available GPU or software implementation. Run as a script, it
-// prints a line of JSON per check. It exits with 1 if a check fails, and with 3 if there is no GPU.
+// prints a line of JSON per check. The argument is the number of training steps. It exits with 1 if a check fails, and with 3
+// if there is no GPU.
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -23,10 +24,10 @@ export interface CheckResult {
 
 /** Tolerance for float32 results, relative to the largest value, because devices sum in different orders. */
 const operatorTolerance = 2e-5;
-/** Tolerance for losses after thirty training steps. */
+/** Tolerance for losses during thirty training steps. */
 const lossTolerance = 1e-3;
 
-type Check = (cpu: Engine, gpu: Engine) => Promise<string>;
+type Check = (cpu: Engine, gpu: Engine, steps: number) => Promise<string>;
 
 function assert(condition: boolean, message: string): void {
   if (!condition) throw new Error(message);
@@ -68,7 +69,7 @@ function operatorCheck(name: string): Check {
   };
 }
 
-async function losses(engine: Engine, method: "full" | "lora") {
+async function losses(engine: Engine, method: "full" | "lora", steps: number) {
   const model = toyModel({ engine });
   const outputDir = await mkdtemp(join(tmpdir(), "anneal-gpu-"));
   const seen: number[] = [];
@@ -76,8 +77,9 @@ async function losses(engine: Engine, method: "full" | "lora") {
     await train(model, {
       ...toyOptions(),
       ...(method === "lora" ? { peftConfig: new LoraConfig() } : {}),
+      maxSteps: steps,
       outputDir,
-      saveSteps: 30,
+      saveSteps: steps,
       learningRate: 5e-3,
       gradientAccumulationSteps: method === "full" ? 1 : 2,
       onStep: ({ loss }) => seen.push(loss),
@@ -93,8 +95,9 @@ async function losses(engine: Engine, method: "full" | "lora") {
 
 const trainingCheck =
   (method: "full" | "lora"): Check =>
-  async (cpu, gpu) => {
-    const [expected, found, again] = [await losses(cpu, method), await losses(gpu, method), await losses(gpu, method)];
+  async (cpu, gpu, steps) => {
+    const expected = await losses(cpu, method, steps);
+    const [found, again] = [await losses(gpu, method, steps), await losses(gpu, method, steps)];
     const by = Math.max(...expected.losses.map((loss, i) => Math.abs(loss - found.losses[i])));
     const [first, last] = [found.losses[0], found.losses[found.losses.length - 1]];
     assert(by < lossTolerance, `losses differ by ${by}: ${found.losses} for ${expected.losses}`);
@@ -104,7 +107,7 @@ const trainingCheck =
       assert(difference(data, again.weights[name].data) === 0, `the same seed gave another ${name}`);
     }
     assert(String(found.ids) === String(again.ids), "the same seed gave another text");
-    return `losses within ${by.toExponential(1)} over 30 steps, ${first.toFixed(2)} to ${last.toFixed(2)}; the same bits twice`;
+    return `losses within ${by.toExponential(1)} over ${steps} steps, ${first.toFixed(2)} to ${last.toFixed(2)}; the same bits twice`;
   };
 
 /** The training step must not contain operators on the CPU, which need copies there and back. */
@@ -233,12 +236,12 @@ const checks: Record<string, Check> = {
 /** The checks, in order. */
 export const checkNames = Object.keys(checks);
 
-/** Runs all checks. */
-export async function runChecks(gpu: Engine, report: (result: CheckResult) => void): Promise<boolean> {
+/** Runs all checks. `steps` is the number of training steps. */
+export async function runChecks(gpu: Engine, report: (result: CheckResult) => void, steps = 30): Promise<boolean> {
   const cpu = await Engine.open({ device: "cpu" });
   let good = true;
   for (const [check, work] of Object.entries(checks)) {
-    const result = await work(cpu, gpu).then(
+    const result = await work(cpu, gpu, steps).then(
       (detail) => ({ check, ok: true, detail }),
       (error: Error) => ({ check, ok: false, detail: error.message }),
     );
@@ -255,7 +258,11 @@ if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) 
     process.exit(3);
   });
   process.stderr.write(`${describeDevice(gpu.device)}\n`);
-  const good = await runChecks(gpu, (result) => process.stdout.write(`${JSON.stringify(result)}\n`));
+  const good = await runChecks(
+    gpu,
+    (result) => process.stdout.write(`${JSON.stringify(result)}\n`),
+    Number(process.argv[2] ?? 30),
+  );
   await gpu.close();
   process.exitCode = good ? 0 : 1;
 }

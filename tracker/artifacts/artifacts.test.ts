@@ -56,8 +56,10 @@ describe.each(["disk", "S3"] as const)("artifacts on %s", (kind) => {
     expect((await list("names")).map((it) => it.path)).toEqual([name]);
   });
 
-  test("lists and removes a folder of more than a thousand files, in natural order", async () => {
-    const paths = Array.from({ length: 1100 }, (_, i) => `many/file-${i}`);
+  // S3 lists a thousand files at a time.
+  const count = kind === "S3" ? 1100 : 120;
+  test(`lists and removes a folder of ${count} files, in natural order`, async () => {
+    const paths = Array.from({ length: count }, (_, i) => `many/file-${i}`);
     const queue = [...paths, "many/z/inner", "many-more"];
     const worker = async () => {
       for (let path = queue.pop(); path !== undefined; path = queue.pop())

@@ -38,21 +38,21 @@ export interface Expected {
   ready?: () => Promise<void>;
 }
 
-/** Where artifacts lie. Paths are relative, checked here once more, and name files of any run or model. */
+/** A store of artifacts. Paths are relative, are checked here again, and identify files of any run or model. */
 export interface Artifacts {
   /**
-   * Stores a file whole: it appears under its path only when all of it has arrived.
-   * @throws INVALID_PARAMETER_VALUE where the content is not what was expected
+   * Stores a file atomically: it appears under its path only when all of it has arrived.
+   * @throws INVALID_PARAMETER_VALUE if the content does not match the expected size or digest
    */
   put(path: string, content: Readable, expected?: Expected): Promise<{ size: number; sha256: string }>;
   get(path: string): Promise<ArtifactFile>;
-  /** What lies in a folder, by name; nothing for a folder that does not exist. A file lists itself as nothing. */
+  /** Entries of a folder, sorted by name; empty for a file or a folder that does not exist. */
   list(path: string): Promise<ArtifactInfo[]>;
-  /** Removes a file, or a folder with all in it. */
+  /** Removes a file, or a folder with its content. */
   remove(path: string): Promise<void>;
-  /** Gives a stored file a second path without moving its bytes; false where the file is no longer what the record says. */
+  /** Adds a second path for a stored file without copying it; false if the file no longer matches the record. */
   copy(from: ArtifactRecord, path: string): Promise<boolean>;
-  /** Uploads by parts. */
+  /** Multipart uploads. */
   readonly uploads: Uploads;
   /** Stops background work. */
   close(): Promise<void>;

@@ -12,9 +12,9 @@ import { ownPath } from "./paths.ts";
 import { checkParts, checkUploadId, type Part, type Uploads, uploadId } from "./uploads.ts";
 
 /**
- * Uploads by parts as folders of files below `<root>/.uploads`: `path` holds where the file is to go, and a part is
- * named by its number and its SHA-256, which is its ETag. What is there is there, also after a restart.
- * @param store writes a stream to a path, whole or not at all
+ * Multipart uploads on disk. Each is a folder below `<root>/.uploads`. Its file `path` contains the destination; each
+ * part is a file named by its number and its SHA-256, which is its ETag. Uploads survive a restart.
+ * @param store writes a stream to a path atomically
  */
 export function diskUploads(root: string, store: (path: string, content: Measure) => Promise<void>): Uploads {
   const all = join(root, ".uploads");
@@ -63,7 +63,7 @@ export function diskUploads(root: string, store: (path: string, content: Measure
     try {
       await store(path, measured(Readable.from(content()), { size, ...expected }));
     } catch (error) {
-      // Going on with parts that make another file would end here again.
+      // Resuming with parts of another file would fail here again.
       if (error instanceof TrackerError) await forget(id);
       throw error;
     }
@@ -105,7 +105,7 @@ export function diskUploads(root: string, store: (path: string, content: Measure
     },
 
     complete(id, wanted, expected = {}) {
-      // Asked twice, because the first answer was slow: the second waits for the same end.
+      // A second request, after a slow response to the first, waits for the same result.
       const running = finishing.get(id) ?? finish(id, wanted, expected).finally(() => finishing.delete(id));
       finishing.set(id, running);
       return running;
@@ -120,7 +120,7 @@ export function diskUploads(root: string, store: (path: string, content: Measure
       for (const area of [all, join(root, ".incoming")]) {
         for (const name of await readdir(area).catch(() => [])) {
           const at = join(area, name);
-          // A folder is as new as the last part that came into it.
+          // A folder's modification time is that of its last part.
           const stats = await stat(at).catch(() => undefined);
           if (stats && stats.mtimeMs < before) await rm(at, { recursive: true, force: true });
         }

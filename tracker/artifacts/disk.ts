@@ -13,18 +13,18 @@ import { makeLock } from "./lock.ts";
 import { type Measure, measured } from "./measure.ts";
 import { ownPath } from "./paths.ts";
 
-/** Smaller files take up no more room than a link to them would. */
+/** For smaller files, a hard link saves no space. */
 const WORTH_LINKING = 4096;
 
-/** Keeps artifacts as files below `root`, their SHA-256 in the index. */
+/** Stores artifacts as files below `root`, and their SHA-256 in the index. */
 export function diskArtifacts(root: string, index: ArtifactIndex): Artifacts {
   const incoming = join(root, ".incoming");
   mkdirSync(incoming, { recursive: true });
   const real = realpathSync(root);
-  // A file and what the index says of it change together.
+  // A file and its index entry change together.
   const publishing = makeLock();
 
-  /** The file of a path. Symbolic links in the folder may not lead out of it, whoever made them. */
+  /** The file of a path. Symbolic links must not lead out of the folder, whoever created them. */
   const place = async (path: string): Promise<string> => {
     const file = join(real, ...ownPath(path).split("/"));
     for (let at = file; at !== real; at = dirname(at)) {
@@ -39,19 +39,19 @@ export function diskArtifacts(root: string, index: ArtifactIndex): Artifacts {
     return file;
   };
 
-  /** Whether a record still tells of the file: files are never changed in place, but people have editors. */
+  /** Whether a record still describes the file: the tracker never changes files in place, but users may. */
   const holds = async (record: ArtifactRecord, file: string): Promise<boolean> => {
     const stats = await stat(file);
     return stats.isFile() && stats.size === record.size && stats.mtimeMs <= record.createdAt + 1;
   };
 
-  /** Makes `file` another name of what a record tells of; false where that is not to be had. */
+  /** Makes `file` a hard link to the file of a record; false if that is not possible. */
   const linkTo = async (record: ArtifactRecord, file: string): Promise<boolean> => {
     try {
       await link(await place(record.path), file);
       if (await holds(record, file)) return true;
     } catch (error) {
-      // No such file any more; or a file system that knows no links, or no more of them to one file.
+      // The file is gone, or the file system does not support links or more links to one file.
       if (!isAbsent(error) && !["EMLINK", "EPERM", "ENOTSUP", "EXDEV"].includes(codeOf(error) ?? "")) throw error;
     }
     await rm(file, { force: true });
@@ -73,7 +73,7 @@ export function diskArtifacts(root: string, index: ArtifactIndex): Artifacts {
     await index.record({ path: ownPath(path), size, sha256, createdAt: Date.now() });
   };
 
-  /** Puts a file that has arrived under its path; content that is stored already takes no second place on the disk. */
+  /** Moves a received file to its path; content that is already stored is linked instead. */
   const publish = async (temporary: string, path: string, { count: size, sha256 }: Measure): Promise<void> => {
     const twins = size < WORTH_LINKING ? [] : await index.withDigest(sha256, size);
     await publishing(async () => {
@@ -83,7 +83,7 @@ export function diskArtifacts(root: string, index: ArtifactIndex): Artifacts {
         try {
           return await move(name, path, size, sha256);
         } finally {
-          // Renaming to another name of the same file does nothing, and says nothing.
+          // Renaming to a hard link of the same file silently does nothing.
           await rm(name, { force: true });
         }
       }

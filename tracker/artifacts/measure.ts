@@ -5,11 +5,11 @@ import { invalid, TrackerError } from "../errors.ts";
 import type { Expected } from "./artifacts.ts";
 
 /**
- * Passes bytes on, counting and hashing them; fails where they are not what was expected. The last bytes are held back
- * until that is known, so that whoever waits for a certain number of them never has wrong content whole.
+ * Passes bytes through, counts and hashes them, and fails if they do not match the expected size or digest. The last
+ * bytes are held back until the check, so that a reader that counts bytes never gets complete wrong content.
  */
 export class Measure extends Transform {
-  /** Bytes that have passed. Not `size`, which the AWS SDK would take for the length of the whole. */
+  /** Bytes so far. Not named `size`, which the AWS SDK would use as the total length. */
   count = 0;
   #held: Buffer | undefined;
   readonly #hash = createHash("sha256");
@@ -21,7 +21,7 @@ export class Measure extends Transform {
     this.#expected = expected;
   }
 
-  /** In hex, of all that has passed; ask when it has ended. */
+  /** In hex, of all bytes; call it after the end. */
   get sha256(): string {
     this.#digest ??= this.#hash.digest("hex");
     return this.#digest;
@@ -55,12 +55,12 @@ export class Measure extends Transform {
 }
 
 /**
- * What arrives, measured. When what reads it fails, the source is left alone: it is a request that still has to be
- * answered. When the source breaks off, so does the result.
+ * Measures a source. If the reader fails, the source is not destroyed, because it is a request that still needs a
+ * response. If the source breaks off, the result fails.
  */
 export function measured(content: Readable, expected: Expected = {}): Measure {
   const measure = new Measure(expected);
-  // It may fail while nobody reads it yet, or any more; who reads it is told in any case.
+  // It may fail while there is no reader, so errors are handled here; a reader gets them as well.
   measure.on("error", () => {});
   content.once("error", (error) => measure.destroy(error));
   content.once("close", () => {

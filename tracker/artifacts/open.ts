@@ -5,16 +5,16 @@ import { diskArtifacts } from "./disk.ts";
 import { ABANDONED } from "./uploads.ts";
 
 /**
- * Opens the place where artifacts lie.
- * @param location a folder, made where it is missing, or `s3://bucket/prefix`
- * @throws in words, where it cannot be used
+ * Opens a store of artifacts.
+ * @param location a folder, which is created if necessary, or `s3://bucket/prefix`
+ * @throws an Error that says why it cannot be used
  */
 export async function openArtifacts(location: string, index: ArtifactIndex): Promise<Artifacts> {
   return swept(/^s3:/i.test(location) ? await openS3(location, index) : diskArtifacts(resolve(location), index));
 }
 
 async function openS3(location: string, index: ArtifactIndex): Promise<Artifacts> {
-  // The SDK takes time and memory that a tracker on a disk need not spend.
+  // The SDK is loaded only if needed, because it takes time and memory.
   const [{ openBucket }, { s3Artifacts }] = await Promise.all([import("./s3-client.ts"), import("./s3.ts")]);
   return s3Artifacts(await openBucket(location), index);
 }

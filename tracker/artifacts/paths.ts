@@ -1,16 +1,16 @@
 import { invalid } from "../errors.ts";
 
-/** Windows reads a letter and a colon as a drive; a backslash there is a slash. */
+/** On Windows, a letter and a colon are a drive, and a backslash is a separator. */
 const FORBIDDEN = /^[A-Za-z]:|\\|\p{Cc}/u;
 
-/** Most systems refuse longer ones, with an error that says less. */
+/** Most systems reject longer ones, with a less helpful error. */
 const MAX_PATH = 1024;
 const MAX_NAME = 255;
 
 /**
- * Checks a path that a client gave for an artifact, relative to some folder of artifacts.
- * @returns the path, without a slash at its end
- * @throws INVALID_PARAMETER_VALUE for whatever could lead out of the folder, in any encoding
+ * Checks an artifact path from a client, relative to a folder of artifacts.
+ * @returns the path without a trailing slash
+ * @throws INVALID_PARAMETER_VALUE for paths that could lead out of the folder, in any encoding
  */
 export function safePath(path: string): string {
   const trimmed = path.replace(/\/+$/, "");
@@ -34,10 +34,10 @@ export function safePath(path: string): string {
   return trimmed;
 }
 
-/** Where the tracker keeps what has not arrived whole; no artifact's path leads there. */
+/** Folders for incomplete uploads, which no artifact path may use. */
 const OWN = [".incoming", ".uploads"];
 
-/** Checks a path as {@link safePath} does, and that it is none of the tracker's own. */
+/** Checks a path like {@link safePath}, and that it is not one of the tracker's internal folders. */
 export function ownPath(path: string): string {
   const safe = safePath(path);
   const [first = ""] = safe.split("/");
@@ -53,7 +53,7 @@ function decodeOnce(text: string): string {
   }
 }
 
-/** Media types of the files that training leaves behind; what is unknown is bytes. */
+/** Media types of files that training creates; others are application/octet-stream. */
 const TYPES: ReadonlyMap<string, string> = new Map([
   ["json", "application/json"],
   ["ipynb", "application/json"],

@@ -1,25 +1,25 @@
 import { createHash } from "node:crypto";
 import { ListObjectsV2Command, S3Client, S3ServiceException } from "@aws-sdk/client-s3";
 
-/** A place in S3, or in a store that speaks as S3 does. */
+/** A bucket and prefix in S3 or a compatible store. */
 export interface Bucket {
   client: S3Client;
   name: string;
-  /** Empty, or with a slash at its end. */
+  /** Empty, or with a trailing slash. */
   prefix: string;
 }
 
 const nothing = () => {};
 const silent = { trace: nothing, debug: nothing, info: nothing, warn: nothing, error: nothing };
 
-/** Whether S3 says that something is not there (any more). */
+/** Whether an S3 error says that an object does not exist. */
 export const isAbsentThere = (error: unknown): boolean =>
   error instanceof S3ServiceException && error.$metadata.httpStatusCode === 404 && error.name !== "NoSuchBucket";
 
 /**
- * Opens `s3://bucket/prefix`, with credentials and region found as every AWS tool finds them, and asks it for a file, so
- * that what is wrong with it is said now and not at the first upload.
- * @throws in words, for a bucket that is not there, credentials that are refused, an endpoint that does not answer
+ * Opens `s3://bucket/prefix`, with credentials and region from the usual AWS settings. Makes a request, to report
+ * configuration errors now and not at the first upload.
+ * @throws an Error for a missing bucket, rejected credentials or an endpoint that does not respond
  */
 export async function openBucket(location: string): Promise<Bucket> {
   const [, name, path = ""] = /^s3:\/\/([^/]+)\/?(.*?)\/*$/.exec(location) ?? [];
@@ -27,16 +27,16 @@ export async function openBucket(location: string): Promise<Bucket> {
   const { AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_REQUEST_CHECKSUM_CALCULATION, AWS_REGION, AWS_DEFAULT_REGION } =
     process.env;
   const endpoint = AWS_ENDPOINT_URL_S3 || AWS_ENDPOINT_URL;
-  // It would tell users which Node the SDK of next year needs, about which they can do nothing.
+  // Without this, the SDK prints warnings about future Node.js versions, which users cannot act on.
   process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= "true";
   const client = new S3Client({
     ...(endpoint
       ? {
           endpoint,
           forcePathStyle: true,
-          // Other stores than Amazon's seldom tell regions apart; a name has to be signed all the same.
+          // Most other stores have no regions, but requests are signed with one.
           ...(AWS_REGION || AWS_DEFAULT_REGION ? {} : { region: "us-east-1" }),
-          // Nor do all of them know the checksums that were added in 2024. Bodies are signed by their SHA-256 anyway.
+          // Not all of them support the checksums added in 2024. Bodies are signed with their SHA-256 anyway.
           ...(AWS_REQUEST_CHECKSUM_CALCULATION ? {} : { requestChecksumCalculation: "WHEN_REQUIRED" as const }),
           responseChecksumValidation: "WHEN_REQUIRED" as const,
         }
@@ -62,7 +62,7 @@ export async function openBucket(location: string): Promise<Bucket> {
   return bucket;
 }
 
-/** DeleteObjects has to carry a digest of its body, and stores of an older make accept only this one. */
+/** DeleteObjects requires a digest of its body, and older stores accept only this one. */
 function withContentMd5(client: S3Client): void {
   client.middlewareStack.add(
     (next, { commandName }) =>

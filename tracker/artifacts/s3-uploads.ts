@@ -20,7 +20,7 @@ import { ownPath } from "./paths.ts";
 import { type Bucket, isAbsentThere } from "./s3-client.ts";
 import { checkParts, checkUploadId, type Part, type Uploads, uploadId } from "./uploads.ts";
 
-/** An upload as it is written down in the bucket. */
+/** The record of an upload in the bucket. */
 interface State {
   path: string;
   /** S3's own id of the upload. */
@@ -28,9 +28,9 @@ interface State {
 }
 
 /**
- * Uploads by parts as S3's multipart uploads. Which of ours is which of S3's stands in an object of its own, so that
- * any tracker on the bucket can go on with it.
- * @param completed is told of a file that has been put together
+ * Multipart uploads in S3. An object in the bucket maps each upload to S3's id, so that any tracker that uses the
+ * bucket can continue the upload.
+ * @param completed is called with each completed file
  */
 export function s3Uploads(
   { client, name: Bucket, prefix }: Bucket,
@@ -40,7 +40,7 @@ export function s3Uploads(
   const stateKey = (id: string): string => `${prefix}.uploads/${checkUploadId(id)}`;
   const unknown = (id: string) =>
     missing(`There is no upload '${id}': it was completed, aborted, or abandoned for a day.`);
-  /** An upload never changes: what was read once need not be read for every part. */
+  /** An upload's record never changes, so it is cached. */
   const states = new Map<string, State>();
 
   const remember = (id: string, state: State): State => {
@@ -145,7 +145,7 @@ export function s3Uploads(
         Body,
         ContentLength: size,
       });
-      // The client of S3 would wait for the rest of a stream that failed.
+      // Otherwise the S3 client would wait for the rest of a failed stream.
       const broken = new AbortController();
       let why: unknown;
       Body.once("error", (error) => {
@@ -189,7 +189,7 @@ export function s3Uploads(
           new ListObjectsV2Command({ Bucket, Prefix: `${prefix}.uploads/`, ContinuationToken }),
         );
         for (const { Key = "", LastModified } of page.Contents ?? []) {
-          // The object is as old as the upload's beginning, which may be going on still: its last part tells.
+          // The object's time is the start of the upload; the time of its last part counts.
           if (!LastModified || LastModified.getTime() >= before) continue;
           await abandon(Key.slice(Key.lastIndexOf("/") + 1), before);
         }

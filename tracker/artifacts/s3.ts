@@ -17,13 +17,13 @@ import { ownPath } from "./paths.ts";
 import { type Bucket, isAbsentThere } from "./s3-client.ts";
 import { s3Uploads } from "./s3-uploads.ts";
 
-/** An upload of unknown length goes up in parts of this size, of which two are in memory at a time. */
+/** Part size of uploads of unknown length. Two parts are in memory at a time. */
 const PART_BYTES = 8 * 1024 * 1024;
 
-/** Uploads at a time: each holds parts in memory, and the others wait with theirs on the line. */
+/** Maximum number of concurrent uploads, because each has parts in memory. */
 const AT_ONCE = 8;
 
-/** S3 copies no larger object in one request. */
+/** S3 cannot copy larger objects in one request. */
 const MAX_COPY = 5 * 1024 ** 3;
 
 /** Limits the number of concurrent tasks; the others wait in a queue. */
@@ -43,7 +43,7 @@ function turnstile(places: number): <T>(work: () => Promise<T>) => Promise<T> {
   };
 }
 
-/** What S3 said, as a client of the tracker is told: a store that is down or refuses us is not the client's fault. */
+/** Converts an S3 error for clients: a store that is down or rejects the tracker is not the client's fault. */
 async function asking<T>(path: string, request: Promise<T>): Promise<T> {
   try {
     return await request;
@@ -54,7 +54,7 @@ async function asking<T>(path: string, request: Promise<T>): Promise<T> {
   }
 }
 
-/** Keeps artifacts as objects of a bucket, their SHA-256 in the index. */
+/** Stores artifacts as objects of a bucket, and their SHA-256 in the index. */
 export function s3Artifacts(bucket: Bucket, index: ArtifactIndex): Artifacts {
   const { client, name: Bucket, prefix } = bucket;
   const turn = turnstile(AT_ONCE);
@@ -70,7 +70,7 @@ export function s3Artifacts(bucket: Bucket, index: ArtifactIndex): Artifacts {
 
   const background = new Set<Promise<unknown>>();
   const closing = new AbortController();
-  /** Reads a file that came in parts once more: nobody has seen it whole, and its SHA-256 is to be known. */
+  /** Reads a completed multipart upload, to compute its SHA-256. */
   const learn = (path: string): void => {
     const work = (async () => {
       const { Body } = await client.send(new GetObjectCommand({ Bucket, Key: keyOf(path) }), {
@@ -82,7 +82,7 @@ export function s3Artifacts(bucket: Bucket, index: ArtifactIndex): Artifacts {
       for await (const _ of measure);
       await index.record({ path: ownPath(path), size: measure.count, sha256: measure.sha256, createdAt: Date.now() });
     })()
-      // It is then a file whose digest is not known: it can be had, and is not found by its content.
+      // Then the digest stays unknown: the file can be read, but is not found by its content.
       .catch(() => undefined)
       .finally(() => background.delete(work));
     background.add(work);
@@ -95,7 +95,7 @@ export function s3Artifacts(bucket: Bucket, index: ArtifactIndex): Artifacts {
       return turn(async () => {
         const measure = measured(content, expected);
         try {
-          // Aborts what it has begun when the stream fails; a small file is one request, sent at the stream's end.
+          // Aborts the upload when the stream fails. A small file is one request at the end of the stream.
           const upload = new Upload({ client, params: { Bucket, Key, Body: measure }, partSize, queueSize: 2 });
           await asking(path, upload.done());
         } finally {
@@ -117,7 +117,7 @@ export function s3Artifacts(bucket: Bucket, index: ArtifactIndex): Artifacts {
         revision: `${ETag} ${size}`,
         open: async (range) => {
           const Range = range && `bytes=${range.start}-${range.end}`;
-          // IfMatch: the file that was measured, or none.
+          // IfMatch: only the file that was hashed.
           const request = new GetObjectCommand({ Bucket, Key, IfMatch: ETag, ...(Range ? { Range } : {}) });
           const { Body } = await asking(path, client.send(request));
           if (!(Body instanceof Readable)) throw storeFailed(new Error("it sent no content"));
@@ -170,7 +170,7 @@ export function s3Artifacts(bucket: Bucket, index: ArtifactIndex): Artifacts {
         if (keyOf(from.path) === Key) return true;
         const CopySource = `${Bucket}/${keyOf(from.path).split("/").map(encodeURIComponent).join("/")}`;
         await client.send(new CopyObjectCommand({ Bucket, Key, CopySource }));
-        // Not all stores know the condition that the source be the same: it was, if it is the same still.
+        // Not all stores support a condition on the source, so it is checked again afterwards.
         if ((await client.send(source)).ETag !== ETag) return false;
         const copied = await client.send(new HeadObjectCommand({ Bucket, Key }));
         if (copied.ContentLength !== from.size) return false;
@@ -196,7 +196,7 @@ export function s3Artifacts(bucket: Bucket, index: ArtifactIndex): Artifacts {
   };
 }
 
-/** The pages of a listing, as many as there are. */
+/** All pages of a listing. */
 async function* listing(
   client: S3Client,
   query: { Bucket: string; Prefix: string; Delimiter?: string },

@@ -3,7 +3,7 @@ import type { Readable } from "node:stream";
 import { invalid } from "../errors.ts";
 import type { Expected } from "./artifacts.ts";
 
-/** S3's limits, kept on disk too, so that a client meets the same ones everywhere. */
+/** S3's limits. They apply to disks as well, so that clients have the same limits everywhere. */
 export const MAX_PARTS = 10_000;
 export const MAX_PART_BYTES = 5 * 1024 ** 3;
 
@@ -15,30 +15,30 @@ export interface Part {
   number: number;
   /** Bytes. */
   size: number;
-  /** What names the part's content when the upload is completed. */
+  /** Identifies the part's content when the upload is completed. */
   etag: string;
 }
 
-/** Files that arrive in parts, in any order, and perhaps over several days of a bad line. */
+/** Multipart uploads. Parts arrive in any order, and an upload can be resumed later. */
 export interface Uploads {
   /**
    * Opens an upload to a path.
-   * @param key the same key finds the same upload again, to go on with; without one it is a new upload
+   * @param key resumes the upload with the same key; without a key, it is a new upload
    * @returns its id
    */
   begin(path: string, key?: string): Promise<string>;
-  /** The path that an upload is for. @throws RESOURCE_DOES_NOT_EXIST for one that is over, or never was */
+  /** The path of an upload. @throws RESOURCE_DOES_NOT_EXIST for an unknown or completed upload */
   pathOf(id: string): Promise<string>;
   /** Uploaded parts, by number. */
   parts(id: string): Promise<Part[]>;
   /**
-   * Takes a part; one that is there already is replaced.
-   * @param expected.size bytes, which have to be known beforehand
+   * Stores a part, and replaces an existing one.
+   * @param expected.size bytes; required
    */
   putPart(id: string, number: number, content: Readable, expected: { size: number; sha256?: string }): Promise<Part>;
   /**
-   * Makes the file of these parts, which appears under its path whole.
-   * @param expected its size, and its SHA-256 where the store reads the parts while it puts them together
+   * Creates the file from these parts. It appears under its path atomically.
+   * @param expected its size, and its SHA-256, which is checked if the store reads the parts to join them
    */
   complete(id: string, parts: Pick<Part, "number" | "etag">[], expected?: Expected): Promise<void>;
   /** Aborts an upload and deletes its parts. */
@@ -47,17 +47,17 @@ export interface Uploads {
   sweep(before: number): Promise<void>;
 }
 
-/** The id of an upload that is found again by its key, and of its path alone. */
+/** The id of an upload with a key, derived from the key and the path. */
 export const uploadId = (path: string, key: string): string =>
   createHash("sha256").update(`${path}\n${key}`).digest("hex").slice(0, 32);
 
-/** Ids are names of folders and objects, so nothing else passes. */
+/** Ids are used as names of folders and objects, so other characters are rejected. */
 export function checkUploadId(id: string): string {
   if (!/^[0-9a-f]{32}$/.test(id)) throw invalid(`Invalid upload_id '${id.slice(0, 80)}'.`);
   return id;
 }
 
-/** Checks the list of parts that a client completes an upload with. */
+/** Checks the list of parts in a request to complete an upload. */
 export function checkParts(parts: Pick<Part, "number" | "etag">[]): void {
   if (parts.length === 0 || parts.length > MAX_PARTS) {
     throw invalid(`Invalid number of parts ${parts.length}: expected 1 to ${MAX_PARTS}.`);

@@ -8,10 +8,10 @@ import type { SqlReader } from "./database.ts";
 import { proxiedPath } from "./rest-source.ts";
 import type { Source, SourceFile, SourceModel, SourcePoint, SourceRun } from "./source.ts";
 
-/** Rows of a history that are read at a time. */
+/** Number of rows of a history that are read at a time. */
 const PAGE = 20_000;
 
-/** How MLflow numbers the states of a logged model. */
+/** MLflow's numbers of the states of a logged model. */
 const MODEL_STATUS = [
   "LOGGED_MODEL_STATUS_UNSPECIFIED",
   "LOGGED_MODEL_PENDING",
@@ -19,7 +19,7 @@ const MODEL_STATUS = [
   "LOGGED_MODEL_UPLOAD_FAILED",
 ];
 
-/** MLflow stores infinities as the largest numbers there are. */
+/** MLflow stores infinities as the largest numbers. */
 const LARGEST = 1.7976931348623157e308;
 
 type Cell = string | number | null;
@@ -28,7 +28,7 @@ const filled = (value: Cell): string | undefined => (value === null || value ===
 const optional = <K extends string>(key: K, value: Cell): Partial<Record<K, string>> =>
   value === null ? {} : ({ [key]: String(value) } as Record<K, string>);
 
-/** A value as the protocol writes it. */
+/** A value in the format of the protocol. */
 function wireValue(value: Cell, isNan: Cell): number | string {
   const number = Number(value);
   if (isNan || value === null || Number.isNaN(number)) return "NaN";
@@ -37,8 +37,8 @@ function wireValue(value: Cell, isNan: Cell): number | string {
 }
 
 /**
- * An MLflow server's database, read straight from its tables.
- * @param artifactRoot what `mlflow-artifacts:/` stands for: a folder or s3://bucket/prefix
+ * An MLflow server's database, read directly from its tables.
+ * @param artifactRoot the location of `mlflow-artifacts:/`: a folder or s3://bucket/prefix
  */
 export async function databaseSource(sql: SqlReader, artifactRoot: string | undefined): Promise<Source> {
   const tables = new Set(await sql.tables());
@@ -207,7 +207,7 @@ export async function databaseSource(sql: SqlReader, artifactRoot: string | unde
           .filter((row) => row.current_stage !== "Deleted_Internal")
           .map(async (row) => ({
             version: Number(row.version),
-            // For a version of a logged model, `source` only names it.
+            // For a version of a logged model, `source` is only its id.
             source: text(storedElsewhere && row.storage_location ? row.storage_location : row.source),
             runId: filled(row.run_id),
             runLink: filled(row.run_link),
@@ -268,7 +268,7 @@ function checkFolder(artifactUri: string, id: string): void {
   }
 }
 
-/** Files below a folder or a place in S3. @throws in words, for other addresses */
+/** Files below a folder or an S3 prefix. @throws an Error for other addresses */
 async function* filesAt(uri: string): AsyncGenerator<SourceFile> {
   if (/^s3:/i.test(uri)) {
     yield* filesInS3(uri);
@@ -298,7 +298,7 @@ async function* filesInS3(uri: string): AsyncGenerator<SourceFile> {
     import("../artifacts/s3-client.ts"),
     import("../artifacts/s3.ts"),
   ]);
-  // What lies there is only read; nothing is known of it.
+  // It is only read, and has no index.
   const index: ArtifactIndex = {
     record: async () => {},
     find: async () => undefined,

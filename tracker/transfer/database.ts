@@ -14,7 +14,7 @@ export interface SqlReader {
   close(): Promise<void>;
 }
 
-/** Whether an address is one of a database, as SQLAlchemy writes them. */
+/** Whether an address is a SQLAlchemy database URL. */
 export const isDatabase = (uri: string): boolean => /^(sqlite|postgres(ql)?)(\+\w+)?:/i.test(uri);
 
 /**
@@ -26,7 +26,7 @@ export async function openReader(uri: string): Promise<SqlReader> {
 }
 
 function openSqlite(uri: string): SqlReader {
-  // Three slashes and a relative path, or four and an absolute one.
+  // Three slashes and a relative path, or four and an absolute path.
   const path = decodeURIComponent(/^sqlite(?:\+\w+)?:\/\/\/([^?]*)/i.exec(uri)?.[1] ?? "");
   if (path === "" || !existsSync(path)) {
     throw new Error(`There is no file for ${uri}. Write sqlite:///relative/file.db or sqlite:////absolute/file.db.`);

@@ -10,17 +10,17 @@ export type { Address } from "./rest.ts";
 export type { TransferReport } from "./transfer.ts";
 
 export interface TransferOptions {
-  /** Told of what has come over, often. */
+  /** Called frequently with the progress. */
   onProgress?: (report: TransferReport) => void;
-  /** For a database: what `mlflow-artifacts:/` stands for there, a folder or s3://bucket/prefix. */
+  /** For a database: the location of `mlflow-artifacts:/`, a folder or s3://bucket/prefix. */
   artifactRoot?: string;
 }
 
 /**
- * Brings what an MLflow server holds into a tracker: experiments, runs with their whole histories, data sets, files,
- * logged models, and the registry. May be done again, and goes on where it was interrupted.
+ * Transfers the content of an MLflow server to a tracker: experiments, runs with their complete histories, data sets,
+ * files, logged models, and the registry. Can be repeated, and resumes an interrupted transfer.
  * @param source address of a server, or of its database: sqlite:///file or postgresql://user:password@host/name. Only read.
- * @throws in words, where either side does not answer; what it refuses stands in the report
+ * @throws an Error if either side does not respond; rejected objects are listed in the report
  */
 export async function importMlflow(
   source: Address,
@@ -42,7 +42,7 @@ export async function importMlflow(
   return report;
 }
 
-/** Brings what a tracker holds to an MLflow server, or to another tracker. */
+/** Transfers the content of a tracker to an MLflow server or another tracker. */
 export const exportMlflow = (
   source: Address,
   target: Address,

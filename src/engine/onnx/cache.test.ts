@@ -29,7 +29,7 @@ async function compute(name = "x"): Promise<number[]> {
 }
 
 describe("the cache of programs", () => {
-  test("keeps an optimized program, for equal ones whatever their inputs are called", async () => {
+  test("stores an optimized program, also for equal programs with other input names", async () => {
     process.env.ANNEAL_CACHE = join(scratch, "kept");
     const first = await compute("x");
     const files = readdirSync(join(scratch, "kept", "programs"));
@@ -38,7 +38,7 @@ describe("the cache of programs", () => {
     expect(readdirSync(join(scratch, "kept", "programs"))).toEqual(files);
   });
 
-  test("makes a file that is cut short anew", async () => {
+  test("replaces a truncated file", async () => {
     process.env.ANNEAL_CACHE = join(scratch, "broken");
     const expected = await compute();
     const [name] = readdirSync(join(scratch, "broken", "programs"));
@@ -49,7 +49,7 @@ describe("the cache of programs", () => {
     expect(readFileSync(path).length).toBe(whole.length);
   });
 
-  test("does without where nothing can be written, and when it is told to", async () => {
+  test("is not used if the folder is not writable or it is disabled", async () => {
     const expected = await compute();
     const file = join(scratch, "a file");
     writeFileSync(file, "");

@@ -10,7 +10,7 @@ const explainFailure = (message: string, device: Device, what: typeof attempt) =
 const gpu: Device = { name: "webgpu", threads: 1, model: "Some GPU", reason: "as requested" };
 const attempt = { what: "the training step, 8 x 512 tokens", need: { variables: 2e9, workspace: 10.5e9 } };
 
-test("memory that is not there is told with the program, the bytes and what to turn down", () => {
+test("an out-of-memory error names the program, the bytes and what to reduce", () => {
   const cpu = explainFailure(
     "Failed to allocate memory for requested buffer of size 4000000000",
     { ...gpu, name: "cpu" },
@@ -29,7 +29,7 @@ test("memory that is not there is told with the program, the bytes and what to t
   expect(() => checkFits(attempt.need, 16e9, attempt.what)).not.toThrow();
 });
 
-test("a lost device is told apart, with the way back", () => {
+test("a lost device has its own error, which says how to recover", () => {
   const message = "WebGPU device lost (1): VK_ERROR_DEVICE_LOST\n at Submit";
   expect(classifyFailure(message).kind).toBe("lost");
   expect(explainFailure(message, gpu, attempt).message).toMatch(
@@ -38,6 +38,6 @@ test("a lost device is told apart, with the way back", () => {
   expect(classifyFailure("Variable w has no value in this state.").kind).toBe("other");
 });
 
-test("bytes are shown as people say them", () => {
+test("numbers of bytes are formatted with units", () => {
   expect([0, 999, 1000, 1.26e9, 4e14].map(showBytes)).toEqual(["0 bytes", "999 bytes", "1.0 kB", "1.3 GB", "400 TB"]);
 });

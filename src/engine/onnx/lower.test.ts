@@ -4,14 +4,14 @@ import { gather, input, type Nf4Weight, quantizedMatmul, tensor, variable } from
 import { defineProgram } from "../program.ts";
 import { graphNames, lower } from "./lower.ts";
 
-test("WebGPU refuses a bfloat16 variable and says what to keep it in", () => {
+test("WebGPU rejects a bfloat16 variable and suggests another dtype", () => {
   const program = defineProgram({ outputs: { y: variable("w", [3], "bfloat16").cast("float32") } });
   expect(() => lower(program, "webgpu")).toThrow(
     "The variable w is bfloat16, which WebGPU does not support: use float16",
   );
 });
 
-test("WebGPU refuses a product with an NF4 weight", () => {
+test("WebGPU rejects a product with an NF4 weight", () => {
   const weight: Nf4Weight = {
     kind: "nf4",
     shape: [4, 64],
@@ -24,7 +24,7 @@ test("WebGPU refuses a product with an NF4 weight", () => {
   expect(() => lower(program, "webgpu")).toThrow("nf4Matmul is not supported on WebGPU");
 });
 
-test("of a bfloat16 table only the rows that are read are taken for numbers", () => {
+test("only the rows that are read from a bfloat16 table are converted", () => {
   const rows = gather(variable("t", [5, 2], "bfloat16"), input("i", [3], "int32")).cast("float32");
   const { graph } = proto.onnx.ModelProto.decode(lower(defineProgram({ outputs: { rows } }), "cpu"));
   const nodes = (graph?.node ?? []).map(({ opType, input: from }) => `${opType} ${from?.[0]}`);

@@ -30,7 +30,7 @@ async function onMount(options: string, use: (folder: string) => Promise<void>):
 }
 
 describe("saving a folder", () => {
-  test("writes the files with a manifest, and replaces only what it wrote itself", async () => {
+  test("writes the files with a manifest, and replaces only its own files", async () => {
     const folder = join(await fresh(), "parents", "that are made", "model");
     await writeFolder(folder, { "a.txt": "1", "b/c.bin": Uint8Array.of(1, 2) });
     await verifyFolder(folder);
@@ -45,7 +45,7 @@ describe("saving a folder", () => {
     await expect(verifyFolder(folder)).rejects.toThrow("by hand.txt (7 bytes) differs from what was written");
   });
 
-  test("refuses a folder with anything else in it, by name, and leaves it as it was", async () => {
+  test("rejects a folder with other files, names them, and leaves it unchanged", async () => {
     const folder = join(await fresh(), "proj");
     await mkdir(join(folder, "src"), { recursive: true });
     const refused = async (message: string, options = {}) => {
@@ -74,7 +74,7 @@ describe("saving a folder", () => {
     await expect(writeFolder(file, { a: "1" })).rejects.toThrow("it is a file");
   });
 
-  test("refuses files that came while it wrote", async () => {
+  test("rejects files that appeared while it wrote", async () => {
     const folder = join(await fresh(), "model");
     const saving = saveFolder(folder, async (writer) => {
       await writer.file("a.txt", "1");
@@ -85,7 +85,7 @@ describe("saving a folder", () => {
     expect(await readdir(folder)).toEqual(["theirs.txt"]);
   });
 
-  test("uses an empty folder, and where a link points to; the link stays", async () => {
+  test("accepts an empty folder, and follows a symbolic link, which is kept", async () => {
     const parent = await fresh();
     await mkdir(join(parent, "target"));
     await symlink("target", join(parent, "link"));
@@ -102,7 +102,7 @@ describe("saving a folder", () => {
     expect((await readdir(parent)).sort()).toEqual(["dangling", "later", "link", "target"]);
   });
 
-  test("gives names that lead outside no way, and an error of the writer's as it is", async () => {
+  test("rejects names that lead outside, and passes on errors of the writer", async () => {
     const folder = join(await fresh(), "model");
     for (const name of ["../a", "/a", "", "manifest.json", "b/../../a"]) {
       await expect(writeFolder(folder, { [name]: "x" })).rejects.toThrow("is not a valid file name");
@@ -116,7 +116,7 @@ describe("saving a folder", () => {
     expect(await read(folder, "a")).toBe("1");
   });
 
-  test("removes what dead processes left, and nothing else", async () => {
+  test("removes temporary folders of dead processes only", async () => {
     const parent = await fresh();
     const dead = 2 ** 22 + 12_345; // Above the largest process id of Linux.
     for (const name of [
@@ -159,7 +159,7 @@ describe("saving a folder", () => {
 describe("when it cannot be saved", () => {
   const big = "x".repeat(3_000_000);
 
-  test("a full disk is said in one line; what was there stays, and nothing is left behind", async () => {
+  test("a full disk causes a one-line error; old files stay, and nothing is left behind", async () => {
     await onMount("size=2m", async (mount) => {
       const folder = join(mount, "model");
       await writeFolder(folder, { "a.txt": "1" });
@@ -172,7 +172,7 @@ describe("when it cannot be saved", () => {
     });
   });
 
-  test("a read-only file system and a mounted folder are said in one line", async () => {
+  test("a read-only file system and a mounted folder cause one-line errors", async () => {
     await onMount("size=2m,ro", async (mount) => {
       await expect(writeFolder(join(mount, "model"), { a: "1" })).rejects.toThrow(/read-only.*\(EROFS\)/);
     });

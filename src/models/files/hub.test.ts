@@ -44,7 +44,7 @@ beforeEach(async () => {
 });
 
 describe("fetching a model", () => {
-  test("gives a snapshot in the layout of huggingface_hub, of the needed files only", async () => {
+  test("creates a snapshot of the needed files in huggingface_hub's layout", async () => {
     const progress: HubProgress[] = [];
     const folder = await resolve({ onProgress: (one: HubProgress) => progress.push(one) });
     expect(folder).toBe(join(store(), "snapshots", server.commit));
@@ -60,7 +60,7 @@ describe("fetching a model", () => {
     expect(progress.at(-1)).toMatchObject({ received: total, total });
   });
 
-  test("asks for nothing twice, and for nothing at all offline, or when the commit is named", async () => {
+  test("requests nothing twice, and nothing at all offline or for a known commit", async () => {
     const folder = await resolve();
     server.requests.length = 0;
     expect(await resolve()).toBe(folder);
@@ -73,7 +73,7 @@ describe("fetching a model", () => {
     await expect(resolveModel("owner/other", { cacheDir })).rejects.toThrow("only local files may be used");
   });
 
-  test("finds what Python fetched, its refs and its blobs", async () => {
+  test("finds the refs and blobs that Python downloaded", async () => {
     const etag = hubEtag(weights, true);
     const snapshot = join(store(), "snapshots", server.commit);
     await mkdir(join(store(), "blobs"), { recursive: true });
@@ -91,14 +91,14 @@ describe("fetching a model", () => {
     expect(server.requests.filter((line) => line.startsWith("GET") && line.includes("safetensors"))).toEqual([]);
   });
 
-  test("follows a model that was renamed, and keeps it under the name that was asked for", async () => {
+  test("follows a renamed model and stores it under the requested name", async () => {
     server.models.set("old/title", { files: {}, movedTo: "owner/name" });
     const folder = await resolveModel("old/title", { cacheDir });
     expect(folder).toContain("models--old--title");
     expect((await readdir(folder)).sort()).toEqual([...needed].sort());
   });
 
-  test("goes on where a broken connection or an earlier process stopped", async () => {
+  test("resumes after a broken connection or a stopped process", async () => {
     put({ breakAt: { "model.safetensors": 100_000 } });
     const folder = await resolve();
     expect(await readFile(join(folder, "model.safetensors"))).toEqual(Buffer.from(weights));
@@ -115,7 +115,7 @@ describe("fetching a model", () => {
     expect((await blobs()).filter((name) => name.endsWith(".incomplete"))).toEqual([]);
   });
 
-  test("deletes only what arrived damaged, says so, and fetches it anew", async () => {
+  test("deletes and downloads again only damaged files, and reports it", async () => {
     const wrong = Uint8Array.from(weights).fill(0, 5, 6).fill(9, 7, 8);
     put({ damaged: { "model.safetensors": wrong } });
     await expect(resolve()).rejects.toThrow(
@@ -131,8 +131,8 @@ describe("fetching a model", () => {
   });
 });
 
-describe("what cannot be fetched is said with what to do", () => {
-  test("unknown, private and gated models, revisions and files", async () => {
+describe("download errors say what to do", () => {
+  test("for unknown, private and gated models, revisions and files", async () => {
     await expect(resolveModel("owner/typo", { cacheDir })).rejects.toThrow(
       /owner\/typo does not exist .*spelling; .*HF_TOKEN.*\(401\)/,
     );
@@ -147,7 +147,7 @@ describe("what cannot be fetched is said with what to do", () => {
     await expect(resolve({ files: () => true })).rejects.toThrow('has a file named "../../x.safetensors"');
   });
 
-  test("a token is taken from the option, the environment or the file", async () => {
+  test("a token comes from the option, the environment or the file", async () => {
     put({ token: "secret" });
     await expect(resolve()).rejects.toThrow("pass a token");
     await resolve({ token: "secret", files: ["config.json"] });
@@ -158,7 +158,7 @@ describe("what cannot be fetched is said with what to do", () => {
     await resolve();
   });
 
-  test("a folder is taken as it is; what is neither folder nor name is refused", async () => {
+  test("a folder is used as it is; what is neither a folder nor a name is rejected", async () => {
     expect(await resolveModel(scratch)).toBe(scratch);
     for (const wrong of ["./nothing", "/nothing", "a/b/c", "../x", "owner/..", "-x/y", ""]) {
       await expect(resolveModel(wrong, { cacheDir })).rejects.toThrow("There is no folder");
@@ -167,7 +167,7 @@ describe("what cannot be fetched is said with what to do", () => {
     expect(server.requests).toEqual([]);
   });
 
-  test("no network: says that a new try goes on, and uses the cache if it is whole", async () => {
+  test("without network, uses a complete cache, otherwise says that a retry resumes", async () => {
     vi.stubEnv("HF_ENDPOINT", "http://127.0.0.1:65000");
     await expect(resolve()).rejects.toThrow(
       /Downloading owner\/name from 127\.0\.0\.1:65000 failed 5 times .*Run it again to resume/,

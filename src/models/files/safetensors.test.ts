@@ -42,7 +42,7 @@ const f32 = (from: number, to: number, shape = [(to - from) / 4]) => ({
   data_offsets: [from, to],
 });
 
-describe("a header that does not tell the truth is refused in one line with the file's and tensor's name", () => {
+describe("an inconsistent header causes a one-line error with the names of file and tensor", () => {
   const cases: [string, Uint8Array, string][] = [
     ["an empty file", new Uint8Array(0), "it has only 0 bytes"],
     ["a length over the file", withHeader("{}", 0, 3n), "its header of 3 bytes is truncated"],
@@ -110,7 +110,7 @@ describe("a header that does not tell the truth is refused in one line with the 
     }
   });
 
-  test("the samples: a header that is null, and tensors over each other", async () => {
+  test("samples: a null header, and overlapping tensors", async () => {
     await expect(readSafetensors(faultPath("tiny-safetensors-header-null/model.safetensors"))).rejects.toThrow(
       "its header is null",
     );
@@ -119,7 +119,7 @@ describe("a header that does not tell the truth is refused in one line with the 
     );
   });
 
-  test("names of every kind are kept, numbers and __proto__ too", () => {
+  test("all names are kept, also numbers and __proto__", () => {
     const tensors = Object.fromEntries(
       ["2", "1", "__proto__x", 'a"b\\', "constructor"].map((name, i) => [
         name,
@@ -133,7 +133,7 @@ describe("a header that does not tell the truth is refused in one line with the 
   });
 });
 
-describe("reading and writing tensor by tensor", () => {
+describe("reading and writing single tensors", () => {
   const tensors: Record<string, StoredTensor> = {
     "z.float32": { dtype: "float32", shape: [2, 2], data: Float32Array.of(1, -0, Number.NaN, 1e-40) },
     "y.float16": { dtype: "float16", shape: [3], data: Uint16Array.of(0x3c00, 0x7e01, 0x0001) },
@@ -146,7 +146,7 @@ describe("reading and writing tensor by tensor", () => {
     "r.empty": { dtype: "float32", shape: [0, 4], data: new Float32Array(0) },
   };
 
-  test("every dtype comes back bit by bit, whatever lies beside it", async () => {
+  test("every dtype round-trips bit by bit, at any offset", async () => {
     const path = join(scratch, "all.safetensors");
     async function* coming() {
       for (const [name, tensor] of Object.entries(tensors)) yield source(name, tensor);
@@ -169,7 +169,7 @@ describe("reading and writing tensor by tensor", () => {
     await file.close();
   });
 
-  test("16-bit floats become the float32 that they stand for, all 65 536 of them", () => {
+  test("all 65 536 16-bit floats convert to float32", () => {
     const data = Uint16Array.from({ length: 65_536 }, (_, i) => i);
     const bits = Uint32Array.from(data, (half) => half << 16);
     expect(toFloat32({ dtype: "bfloat16", data })).toEqual(new Float32Array(bits.buffer));
@@ -180,7 +180,7 @@ describe("reading and writing tensor by tensor", () => {
     expect(toFloat32({ dtype: "float16", data })).toEqual(Float32Array.from(data, fromFloat16));
   });
 
-  test("float32 numbers are rounded to the 16 bits that are asked for", async () => {
+  test("float32 numbers are rounded to the requested 16-bit dtype", async () => {
     const numbers = Float32Array.of(1, 1.003, -3e38, 3.4e38, Number.NaN, 1e-6, Number.POSITIVE_INFINITY);
     for (const [dtype, round] of [
       ["bfloat16", toBfloat16],
@@ -194,7 +194,7 @@ describe("reading and writing tensor by tensor", () => {
     }
   });
 
-  test("data that does not fit its shape, two tensors of one name, and data of another kind are refused", async () => {
+  test("data of the wrong size or type and duplicate names are rejected", async () => {
     const one = source("a", { dtype: "float32", shape: [2], data: Float32Array.of(1) });
     const path = join(scratch, "wrong.safetensors");
     await expect(writeSafetensors(path, [one])).rejects.toThrow("Tensor a has 4 bytes, but its shape needs 8.");
@@ -205,7 +205,7 @@ describe("reading and writing tensor by tensor", () => {
 });
 
 describe("a model in several files", () => {
-  test("the sample of transformers is read: bfloat16 of the same numbers as in one file", async () => {
+  test("transformers' sample is read: the same bfloat16 numbers as in one file", async () => {
     const shards = await ModelFiles.open(faultPath("tiny-sharded-bf16"));
     const whole = await ModelFiles.open(faultPath("tiny-base"));
     expect(shards.names().sort()).toEqual(whole.names().sort());
@@ -220,7 +220,7 @@ describe("a model in several files", () => {
     await whole.close();
   });
 
-  test("what is written in shards names them as transformers does, and comes back", async () => {
+  test("shards are named as in transformers, and round-trip", async () => {
     const folder = await mkdtemp(join(scratch, "shards-"));
     const whole = await ModelFiles.open(faultPath("tiny-sharded-bf16"));
     const sources = whole.names().map((name): TensorSource => {
@@ -244,7 +244,7 @@ describe("a model in several files", () => {
     await whole.close();
   });
 
-  test("an index that does not fit its files is refused by name", async () => {
+  test("an index that does not match its files is rejected by name", async () => {
     const folder = await mkdtemp(join(scratch, "index-"));
     const one = { dtype: "float32", shape: [1], data: Float32Array.of(1) } satisfies StoredTensor;
     await writeSafetensors(join(folder, "s.safetensors"), [source("a", one), source("b", one)]);

@@ -73,7 +73,7 @@ describe("reference: PyTorch takes the same steps", () => {
   });
 });
 
-test("orthogonalising leaves singular values near 1", () => {
+test("orthogonalization leaves singular values near 1", () => {
   for (const shape of [
     [6, 4],
     [3, 7],
@@ -93,7 +93,7 @@ test("orthogonalising leaves singular values near 1", () => {
   }
 });
 
-test("the learning rate may be a function of the steps done, and be replaced between two steps", async () => {
+test("the learning rate may be a function of the step, and may change between steps", async () => {
   const model = new Linear(1, 1, { bias: false });
   model.weight.set([1]);
   const optimizer = new SGD({ learningRate: (done) => (done === 0 ? 0.5 : 0.25) });
@@ -122,7 +122,7 @@ test("gradients are scaled down to maxGradNorm", async () => {
   expect(b).toBeCloseTo(-0.8, 5);
 });
 
-test("settings out of range are refused by name", () => {
+test("settings out of range cause an error that names them", () => {
   expect(() => new AdamW({ beta1: 1.5 })).toThrow("beta1 must be from 0 to 1, not 1.5");
   expect(() => new SGD({ nesterov: true })).toThrow("nesterov needs a momentum above 0");
   expect(() => new Lion({ maxGradNorm: 0 })).toThrow("maxGradNorm must be above 0, not 0");

@@ -50,7 +50,7 @@ const toToken = (row: TokenRow): Token => ({
 
 const toGrant = ({ user_name, ...row }: GrantRow): Grant => ({ user: user_name, ...row });
 
-/** Conditions that hold together, with what they bind; those that are undefined are left out. */
+/** Conditions joined with AND, and their values; undefined ones are omitted. */
 function where(conditions: readonly (readonly [string, SqlValue | undefined])[]): { text: string; values: SqlValue[] } {
   const given = conditions.flatMap(([text, value]) => (value === undefined ? [] : [{ text, value }]));
   return { text: ["1 = 1", ...given.map(({ text }) => text)].join(" AND "), values: given.map(({ value }) => value) };
@@ -108,7 +108,7 @@ export function accessStore(db: Database): AccessStore {
     createToken: ({ user, label, scope, session, hash, expiresAt }) =>
       db.transaction(async (tx) => {
         await findUser(tx, user);
-        // Sessions come by themselves, so their remains go by themselves.
+        // Sessions are created automatically, so expired ones are deleted automatically.
         await tx.run("DELETE FROM tokens WHERE session = 1 AND expires_at < ?", Date.now());
         const id = randomUUID();
         await tx.run(

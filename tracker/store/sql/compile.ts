@@ -2,13 +2,13 @@ import type { Clause, Comparator, Entity, OrderClause } from "../filter.ts";
 import type { Search } from "../store.ts";
 import type { Connection, Dialect, SqlValue } from "./database.ts";
 
-/** How the clauses of a search become SQL for one table. */
+/** How the clauses of a search are translated to SQL for one table. */
 export interface SearchTable {
   /** SQL expression of an attribute. */
   attributes: Readonly<Record<string, string>>;
   /**
-   * For what hangs on a row by key: a sub-select's FROM and WHERE with one `?` for the key, and the value's column.
-   * `nan` is the column that marks a NaN, where values can be one.
+   * For keyed data of a row: a sub-select's FROM and WHERE with one `?` for the key, and the value's column.
+   * `nan` is the column that marks a NaN, if there is one.
    */
   keyed?: Partial<Record<"metric" | "param" | "tag" | "metadata", { from: string; value: string; nan?: string }>>;
   /** The same for data sets: fields by name instead of a key. */
@@ -28,19 +28,19 @@ function comparison(dialect: Dialect, column: string, comparator: Comparator, va
     const { text, pattern } = dialect.like(column, comparator === "ILIKE");
     return { text, values: [pattern(String(value))] };
   }
-  // A time may be compared with 1.5, which is no integer, as the column is.
+  // An integer column, such as a time, may be compared with 1.5.
   const bound = typeof value === "number" ? "CAST(? AS DOUBLE PRECISION)" : "?";
   return { text: `${column} ${comparator} ${bound}`, values: [value] };
 }
 
-/** A NaN differs from every number and is neither above nor below any. */
+/** NaN is not equal to, above or below any number. */
 function numeric(nan: string, comparator: Comparator, { text, values }: Sql): Sql {
   return comparator === "!="
     ? { text: `(${nan} = 1 OR ${text})`, values }
     : { text: `(${nan} = 0 AND ${text})`, values };
 }
 
-/** The clauses as one condition, each introduced by AND; empty for no clauses. */
+/** The clauses as conditions, each with AND in front; empty without clauses. */
 export function compileFilter(dialect: Dialect, clauses: readonly Clause[], table: SearchTable): Sql {
   let text = "";
   const values: SqlValue[] = [];
@@ -76,8 +76,8 @@ export function compileFilter(dialect: Dialect, clauses: readonly Clause[], tabl
 }
 
 /**
- * The ORDER BY for the clauses, ended by `otherwise`. What is missing comes last in either direction;
- * a metric's NaN comes between the numbers and what is missing.
+ * The ORDER BY for the clauses, followed by `otherwise`. Missing values are last in both directions, and NaN is
+ * between numbers and missing values.
  */
 export function compileOrder(clauses: readonly OrderClause[], table: SearchTable, otherwise: string): Sql {
   const parts: string[] = [];
@@ -122,7 +122,7 @@ function keyed(
 
 /**
  * The rows of one page of a search, and whether there are more.
- * @param from the rows to search in, up to a first condition: `SELECT … FROM … WHERE …`
+ * @param from the rows to search, up to a first condition: `SELECT … FROM … WHERE …`
  * @param otherwise the default order
  */
 export async function findPage<Row>(

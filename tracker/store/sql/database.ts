@@ -1,35 +1,35 @@
 import { invalid } from "../../errors.ts";
 
-/** What can be bound to a `?`. A list goes with {@link Dialect.among}. */
+/** A value for a `?`. Lists are for {@link Dialect.among}. */
 export type SqlValue = string | number | null | readonly (string | number)[];
 
-/** Where SQLite and PostgreSQL want different words. Everything else is written once, in the SQL that both take. */
+/** The differences between SQLite and PostgreSQL. All other SQL is common to both. */
 export interface Dialect {
   name: "sqlite" | "postgresql";
-  /** Condition that a column is, or is not, one of a list that is bound to its one `?`. */
+  /** Condition that a column is, or is not, in a list. Its one `?` is the list. */
   among(column: string, not?: boolean): string;
-  /** Condition with one `?` for a pattern of % and _, and how the pattern is bound. Case is folded for ASCII only. */
+  /** Condition with one `?` for a pattern with % and _, and the conversion of the pattern. Ignores case for ASCII only. */
   like(column: string, caseless: boolean): { text: string; pattern(pattern: string): string };
   /**
-   * Aggregate that writes points (`step`, `timestamp`, `value`, `is_nan`) as JSON, joined by commas, to the last bit. Its one
+   * Aggregate that writes points (`step`, `timestamp`, `value`, `is_nan`) as exact JSON, joined by commas. Its one
    * `?` is the metric's key in JSON.
    */
   points: string;
-  /** Ends a SELECT whose rows nobody else may change before the transaction ends. */
+  /** Suffix of a SELECT that locks its rows until the end of the transaction. */
   lock: string;
-  /** Whether FROM takes `LATERAL`. */
+  /** Whether FROM supports `LATERAL`. */
   lateral: boolean;
 }
 
-/** Something that takes statements. `?` stands for a value. */
+/** Executes statements. `?` is the placeholder for values. */
 export interface Connection {
   readonly dialect: Dialect;
   all<Row>(sql: string, ...values: SqlValue[]): Promise<Row[]>;
   /** The first row. */
   get<Row>(sql: string, ...values: SqlValue[]): Promise<Row | undefined>;
-  /** @returns how many rows were changed */
+  /** @returns the number of changed rows */
   run(sql: string, ...values: SqlValue[]): Promise<number>;
-  /** Adds rows of numbers to a table; those that are there already are left as they are. */
+  /** Adds rows of numbers to a table; existing ones are not changed. */
   insertNumbers(table: string, columns: readonly NumberColumn[], rows: readonly (readonly number[])[]): Promise<void>;
 }
 
@@ -42,28 +42,28 @@ export interface Database extends Connection {
   /** Names the database in messages, without its password. */
   readonly name: string;
   /**
-   * Runs `work` as one transaction: all of it holds afterwards or, if it throws, none. `work` may run again from its
-   * start when another process was in its way, so it does nothing but talk to the connection it is given.
+   * Runs `work` as one transaction, which is rolled back if it throws. `work` may be repeated from its
+   * start after a conflict with another process, so it must have no effect except on the given connection.
    */
   transaction<T>(work: (connection: Connection) => Promise<T>): Promise<T>;
   /** Several statements without values, such as a schema. */
   execute(sql: string): Promise<void>;
-  /** Copies the database aside before its schema changes. @returns where to, or undefined where that cannot be done */
+  /** Backs up the database before its schema changes. @returns the backup's path, or undefined if it is not possible */
   backup(schemaVersion: number): Promise<string | undefined>;
-  /** Gives free space back. */
+  /** Returns free space to the system. */
   compact(): Promise<void>;
   close(): Promise<void>;
 }
 
 /**
  * Checks values before they are bound.
- * @throws INVALID_PARAMETER_VALUE for a text with a NUL, which neither database can hold
+ * @throws INVALID_PARAMETER_VALUE for text with a NUL, which neither database can store
  */
 export function checkValues(values: readonly SqlValue[]): void {
   for (const value of values) {
     if (typeof value === "string") checkText(value);
     else if (Array.isArray(value)) checkValues(value);
-    // SQLite's binding ends the process on a value it does not know.
+    // The SQLite binding ends the process for a value of an unsupported type.
     else if (value !== null && typeof value !== "number") throw new TypeError(`a ${typeof value} cannot be stored`);
   }
 }
@@ -74,15 +74,15 @@ function checkText(text: string): void {
   }
 }
 
-/** Splits a list so that no statement gets more values than a database takes. */
+/** Splits a list, because a database limits the number of values of a statement. */
 export function* chunks<T>(items: readonly T[], size: number): Generator<T[]> {
   for (let at = 0; at < items.length; at += size) yield items.slice(at, at + size);
 }
 
-/** Rows that go into one statement: few enough that its texts can be kept prepared. */
+/** Rows per statement: few, so that all variants of the statement can be cached. */
 const ROWS = 100;
 
-/** Rows in groups, each with the `(?, ?), (?, ?)` and the values of one INSERT. */
+/** Groups of rows, each with the `(?, ?), (?, ?)` and the values of one INSERT. */
 export function* rowsOf(rows: readonly (readonly SqlValue[])[]): Generator<{ marks: string; values: SqlValue[] }> {
   for (const part of chunks(rows, ROWS)) {
     const mark = `(${(part[0] ?? []).map(() => "?").join(", ")})`;
@@ -90,12 +90,12 @@ export function* rowsOf(rows: readonly (readonly SqlValue[])[]): Generator<{ mar
   }
 }
 
-/** Adds a value to the list of its owner, making the list where it is the first. */
+/** Adds a value to the list of its owner, which is created if necessary. */
 export function push<K, V>(map: Map<K, V[]>, key: K, value: V): void {
   const list = map.get(key);
   if (list) list.push(value);
   else map.set(key, [value]);
 }
 
-/** The numbers of our ids among some texts. Only what is a number in full can be one: "1 OR 1" must not become 1. */
+/** The texts that are numeric ids, as numbers. "1 OR 1" must not become 1. */
 export const numericIds = (ids: readonly string[]): number[] => ids.filter((id) => /^\d{1,15}$/.test(id)).map(Number);

@@ -29,7 +29,7 @@ const TABLE: SearchTable = {
 export const stagesOf = (view: ViewType): Lifecycle[] =>
   view === "ALL" ? ["active", "deleted"] : view === "DELETED_ONLY" ? ["deleted"] : ["active"];
 
-/** Finds what hangs on an experiment its row; by a transaction that changes it, kept from changing under it. */
+/** Finds the row of an experiment. A transaction that changes the experiment locks it. */
 async function findExperiment(db: Connection, id: string, { lock = false } = {}): Promise<Row> {
   const [number] = numericIds([id]);
   const row =
@@ -157,7 +157,7 @@ export function experimentStore(db: Database): ExperimentStore {
         }
         const now = Date.now();
         await tx.run("UPDATE experiments SET lifecycle = ?, updated_at = ? WHERE id = ?", lifecycle, now, row.id);
-        // Runs that go with their experiment get its time, so that restoring brings back those and no others.
+        // Runs that are deleted with their experiment get its time, so that restoring it restores only those.
         if (lifecycle === "deleted") {
           await tx.run(
             "UPDATE runs SET lifecycle = 'deleted', deleted_at = ? WHERE experiment_id = ? AND lifecycle = 'active'",

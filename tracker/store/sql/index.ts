@@ -15,7 +15,7 @@ import { runStore } from "./runs.ts";
 import { traceStore } from "./traces.ts";
 import { sealSecrets, webhookStore } from "./webhooks.ts";
 
-/** The store in a database, whose schema is made or brought up to date. The database is closed with it, or when this fails. */
+/** Opens the store in a database and migrates its schema. Closing the store, or an error here, closes the database. */
 export async function openStore(plain: Database, secrets: Secrets): Promise<Store> {
   const db = audited(plain);
   try {

@@ -2,10 +2,10 @@ import type { KeyValue } from "../types.ts";
 import { type Connection, chunks, push } from "./database.ts";
 
 /**
- * Tags, parameters and their like, by whom they hang on.
+ * Tags, parameters and similar pairs, by owner.
  * @param table with the columns `key` and `value`
- * @param owner its column that says whose they are
- * @returns sorted by key; nothing for an owner that has none
+ * @param owner the column of the owner
+ * @returns sorted by key; owners without pairs have no entry
  */
 export async function keyValuesOf<Id extends string | number>(
   db: Connection,

@@ -82,7 +82,7 @@ async function find(db: Connection, id: string, { lock = false } = {}): Promise<
   return row;
 }
 
-/** The models of some rows, in their order. */
+/** The models of the rows, in the same order. */
 async function toModels(db: Connection, rows: Row[]): Promise<LoggedModel[]> {
   const ids = rows.map(({ model_id }) => model_id);
   const tags = await keyValuesOf(db, "logged_model_tags", "model_id", ids);

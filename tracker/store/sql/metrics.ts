@@ -55,7 +55,7 @@ async function writeModelPoint(tx: Connection, run: RunRecord, modelId: string, 
 }
 
 /**
- * Writes points of a run. The latest point of each metric is worked out in memory and written once per call.
+ * Writes points of a run. The latest point of each metric is determined in memory and written once per call.
  * Must be called in a transaction that has locked the run.
  */
 export async function writePoints(
@@ -97,7 +97,7 @@ async function knownSeries(tx: Connection, run: number, keys: string[]): Promise
   return row ? [row] : [];
 }
 
-/** Creates missing series and stores the latest point of each. @returns the numbers of the series */
+/** Creates missing series and stores the latest point of each. @returns the ids of the series */
 async function keepLatest(
   tx: Connection,
   run: RunRecord,
@@ -113,7 +113,7 @@ async function keepLatest(
   const [only] = later;
   const id = only && ids.get(only[0]);
   if (later.size === 1 && only && id !== undefined) {
-    // What a client does that logs point by point; by its number, a row is changed in half the time.
+    // The common case of a client that logs single points: an update by id takes half the time.
     const [, { step, timestamp, value, is_nan }] = only;
     const set = "UPDATE series SET step = ?, timestamp = ?, value = ?, is_nan = ? WHERE id = ?";
     await tx.run(set, step, timestamp, value, is_nan, id);
@@ -143,7 +143,7 @@ async function keepLatest(
 
 const IN_ORDER = "ORDER BY step, timestamp, is_nan, value";
 
-/** A page of a series: see {@link MetricStore.history}. It begins after a point and not at a count, so that the last page costs what the first does. */
+/** A page of a series: see {@link MetricStore.history}. It starts after a point, not at an offset, so that all pages cost the same. */
 async function page(
   db: Connection,
   { id, key }: { id: number; key: string },
@@ -163,10 +163,10 @@ async function page(
   return row?.json ?? "";
 }
 
-/** A point as the database writes it in JSON. */
+/** A point in the database's JSON. */
 type Written = Omit<Metric, "value"> & { value: number | "NaN" };
 
-/** Where a page ends, if there are points after it. */
+/** The end of a page, if there are more points. */
 async function endOf(db: Connection, series: number, json: string): Promise<HistoryMark | undefined> {
   if (json === "") return undefined;
   const last = JSON.parse(json.slice(json.lastIndexOf('{"key":'))) as Written;
@@ -184,7 +184,7 @@ async function endOf(db: Connection, series: number, json: string): Promise<Hist
   return more === undefined ? undefined : { step, timestamp, isNan, value };
 }
 
-/** The first point at or after each of some steps, found by the key: the cost does not grow with the series' length. */
+/** The first point at or after each of the steps, by index, so that the cost does not depend on the length of the series. */
 async function pointsFrom(db: Connection, series: number, steps: number[]): Promise<MetricRow[]> {
   const one = `SELECT step, timestamp, value, is_nan FROM points WHERE series = ? AND step >= `;
   if (db.dialect.lateral) {

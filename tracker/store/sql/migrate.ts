@@ -1,8 +1,8 @@
-/** Brings a database to the schema of this version. */
+/** Migrates a database to this version's schema. */
 import type { Database } from "./database.ts";
 import { schemaSteps } from "./schema.ts";
 
-/** Any number will do, if it is the same in every process. */
+/** An arbitrary number, the same in every process. */
 const MIGRATION_LOCK = 20_261_121;
 
 const versionOf = async (db: Pick<Database, "get">): Promise<number> =>
@@ -10,7 +10,7 @@ const versionOf = async (db: Pick<Database, "get">): Promise<number> =>
 
 /**
  * Migrates a database to this version's schema after a backup. A database of a newer Anneal is not changed.
- * @returns where the copy is, if one was made
+ * @returns the path of the backup, if there is one
  */
 export async function migrate(db: Database): Promise<{ backup?: string; from: number; to: number }> {
   await db.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)");

@@ -20,7 +20,7 @@ interface HistoryRow {
   gates: string;
 }
 
-/** What the tracker keeps of a model beyond MLflow: its gates, the history of its stages, what people said in its cards. */
+/** Model data beyond MLflow: gates, the history of stages, and the statements in model cards. */
 export function modelCards(
   db: Database,
 ): Pick<RegistryStore, "gates" | "setGates" | "history" | "statements" | "setStatements"> {

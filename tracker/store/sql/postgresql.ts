@@ -30,16 +30,16 @@ const dialect: Dialect = {
 
 /** Connections of one process. */
 const POOL = 10;
-/** How often a transaction is tried that others were in the way of. */
+/** Maximum number of attempts of a transaction with conflicts. */
 const TRIES = 5;
 
 /**
- * What another transaction may cause: a deadlock, a failed serialization, and a row that came or went between a check and
- * a write. Done again, the check finds it.
+ * Errors caused by concurrent transactions: deadlocks, failed serialization, and rows that were added or deleted between
+ * a check and a write. A retry detects these in the check.
  */
 const AGAIN = new Set(["40001", "40P01", "23505", "23503"]);
 
-/** 64-bit integers as numbers: ours are times, counts and steps, checked to be below 2^53 when they came in. */
+/** 64-bit integers as numbers: they are times, counts and steps, which are validated to be below 2^53. */
 const types: pg.CustomTypesConfig = {
   getTypeParser: (oid, format) =>
     oid === pg.types.builtins.INT8 ? Number : pg.types.getTypeParser(oid as number, format as "text"),
@@ -47,7 +47,7 @@ const types: pg.CustomTypesConfig = {
 
 const texts = new Map<string, string>();
 
-/** Our `?` as PostgreSQL's $1, $2. */
+/** Converts `?` to PostgreSQL's $1, $2. */
 function numbered(sql: string): string {
   const known = texts.get(sql);
   if (known !== undefined) return known;
@@ -70,7 +70,7 @@ class PostgresqlConnection implements Connection {
     checkValues(values);
     const text = numbered(sql);
     try {
-      // A name makes the server keep the statement prepared. Searches differ too much in their values for one plan.
+      // Named statements are cached by the server. The best plan of a search depends on its values, so searches have no name.
       const kept = text.length < 400 && !text.includes(" LIMIT ");
       return await this.#client.query({ text, values, ...(kept ? { name: nameOf(text) } : {}) });
     } catch (error) {
@@ -117,15 +117,15 @@ function nameOf(text: string): string {
 const codeOf = (error: unknown): string =>
   error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
 
-/** A database that is away or starting is no error of the request: clients try again. */
+/** A database that is down or starting is a temporary error: clients retry. */
 function explained(error: unknown): unknown {
   const code = codeOf(error);
-  // Class 22: a value that the type of its column cannot hold, such as a number of 30 digits.
+  // Class 22: a value out of the range of its column's type, such as a number of 30 digits.
   if (/^22/.test(code)) return invalid(`Invalid value: ${error instanceof Error ? error.message : code}.`);
   const away = ["ECONNREFUSED", "ECONNRESET", "ENOTFOUND", "ENOENT", "ETIMEDOUT", "EPIPE"].includes(code);
   const ended =
     error instanceof Error && /Connection terminated|timeout exceeded when trying to connect/.test(error.message);
-  // Classes 08 (connection), 53 (resources, such as a full disk) and 57P (the server is told to stop, or starts).
+  // Classes 08 (connection), 53 (resources, such as a full disk) and 57P (the server stops or starts).
   if (!away && !ended && !/^(08|53|57P)/.test(code)) return error;
   const why = error instanceof Error ? error.message : String(error);
   return new TrackerError("TEMPORARILY_UNAVAILABLE", `The tracker's database does not answer (${why}). Try again.`);
@@ -153,12 +153,12 @@ function nameOfAddress(address: string): string {
 /**
  * A PostgreSQL database, for a tracker of several processes.
  * @param address `postgresql://user:password@host:port/database`
- * @param backups folder for what `pg_dump` writes before a change of the schema
- * @throws when nobody answers there, or the user is not let in
+ * @param backups folder for dumps by `pg_dump` before schema changes
+ * @throws if the server does not respond or rejects the user
  */
 export async function openPostgresql(address: string, backups: string): Promise<{ db: Database; relay: Relay }> {
   const pool = new pg.Pool({ connectionString: address, max: POOL, types, connectionTimeoutMillis: 10_000 });
-  // A connection that breaks while nobody uses it is replaced by the pool; the next request sees what there is to see.
+  // The pool replaces an idle connection that breaks; persistent problems show up in the next request.
   pool.on("error", () => undefined);
   const name = nameOfAddress(address);
   const plain = new PostgresqlConnection(pool);
@@ -179,7 +179,7 @@ export async function openPostgresql(address: string, backups: string): Promise<
     const lost = (): void => {
       broken = true;
     };
-    // The statement that was under way fails by itself; the event, unheard, would end the process.
+    // The current statement fails by itself; without a listener, the event would end the process.
     client.on("error", lost);
     try {
       await client.query("BEGIN");
@@ -226,7 +226,7 @@ export async function openPostgresql(address: string, backups: string): Promise<
         throw new Error(`pg_dump could not copy ${name} before its schema is changed: ${why}`);
       }
     },
-    // PostgreSQL takes back space by itself.
+    // PostgreSQL reclaims space by itself.
     async compact() {},
     async close() {
       if (!pool.ending) await pool.end();

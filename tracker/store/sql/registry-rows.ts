@@ -41,13 +41,13 @@ export async function findVersion(db: Connection, name: string, version: number)
   return row;
 }
 
-/** A version that is about to change: with its model's row held, so that two changes of one model come one after the other. */
+/** A version that will be changed. Locks its model's row, so that changes of one model are serialized. */
 export async function holdVersion(tx: Connection, name: string, version: number): Promise<VersionRow> {
   await tx.get(`SELECT 1 FROM registered_models WHERE name = ?${tx.dialect.lock}`, name);
   return findVersion(tx, name, version);
 }
 
-/** The models of some rows, in their order. */
+/** The models of the rows, in the same order. */
 export async function toModels(db: Connection, rows: ModelRow[]): Promise<RegisteredModel[]> {
   const names = rows.map(({ name }) => name);
   const tags = await keyValuesOf(db, "registered_model_tags", "name", names);
@@ -70,7 +70,7 @@ export async function toModels(db: Connection, rows: ModelRow[]): Promise<Regist
   }));
 }
 
-/** The versions of some rows, in their order. */
+/** The versions of the rows, in the same order. */
 export async function toVersions(db: Connection, rows: VersionRow[]): Promise<ModelVersion[]> {
   const tags = new Map<string, KeyValue[]>();
   const aliases = new Map<string, string[]>();

@@ -19,7 +19,7 @@ import {
   type VersionRow,
 } from "./registry-rows.ts";
 
-/** MLflow's clients ask for all models that are no prompts, which has to find models that lack this tag. */
+/** MLflow's clients search for models that are not prompts, which must include models without this tag. */
 const absentIsDifferent = ["mlflow.prompt.is_prompt"];
 
 const MODELS: SearchTable = {
@@ -69,7 +69,7 @@ async function setVersionTag(tx: Connection, name: string, version: number, { ke
 const versionsIn = (db: Connection, name: string, stage: Stage): Promise<VersionRow[]> =>
   db.all<VersionRow>("SELECT * FROM model_versions WHERE name = ? AND stage = ? ORDER BY version DESC", name, stage);
 
-/** Writes a change of stage down; it stays when the version goes. */
+/** Records a change of stage, which is kept when the version is deleted. */
 async function remember(tx: Connection, name: string, { gates, ...change }: StageChange): Promise<void> {
   await tx.run(
     "INSERT INTO stage_history (name, version, from_stage, to_stage, who, at, comment, gates) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -182,7 +182,7 @@ export function registryStore(db: Database): RegistryStore {
         const versions = await tx.all<VersionRow>("SELECT * FROM model_versions WHERE name = ?", name);
         for (const version of versions) await remember(tx, name, deletion(version, who));
         await tx.run("DELETE FROM registered_models WHERE name = ?", name);
-        // A model that gets this name later is another.
+        // A later model with this name is a different one.
         await tx.run("DELETE FROM grants WHERE kind = 'model' AND target = ?", name);
       }),
 
@@ -217,7 +217,7 @@ export function registryStore(db: Database): RegistryStore {
         const { name } = version;
         await findModel(tx, name, { lock: true });
         const now = Date.now();
-        // Numbers are counted on the model and never used again, so that "version 3" stays one thing for ever.
+        // Version numbers are never reused, so that "version 3" always means the same.
         const [counted] = await tx.all<{ number: number }>(
           "UPDATE registered_models SET last_version = last_version + 1, updated_at = ? WHERE name = ? RETURNING last_version AS number",
           now,

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import pg from "pg";
 import type { Relay, TrackerEvent } from "../../events.ts";
 
-/** PostgreSQL refuses a notification of 8000 bytes or more. */
+/** PostgreSQL rejects notifications of 8000 bytes or more. */
 const LONGEST = 7500;
 /** Delay before reconnecting, in milliseconds. */
 const PAUSE = 1000;
@@ -13,7 +13,7 @@ interface Message {
   events: TrackerEvent[];
 }
 
-/** Events in messages that are short enough; of one that is too long for any, the keys are told apart. */
+/** Packs events into messages within the limit; an event that is too long is split by keys. */
 function* messages(from: string, events: TrackerEvent[]): Generator<string> {
   const text = JSON.stringify({ from, events } satisfies Message);
   if (Buffer.byteLength(text) <= LONGEST) {

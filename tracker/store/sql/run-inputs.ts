@@ -16,8 +16,8 @@ interface InputRow {
 }
 
 async function datasetId(tx: Connection, experiment: number, dataset: Dataset): Promise<number> {
-  // The first description of a data set stays: its digest says that a second one is of the same data.
-  // Its profile is kept with each use, because the splits of one data set differ in it.
+  // The first description of a data set is kept: the digest shows that later ones are of the same data.
+  // The profile is stored with each use, because splits of a data set have different ones.
   await tx.run(
     "INSERT INTO datasets (experiment_id, name, digest, source_type, source, schema) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     experiment,

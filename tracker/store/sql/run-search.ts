@@ -30,10 +30,10 @@ const TABLE: SearchTable = {
   },
 };
 
-/** Newest first, as MLflow has it. */
+/** Newest first, as in MLflow. */
 const BY_TIME = "r.start_time DESC, r.run_id";
 
-/** What was logged to the runs of some rows, in their order. */
+/** The logged data of the runs of the rows, in the same order. */
 export async function withData(db: Connection, rows: RunRecord[]): Promise<RunData[]> {
   const metrics = new Map<number, Metric[]>();
   const ids = rows.map(({ seq }) => seq);
@@ -56,7 +56,7 @@ export async function withData(db: Connection, rows: RunRecord[]): Promise<RunDa
   }));
 }
 
-/** WHERE of a search. One experiment is compared by =, so that an index also gives the order. */
+/** WHERE of a search. A single experiment is compared with =, so that the index also gives the order. */
 function conditions(dialect: Dialect, search: RunSearch): Sql {
   const ids = numericIds(search.experimentIds);
   const [only] = ids;
@@ -68,7 +68,7 @@ function conditions(dialect: Dialect, search: RunSearch): Sql {
   return { text: `${inside.text} AND ${others.text}`, values: [...inside.values, ...others.values] };
 }
 
-/** All of it but where the runs are. */
+/** The conditions except the experiments. */
 function otherConditions(dialect: Dialect, { view, filter }: RunSearch): Sql {
   const where = compileFilter(dialect, filter, TABLE);
   const living =
@@ -78,7 +78,7 @@ function otherConditions(dialect: Dialect, { view, filter }: RunSearch): Sql {
   return { text: `${living.text}${where.text}`, values: [...living.values, ...where.values] };
 }
 
-/** The runs of a search, in its order. */
+/** The runs of a search, in order. */
 function searchRows(db: Connection, search: RunSearch, limit: number): Promise<RunRecord[]> {
   const [experiment, ...others] = numericIds(search.experimentIds);
   const [first, ...rest] = search.order;
@@ -97,16 +97,16 @@ function searchRows(db: Connection, search: RunSearch, limit: number): Promise<R
 }
 
 /**
- * One experiment's runs by a metric: the index of latest values gives them in order, so that no more are looked at than
- * are wanted. Numbers come first, then NaN, then runs that lack the metric.
+ * One experiment's runs, sorted by a metric. The index of latest values gives the order, so that only the requested
+ * runs are read. Numbers are first, then NaN, then runs without the metric.
  */
 async function byMetric(
   db: Connection,
   search: RunSearch,
   { experiment, first, rest, limit }: { experiment: number; first: OrderClause; rest: OrderClause[]; limit: number },
 ): Promise<RunRecord[]> {
-  // The metric's row says in which experiment its run is; said of the run as well, a planner that has seen no figures yet
-  // goes by that instead.
+  // The experiment is a condition on the metric's row only. With the same condition on the run, a planner without statistics
+  // would start from the runs.
   const where = otherConditions(db.dialect, search);
   const all = conditions(db.dialect, search);
   const then = compileOrder(rest, TABLE, BY_TIME);

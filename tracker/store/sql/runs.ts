@@ -19,7 +19,7 @@ async function dataOf(db: Connection, row: RunRecord): Promise<RunData> {
 }
 
 async function setTags(tx: Connection, run: number, tags: readonly KeyValue[]): Promise<void> {
-  // Of a tag that is set twice in one batch, the last value stays.
+  // If a tag is set twice in one batch, the last value is kept.
   const last = new Map(tags.map(({ key, value }) => [key, value]));
   for (const { marks, values } of rowsOf([...last].map(([key, value]) => [run, key, value]))) {
     await tx.run(
@@ -62,7 +62,7 @@ async function create(tx: Connection, run: NewRun): Promise<{ data: RunData; cre
     );
     if (known) return { data: await dataOf(tx, known), created: false };
   }
-  // A client that names its runs itself knows them also while no server answers.
+  // A client that chooses the ids of its runs can log while no server responds.
   const own = /^[0-9a-f]{32}$/.exec(run.clientId ?? "")?.[0];
   const id = own ?? randomUUID().replaceAll("-", "");
   const [row] = await tx.all<{ seq: number }>(

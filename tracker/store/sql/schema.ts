@@ -1,15 +1,15 @@
 import type { Dialect } from "./database.ts";
 
-/** What a step of the schema is written with, where the two databases differ. */
+/** SQL of the schema that differs between the databases. */
 interface Words {
-  /** The column of a key that counts up and is never used again. */
+  /** An auto-increment key column whose values are never reused. */
   SERIAL: string;
-  /** The column of a key that counts up. */
+  /** An auto-increment key column. */
   ROWID: string;
   INTEGER: string;
   REAL: string;
   TEXT: string;
-  /** Ends a table whose rows lie in the order of its primary key. */
+  /** Suffix of a table that is clustered by its primary key. */
   CLUSTERED: string;
 }
 
@@ -23,7 +23,7 @@ const words: Record<Dialect["name"], Words> = {
     TEXT: "TEXT",
     CLUSTERED: " WITHOUT ROWID",
   },
-  // Text is compared by its bytes, as SQLite does.
+  // Compares text by bytes, like SQLite.
   postgresql: {
     SERIAL: identity,
     ROWID: identity,
@@ -37,12 +37,12 @@ const words: Record<Dialect["name"], Words> = {
 type Step = (words: Words) => readonly string[];
 
 /**
- * The schema, as steps that each move a database one version forward. A step that has been
- * released never changes: what comes later is a new step. Each is a list of statements.
+ * The schema, as migration steps from one version to the next. A released step never changes; later changes are new
+ * steps. Each step is a list of statements.
  *
- * A metric of a run is a row of `series`, which also holds its latest point; its points hang on the
- * series' number, so that a point costs few bytes and lies beside its neighbours. NaN, which SQLite
- * cannot hold, is `is_nan = 1` with value 0.
+ * A metric of a run is a row of `series`, which also contains its latest point. Points reference the id of their
+ * series, so that they are small and stored next to each other. NaN, which SQLite cannot store, is `is_nan = 1` with
+ * value 0.
  */
 const steps: readonly Step[] = [
   ({ SERIAL, ROWID, INTEGER, REAL, TEXT, CLUSTERED }) => [
@@ -242,7 +242,7 @@ const steps: readonly Step[] = [
         PRIMARY KEY (name, version, field),
         FOREIGN KEY (name, version) REFERENCES model_versions ON UPDATE CASCADE ON DELETE CASCADE
       )${CLUSTERED}`,
-    // No foreign key: who was in Production, and when, outlives the version.
+    // No foreign key: the history of stages is kept when a version is deleted.
     `CREATE TABLE stage_history (
         id ${ROWID},
         name ${TEXT} NOT NULL,
@@ -263,7 +263,7 @@ const steps: readonly Step[] = [
       )${CLUSTERED}`,
   ],
   ({ INTEGER }) => [
-    // A metric's latest values in order, to list an experiment's runs by them without looking at each run.
+    // The latest values of a metric in order, to sort an experiment's runs by a metric without reading each run.
     `ALTER TABLE series ADD COLUMN experiment_id ${INTEGER} NOT NULL DEFAULT 0`,
     "UPDATE series SET experiment_id = (SELECT experiment_id FROM runs WHERE runs.seq = series.run)",
     "CREATE INDEX series_by_value ON series (experiment_id, key, is_nan, value, run)",
@@ -296,7 +296,7 @@ const steps: readonly Step[] = [
         PRIMARY KEY (user_name, kind, target)
       )${CLUSTERED}`,
     "CREATE INDEX grants_by_target ON grants (kind, target)",
-    // No foreign key: the entries outlive their user.
+    // No foreign key: the entries are kept when their user is deleted.
     `CREATE TABLE audit_log (
         id ${ROWID},
         at ${INTEGER} NOT NULL,

@@ -5,7 +5,7 @@ import { unavailable } from "../../errors.ts";
 import { inTurn } from "../../turn.ts";
 import { type Connection, checkValues, chunks, type Database, type Dialect, type SqlValue } from "./database.ts";
 
-/** A LIKE pattern as GLOB, which SQLite matches with regard to case. */
+/** Converts a LIKE pattern to GLOB, which is case-sensitive in SQLite. */
 const glob = (pattern: string): string => pattern.replace(/[*?[]/g, "[$&]").replace(/%/g, "*").replace(/_/g, "?");
 
 const dialect: Dialect = {
@@ -15,7 +15,7 @@ const dialect: Dialect = {
     caseless
       ? { text: `${column} LIKE ?`, pattern: (pattern) => pattern }
       : { text: `${column} GLOB ?`, pattern: glob },
-  // Seventeen digits give back the same number to the last bit.
+  // Seventeen digits identify a double exactly.
   points: `group_concat(format('{"key":%s,"value":%s,"timestamp":%d,"step":%d}', ?,
     CASE is_nan WHEN 1 THEN '"NaN"' ELSE format('%!.17g', value) END, timestamp, step))`,
   lock: "",
@@ -26,10 +26,10 @@ const dialect: Dialect = {
 const KEPT = 300;
 /** Milliseconds to wait while another process holds a lock on the file. */
 const PATIENCE = 5000;
-/** Rows of one INSERT: many enough that the statement's cost is spread thin. */
+/** Rows per INSERT: many, because each statement has a fixed cost. */
 const ROWS = 100;
 
-/** One connection to a SQLite file. It answers within the call, on the main thread: see inTurn(). */
+/** A connection to a SQLite file. Statements run on the main thread: see inTurn(). */
 class SqliteConnection implements Connection {
   readonly dialect = dialect;
   readonly db: Libsql.Database;
@@ -39,8 +39,8 @@ class SqliteConnection implements Connection {
 
   constructor(path: string, { readonly = false } = {}) {
     this.db = new Libsql(path, { timeout: 10_000 });
-    // WAL with NORMAL: a killed process loses nothing that was committed; a power cut may lose the last commits
-    // but never the file's soundness.
+    // WAL with NORMAL: a killed process loses no commits; a power failure may lose the last commits,
+    // but never corrupts the file.
     this.db.pragma("journal_mode = WAL");
     this.db.pragma("synchronous = NORMAL");
     this.db.pragma("foreign_keys = ON");
@@ -123,7 +123,7 @@ class SqliteConnection implements Connection {
 const isLock = (error: unknown): boolean =>
   error instanceof Error && "code" in error && /^SQLITE_(BUSY|LOCKED)/.test(String(error.code));
 
-/** Values as the binding takes them: a list as JSON. */
+/** Values for the binding: lists become JSON. */
 function bound(values: readonly SqlValue[]): (string | number | null)[] {
   checkValues(values);
   return values.map((value) => (value === null || typeof value !== "object" ? value : JSON.stringify(value)));
@@ -136,8 +136,8 @@ function makePrivate(path: string): void {
 }
 
 /**
- * A SQLite file, with a connection that writes, one transaction after the other, and one that reads beside it and sees
- * only what is committed.
+ * A SQLite file with two connections: one for writing, with one transaction at a time, and one for concurrent reading of
+ * committed data.
  */
 export function openSqlite(path: string): Database {
   makePrivate(path);
@@ -152,7 +152,7 @@ export function openSqlite(path: string): Database {
       await writer.run("COMMIT");
       return result;
     } catch (error) {
-      // A full disk may have ended the transaction already.
+      // A full disk may already have ended the transaction.
       if (writer.db.inTransaction) await writer.run("ROLLBACK");
       throw error;
     }

@@ -20,7 +20,7 @@ interface Row {
 const NAME_TAG = "mlflow.traceName";
 /** MLflow's metadata key for the run of a trace. */
 const RUN_METADATA = "mlflow.sourceRun";
-/** Characters of a preview, as MLflow cuts them. */
+/** Maximum number of characters of a preview, as in MLflow. */
 const PREVIEW = 1000;
 
 const TABLE: SearchTable = {
@@ -45,7 +45,7 @@ async function find(db: Connection, id: string): Promise<Row> {
   return row;
 }
 
-/** The traces of some rows, in their order. */
+/** The traces of the rows, in the same order. */
 async function toTraces(db: Connection, rows: Row[]): Promise<Trace[]> {
   const ids = rows.map(({ trace_id }) => trace_id);
   const tags = await keyValuesOf(db, "trace_tags", "trace_id", ids);
@@ -119,12 +119,12 @@ async function put(tx: Connection, trace: NewTrace): Promise<void> {
     trace.requestPreview,
     trace.responsePreview,
   );
-  // The trace may have been there, and must not change its place.
+  // The trace may exist already, and must not change its experiment.
   const { experiment_id } = await find(tx, trace.id);
   if (experiment_id !== experiment.id) {
     throw invalid(`Trace ${trace.id} is in experiment ${experiment_id}, not in ${experiment.id}.`);
   }
-  // Where clients put the files of a trace, such as its spans where they do not send them here.
+  // Clients store the files of a trace there, such as spans that they do not send to this server.
   const place = `${experiment.artifact_location.replace(/\/+$/, "")}/traces/${trace.id}/artifacts`;
   await setPairs(tx, "trace_tags", trace.id, [...trace.tags, { key: "mlflow.artifactLocation", value: place }]);
   await setPairs(tx, "trace_metadata", trace.id, trace.metadata);
@@ -161,7 +161,7 @@ function ofRoot(experimentId: string, root: Span): NewTrace {
   };
 }
 
-/** A trace without its root span yet: spans may arrive in any order and in several requests. */
+/** A trace without its root span so far: spans may arrive in any order and in several requests. */
 const rootless = (experimentId: string, first: Span): NewTrace => ({
   ...ofRoot(experimentId, { ...first, end: "0", failed: false, attributes: {} }),
   tags: [{ key: "mlflow.trace.spansLocation", value: "TRACKING_STORE" }],
