@@ -26,9 +26,6 @@ export interface TrackerPluginOptions {
   tracker: Tracker;
 }
 
-/** Bytes of a JSON body. What needs more, such as a data set's profile, has its own limit. */
-const BODY_LIMIT = 2 * 1024 * 1024;
-
 /** Sends an error in MLflow's format. */
 export function answerError(
   error: FastifyError | TrackerError | Error,
@@ -123,7 +120,7 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
         artifactRoutes(scope, tracker);
         downloadRoutes(scope, tracker);
       },
-      { prefix, bodyLimit: BODY_LIMIT },
+      { prefix },
     );
   }
   for (const [prefix, traceSpanRoutes] of [
@@ -137,7 +134,7 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
         traceRoutes(scope, tracker);
         serverInfoRoute(scope);
       },
-      { prefix, bodyLimit: BODY_LIMIT },
+      { prefix },
     );
   }
   await app.register(async (scope) => {
@@ -158,7 +155,7 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
         textScope(scope);
         multipartRoutes(scope, tracker);
       },
-      { prefix, bodyLimit: BODY_LIMIT },
+      { prefix },
     );
   }
   await app.register(
@@ -185,7 +182,7 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
       accessRoutes(scope, tracker);
       eventRoutes(scope, tracker);
     },
-    { prefix: "/api/anneal", bodyLimit: BODY_LIMIT },
+    { prefix: "/api/anneal" },
   );
   await app.register(async (scope) => {
     jsonScope(scope);

@@ -30,6 +30,9 @@ function withoutNulls(value: unknown): unknown {
   );
 }
 
+/** Bytes of a JSON body. What needs more, such as a data set's profile, sets its own limit. */
+const BODY_LIMIT = 2 * 1024 * 1024;
+
 /** Returns the fields of a query string. A repeated field is a list, and so is a single one if the schema declares a list. */
 function fromQuery(query: unknown, schema: TObject): Record<string, unknown> {
   const message: Record<string, unknown> = {};
@@ -84,6 +87,7 @@ export function route<M extends Method, P extends string, Q extends TObject, A e
       method: methodsOf(endpoint),
       url: path.slice(prefixOf(path).length),
       config: { endpoint },
+      ...(endpoint.body ? {} : { bodyLimit: BODY_LIMIT }),
       ...options,
       handler: async (request, reply) => {
         const body = typeof request.body === "string" && !endpoint.body ? parseBody(request.body) : {};

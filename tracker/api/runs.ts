@@ -21,8 +21,8 @@ const MAX_BATCH = { metrics: 1000, params: 100, tags: 100, total: 1000, bytes: 1
 /** Runs of one response: some 16 MB of text. */
 const MAX_RUNS = 10_000;
 
-/** Bytes of a request with data sets, whose profile may have 16 MB. */
-const MAX_INPUTS = 16 * 1024 * 1024;
+/** Bytes of a request with data sets, which have schemas and profiles. */
+const MAX_INPUTS = 4 * 1024 * 1024;
 
 /** Returns the id of the request's run, which old clients send as run_uuid. */
 export function runIdOf(message: { run_id?: string; run_uuid?: string }): string {
