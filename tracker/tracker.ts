@@ -5,6 +5,7 @@ import type { Artifacts } from "./artifacts/artifacts.ts";
 import { Locations } from "./artifacts/locations.ts";
 import { openArtifacts } from "./artifacts/open.ts";
 import { Events, type Relay } from "./events.ts";
+import { watchHeartbeats } from "./heartbeats.ts";
 import { registeredArtifacts } from "./registry/registered-artifacts.ts";
 import { sealVersions } from "./registry/seal.ts";
 import { loadSecretsKey, Secrets } from "./store/secrets.ts";
@@ -38,6 +39,8 @@ export interface TrackerOptions {
   artifacts?: string;
   /** Whether webhooks may be delivered to this machine and private networks. */
   allowPrivateWebhooks?: boolean;
+  /** Milliseconds without a heartbeat after which a run is lost, and between checks. For tests. */
+  heartbeats?: { lostMs?: number; checkMs?: number };
   /** URI prefixes, such as `s3://bucket/folder`, of artifact locations that users may record besides the tracker's own. */
   allowedLocations?: readonly string[];
 }
@@ -69,6 +72,7 @@ export async function openTracker(options: TrackerOptions): Promise<Tracker> {
     });
   const webhooks = new WebhookDelivery(opened.webhooks, { allowPrivate: allowPrivateWebhooks });
   const store = { ...opened, registry: observedRegistry(opened.registry, webhooks) };
+  const endWatch = watchHeartbeats(opened.runs, events, options.heartbeats);
   return {
     store,
     artifacts,
@@ -77,6 +81,7 @@ export async function openTracker(options: TrackerOptions): Promise<Tracker> {
     webhooks,
     signingKey: loadSigningKey(dataDir),
     async close() {
+      endWatch();
       await webhooks.close();
       await events.close();
       await artifacts.close();

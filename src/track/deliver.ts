@@ -93,6 +93,11 @@ async function deliverRecord(client: TrackerClient, run: RemoteRun, record: Jour
       return createModel(client, run, record);
     case "model-ready":
       return finishModel(client, run, record.model);
+    case "rewind": {
+      const { id, step, time } = record;
+      await client.request("POST", `/api/anneal/runs/${run.id}/rewinds`, { id, step, time });
+      return;
+    }
     case "status":
       await client.runs.update(run.id, { status: record.status, endTime: record.endTime });
   }

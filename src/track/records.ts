@@ -38,6 +38,8 @@ export type JournalRecord =
   | { kind: "artifact"; path: string; file: string; model?: { id: string; path: string } }
   | LoggedModelRecord
   | { kind: "model-ready"; model: string }
+  /** Takes back the metrics after a step. */
+  | { kind: "rewind"; id: string; step: number; time: number }
   | { kind: "status"; status: RunInfo["status"]; endTime?: number };
 
 /** A model of a run; its files follow as artifacts with its id, then a record that it is complete. */

@@ -21,7 +21,7 @@ export class RunShipper {
     const { runId, segment } = journal;
     const earlier = leftBefore(runId);
     if (!segment) {
-      this.#here = new Shipper(runId, journal, earlier);
+      this.#here = new Shipper(runId, journal, earlier, { beats: true });
       return;
     }
     this.#here = new Shipper(runId, journal.inMemory, [], { quiet: true });
@@ -81,7 +81,7 @@ export class RunShipper {
     if (!this.#worker) return;
     this.#worker = undefined;
     this.#here.stop();
-    this.#here = new Shipper(this.#journal.runId, this.#journal, leftBefore(this.#journal.runId));
+    this.#here = new Shipper(this.#journal.runId, this.#journal, leftBefore(this.#journal.runId), { beats: true });
     for (const [, resolve] of this.#drains) resolve(false);
     this.#drains.clear();
   }

@@ -10,6 +10,7 @@ import { OutputLog, outputName } from "./output.ts";
 import type { DatasetInput, JournalRecord } from "./records.ts";
 import { RunShipper } from "./run-shipper.ts";
 import { leftBefore, recoverJournals, Shipper } from "./shipper.ts";
+import { watchSignals } from "./signals.ts";
 import { SystemMonitor } from "./system.ts";
 
 /** Final status of a run, named as in MLflow. */
@@ -42,6 +43,8 @@ let count = 0;
 const sampleInterval = 5000;
 /** Maximum time to wait for the tracker when a run ends, in milliseconds. */
 const endTimeout = 15_000;
+/** The same when a signal ends the process: whoever sent it waits. */
+const killTimeout = 3000;
 
 let active: Run | undefined;
 
@@ -100,6 +103,7 @@ export class Run {
   #sampling = false;
   #ended = false;
   readonly #amend: boolean;
+  #stopWatch: () => void = () => {};
   #ready: Promise<void>;
 
   /** Use {@link startRun}. */
@@ -140,7 +144,19 @@ export class Run {
     this.#timer = setInterval(() => void this.#sample(true), sampleInterval);
     this.#timer.unref();
     if (amend) clearInterval(this.#timer);
-    else this.#output = new OutputLog(() => this.#journal.filesFolder);
+    else {
+      this.#output = new OutputLog(() => this.#journal.filesFolder);
+      const recordKill = (): void => this.#journal.append({ kind: "status", status: "KILLED", endTime: Date.now() });
+      const kill = async (): Promise<void> => {
+        // Recorded first, because the training goes on meanwhile and may fail.
+        recordKill();
+        void this.#journal.flush();
+        await this.#shipper.drain(killTimeout);
+      };
+      // In a notebook, SIGINT interrupts a cell and leaves the process alone.
+      const signals = book ? (["SIGTERM", "SIGHUP"] as const) : (["SIGINT", "SIGTERM", "SIGHUP"] as const);
+      this.#stopWatch = watchSignals({ kill, recordKill }, signals);
+    }
   }
 
   /** Logs parameters; each can be logged only once. Values other than strings are logged as JSON. */
@@ -158,6 +174,18 @@ export class Run {
     this.#checkOpen();
     if (!Number.isSafeInteger(step)) throw new TypeError(`step must be an integer, not ${step}.`);
     this.#journal.appendMetrics(metrics, Date.now(), step);
+    this.#step = step;
+    lastSteps.set(this.id, step);
+  }
+
+  /**
+   * Goes back to a step: takes back all metrics that were logged after it, for example because a checkpoint of that step is
+   * loaded again. The tracker keeps them in the run's history. Works offline; the tracker follows when it is available.
+   * @param step the last step that stays
+   */
+  rewind(step: number): void {
+    if (!Number.isSafeInteger(step)) throw new TypeError(`step must be an integer, not ${step}.`);
+    this.#append({ kind: "rewind", id: randomUUID(), step, time: Date.now() });
     this.#step = step;
     lastSteps.set(this.id, step);
   }
@@ -215,6 +243,7 @@ export class Run {
   async end(status: RunStatus = "FINISHED"): Promise<void> {
     if (this.#ended) return;
     this.#ended = true;
+    this.#stopWatch();
     if (active === this) active = undefined;
     clearInterval(this.#timer);
     await this.#ready;

@@ -27,7 +27,7 @@ const shipper = new Shipper(
   runId,
   new Segment(segment),
   earlier.map((name) => new Segment(name)),
-  { print: (text) => send({ print: text }) },
+  { beats: true, print: (text) => send({ print: text }) },
 );
 parentPort?.on("message", ({ id, patience }: DrainRequest) => {
   void shipper.drain(patience).then((sent) => send({ id, sent, problem: shipper.problem }));

@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { findTracker, TrackerClient } from "./client.ts";
 import { batches, createRun, deliver, type RemoteRun } from "./deliver.ts";
@@ -19,6 +19,9 @@ const busy = 10;
 const maxDelay = 5000;
 /** Maximum delay that a tracker may request. */
 const maxRequestedDelay = 60_000;
+
+/** Interval of heartbeats, in milliseconds. The tracker marks a run as failed after 40 seconds without one. */
+const beatInterval = 15_000;
 
 /** A source of records to send. */
 export interface RecordSource {
@@ -57,23 +60,33 @@ export class Shipper {
   #requestedDelay = 0;
   /** Records sent since the last check. */
   #sent = 0;
+  /** Whether to send heartbeats. */
+  #beats: boolean;
+  #nextBeat = 0;
 
   /**
    * @param current records of this process
    * @param earlier segments of earlier processes, see {@link leftBefore}; deleted when everything has arrived
    * @param options.quiet do not warn when the tracker does not respond
+   * @param options.beats send heartbeats, by which the tracker knows that the run's process is alive
    * @param options.data the data folder
    */
   constructor(
     runId: string,
     current: RecordSource,
     earlier: readonly Segment[],
-    { quiet = false, print = (text: string): void => void process.stderr.write(text), data = dataFolder() } = {},
+    {
+      quiet = false,
+      beats = false,
+      print = (text: string): void => void process.stderr.write(text),
+      data = dataFolder(),
+    } = {},
   ) {
     this.#runId = runId;
     this.#current = current;
     this.#earlier = [...earlier];
     this.#quiet = quiet;
+    this.#beats = beats;
     this.#print = print;
     this.#data = data;
     this.#schedule();
@@ -159,12 +172,28 @@ export class Shipper {
           await this.#deliver(client, remote, batch);
           source.acknowledge(batch[batch.length - 1]);
           this.#failures = 0;
+          // A process that logs all the time is never done here.
+          await this.#beat();
         }
       }
     }
     if (this.#stopped) return;
+    await this.#beat();
     // Only now, because later records may refer to files in the earlier segments.
     for (const segment of this.#earlier.splice(0)) segment.remove();
+  }
+
+  async #beat(): Promise<void> {
+    if (!this.#beats || performance.now() < this.#nextBeat) return;
+    this.#nextBeat = performance.now() + beatInterval;
+    const { client, remote } = await this.#connect();
+    try {
+      await client.request("POST", `/api/anneal/runs/${remote.id}/heartbeat`, {});
+    } catch (error) {
+      if (!(error instanceof TrackerError) || error.temporary) throw error;
+      // Another tracker than Anneal's, or a run that was deleted there.
+      this.#beats = false;
+    }
   }
 
   async #connect(): Promise<{ client: TrackerClient; remote: RemoteRun }> {
@@ -238,13 +267,19 @@ async function recover(runId: string, data: string): Promise<boolean> {
       // Also logs the output that the process printed before it died.
       const output = left.map((segment) => join(segment.path("files"), outputName)).findLast(existsSync);
       if (output) journal.append({ kind: "artifact", path: outputName, file: output });
-      journal.append({ kind: "status", status: "FAILED", endTime: Date.now() });
+      journal.append({ kind: "status", status: "FAILED", endTime: lastWrite(left) });
     }
     return (await shipper.drain(5000)) || shipper.reachable;
   } finally {
     shipper.stop();
     await journal.close();
   }
+}
+
+/** When a process last wrote to a run's journal: its last sign of life, to a few seconds. */
+function lastWrite(segments: readonly Segment[]): number {
+  const times = segments.map((segment) => statSync(segment.path("jsonl"), { throwIfNoEntry: false })?.mtimeMs ?? 0);
+  return Math.round(Math.max(...times)) || Date.now();
 }
 
 /** Whether a run was started and not ended, not counting additions to a run that has ended. */

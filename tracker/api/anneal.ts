@@ -7,7 +7,7 @@ import { bool, int, limitOf, nameOf } from "../message.ts";
 import { evaluateGates } from "../registry/gates.ts";
 import { promote } from "../registry/promote.ts";
 import { parseFilter, parseOrder, RUNS } from "../store/filter.ts";
-import type { Gate, GateResult, StageChange } from "../store/types.ts";
+import type { Gate, GateResult, Run, StageChange } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
 import * as endpoints from "./endpoints/anneal.ts";
 import type * as schemas from "./endpoints/anneal-schemas.ts";
@@ -193,7 +193,37 @@ function tableRoutes(app: FastifyInstance, { store }: Tracker): void {
   route(app, endpoints.getKeys, async ({ experiment_ids }) => store.experiments.keys(experiment_ids ?? []));
 }
 
+/** Points of a rewind in one response. */
+const MAX_POINTS = 25_000;
+
+/** Heartbeats and rewinding. */
+function runRoutes(app: FastifyInstance, { store: { runs }, events }: Tracker): void {
+  const updated = ({ experimentId, id }: Run): void =>
+    events.publish({ type: "run", experimentId, runId: id, change: "updated" });
+
+  route(app, endpoints.sendHeartbeat, async ({ run_id }) => {
+    const { run, revived } = await runs.beat(run_id, Date.now());
+    if (revived) updated(run);
+    return { status: run.status };
+  });
+
+  route(app, endpoints.rewindRun, async ({ run_id, id, step, time }) => {
+    const at = time === undefined ? Date.now() : int(time, "time");
+    updated(await runs.rewind(run_id, { id, step: int(step, "step"), at }));
+    return {};
+  });
+
+  route(app, endpoints.listRewinds, async ({ run_id }) => ({
+    rewinds: (await runs.rewinds(run_id)).map(({ at, ...rewind }) => ({ ...rewind, time: at })),
+  }));
+
+  route(app, endpoints.getRewind, async ({ run_id, id }) => ({
+    metrics: (await runs.rewound(run_id, id, MAX_POINTS)).map(shapes.metric),
+  }));
+}
+
 export function annealRoutes(app: FastifyInstance, tracker: Tracker): void {
+  runRoutes(app, tracker);
   gateRoutes(app, tracker);
   cardRoutes(app, tracker);
   tableRoutes(app, tracker);

@@ -238,6 +238,10 @@ describe("each answers what it declares, and only whom it declares", () => {
     await ask("GET /api/2.0/mlflow/metrics/get-history", { run_id, metric_key: "told/loss", max_results: "1" });
     await ask("GET /api/2.0/mlflow/metrics/get-history-bulk", { run_id: [run_id], metric_key: "told/loss" });
     await ask("GET /api/2.0/mlflow/metrics/get-history-bulk-interval", { run_ids: [run_id], metric_key: "told/loss" });
+    await ask("POST /api/anneal/runs/:run_id/heartbeat", { run_id });
+    await ask("POST /api/anneal/runs/:run_id/rewinds", { run_id, id: "r1", step: 0, time: 1 });
+    await ask("GET /api/anneal/runs/:run_id/rewinds", { run_id });
+    await ask("GET /api/anneal/runs/:run_id/rewinds/:id", { run_id, id: "r1" });
     await ask("POST /api/2.0/mlflow/runs/update", { run_id, status: "FINISHED", end_time: 5 });
 
     await ask("POST /api/2.0/mlflow/runs/delete", { run_id });

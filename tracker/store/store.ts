@@ -21,6 +21,7 @@ import type {
   ModelOutput,
   ModelVersion,
   RegisteredModel,
+  Rewind,
   Role,
   Run,
   RunData,
@@ -106,7 +107,21 @@ export interface RunStore {
   table(
     search: RunSearch & { metrics: string[]; params: string[]; tags: string[] },
   ): Promise<{ rows: RunRow[]; total: number }>;
+  /** Changes a run. The status RUNNING removes the end time. */
   update(id: string, change: { status?: RunStatus; endTime?: number; name?: string }): Promise<Run>;
+  /** Records that a run's process is alive. A run that was marked as lost is running again. */
+  beat(id: string, now: number): Promise<{ run: Run; revived: boolean }>;
+  /**
+   * Marks running runs as failed whose last heartbeat was before a time. They ended with that heartbeat. Runs without
+   * heartbeats are left as they are.
+   */
+  lose(before: number): Promise<Run[]>;
+  /** Takes back the points after a step. They are kept with the rewind. */
+  rewind(id: string, rewind: Omit<Rewind, "points">): Promise<Run>;
+  /** Returns a run's rewinds, newest first. */
+  rewinds(id: string): Promise<Rewind[]>;
+  /** Returns the points that a rewind took back. */
+  rewound(id: string, rewind: string, limit: number): Promise<Metric[]>;
   setLifecycle(id: string, lifecycle: Lifecycle): Promise<Run>;
   /** Logs a batch completely or, on an error, not at all. Points that are already stored are skipped. */
   log(

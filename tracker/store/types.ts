@@ -3,6 +3,16 @@
 export type Lifecycle = "active" | "deleted";
 /** The lifecycle stages that a search includes. */
 export type ViewType = "ACTIVE_ONLY" | "DELETED_ONLY" | "ALL";
+/** A run went back to a step, and the points after it were taken back. */
+export interface Rewind {
+  id: string;
+  step: number;
+  /** Milliseconds since 1970. */
+  at: number;
+  /** The number of points that were taken back. */
+  points: number;
+}
+
 export type RunStatus = "RUNNING" | "SCHEDULED" | "FINISHED" | "FAILED" | "KILLED";
 export type Stage = "None" | "Staging" | "Production" | "Archived";
 

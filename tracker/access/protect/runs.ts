@@ -1,3 +1,4 @@
+import { TrackerError } from "../../errors.ts";
 import type { MetricStore, RunStore, Store } from "../../store/store.ts";
 import { type Checks, checking, need, seenExperiments } from "./checks.ts";
 
@@ -14,6 +15,14 @@ export function protectRuns({ runs: all }: Store, { needRun, needRuns, needModel
     search: async (search) => all.search({ ...search, experimentIds: seenExperiments(search.experimentIds) }),
     table: async (search) => all.table({ ...search, experimentIds: seenExperiments(search.experimentIds) }),
     update: editor(all.update),
+    beat: editor(all.beat),
+    // Called by the tracker itself, not for requests.
+    lose: async () => {
+      throw new TrackerError("PERMISSION_DENIED", "This operation is not available to requests.");
+    },
+    rewind: editor(all.rewind),
+    rewinds: viewer(all.rewinds),
+    rewound: viewer(all.rewound),
     setLifecycle: editor(all.setLifecycle),
     log: editor(async (id, batch) => {
       for (const { modelId } of batch.metrics) if (modelId !== undefined) await needModel("editor", modelId);

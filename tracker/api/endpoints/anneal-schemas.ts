@@ -143,6 +143,14 @@ export const AuditEntry = named("AuditEntry", {
   status: Type.Integer(),
 });
 
+export const Rewind = named("Rewind", {
+  id: text,
+  step: Type.Integer(),
+  time,
+  /** The number of points that were taken back. */
+  points: Type.Integer(),
+});
+
 export type Gate = Static<typeof Gate>;
 export type GateResult = Static<typeof GateResult>;
 export type StageChange = Static<typeof StageChange>;
@@ -154,3 +162,4 @@ export type User = Static<typeof User>;
 export type Token = Static<typeof Token>;
 export type Grant = Static<typeof Grant>;
 export type AuditEntry = Static<typeof AuditEntry>;
+export type Rewind = Static<typeof Rewind>;

@@ -1,8 +1,8 @@
 import { Type } from "@sinclair/typebox";
-import { Card, CountedExperiment, Gate, GateResult, RunRow, StageChange } from "./anneal-schemas.ts";
-import { adminModel, editModel, endpoint, viewExperiment, viewModel } from "./endpoint.ts";
+import { Card, CountedExperiment, Gate, GateResult, Rewind, RunRow, StageChange } from "./anneal-schemas.ts";
+import { adminModel, editExperiment, editModel, endpoint, viewExperiment, viewModel } from "./endpoint.ts";
 import { Bool, BY_VERSION, Int, listOf, OPERATORS, oneOf, optional, Text, View } from "./fields.ts";
-import { ModelVersion, object, orNull } from "./schemas.ts";
+import { Metric, ModelVersion, object, orNull } from "./schemas.ts";
 
 const ByName = Type.Object({ name: Text });
 const ByVersion = Type.Object(BY_VERSION);
@@ -134,4 +134,48 @@ export const getKeys = endpoint({
   request: Type.Object({ experiment_ids: optional(listOf(Text)) }),
   answer: object({ metrics: listOf(Text), params: listOf(Text) }),
   right: "filtered",
+});
+
+const ByRun = Type.Object({ run_id: Text });
+
+export const sendHeartbeat = endpoint({
+  method: "POST",
+  path: "/api/anneal/runs/:run_id/heartbeat",
+  summary: "Report that a run's process is alive. A run whose heartbeats end is marked as failed.",
+  request: ByRun,
+  answer: object({ status: Text }),
+  right: editExperiment,
+  audit: false,
+});
+
+export const rewindRun = endpoint({
+  method: "POST",
+  path: "/api/anneal/runs/:run_id/rewinds",
+  summary: "Take back the metrics of a run after a step. They are kept with the rewind.",
+  request: Type.Object({
+    run_id: Text,
+    id: Type.String({ pattern: "^[\\w-]{1,64}$" }),
+    step: Int,
+    time: optional(Int),
+  }),
+  answer: object({}),
+  right: editExperiment,
+});
+
+export const listRewinds = endpoint({
+  method: "GET",
+  path: "/api/anneal/runs/:run_id/rewinds",
+  summary: "The rewinds of a run, newest first.",
+  request: ByRun,
+  answer: object({ rewinds: listOf(Rewind) }),
+  right: viewExperiment,
+});
+
+export const getRewind = endpoint({
+  method: "GET",
+  path: "/api/anneal/runs/:run_id/rewinds/:id",
+  summary: "The metrics that a rewind took back, at most 25 000 points.",
+  request: Type.Object({ run_id: Text, id: Text }),
+  answer: object({ metrics: listOf(Metric) }),
+  right: viewExperiment,
 });

@@ -13,6 +13,8 @@ export interface RunRecord {
   end_time: number | null;
   artifact_uri: string;
   lifecycle: Lifecycle;
+  /** 1 if its heartbeats ended while it was running. */
+  lost: number;
 }
 
 export const toRun = (row: RunRecord): Run => ({

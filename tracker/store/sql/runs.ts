@@ -7,6 +7,7 @@ import { activeExperiment } from "./experiments.ts";
 import { writePoints } from "./metrics.ts";
 import { inFolder, refuseGuarded } from "./registered.ts";
 import { runInputs } from "./run-inputs.ts";
+import { runLife } from "./run-life.ts";
 import { activeRun, findRun, type RunRecord, toRun } from "./run-records.ts";
 import { runSearch, withData } from "./run-search.ts";
 
@@ -85,6 +86,7 @@ export function runStore(db: Database): RunStore {
   return {
     ...runSearch(db),
     ...runInputs(db),
+    ...runLife(db),
 
     create: (run) => db.transaction((tx) => create(tx, run)),
 
@@ -100,9 +102,11 @@ export function runStore(db: Database): RunStore {
       db.transaction(async (tx) => {
         const row = await activeRun(tx, id);
         await tx.run(
-          "UPDATE runs SET status = COALESCE(?, status), end_time = COALESCE(?, end_time) WHERE seq = ?",
-          status ?? null,
-          endTime ?? null,
+          "UPDATE runs SET status = ?, end_time = ?, lost = ? WHERE seq = ?",
+          status ?? row.status,
+          // A run that is resumed has no end.
+          endTime ?? (status === "RUNNING" ? null : row.end_time),
+          status === undefined ? row.lost : 0,
           row.seq,
         );
         if (name !== undefined) await setTags(tx, row.seq, [{ key: NAME_TAG, value: name }]);

@@ -380,6 +380,31 @@ const steps: readonly Step[] = [
         FOREIGN KEY (name, version) REFERENCES model_versions ON UPDATE CASCADE ON DELETE CASCADE
       )${CLUSTERED}`,
   ],
+  ({ INTEGER, REAL, TEXT, CLUSTERED }) => [
+    // The last heartbeat of a run's process. Null for clients that send none.
+    `ALTER TABLE runs ADD COLUMN alive_at ${INTEGER}`,
+    // 1 for a run that was marked as failed because its heartbeats ended.
+    `ALTER TABLE runs ADD COLUMN lost ${INTEGER} NOT NULL DEFAULT 0`,
+    "CREATE INDEX runs_by_heartbeat ON runs (alive_at) WHERE alive_at IS NOT NULL",
+    `CREATE TABLE rewinds (
+        run ${INTEGER} NOT NULL REFERENCES runs ON DELETE CASCADE,
+        id ${TEXT} NOT NULL,
+        step ${INTEGER} NOT NULL,
+        at ${INTEGER} NOT NULL,
+        PRIMARY KEY (run, id)
+      )${CLUSTERED}`,
+    `CREATE TABLE rewound_points (
+        run ${INTEGER} NOT NULL,
+        rewind ${TEXT} NOT NULL,
+        key ${TEXT} NOT NULL,
+        step ${INTEGER} NOT NULL,
+        timestamp ${INTEGER} NOT NULL,
+        is_nan ${INTEGER} NOT NULL,
+        value ${REAL} NOT NULL,
+        PRIMARY KEY (run, rewind, key, step, timestamp, is_nan, value),
+        FOREIGN KEY (run, rewind) REFERENCES rewinds ON DELETE CASCADE
+      )${CLUSTERED}`,
+  ],
 ];
 
 /** The steps for a database, each a list of statements. */
