@@ -29,7 +29,8 @@ export async function labRoutes(app: FastifyInstance, dataDir: string): Promise<
   });
   await app.register(files, { root: join(bundle, "themes"), prefix: "/lab/api/themes/", decorateReply: false });
 
-  app.get("/", (_, reply) => reply.redirect("/lab"));
+  // MLflow's clients print addresses of the tracker such as /#/experiments/0, whose fragment only the browser knows.
+  app.get("/", (_, reply) => reply.type("text/html; charset=utf-8").send(startPage));
   for (const url of ["/lab", "/lab/tree/*", "/lab/workspaces/:workspace", "/lab/workspaces/:workspace/tree/*"]) {
     app.get(url, (request, reply) => {
       const { workspace = "default", "*": tree = "" } = request.params as Record<string, string>;
@@ -85,6 +86,16 @@ export async function labRoutes(app: FastifyInstance, dataDir: string): Promise<
 }
 
 // The front-end validates settings with compiled code, and Vega compiles expressions, hence 'unsafe-eval'.
+/** Leads on from the root: to JupyterLab, or to the tracker with a fragment of MLflow's pages. */
+const startPage = `<!doctype html><meta charset="utf-8"><title>Anneal</title>
+<script>
+  const isTracker = /^#\\/(experiments|models|compare|metric)/.test(location.hash);
+  location.replace((isTracker ? "/tracker/" : "/lab") + location.hash);
+</script>
+<noscript><meta http-equiv="refresh" content="0; url=/lab"></noscript>
+<a href="/lab">JupyterLab</a> <a href="/tracker/">Tracker</a>
+`;
+
 const policy =
   "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; " +
   "font-src 'self' data:; connect-src 'self' ws: wss:; frame-src 'self' blob: data:; worker-src 'self' blob:; frame-ancestors 'self'";

@@ -118,7 +118,9 @@ async function start({ root, dataDir: data, host, port, ...options }: StudioOpti
   });
   await app.register(trackerPlugin, { tracker });
   const manager = new KernelManager(root, { ANNEAL_DATA: data });
-  if (!trackerOnly) {
+  // A redirect keeps the fragment of an address such as /#/experiments/0, which the pages understand.
+  if (trackerOnly) app.get("/", (_, reply) => reply.redirect("/tracker/"));
+  else {
     await app.register(async (scope) => {
       // Cells run with the owner's rights, so users of the tracker have no access, whatever their role.
       scope.addHook("onRequest", async ({ principal }) => {

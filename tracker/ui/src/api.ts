@@ -48,6 +48,9 @@ export const api = {
 
   run: async (run_id: string) => (await call("GET /api/2.0/mlflow/runs/get", { run_id })).run,
   renameRun: (run_id: string, run_name: string) => call("POST /api/2.0/mlflow/runs/update", { run_id, run_name }),
+  endRun: (run_id: string, status: "FINISHED" | "FAILED" | "KILLED") =>
+    call("POST /api/2.0/mlflow/runs/update", { run_id, status, end_time: Date.now() }),
+  rewinds: async (run_id: string) => (await call("GET /api/anneal/runs/:run_id/rewinds", { run_id })).rewinds,
   deleteRun: (run_id: string) => call("POST /api/2.0/mlflow/runs/delete", { run_id }),
   restoreRun: (run_id: string) => call("POST /api/2.0/mlflow/runs/restore", { run_id }),
   samples: async (run_ids: string[], metric_key: string, max_results = 800) =>

@@ -48,11 +48,15 @@ const clock = new Intl.DateTimeFormat(undefined, {
   minute: "2-digit",
 });
 
-/** A local date and time in full. */
-export const formatDate = (time: number): string => full.format(time);
+/** Whether a time is within the range of dates: clients may log any number. */
+export const isDate = (time: number): boolean => !Number.isNaN(new Date(time).getTime());
+
+/** A local date and time in full; the number if it is no date. */
+export const formatDate = (time: number): string => (isDate(time) ? full.format(time) : `${time} (not a date)`);
 
 /** Relative time if recent, else the local date. */
 export function formatAgo(time: number, now = Date.now()): string {
+  if (!isDate(time)) return "not a date";
   const seconds = Math.round((time - now) / 1000);
   const past = -seconds;
   if (past < 45) return past < 5 ? "just now" : relative.format(seconds, "second");

@@ -14,7 +14,7 @@ import {
 import { createLink } from "@tanstack/react-router";
 import type { ComponentProps, ReactNode } from "react";
 import type { RunInfo } from "../api.ts";
-import { formatAgo, formatDate } from "../format.ts";
+import { formatAgo, formatDate, isDate } from "../format.ts";
 import classes from "./bits.module.css";
 
 type AnchorLinkProps = Omit<AnchorProps, "href"> & Omit<ComponentProps<"a">, keyof AnchorProps>;
@@ -68,7 +68,7 @@ export function StageBadge({ stage }: { stage: string }) {
 /** A relative time, with the exact time on hover. */
 export function When({ time }: { time: number }) {
   return (
-    <time dateTime={new Date(time).toISOString()} title={formatDate(time)}>
+    <time dateTime={isDate(time) ? new Date(time).toISOString() : undefined} title={formatDate(time)}>
       {formatAgo(time)}
     </time>
   );

@@ -1,11 +1,11 @@
-import { Button, Group, Modal, Stack, TextInput } from "@mantine/core";
+import { Button, Group, Menu, Modal, Stack, TextInput } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { useRefusal } from "../access.ts";
 import { api, type Run } from "../api.ts";
 import { Failure } from "../parts/bits.tsx";
 
-/** Renames or deletes a run. */
+/** Renames, ends or deletes a run. */
 export function ChangeRun({ run }: { run: Run }) {
   const client = useQueryClient();
   const { run_id, run_name, experiment_id } = run.info;
@@ -19,8 +19,30 @@ export function ChangeRun({ run }: { run: Run }) {
       for (const key of ["run", "runs", "experiments"]) void client.invalidateQueries({ queryKey: [key] });
     },
   });
+  const isOpen = run.info.status === "RUNNING" || run.info.status === "SCHEDULED";
   return (
     <>
+      {isOpen && (
+        <Menu position="bottom-end">
+          <Menu.Target>
+            <Button
+              variant="default"
+              size="compact-xs"
+              disabled={noRename !== undefined}
+              title={noRename ?? "For a run whose process has ended without saying so. It does not stop a process."}
+            >
+              Mark as ended
+            </Button>
+          </Menu.Target>
+          <Menu.Dropdown>
+            {(["FAILED", "KILLED", "FINISHED"] as const).map((status) => (
+              <Menu.Item key={status} onClick={() => change.mutate(() => api.endRun(run_id, status))}>
+                {status.charAt(0) + status.slice(1).toLowerCase()}
+              </Menu.Item>
+            ))}
+          </Menu.Dropdown>
+        </Menu>
+      )}
       <Button
         variant="default"
         size="compact-xs"

@@ -4,7 +4,7 @@ import { useState } from "react";
 import { useRefusal } from "../access.ts";
 import { api, type DatasetInput, type LoggedModel, type Run } from "../api.ts";
 import { formatDate, formatDuration, formatNumber, jsonPairs } from "../format.ts";
-import { Copyable, Empty, Facts, PageLink, Section, StageBadge } from "../parts/bits.tsx";
+import { Copyable, Empty, Facts, PageLink, Section, StageBadge, When } from "../parts/bits.tsx";
 import { beforeAfter, lowerIsBetter, tagOf } from "./data.ts";
 import { RegisterDialog } from "./register.tsx";
 import classes from "./run.module.css";
@@ -151,6 +151,25 @@ function Models({ run }: { run: Run }) {
   );
 }
 
+/** When the run went back to an earlier step. */
+function Rewinds({ run }: { run: Run }) {
+  const { run_id } = run.info;
+  const rewinds = useQuery({ queryKey: ["run", run_id, "rewinds"], queryFn: () => api.rewinds(run_id) });
+  if (!rewinds.data || rewinds.data.length === 0) return null;
+  return (
+    <Section title="Rewinds">
+      <Facts
+        rows={rewinds.data.map(({ id, step, time, points }) => [
+          `To step ${formatNumber(step)}`,
+          <span key={id}>
+            <When time={time} />: {formatNumber(points)} points taken back
+          </span>,
+        ])}
+      />
+    </Section>
+  );
+}
+
 const MODEL_STATUS = {
   LOGGED_MODEL_PENDING: { color: "yellow", text: "uploading" },
   LOGGED_MODEL_READY: { color: "teal", text: "ready" },
@@ -271,6 +290,7 @@ export function Overview({ run }: { run: Run }) {
             ]}
           />
         </Section>
+        <Rewinds run={run} />
         <LoggedModels run={run} />
         <Models run={run} />
         <Datasets inputs={run.inputs?.dataset_inputs ?? []} />
