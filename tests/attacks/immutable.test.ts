@@ -354,7 +354,8 @@ describe("aliases by which a model is used", () => {
     // The next one has to beat the one that is in use.
     const worse = await better(0.2);
     const beaten = await alias("m", guarded, worse, eve);
-    expect([beaten.status, beaten.text("message")]).toEqual([409, expect.stringContaining("not < 0.1")]);
+    const why = `not < 0.1 of version ${version}, which is used as @${guarded}`;
+    expect([beaten.status, beaten.text("message")]).toEqual([409, expect.stringContaining(why)]);
     expect((await stage("m", worse, "Production", eve)).status).toBe(409);
     expect((await alias("m", guarded, await better(0.01), eve)).status).toBe(200);
   });
