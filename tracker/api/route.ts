@@ -35,14 +35,13 @@ const BODY_LIMIT = 2 * 1024 * 1024;
 
 /** Returns the fields of a query string. A repeated field is a list, and so is a single one if the schema declares a list. */
 function fromQuery(query: unknown, schema: TObject): Record<string, unknown> {
-  const message: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(query as Record<string, unknown>)) {
-    const name = key.endsWith("[]") ? key.slice(0, -2) : key;
-    const field = schema.properties[name];
-    if (field?.type === "array" && !Array.isArray(value)) message[name] = [value];
-    else message[name] = value;
-  }
-  return message;
+  return Object.fromEntries(
+    Object.entries(query as Record<string, unknown>).map(([key, value]) => {
+      const name = key.endsWith("[]") ? key.slice(0, -2) : key;
+      const isList = Object.hasOwn(schema.properties, name) && schema.properties[name]?.type === "array";
+      return [name, isList && !Array.isArray(value) ? [value] : value];
+    }),
+  );
 }
 
 /** What a handler returns: the declared response, or the sent reply for a declared media type. */

@@ -144,6 +144,9 @@ async function count(db: Connection, { text, values }: Sql): Promise<number> {
   return (await db.get<{ total: number }>(`SELECT COUNT(*) AS total ${text}`, ...values))?.total ?? 0;
 }
 
+/** A record whose keys clients choose: `__proto__` is one like any other. */
+const emptyRecord = <T>(): Record<string, T> => Object.create(null) as Record<string, T>;
+
 export function runSearch(db: Database): Pick<RunStore, "search" | "table"> {
   return {
     async search(search) {
@@ -156,7 +159,10 @@ export function runSearch(db: Database): Pick<RunStore, "search" | "table"> {
       const where = conditions(db.dialect, search);
       const total = await count(db, { text: `FROM runs r WHERE ${where.text}`, values: where.values });
       const table = new Map<number, RunRow>(
-        rows.map((row) => [row.seq, { run: toRun(row), metrics: {}, params: {}, tags: {} }]),
+        rows.map((row) => [
+          row.seq,
+          { run: toRun(row), metrics: emptyRecord(), params: emptyRecord(), tags: emptyRecord() },
+        ]),
       );
       const { among } = db.dialect;
       for (const part of chunks(rows, 500)) {

@@ -87,6 +87,10 @@ export const FIXED: Column[] = [
   },
 ];
 
+/** A value by a name that a client chose, which may be `constructor`. */
+const own = <T,>(values: Record<string, T>, name: string): T | undefined =>
+  Object.hasOwn(values, name) ? values[name] : undefined;
+
 export const metricColumn = (key: string): Column => ({
   id: `metric:${key}`,
   title: key,
@@ -94,7 +98,7 @@ export const metricColumn = (key: string): Column => ({
   numeric: true,
   order: field("metrics", key),
   ascending: lowerIsBetter(key) === true,
-  cell: (run) => formatNumber(run.metrics[key]),
+  cell: (run) => formatNumber(own(run.metrics, key)),
 });
 
 export const paramColumn = (key: string): Column => ({
@@ -103,7 +107,10 @@ export const paramColumn = (key: string): Column => ({
   width: Math.max(96, Math.min(170, key.length * 7.2 + 34)),
   order: field("params", key),
   ascending: true,
-  cell: (run) => <span title={run.params[key]}>{run.params[key]}</span>,
+  cell: (run) => {
+    const value = own(run.params, key);
+    return <span title={value}>{value}</span>;
+  },
 });
 
 const METRICS_FIRST = ["test/loss", "test/perplexity", "test/rougeL", "test/token_accuracy", "eval/loss", "train/loss"];
