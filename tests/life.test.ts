@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { KernelClient } from "../kernel/client.ts";
 import type { Run } from "../src/track/api/types.ts";
 import { TrackerClient } from "../src/track/client.ts";
 import { startRun } from "../src/track/index.ts";
@@ -86,6 +87,24 @@ describe("a run's life", () => {
     await command.kill("SIGTERM");
     expect((await info(id)).status).toBe("KILLED");
   }, 120_000);
+
+  test("the shutdown of a notebook's kernel ends its run as killed", async () => {
+    const kernel = await KernelClient.start({
+      cwd: root,
+      data: scratch("kernel"),
+      env: { ANNEAL_TRACKER_URI: server.url, ANNEAL_TOKEN: server.token },
+    });
+    let output = "";
+    await kernel.execute('import { startRun } from "anneal"; const run = startRun(); await run.flush(); run.id', {
+      onOutput: ({ content }) => {
+        output += JSON.stringify(content);
+      },
+    });
+    const id = /[0-9a-f]{32}/.exec(output)?.[0] ?? output;
+    expect((await info(id)).status).toBe("RUNNING");
+    await kernel.shutdown();
+    expect((await info(id)).status).toBe("KILLED");
+  });
 
   test("a run that is resumed has no end", async () => {
     const { command, id } = await logging({}, { last: 3 });

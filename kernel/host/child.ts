@@ -154,8 +154,8 @@ export class Child {
     this.#runtime.answer(id, value, sync);
   }
 
-  /** Kills the process without a restart. */
-  kill(): void {
-    this.#runtime.kill();
+  /** Ends the process without a restart. */
+  end(): Promise<void> {
+    return this.#runtime.end();
   }
 }

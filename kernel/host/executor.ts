@@ -286,10 +286,10 @@ export class Executor {
     this.#child.interrupt();
   }
 
-  /** Kills the child process. */
-  close(): void {
+  /** Ends the child process. */
+  async close(): Promise<void> {
     this.outputs.flush();
-    this.#child.kill();
+    await this.#child.end();
   }
 }
 

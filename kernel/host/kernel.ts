@@ -160,8 +160,8 @@ export class Kernel {
   async close(): Promise<void> {
     if (this.#closing) return;
     this.#closing = true;
-    this.executor.close();
     this.#compiler.close();
+    await this.executor.close();
     await this.history.close();
     await this.#sockets?.close();
     process.exit(0);

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
+import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { encodeFrame, frameReader } from "./frames.ts";
 import type { ChildSettings, ExecuteOrder, FromChild, FromWatcher, ToChild, ToWatcher } from "./protocol.ts";
@@ -16,6 +17,9 @@ export interface RuntimeEvents {
   /** The process exited; `how` is the exit code or the signal. Not called after {@link Runtime.kill}. */
   exit(how: string): void;
 }
+
+/** Milliseconds that the child has to exit by itself. A cell that computes does not react. */
+const endMs = 1500;
 
 /** A child process and its pipes. */
 export class Runtime {
@@ -130,6 +134,18 @@ export class Runtime {
     } catch {
       // It has already exited.
     }
+  }
+
+  /** Asks the child to exit, so that it can record the end of an active run, then kills what is left. */
+  async end(): Promise<void> {
+    this.#killed = true;
+    const { exitCode, signalCode } = this.#process;
+    if (exitCode === null && signalCode === null) {
+      const exited = new Promise((resolve) => this.#process.once("exit", resolve));
+      this.#process.kill("SIGTERM");
+      await Promise.race([exited, pause(endMs)]);
+    }
+    this.kill();
   }
 
   /** Sends a request to V8's inspector of the child. */
