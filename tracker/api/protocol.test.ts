@@ -27,7 +27,8 @@ describe("experiments", () => {
 
     const run = await t.run({ experiment_id: id });
     expect((await t.post("experiments/delete", { experiment_id: id })).body).toEqual({});
-    expect((await t.get("experiments/get-by-name", { experiment_name: "ours" })).status).toBe(404);
+    const deleted = await t.get("experiments/get-by-name", { experiment_name: "ours" });
+    expect(deleted.at("experiment")).toMatchObject({ experiment_id: id, lifecycle_stage: "deleted" });
     expect((await t.get("runs/get", { run_id: run })).at("run.info.lifecycle_stage")).toBe("deleted");
     const refused = await t.post("runs/create", { experiment_id: id });
     expect([refused.status, refused.at("error_code")]).toEqual([400, "INVALID_PARAMETER_VALUE"]);

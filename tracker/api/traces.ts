@@ -1,9 +1,10 @@
 import { randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { currentPrincipal } from "../access/principal.ts";
+import { unlessMissing } from "../access/protect/checks.ts";
 import { locate } from "../artifacts/locations.ts";
 import { invalid, TrackerError } from "../errors.ts";
-import { int, limitOf, nameOf, offsetOf, pageToken } from "../message.ts";
+import { int, limitOf, nameOf, startOf, tokenOf } from "../message.ts";
 import { parseFilter, parseOrder, TRACES } from "../store/filter.ts";
 import type { NewTrace } from "../store/store.ts";
 import type { KeyValue, Span, Trace } from "../store/types.ts";
@@ -37,11 +38,6 @@ const PLACE = "mlflow.artifactLocation";
 function checkTraceTag(key: string): string {
   if (key === PLACE) throw invalid(`The tag ${PLACE} cannot be changed: clients read a trace's files there.`);
   return checkKey(key, "tag");
-}
-
-/** For `catch`: returns undefined for RESOURCE_DOES_NOT_EXIST, and throws other errors. */
-function unlessMissing(error: unknown): undefined {
-  if (!(error instanceof TrackerError && error.code === "RESOURCE_DOES_NOT_EXIST")) throw error;
 }
 
 /** Parses a time: protobuf's JSON or milliseconds. */
@@ -204,16 +200,16 @@ export function traceRoutes(app: FastifyInstance, tracker: Tracker): void {
   }));
 
   route(app, endpoints.searchTraces, async (message) => {
-    const offset = offsetOf(message.page_token);
+    const order = parseOrder(message.order_by, TRACES);
     const limit = limitOf(message.max_results, 100, 500);
-    const { items, more } = await store.traces.search({
+    const { items, next } = await store.traces.search({
       experimentIds: message.experiment_ids ?? (message.locations ?? []).map(experimentOf),
       filter: parseFilter(message.filter, TRACES),
-      order: parseOrder(message.order_by, TRACES),
-      offset,
+      order,
+      ...startOf(message.page_token, order),
       limit,
     });
-    return shapes.page("traces", items.map(info), more ? pageToken(offset + limit) : undefined);
+    return shapes.page("traces", items.map(info), tokenOf(next, order));
   });
 
   route(app, endpoints.deleteTraces, async (message) => {

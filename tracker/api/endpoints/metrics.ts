@@ -16,7 +16,7 @@ export const getMetricHistoryBulk = endpoint({
   method: "GET",
   path: "/api/2.0/mlflow/metrics/get-history-bulk",
   summary: "The points of a metric of several runs.",
-  request: Type.Object({ run_id: optional(listOf(Text)), metric_key: Text, max_results: optional(Int) }),
+  request: Type.Object({ run_id: optional(listOf(Text)), metric_key: optional(Text), max_results: optional(Int) }),
   answer: object({ metrics: listOf(RunMetric) }),
   right: viewExperiment,
 });

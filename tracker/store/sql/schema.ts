@@ -380,6 +380,7 @@ const steps: readonly Step[] = [
         FOREIGN KEY (name, version) REFERENCES model_versions ON UPDATE CASCADE ON DELETE CASCADE
       )${CLUSTERED}`,
   ],
+  ({ TEXT }) => [`ALTER TABLE model_versions ADD COLUMN location ${TEXT}`],
 ];
 
 /** The steps for a database, each a list of statements. */
