@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { invalid } from "../errors.ts";
-import { int, limitOf } from "../message.ts";
+import { bool, int, limitOf } from "../message.ts";
 import type { HistoryMark } from "../store/store.ts";
 import type { RunMetric } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
@@ -78,11 +78,10 @@ export function metricRoutes(app: FastifyInstance, { store }: Tracker): void {
     if (start !== undefined && end !== undefined && start > end) {
       throw invalid(`end_step must be greater than start_step. Found start_step=${start} and end_step=${end}.`);
     }
-    const metrics = await store.metrics.sample(ids, message.metric_key, {
-      ...(start === undefined ? {} : { start }),
-      ...(end === undefined ? {} : { end }),
-      count,
-    });
+    const range = { ...(start === undefined ? {} : { start }), ...(end === undefined ? {} : { end }), count };
+    const groups = bool(message.each_run ?? false) ? ids.map((id) => [id]) : [ids];
+    const metrics: RunMetric[] = [];
+    for (const group of groups) metrics.push(...(await store.metrics.sample(group, message.metric_key, range)));
     return { metrics: metrics.map(ofRun) };
   });
 }

@@ -261,3 +261,61 @@ describe("prompts", () => {
     expect((await t.post("model-versions/create", { name: "m", source: "prompt-template" })).status).toBe(400);
   });
 });
+
+describe("samples of metrics", () => {
+  /** A run whose metric "m" has these steps, each at several times. */
+  async function logged(steps: number[], timestamps = [1]): Promise<string> {
+    const run_id = await t.run();
+    const metrics = timestamps.flatMap((timestamp) =>
+      steps.map((step) => ({ key: "m", value: step, timestamp, step })),
+    );
+    await t.log(run_id, { metrics });
+    return run_id;
+  }
+  const range = (count: number, factor = 1) => Array.from({ length: count }, (_, n) => n * factor);
+  const sample = async (run_ids: string[], more: Record<string, string>) => {
+    const found = await t.get("metrics/get-history-bulk-interval", { run_ids, metric_key: "m", ...more });
+    const points = (found.at("metrics") ?? []) as { run_id: string; step: number }[];
+    return run_ids.map((id) => points.filter(({ run_id }) => run_id === id).map(({ step }) => step));
+  };
+
+  test("have every n-th step of all runs, and the ends of each", async () => {
+    const short = await logged(range(12));
+    const long = await logged(range(20));
+    expect(await sample([short], { max_results: "5" })).toEqual([[0, 2, 4, 7, 9, 11]]);
+    expect(await sample([short], { max_results: "12" })).toEqual([range(12)]);
+    expect(await sample([short, long], { max_results: "5" })).toEqual([
+      [0, 4, 8, 11],
+      [0, 4, 8, 11, 12, 16, 19],
+    ]);
+    expect(await sample([long], { max_results: "3", start_step: "5", end_step: "8" })).toEqual([[5, 6, 7, 8]]);
+    const sparse = await logged(range(10, 7));
+    expect(await sample([sparse, short], { max_results: "4", each_run: "true" })).toEqual([
+      [0, 14, 35, 49, 63],
+      [0, 3, 6, 9, 11],
+    ]);
+  });
+
+  test("have all points of a step, and none before step 0 unless asked for", async () => {
+    const run_id = await logged([-2, 0, 1], [1, 2]);
+    expect(await sample([run_id], {})).toEqual([[0, 0, 1, 1]]);
+    expect(await sample([run_id], { start_step: "-5", end_step: "0" })).toEqual([[-2, -2, 0, 0]]);
+    expect(await sample(["none"], {})).toEqual([[]]);
+  });
+
+  test("the points of several runs are by run, time and step", async () => {
+    const runs = [await logged([2, 1], [2, 1]), await logged([3])];
+    const found = await t.get("metrics/get-history-bulk", { run_id: runs, metric_key: "m" });
+    const points = (found.at("metrics") as { run_id: string; timestamp: number; step: number }[]).map(
+      ({ run_id, timestamp, step }) => [run_id, timestamp, step],
+    );
+    const expected = [
+      [runs[0], 1, 1],
+      [runs[0], 1, 2],
+      [runs[0], 2, 1],
+      [runs[0], 2, 2],
+      [runs[1], 1, 3],
+    ];
+    expect(points).toEqual(runs[0] < runs[1] ? expected : [expected[4], ...expected.slice(0, 4)]);
+  });
+});

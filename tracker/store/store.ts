@@ -153,7 +153,10 @@ export interface MetricStore {
   ): Promise<{ json: string; next?: HistoryMark }>;
   /** Returns the points of one metric of several runs. */
   bulk(runIds: string[], key: string, limit: number): Promise<RunMetric[]>;
-  /** Returns at most `count` points per run, spread evenly over the steps from `start` to `end` and including both ends. */
+  /**
+   * Returns points of some steps from `start` (0 by default) to `end`, as MLflow chooses them: about `count` steps that the
+   * runs have, spread evenly, and the first and last of each run. Of very long series, at most `count` points per run.
+   */
   sample(runIds: string[], key: string, range: { start?: number; end?: number; count: number }): Promise<RunMetric[]>;
 }
 
@@ -383,8 +386,8 @@ export interface TraceStore {
   count(search: { experimentIds: string[]; filter: Clause[] }): Promise<number>;
   setTag(id: string, tag: KeyValue): Promise<void>;
   deleteTag(id: string, key: string): Promise<void>;
-  /** Stores an assessment under its `assessment_id`; undefined removes it. */
-  assess(id: string, assessmentId: string, assessment: Record<string, unknown> | undefined): Promise<void>;
+  /** Stores assessments by their `assessment_id`; undefined removes one. */
+  assess(id: string, assessments: Readonly<Record<string, Record<string, unknown> | undefined>>): Promise<void>;
   linkToRun(ids: string[], runId: string): Promise<void>;
   /** Removes traces by id, or the oldest up to a time. @returns the ids of the removed traces */
   remove(experimentId: string, which: { ids: string[] } | { until: number; limit: number }): Promise<string[]>;

@@ -325,25 +325,27 @@ export function traceStore(db: Database): TraceStore {
         }
       }),
 
-    assess: (id, assessmentId, assessment) =>
+    assess: (id, assessments) =>
       db.transaction(async (tx) => {
         await find(tx, id);
-        if (assessment === undefined) {
-          const gone = await tx.run(
-            "DELETE FROM trace_assessments WHERE trace_id = ? AND assessment_id = ?",
+        for (const [assessmentId, assessment] of Object.entries(assessments)) {
+          if (assessment === undefined) {
+            const gone = await tx.run(
+              "DELETE FROM trace_assessments WHERE trace_id = ? AND assessment_id = ?",
+              id,
+              assessmentId,
+            );
+            if (gone === 0) throw missing(`Assessment with ID '${assessmentId}' not found for trace '${id}'.`);
+            continue;
+          }
+          await tx.run(
+            `INSERT INTO trace_assessments VALUES (?, ?, ?)
+             ON CONFLICT (trace_id, assessment_id) DO UPDATE SET content = excluded.content`,
             id,
             assessmentId,
+            JSON.stringify(assessment),
           );
-          if (gone === 0) throw missing(`Assessment with ID '${assessmentId}' not found for trace '${id}'.`);
-          return;
         }
-        await tx.run(
-          `INSERT INTO trace_assessments VALUES (?, ?, ?)
-           ON CONFLICT (trace_id, assessment_id) DO UPDATE SET content = excluded.content`,
-          id,
-          assessmentId,
-          JSON.stringify(assessment),
-        );
       }),
 
     linkToRun: (ids, runId) =>
