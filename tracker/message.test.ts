@@ -18,11 +18,15 @@ test("errors name the field, its value and what was expected, in words", () => {
     }
     return "";
   };
-  expect(messageOf({ text: 1 })).toBe("Invalid value 1 for parameter 'text': expected string.");
-  expect(messageOf({ whole: "x" })).toBe("Invalid value \"x\" for parameter 'whole': expected integer.");
-  expect(messageOf({ list: [{ key: null }] })).toBe("Invalid value null for parameter 'list[0].key': expected string.");
+  expect(messageOf({ text: 1 })).toBe("Invalid value 1 for parameter 'text' supplied: expected string.");
+  expect(messageOf({ whole: "x" })).toBe("Invalid value \"x\" for parameter 'whole' supplied: expected integer.");
+  expect(messageOf({ list: [{ key: null }] })).toBe(
+    "Invalid value null for parameter 'list[0].key' supplied: expected string.",
+  );
   expect(messageOf({ list: [{}] })).toBe("Missing value for required parameter 'list[0].key'.");
-  expect(messageOf({ either: [] })).toBe("Invalid value [] for parameter 'either': expected text or a number.");
+  expect(messageOf({ either: [] })).toBe(
+    "Invalid value [] for parameter 'either' supplied: expected text or a number.",
+  );
   expect(messageOf({ exact: "other" })).toContain("expected 'exact'");
   for (const message of [{ text: {} }, { whole: 0 }, { list: 1 }, { list: [1] }, { exact: 1 }]) {
     expect(messageOf(message)).toMatch(/: expected (string|integer|array|object|'exact'|.* 1)/);

@@ -21,6 +21,12 @@ function rangeOf(request: FastifyRequest, size: number): { start: number; end: n
   return start > end || start >= size ? "impossible" : { start, end };
 }
 
+/** The header for a download. A plain name is sent as it is, which MLflow's clients expect. */
+export const attachment = (name: string): string =>
+  /^[\w.-]+$/.test(name)
+    ? `attachment; filename=${name}`
+    : `attachment; filename*=UTF-8''${encodeURIComponent(name).replace(/['()*]/g, (it) => `%${it.charCodeAt(0).toString(16)}`)}`;
+
 /**
  * Sends a file, always as a download that the browser does not render: an uploaded file must not run as a page of the
  * tracker.
@@ -36,7 +42,7 @@ async function sendArtifact(
   const name = path.slice(path.lastIndexOf("/") + 1);
   reply
     .header("content-type", mediaType(path))
-    .header("content-disposition", `attachment; filename*=UTF-8''${encodeURIComponent(name)}`)
+    .header("content-disposition", attachment(name))
     .header("x-content-type-options", "nosniff")
     .header("content-security-policy", "sandbox; default-src 'none'")
     .header("cache-control", "private, no-cache")
@@ -109,8 +115,13 @@ export function uploadArtifactRoute(app: FastifyInstance, { store, artifacts }: 
     app,
     endpoints.uploadRunFile,
     async ({ run_uuid, path }, request) => {
+      if (!run_uuid) throw invalid("Request must specify run_uuid.");
+      if (!path) throw invalid("Request must specify path.");
+      const { "content-length": length = "0", "transfer-encoding": encoding } = request.headers;
       const run = await store.runs.get(run_uuid);
-      await receive(artifacts, join(locate(run.artifactUri), path), request);
+      const place = join(locate(run.artifactUri), path);
+      if (length === "0" && encoding === undefined) throw invalid("Request must specify data.");
+      await receive(artifacts, place, request);
       return {};
     },
     { bodyLimit: Number.MAX_SAFE_INTEGER },
@@ -127,7 +138,8 @@ export function downloadRoutes(app: FastifyInstance, tracker: Tracker): void {
   });
 
   route(app, endpoints.getVersionFile, async ({ name, version, path }, request, reply) => {
-    if (!/^\d{1,9}$/.test(version)) throw invalid(`Invalid value '${version}' for parameter 'version'.`);
+    if (!/^\d{1,9}$/.test(version))
+      throw invalid(`Parameter 'version' must be an integer, got '${version.slice(0, 200)}'.`);
     const { root } = await store.registry.getVersion(name, Number(version));
     const within = join("", path);
     const files = await store.registry.files(name, Number(version), within);

@@ -408,10 +408,9 @@ describe("each answers what it declares, and only whom it declares", () => {
       },
     );
     const trace_id = `tr-${span.traceId}`;
-    for (const api of ["/api", "/ajax-api"]) {
-      await ask(`GET ${api}/3.0/mlflow/traces/get`, { trace_id });
-      await ask(`GET ${api}/3.0/mlflow/traces/batchGet`, { trace_ids: ["tr-told", trace_id] });
-    }
+    await ask("GET /api/3.0/mlflow/traces/get", { trace_id });
+    await ask("GET /api/3.0/mlflow/traces/batchGet", { trace_ids: ["tr-told", trace_id] });
+    await ask("GET /api/anneal/traces/:trace_id", { trace_id });
     const assessment = { assessment_name: "good", feedback: { value: 1 }, rationale: "short" };
     const made = await ask(`POST ${v3}/:trace_id/assessments`, { trace_id, assessment });
     const one = { trace_id, assessment_id: made.text("assessment.assessment_id") };
@@ -422,8 +421,25 @@ describe("each answers what it declares, and only whom it declares", () => {
     await ask(`PATCH ${v3}/:trace_id/tags`, { trace_id, key: "k", value: "v" });
     await ask(`DELETE ${v3}/:trace_id/tags`, { trace_id, key: "k" });
     await ask(`POST ${v3}/search`, { experiment_ids: [experiment_id] });
-    await ask("POST /api/2.0/mlflow/traces/link-to-run", { run_id, trace_ids: [trace_id] });
+    await ask(`POST ${v3}/calculate-filter-correlation`, {
+      experiment_ids: [experiment_id],
+      filter_string1: "status = 'OK'",
+      filter_string2: "tags.a = 'b'",
+    });
+    const v2 = "/api/2.0/mlflow/traces";
+    await ask(`POST ${v2}/link-to-run`, { run_id, trace_ids: [trace_id] });
+    await ask(`POST ${v2}/link-prompts`, { trace_id, prompt_versions: [{ name: "p", version: "1" }] });
+    await ask("GET /api/2.0/mlflow/get-trace-artifact", { request_id: trace_id });
     await ask(`POST ${v3}/delete-traces`, { experiment_id, trace_ids: [trace_id] });
+
+    const begun = { experiment_id, timestamp_ms: 1, tags: [{ key: "told", value: "2" }] };
+    const request_id = (await ask(`POST ${v2}`, begun)).text("trace_info.request_id");
+    await ask(`PATCH ${v2}/:request_id`, { request_id, timestamp_ms: "5", status: "OK" });
+    await ask(`PATCH ${v2}/:request_id/tags`, { request_id, key: "k", value: "v" });
+    await ask(`DELETE ${v2}/:request_id/tags`, { request_id, key: "k" });
+    await ask(`GET ${v2}/:request_id/info`, { request_id });
+    await ask(`GET ${v2}`, { experiment_ids: [experiment_id] });
+    await ask(`POST ${v2}/delete-traces`, { experiment_id, request_ids: [request_id] });
   });
 
   test("accounts, webhooks and the server itself", async () => {

@@ -59,7 +59,14 @@ const v2 = `
   DELETE logged-models/m-1/tags/t
   GET logged-models/m-1/artifacts/directories
   GET logged-models/m-1/artifacts/files
+  GET,POST traces
+  PATCH traces/tr-1
+  GET traces/tr-1/info
+  PATCH,DELETE traces/tr-1/tags
+  POST traces/delete-traces
   POST traces/link-to-run
+  POST traces/link-prompts
+  GET get-trace-artifact
   GET,POST webhooks
   GET,PATCH,DELETE webhooks/w
   POST webhooks/w/test
@@ -73,6 +80,7 @@ const v3 = `
   GET traces/tr-1
   POST traces/search
   POST traces/delete-traces
+  POST traces/calculate-filter-correlation
   PATCH,DELETE traces/tr-1/tags
   POST traces/tr-1/assessments
   GET,PATCH,DELETE traces/tr-1/assessments/a-1

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
-import { missing } from "../errors.ts";
-import { limitOf, nameOf, offsetOf, pageToken } from "../message.ts";
+import { invalid } from "../errors.ts";
+import { limitOf, nameOf, startOf, tokenOf } from "../message.ts";
 import { EXPERIMENTS, parseFilter, parseOrder } from "../store/filter.ts";
 import type { Tracker } from "../tracker.ts";
 import * as endpoints from "./endpoints/experiments.ts";
@@ -10,6 +10,8 @@ import { route } from "./route.ts";
 import * as shapes from "./shapes.ts";
 
 const MAX_NAME = 500;
+/** Experiments of one search for data sets. */
+const MAX_EXPERIMENTS = 20;
 
 export function experimentRoutes(app: FastifyInstance, { store, locations, events }: Tracker): void {
   const publish = (experimentId: string, change: "created" | "updated" | "deleted"): void =>
@@ -29,24 +31,22 @@ export function experimentRoutes(app: FastifyInstance, { store, locations, event
     experiment: shapes.experiment(await store.experiments.get(experiment_id)),
   }));
 
-  route(app, endpoints.getExperimentByName, async (message) => {
-    const experiment = await store.experiments.getByName(message.experiment_name);
-    // A client could not create runs in a deleted experiment, so the error says that it is deleted.
-    if (experiment.lifecycle === "deleted") throw missing(`Experiment '${message.experiment_name}' is deleted.`);
-    return { experiment: shapes.experiment(experiment) };
-  });
+  // Also a deleted one: MLflow's clients then say that it is deleted, instead of using the experiment Default.
+  route(app, endpoints.getExperimentByName, async ({ experiment_name }) => ({
+    experiment: shapes.experiment(await store.experiments.getByName(experiment_name)),
+  }));
 
   route(app, endpoints.searchExperiments, async (message) => {
-    const offset = offsetOf(message.page_token);
+    const order = parseOrder(message.order_by, EXPERIMENTS);
     const limit = limitOf(message.max_results, 1000, 50_000);
-    const { items, more } = await store.experiments.search({
+    const { items, next } = await store.experiments.search({
       view: nameOf(VIEWS, message.view_type ?? "ACTIVE_ONLY"),
       filter: parseFilter(message.filter, EXPERIMENTS),
-      order: parseOrder(message.order_by, EXPERIMENTS),
-      offset,
+      order,
+      ...startOf(message.page_token, order),
       limit,
     });
-    return shapes.pageText("experiments", items, shapes.experiment, more ? pageToken(offset + limit) : undefined);
+    return shapes.pageText("experiments", items, shapes.experiment, tokenOf(next, order));
   });
 
   route(app, endpoints.updateExperiment, async ({ experiment_id, new_name }) => {
@@ -68,8 +68,8 @@ export function experimentRoutes(app: FastifyInstance, { store, locations, event
     return {};
   });
 
-  route(app, endpoints.setExperimentTag, async ({ experiment_id, key, value }) => {
-    await store.experiments.setTag(experiment_id, otherTag({ key, value }));
+  route(app, endpoints.setExperimentTag, async ({ experiment_id, ...tag }) => {
+    await store.experiments.setTag(experiment_id, otherTag(tag));
     publish(experiment_id, "updated");
     return {};
   });
@@ -80,12 +80,22 @@ export function experimentRoutes(app: FastifyInstance, { store, locations, event
     return {};
   });
 
-  route(app, endpoints.searchDatasets, async ({ experiment_ids }) => ({
-    dataset_summaries: (await store.runs.datasets(experiment_ids ?? [])).map((it) => ({
-      experiment_id: it.experimentId,
-      name: it.name,
-      digest: it.digest,
-      context: it.context,
-    })),
-  }));
+  route(app, endpoints.searchDatasets, async ({ experiment_ids = [] }) => {
+    if (experiment_ids.length === 0) {
+      throw invalid("SearchDatasets request must specify at least one experiment_id.");
+    }
+    if (experiment_ids.length > MAX_EXPERIMENTS) {
+      throw invalid(
+        `SearchDatasets request cannot specify more than ${MAX_EXPERIMENTS} experiment_ids. Received ${experiment_ids.length} experiment_ids.`,
+      );
+    }
+    return {
+      dataset_summaries: (await store.runs.datasets(experiment_ids)).map((it) => ({
+        experiment_id: it.experimentId,
+        name: it.name,
+        digest: it.digest,
+        context: it.context,
+      })),
+    };
+  });
 }

@@ -1,8 +1,16 @@
 import { randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { invalid } from "../errors.ts";
-import { bool, limitOf, nameOf, offsetOf, pageToken } from "../message.ts";
-import { LOGGED_MODELS, parseFilter, parseOrder } from "../store/filter.ts";
+import { bool, limitOf, nameOf, startOf, tokenOf } from "../message.ts";
+import { orNull } from "../registry/origin.ts";
+import {
+  type Clause,
+  type DatasetName,
+  LOGGED_MODELS,
+  type OrderClause,
+  parseFilter,
+  parseOrder,
+} from "../store/filter.ts";
 import type { LoggedModelStatus } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
 import { LOGGED_MODEL_STATUSES } from "./endpoints/fields.ts";
@@ -18,15 +26,24 @@ const STATUS: ReadonlyMap<string, LoggedModelStatus> = new Map([
   ["LOGGED_MODEL_UPLOAD_FAILED", "UPLOAD_FAILED"],
 ]);
 
+/** Data sets of one search. */
+const MAX_DATASETS = 50;
+
+const datasetOf = (name: string, digest: string | undefined): DatasetName => ({
+  name,
+  ...(digest ? { digest } : {}),
+});
+
 export function loggedModelRoutes(app: FastifyInstance, { store, locations }: Tracker): void {
   const { loggedModels } = store;
 
   route(app, endpoints.createLoggedModel, async (message) => {
     if (message.source_run_id) {
-      const { experimentId } = await store.runs.get(message.source_run_id);
-      if (experimentId !== message.experiment_id) {
+      // A run that does not exist here may be one of another tracking server.
+      const run = await orNull(store.runs.get(message.source_run_id));
+      if (run && run.experimentId !== message.experiment_id) {
         throw invalid(
-          `Run ${message.source_run_id} is in experiment ${experimentId}: a logged model is in the experiment of its source run, not in ${message.experiment_id}.`,
+          `Run ${message.source_run_id} is in experiment ${run.experimentId}: a logged model is in the experiment of its source run, not in ${message.experiment_id}.`,
         );
       }
     }
@@ -44,19 +61,34 @@ export function loggedModelRoutes(app: FastifyInstance, { store, locations }: Tr
   });
 
   route(app, endpoints.searchLoggedModels, async (message) => {
-    const offset = offsetOf(message.page_token);
     const limit = limitOf(message.max_results, 50, 1000);
-    const order = (message.order_by ?? []).map(
-      (by) => `${by.field_name} ${bool(by.ascending ?? true) ? "ASC" : "DESC"}`,
+    const datasets = (message.datasets ?? []).map(({ dataset_name, dataset_digest }) =>
+      datasetOf(dataset_name, dataset_digest),
     );
-    const { items, more } = await loggedModels.search({
+    if (datasets.length > MAX_DATASETS) {
+      throw invalid(`Too many data sets: ${datasets.length} requested, at most ${MAX_DATASETS} are allowed.`);
+    }
+    const written = message.order_by ?? [];
+    const order = parseOrder(
+      written.map((by) => `${by.field_name} ${bool(by.ascending ?? true) ? "ASC" : "DESC"}`),
+      LOGGED_MODELS,
+    ).map((clause, index): OrderClause => {
+      const { dataset_name, dataset_digest } = written[index] ?? {};
+      if (dataset_name === undefined) return clause;
+      if (clause.entity !== "metric") throw invalid(`Only a metric can be of a data set, not ${clause.key}.`);
+      return { ...clause, datasets: [datasetOf(dataset_name, dataset_digest)] };
+    });
+    const { items, next } = await loggedModels.search({
       experimentIds: message.experiment_ids ?? [],
-      filter: parseFilter(message.filter, LOGGED_MODELS),
-      order: parseOrder(order, LOGGED_MODELS),
-      offset,
+      datasets,
+      filter: parseFilter(message.filter, LOGGED_MODELS).map(
+        (clause): Clause => (clause.entity === "metric" && datasets.length > 0 ? { ...clause, datasets } : clause),
+      ),
+      order,
+      ...startOf(message.page_token, order),
       limit,
     });
-    return shapes.page("models", items.map(shapes.loggedModel), more ? pageToken(offset + limit) : undefined);
+    return shapes.page("models", items.map(shapes.loggedModel), tokenOf(next, order));
   });
 
   route(app, endpoints.getLoggedModel, async ({ model_id }) => ({

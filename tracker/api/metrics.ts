@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { invalid } from "../errors.ts";
-import { int, limitOf } from "../message.ts";
+import { bool, int, limitOf } from "../message.ts";
 import type { HistoryMark } from "../store/store.ts";
 import type { RunMetric } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
@@ -11,6 +11,8 @@ import { runIdOf } from "./runs.ts";
 import * as shapes from "./shapes.ts";
 
 const MAX_RUNS = 100;
+/** Points per run of a sample. */
+const MAX_SAMPLE = 2500;
 
 /** Encodes a position in a history as an opaque page token. */
 const tokenOf = ({ step, timestamp, isNan, value }: HistoryMark): string =>
@@ -33,12 +35,6 @@ function markOf(token: string | undefined): HistoryMark | undefined {
 
 export function metricRoutes(app: FastifyInstance, { store }: Tracker): void {
   const ofRun = (it: RunMetric) => ({ ...shapes.metric(it), run_id: it.runId });
-  const checkRuns = (ids: string[]): string[] => {
-    if (ids.length === 0) throw invalid("Missing value for required parameter 'run_ids'.");
-    if (ids.length > MAX_RUNS)
-      throw invalid(`Too many runs: ${ids.length} requested, at most ${MAX_RUNS} are allowed per request.`);
-    return ids;
-  };
 
   route(app, endpoints.getMetricHistory, async (message) => {
     const run = await store.runs.get(runIdOf(message));
@@ -52,25 +48,40 @@ export function metricRoutes(app: FastifyInstance, { store }: Tracker): void {
   });
 
   route(app, endpoints.getMetricHistoryBulk, async (message) => {
-    const limit = limitOf(message.max_results, 25_000, 25_000);
-    const metrics = await store.metrics.bulk(checkRuns(message.run_id ?? []), message.metric_key, limit);
+    const { run_id: ids = [], metric_key: key } = message;
+    if (ids.length === 0) throw invalid("GetMetricHistoryBulk request must specify at least one run_id.");
+    if (ids.length > MAX_RUNS) {
+      throw invalid(
+        `GetMetricHistoryBulk request cannot specify more than ${MAX_RUNS} run_ids. Received ${ids.length} run_ids.`,
+      );
+    }
+    if (!key) throw invalid("GetMetricHistoryBulk request must specify a metric_key.");
+    const metrics = await store.metrics.bulk(ids, key, limitOf(message.max_results, 25_000, 25_000));
     return { metrics: metrics.map(ofRun) };
   });
 
   route(app, endpoints.getMetricSample, async (message) => {
+    const { run_ids: ids = [] } = message;
+    if (ids.length === 0) throw invalid("Missing value for required parameter 'run_ids'.");
+    if (ids.length > MAX_RUNS) {
+      throw invalid(
+        `GetMetricHistoryBulkInterval request must specify at most ${MAX_RUNS} run_ids. Received ${ids.length} run_ids.`,
+      );
+    }
+    const count = message.max_results === undefined ? 320 : int(message.max_results, "max_results");
+    if (count < 1 || count > MAX_SAMPLE) throw invalid(`max_results must be between 1 and ${MAX_SAMPLE}.`);
     const start = message.start_step === undefined ? undefined : int(message.start_step, "start_step");
     const end = message.end_step === undefined ? undefined : int(message.end_step, "end_step");
     if ((start === undefined) !== (end === undefined)) {
-      throw invalid("start_step and end_step must be set together: only one of them was sent.");
+      throw invalid("If either start step or end step are specified, both must be specified.");
     }
     if (start !== undefined && end !== undefined && start > end) {
-      throw invalid(`end_step (${end}) must not be less than start_step (${start}).`);
+      throw invalid(`end_step must be greater than start_step. Found start_step=${start} and end_step=${end}.`);
     }
-    const metrics = await store.metrics.sample(checkRuns(message.run_ids ?? []), message.metric_key, {
-      ...(start === undefined ? {} : { start }),
-      ...(end === undefined ? {} : { end }),
-      count: limitOf(message.max_results, 320, 2500),
-    });
+    const range = { ...(start === undefined ? {} : { start }), ...(end === undefined ? {} : { end }), count };
+    const groups = bool(message.each_run ?? false) ? ids.map((id) => [id]) : [ids];
+    const metrics: RunMetric[] = [];
+    for (const group of groups) metrics.push(...(await store.metrics.sample(group, message.metric_key, range)));
     return { metrics: metrics.map(ofRun) };
   });
 }

@@ -85,7 +85,9 @@ function operation(endpoint: Endpoint, method: string, path: string): object {
     required: fieldsOutsidePath.map(([name]) => name).filter((name) => required.has(name)),
   };
   const [, place = ""] = /^\/(?:api\/(?:\d\.0\/(?:mlflow(?=\/))?)?)?(.*)$/.exec(path.replace("*", "path")) ?? [];
-  const id = `${method.toLowerCase()} ${path.includes("api/") ? "" : "root"} ${place}`;
+  // Version 3 of the API has traces, too.
+  const scope = path.startsWith("/api/2.0/mlflow/traces") ? "v2" : path.includes("api/") ? "" : "root";
+  const id = `${method.toLowerCase()} ${scope} ${place}`;
   const content = endpoint.body
     ? { [endpoint.body]: {} }
     : inQuery || fieldsOutsidePath.length === 0

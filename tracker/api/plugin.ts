@@ -19,7 +19,8 @@ import { pageRoutes } from "./pages.ts";
 import { registryRoutes } from "./registry.ts";
 import { runRoutes } from "./runs.ts";
 import { rootRoutes, serverInfoRoute } from "./server.ts";
-import { otlpRoutes, pageSpanRoutes, spanRoutes, traceLinkRoute, traceRoutes } from "./traces.ts";
+import { otlpRoutes, pageTraceRoute, spanRoutes, traceRoutes } from "./traces.ts";
+import { traceV2Routes } from "./traces-v2.ts";
 import { webhookRoutes } from "./webhooks.ts";
 
 export interface TrackerPluginOptions {
@@ -120,21 +121,18 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
         registryRoutes(scope, tracker);
         loggedModelRoutes(scope, tracker);
         webhookRoutes(scope, tracker);
-        traceLinkRoute(scope, tracker);
+        traceV2Routes(scope, tracker);
         artifactRoutes(scope, tracker);
         downloadRoutes(scope, tracker);
       },
       { prefix },
     );
   }
-  for (const [prefix, traceSpanRoutes] of [
-    ["/api/3.0/mlflow", spanRoutes],
-    ["/ajax-api/3.0/mlflow", pageSpanRoutes],
-  ] as const) {
+  for (const prefix of ["/api/3.0/mlflow", "/ajax-api/3.0/mlflow"]) {
     await app.register(
       async (scope) => {
         jsonScope(scope);
-        traceSpanRoutes(scope, tracker);
+        spanRoutes(scope, tracker);
         traceRoutes(scope, tracker);
         serverInfoRoute(scope);
       },
@@ -183,6 +181,7 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
       uploadRoutes(scope, tracker);
       duplicateRoutes(scope, tracker);
       annealRoutes(scope, tracker);
+      pageTraceRoute(scope, tracker);
       accessRoutes(scope, tracker);
       eventRoutes(scope, tracker);
     },

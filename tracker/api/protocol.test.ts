@@ -27,7 +27,8 @@ describe("experiments", () => {
 
     const run = await t.run({ experiment_id: id });
     expect((await t.post("experiments/delete", { experiment_id: id })).body).toEqual({});
-    expect((await t.get("experiments/get-by-name", { experiment_name: "ours" })).status).toBe(404);
+    const deleted = await t.get("experiments/get-by-name", { experiment_name: "ours" });
+    expect(deleted.at("experiment")).toMatchObject({ experiment_id: id, lifecycle_stage: "deleted" });
     expect((await t.get("runs/get", { run_id: run })).at("run.info.lifecycle_stage")).toBe("deleted");
     const refused = await t.post("runs/create", { experiment_id: id });
     expect([refused.status, refused.at("error_code")]).toEqual([400, "INVALID_PARAMETER_VALUE"]);
@@ -211,7 +212,7 @@ describe("metrics", () => {
     ]);
   });
 
-  test("a sample holds the first and the last point and no more than was asked for", async () => {
+  test("a sample of each run has every n-th of its points, and the last one", async () => {
     const runs = [await t.run(), await t.run()];
     for (const [index, run_id] of runs.entries()) {
       const metrics = Array.from({ length: 1000 }, (_, i) => ({
@@ -226,11 +227,12 @@ describe("metrics", () => {
       run_ids: runs,
       metric_key: "m",
       max_results: "50",
+      each_run: "true",
     });
     const all = sampled.at("metrics") as { run_id: string; step: number }[];
     for (const [index, run_id] of runs.entries()) {
       const steps = all.filter((point) => point.run_id === run_id).map(({ step }) => step);
-      expect(steps.length).toBe(50);
+      expect(steps.length).toBe(51);
       expect([steps[0], steps.at(-1)]).toEqual([0, 999 * (index + 1)]);
     }
     const [run_ids] = runs;

@@ -2,15 +2,16 @@ import type { FastifyInstance } from "fastify";
 import { currentPrincipal } from "../access/principal.ts";
 import { uriOf } from "../artifacts/locations.ts";
 import { invalid } from "../errors.ts";
-import { bool, limitOf, offsetOf, pageToken } from "../message.ts";
+import { bool, limitOf, startOf, tokenOf } from "../message.ts";
 import { isReference } from "../registry/origin.ts";
 import { promote, setAlias } from "../registry/promote.ts";
+import { isPlaceholder, isPrompt } from "../registry/prompts.ts";
 import { register } from "../registry/register.ts";
 import { MODEL_VERSIONS, parseFilter, parseOrder, REGISTERED_MODELS } from "../store/filter.ts";
 import type { RegisteredModel, Stage } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
 import * as endpoints from "./endpoints/registry.ts";
-import { checkAlias, checkKey, checkModelName, otherTag, truncate } from "./limits.ts";
+import { checkAlias, checkKey, checkModelName, registryTag, truncate } from "./limits.ts";
 import { route } from "./route.ts";
 import * as shapes from "./shapes.ts";
 
@@ -56,7 +57,7 @@ function modelRoutes({ app, tracker, changed }: Context): void {
     const model = await registry.createModel({
       name: checkModelName(message.name),
       description: description(message.description),
-      tags: (message.tags ?? []).map(otherTag),
+      tags: (message.tags ?? []).map(registryTag),
     });
     changed(model.name, "created");
     return { registered_model: await full(model) };
@@ -67,16 +68,16 @@ function modelRoutes({ app, tracker, changed }: Context): void {
   }));
 
   route(app, endpoints.searchModels, async (message) => {
-    const offset = offsetOf(message.page_token);
+    const order = parseOrder(message.order_by, REGISTERED_MODELS);
     const limit = limitOf(message.max_results, 100, 1000);
-    const { items, more } = await registry.searchModels({
+    const { items, next } = await registry.searchModels({
       filter: parseFilter(message.filter, REGISTERED_MODELS),
-      order: parseOrder(message.order_by, REGISTERED_MODELS),
-      offset,
+      order,
+      ...startOf(message.page_token, order),
       limit,
     });
     const models = await Promise.all(items.map(full));
-    return shapes.page("registered_models", models, more ? pageToken(offset + limit) : undefined);
+    return shapes.page("registered_models", models, tokenOf(next, order));
   });
 
   route(app, endpoints.renameModel, async ({ name, new_name }) => {
@@ -99,7 +100,7 @@ function modelRoutes({ app, tracker, changed }: Context): void {
   });
 
   route(app, endpoints.setModelTag, async (message) => {
-    await registry.setModelTag(message.name, otherTag(message));
+    await registry.setModelTag(message.name, registryTag(message));
     changed(message.name, "updated");
     return {};
   });
@@ -154,7 +155,7 @@ function versionRoutes({ app, tracker, changed }: Context): void {
       modelId: message.model_id || null,
       description: description(message.description),
       userId: currentPrincipal().name,
-      tags: (message.tags ?? []).map(otherTag),
+      tags: (message.tags ?? []).map(registryTag),
     });
     changed(version.name, "created", version.version);
     return { model_version: shapes.modelVersion(version) };
@@ -165,20 +166,22 @@ function versionRoutes({ app, tracker, changed }: Context): void {
   }));
 
   route(app, endpoints.searchVersions, async (message) => {
-    const offset = offsetOf(message.page_token);
+    const order = parseOrder(message.order_by, MODEL_VERSIONS);
     const limit = Math.min(limitOf(message.max_results, 10_000, 200_000), MAX_VERSIONS);
-    const { items, more } = await registry.searchVersions({
+    const { items, next } = await registry.searchVersions({
       filter: parseFilter(message.filter, MODEL_VERSIONS),
-      order: parseOrder(message.order_by, MODEL_VERSIONS),
-      offset,
+      order,
+      ...startOf(message.page_token, order),
       limit,
     });
-    return shapes.pageText("model_versions", items, shapes.modelVersion, more ? pageToken(offset + limit) : undefined);
+    return shapes.pageText("model_versions", items, shapes.modelVersion, tokenOf(next, order));
   });
 
   route(app, endpoints.getDownloadUri, async ({ name, version }) => {
-    const { root, source } = await registry.getVersion(name, Number(version));
-    if (source.startsWith("models:") && root !== null) return { artifact_uri: uriOf(root) };
+    const { root, source: own, location, tags } = await registry.getVersion(name, Number(version));
+    if (own.startsWith("models:") && root !== null) return { artifact_uri: uriOf(root) };
+    const source = location ?? own;
+    if (isPrompt(tags) && isPlaceholder(source)) return { artifact_uri: source };
     // An earlier release may have recorded it.
     return { artifact_uri: isReference(source) ? source : locations.check(source, "model version source") };
   });
@@ -219,7 +222,7 @@ function versionRoutes({ app, tracker, changed }: Context): void {
   });
 
   route(app, endpoints.setVersionTag, async (message) => {
-    await registry.setVersionTag(message.name, Number(message.version), otherTag(message));
+    await registry.setVersionTag(message.name, Number(message.version), registryTag(message));
     changed(message.name, "updated", Number(message.version));
     return {};
   });

@@ -3,7 +3,7 @@ import { currentPrincipal } from "../access/principal.ts";
 import { checkDatasetSource } from "../artifacts/locations.ts";
 import { invalid } from "../errors.ts";
 import { parseJson } from "../json.ts";
-import { int, limitOf, nameOf, offsetOf, pageToken } from "../message.ts";
+import { int, limitOf, nameOf, startOf, tokenOf } from "../message.ts";
 import { parseFilter, parseOrder, RUNS } from "../store/filter.ts";
 import type { Metric, ModelMetric, Run } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
@@ -118,24 +118,19 @@ export function runRoutes(app: FastifyInstance, tracker: Tracker): void {
   });
 
   route(app, endpoints.searchRuns, async (message) => {
-    const offset = offsetOf(message.page_token);
     // As MLflow's server, this one accepts 50 000. It answers with fewer and a token for the rest.
+    const order = parseOrder(message.order_by, RUNS);
     const limit = Math.min(limitOf(message.max_results, 1000, 50_000), MAX_RUNS);
-    const { items, more } = await store.runs.search({
+    const { items, next } = await store.runs.search({
       experimentIds: message.experiment_ids ?? [],
       view: nameOf(VIEWS, message.run_view_type ?? "ACTIVE_ONLY"),
       filter: parseFilter(message.filter, RUNS),
-      order: parseOrder(message.order_by, RUNS),
-      offset,
+      order,
+      ...startOf(message.page_token, order),
       limit,
     });
     const inputs = await store.runs.inputs(items.map(({ run }) => run.id));
-    return shapes.pageText(
-      "runs",
-      items,
-      (data) => shapes.run(data, inputs.get(data.run.id)),
-      more ? pageToken(offset + limit) : undefined,
-    );
+    return shapes.pageText("runs", items, (data) => shapes.run(data, inputs.get(data.run.id)), tokenOf(next, order));
   });
 
   route(app, endpoints.logMetric, async (message) => {
@@ -156,7 +151,9 @@ export function runRoutes(app: FastifyInstance, tracker: Tracker): void {
       const { metrics = [], params = [], tags = [] } = message;
       const refuse = (name: string, count: number, limit: number): void => {
         if (count > limit)
-          throw invalid(`A batch of ${count} ${name} is too large: at most ${limit} are allowed at once.`);
+          throw invalid(
+            `A batch logging request can contain at most ${limit} ${name}. Got ${count} ${name}: send several requests.`,
+          );
       };
       refuse("metrics", metrics.length, MAX_BATCH.metrics);
       refuse("params", params.length, MAX_BATCH.params);

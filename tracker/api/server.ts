@@ -5,6 +5,10 @@ import { JsonText } from "./json-text.ts";
 import { openApiDocument } from "./openapi.ts";
 import { route } from "./route.ts";
 
+/** The version of MLflow whose API is served. MLflow's clients send spans, for example, only to a server of 3.4 or later. */
+const MLFLOW_VERSION = "3.6.0";
+
+/** Anneal's version, which the API document has. */
 const VERSION: string = (() => {
   // The nearest package.json above, both from the sources and from dist.
   for (const up of ["../../package.json", "../../../package.json"]) {
@@ -21,7 +25,7 @@ const VERSION: string = (() => {
 /** The routes at the root: /health and /version. */
 export function rootRoutes(app: FastifyInstance): void {
   route(app, getHealth, async (_message, _request, reply) => reply.type("text/plain").send("OK"));
-  route(app, getServerVersion, async (_message, _request, reply) => reply.type("text/plain").send(VERSION));
+  route(app, getServerVersion, async (_message, _request, reply) => reply.type("text/plain").send(MLFLOW_VERSION));
 
   let document: JsonText | undefined;
 

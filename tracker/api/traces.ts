@@ -1,12 +1,14 @@
 import { randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { currentPrincipal } from "../access/principal.ts";
+import { unlessMissing } from "../access/protect/checks.ts";
 import { locate } from "../artifacts/locations.ts";
 import { invalid, TrackerError } from "../errors.ts";
-import { int, limitOf, nameOf, offsetOf, pageToken } from "../message.ts";
-import { parseFilter, parseOrder, TRACES } from "../store/filter.ts";
+import { int, limitOf, nameOf, startOf, tokenOf } from "../message.ts";
+import { type Clause, parseFilter, parseOrder, TRACES } from "../store/filter.ts";
 import type { NewTrace } from "../store/store.ts";
 import type { KeyValue, Span, Trace } from "../store/types.ts";
+import { correlation } from "../traces/correlation.ts";
 import { spansIn } from "../traces/file.ts";
 import { parseSpans } from "../traces/otlp.ts";
 import { spanMessage } from "../traces/span-message.ts";
@@ -23,25 +25,26 @@ import * as shapes from "./shapes.ts";
 const MAX_VALUE = 8000;
 /** The most traces with spans in one response; MLflow's client requests ten. */
 const MAX_BATCH = 100;
+/** Traces of one page of a search. */
+export const MAX_RESULTS = 500;
 
 type NewTraceInfo = RequestOf<typeof endpoints.createTrace>["trace"]["trace_info"];
 
+export const tracePair = ({ key, value = "" }: { key: string; value?: string }): KeyValue => ({
+  key: checkKey(key, "tag"),
+  value: truncate(value, MAX_VALUE),
+});
 const pairsOf = (record: Record<string, string> = {}): KeyValue[] =>
-  Object.entries(record).map(([key, value]) => ({ key: checkKey(key, "tag"), value: truncate(value, MAX_VALUE) }));
+  Object.entries(record).map(([key, value]) => tracePair({ key, value }));
 const recordOf = (pairs: readonly KeyValue[]): Record<string, string> =>
   Object.fromEntries(pairs.map(({ key, value }) => [key, value]));
 
 /** The tag that tells clients where a trace's files are. The store sets it. */
 const PLACE = "mlflow.artifactLocation";
 
-function checkTraceTag(key: string): string {
+export function checkTraceTag(key: string): string {
   if (key === PLACE) throw invalid(`The tag ${PLACE} cannot be changed: clients read a trace's files there.`);
   return checkKey(key, "tag");
-}
-
-/** For `catch`: returns undefined for RESOURCE_DOES_NOT_EXIST, and throws other errors. */
-function unlessMissing(error: unknown): undefined {
-  if (!(error instanceof TrackerError && error.code === "RESOURCE_DOES_NOT_EXIST")) throw error;
 }
 
 /** Parses a time: protobuf's JSON or milliseconds. */
@@ -118,34 +121,63 @@ const plainSpan = (it: Span): schemas.PageSpan => ({
     : {}),
 });
 
-/** `POST /traces/link-to-run`, the only trace route under /api/2.0/mlflow. */
-export function traceLinkRoute(app: FastifyInstance, { store }: Tracker): void {
-  route(app, endpoints.linkTraces, async ({ trace_ids, run_id }) => {
-    await store.traces.linkToRun(trace_ids, (await store.runs.get(run_id)).id);
-    return {};
-  });
+/** Reads the spans of a trace from the store, or else from the trace's file among the artifacts. */
+export async function spansOf({ store, artifacts }: Tracker, trace: Trace): Promise<Span[]> {
+  const stored = await store.traces.spans(trace.id);
+  const place = trace.tags.find(({ key }) => key === PLACE)?.value;
+  if (stored.length > 0 || place === undefined) return stored;
+  try {
+    return await spansIn(await artifacts.get(`${locate(place)}/traces.json`), trace.id);
+  } catch (error) {
+    if (error instanceof TrackerError && error.code !== "INTERNAL_ERROR") return [];
+    throw error;
+  }
+}
+
+/** Removes traces with their files among the artifacts: by id, or the oldest up to a time. */
+export async function removeTraces(
+  { store, artifacts }: Tracker,
+  message: {
+    experiment_id: string;
+    request_ids?: string[];
+    trace_ids?: string[];
+    max_timestamp_millis?: string | number;
+    max_traces?: string | number;
+  },
+): Promise<{ traces_deleted: number }> {
+  const ids = [...(message.request_ids ?? []), ...(message.trace_ids ?? [])];
+  if (ids.length > 0 === (message.max_timestamp_millis !== undefined)) {
+    throw invalid("Set either trace_ids or max_timestamp_millis, but not both.");
+  }
+  const until = message.max_timestamp_millis;
+  const { artifactLocation } = await store.experiments.get(message.experiment_id);
+  const deleted = await store.traces.remove(
+    message.experiment_id,
+    until === undefined
+      ? { ids }
+      : {
+          until: int(until, "max_timestamp_millis"),
+          limit: message.max_traces === undefined ? 1_000_000 : int(message.max_traces, "max_traces"),
+        },
+  );
+  for (const id of deleted) {
+    try {
+      await artifacts.remove(locate(`${artifactLocation.replace(/\/+$/, "")}/traces/${id}`));
+    } catch (error) {
+      if (!(error instanceof TrackerError) || error.code === "INTERNAL_ERROR") throw error;
+    }
+  }
+  return { traces_deleted: deleted.length };
 }
 
 /** Returns functions that read traces with their spans, each converted by `span`. */
-function readerOf<S>({ store, artifacts }: Tracker, span: (it: Span) => S) {
-  /** Reads the spans from the store, or else from the trace's file among the artifacts. */
-  const spansOf = async (trace: Trace): Promise<Span[]> => {
-    const stored = await store.traces.spans(trace.id);
-    const place = trace.tags.find(({ key }) => key === PLACE)?.value;
-    if (stored.length > 0 || place === undefined) return stored;
-    try {
-      return await spansIn(await artifacts.get(`${locate(place)}/traces.json`), trace.id);
-    } catch (error) {
-      if (error instanceof TrackerError && error.code !== "INTERNAL_ERROR") return [];
-      throw error;
-    }
-  };
-
-  const whole = async (trace: Trace) => ({ trace_info: info(trace), spans: (await spansOf(trace)).map(span) });
+function readerOf<S>(tracker: Tracker, span: (it: Span) => S) {
+  const { store } = tracker;
+  const whole = async (trace: Trace) => ({ trace_info: info(trace), spans: (await spansOf(tracker, trace)).map(span) });
   return {
     one: async ({ trace_id }: { trace_id: string }) => ({ trace: await whole(await store.traces.get(trace_id)) }),
 
-    async several({ trace_ids = [] }: { trace_ids?: string[] }) {
+    async several({ trace_ids = [], experiment_ids }: { trace_ids?: string[]; experiment_ids?: string[] }) {
       if (trace_ids.length > MAX_BATCH) {
         throw invalid(`Too many traces: ${trace_ids.length} requested, at most ${MAX_BATCH} are allowed per request.`);
       }
@@ -153,7 +185,7 @@ function readerOf<S>({ store, artifacts }: Tracker, span: (it: Span) => S) {
       for (const id of trace_ids) {
         // A trace may have been deleted since the search.
         const trace = await store.traces.get(id).catch(unlessMissing);
-        if (trace) traces.push(await whole(trace));
+        if (trace && (experiment_ids?.includes(trace.experimentId) ?? true)) traces.push(await whole(trace));
       }
       return { traces };
     },
@@ -168,17 +200,14 @@ export function spanRoutes(app: FastifyInstance, tracker: Tracker): void {
   route(app, endpoints.getTraces, read.several);
 }
 
-/** The same under /ajax-api/3.0/mlflow, where attributes are by name instead of in the protocol's list. */
-export function pageSpanRoutes(app: FastifyInstance, tracker: Tracker): void {
-  const read = readerOf(tracker, plainSpan);
-
-  route(app, endpoints.getTraceForPages, read.one);
-  route(app, endpoints.getTracesForPages, read.several);
+/** A trace for the pages, under /api/anneal, where attributes are by name instead of in the protocol's list. */
+export function pageTraceRoute(app: FastifyInstance, tracker: Tracker): void {
+  route(app, endpoints.getTraceForPages, readerOf(tracker, plainSpan).one);
 }
 
 /** MLflow's traces, version 3, under /api/3.0/mlflow and /ajax-api/3.0/mlflow. */
 export function traceRoutes(app: FastifyInstance, tracker: Tracker): void {
-  const { store, artifacts, locations, events } = tracker;
+  const { store, locations, events } = tracker;
   const changed = ({ experimentId }: Trace): void =>
     events.publish({ type: "experiment", experimentId, change: "updated" });
 
@@ -190,54 +219,50 @@ export function traceRoutes(app: FastifyInstance, tracker: Tracker): void {
     return { trace: { trace_info: info(trace) } };
   });
 
-  /** Removes the trace's files among the artifacts, if any. */
-  const removeFiles = async (place: string): Promise<void> => {
-    try {
-      await artifacts.remove(locate(place));
-    } catch (error) {
-      if (!(error instanceof TrackerError) || error.code === "INTERNAL_ERROR") throw error;
-    }
-  };
-
   route(app, endpoints.getTraceInfo, async ({ trace_id }) => ({
     trace: { trace_info: info(await store.traces.get(trace_id)) },
   }));
 
   route(app, endpoints.searchTraces, async (message) => {
-    const offset = offsetOf(message.page_token);
-    const limit = limitOf(message.max_results, 100, 500);
-    const { items, more } = await store.traces.search({
+    const order = parseOrder(message.order_by, TRACES);
+    const limit = limitOf(message.max_results, 100, MAX_RESULTS);
+    const { items, next } = await store.traces.search({
       experimentIds: message.experiment_ids ?? (message.locations ?? []).map(experimentOf),
       filter: parseFilter(message.filter, TRACES),
-      order: parseOrder(message.order_by, TRACES),
-      offset,
+      order,
+      ...startOf(message.page_token, order),
       limit,
     });
-    return shapes.page("traces", items.map(info), more ? pageToken(offset + limit) : undefined);
+    return shapes.page("traces", items.map(info), tokenOf(next, order));
   });
 
-  route(app, endpoints.deleteTraces, async (message) => {
-    const ids = [...(message.request_ids ?? []), ...(message.trace_ids ?? [])];
-    if (ids.length > 0 === (message.max_timestamp_millis !== undefined)) {
-      throw invalid("Set either trace_ids or max_timestamp_millis, but not both.");
-    }
-    const until = message.max_timestamp_millis;
-    const { artifactLocation } = await store.experiments.get(message.experiment_id);
-    const deleted = await store.traces.remove(
-      message.experiment_id,
-      until === undefined
-        ? { ids }
-        : {
-            until: int(until, "max_timestamp_millis"),
-            limit: message.max_traces === undefined ? 1_000_000 : int(message.max_traces, "max_traces"),
-          },
-    );
-    for (const id of deleted) await removeFiles(`${artifactLocation.replace(/\/+$/, "")}/traces/${id}`);
-    return { traces_deleted: deleted.length };
+  route(app, endpoints.deleteTraces, async (message) => removeTraces(tracker, message));
+
+  route(app, endpoints.correlateTraces, async ({ experiment_ids, filter_string1, filter_string2, base_filter }) => {
+    for (const experiment of experiment_ids) currentPrincipal().need("viewer", { experiment });
+    const base = parseFilter(base_filter, TRACES);
+    const [first, second] = [parseFilter(filter_string1, TRACES), parseFilter(filter_string2, TRACES)];
+    const count = (...clauses: Clause[]) =>
+      store.traces.count({ experimentIds: experiment_ids, filter: [...base, ...clauses] });
+    const counts = {
+      total: await count(),
+      first: await count(...first),
+      second: await count(...second),
+      both: await count(...first, ...second),
+    };
+    const { npmi, smoothed } = correlation(counts);
+    return {
+      npmi: shapes.number(npmi),
+      npmi_smoothed: shapes.number(smoothed),
+      filter1_count: counts.first,
+      filter2_count: counts.second,
+      joint_count: counts.both,
+      total_count: counts.total,
+    };
   });
 
-  route(app, endpoints.setTraceTag, async ({ trace_id, key, value = "" }) => {
-    await store.traces.setTag(trace_id, { key: checkTraceTag(key), value: truncate(value, MAX_VALUE) });
+  route(app, endpoints.setTraceTag, async ({ trace_id, key, value }) => {
+    await store.traces.setTag(trace_id, tracePair({ key: checkTraceTag(key), value }));
     return {};
   });
 
@@ -262,13 +287,23 @@ function assessmentRoutes(app: FastifyInstance, { store }: Tracker): void {
     );
   };
   const now = (): string => new Date().toISOString();
+  /** An overridden assessment with its new validity, for the store; nothing if it does not exist. */
+  const overridden = async (trace_id: string, id: string | undefined, valid: boolean) => {
+    const found = id === undefined ? undefined : await getAssessment(trace_id, id).catch(unlessMissing);
+    return found && id !== undefined ? { [id]: { ...found, valid } } : {};
+  };
 
   route(app, endpoints.createAssessment, async ({ trace_id, assessment }) => {
     if (!assessment.assessment_name) throw invalid("Missing value for required parameter 'assessment_name'.");
+    if (assessment.overrides) await getAssessment(trace_id, assessment.overrides);
     const assessment_id = `a-${randomUUID().replaceAll("-", "")}`;
     const time = now();
-    const created = { create_time: time, last_update_time: time, ...assessment, assessment_id, trace_id };
-    await store.traces.assess(trace_id, assessment_id, created);
+    const given = { create_time: time, last_update_time: time, valid: true, ...serialized(assessment) };
+    const created = { ...given, assessment_id, trace_id };
+    await store.traces.assess(trace_id, {
+      [assessment_id]: created,
+      ...(await overridden(trace_id, assessment.overrides, false)),
+    });
     return { assessment: created };
   });
 
@@ -276,17 +311,46 @@ function assessmentRoutes(app: FastifyInstance, { store }: Tracker): void {
     assessment: await getAssessment(trace_id, assessment_id),
   }));
 
-  route(app, endpoints.updateAssessment, async ({ trace_id, assessment_id, assessment }) => {
+  route(app, endpoints.updateAssessment, async ({ trace_id, assessment_id, assessment, update_mask }) => {
     const current = await getAssessment(trace_id, assessment_id);
-    const next = { ...current, ...assessment, assessment_id, trace_id, last_update_time: now() };
-    await store.traces.assess(trace_id, assessment_id, next);
+    const { metadata, ...change } = masked(serialized(assessment), update_mask);
+    for (const [kind, other] of [
+      ["feedback", "expectation"],
+      ["expectation", "feedback"],
+    ] as const) {
+      if (change[kind] && current[other]) throw invalid(`Assessment ${assessment_id} is ${other}, not ${kind}.`);
+    }
+    const merged = metadata ? { metadata: { ...current.metadata, ...metadata } } : {};
+    const next = { ...current, ...change, ...merged, assessment_id, trace_id, last_update_time: now() };
+    await store.traces.assess(trace_id, { [assessment_id]: next });
     return { assessment: next };
   });
 
   route(app, endpoints.deleteAssessment, async ({ trace_id, assessment_id }) => {
-    await store.traces.assess(trace_id, assessment_id, undefined);
+    const { overrides } = await getAssessment(trace_id, assessment_id);
+    await store.traces.assess(trace_id, {
+      [assessment_id]: undefined,
+      ...(await overridden(trace_id, overrides, true)),
+    });
     return {};
   });
+}
+
+type Assessed = RequestOf<typeof endpoints.createAssessment>["assessment"];
+
+/** As in MLflow, an expectation that is no text, number or boolean is JSON in another field. */
+function serialized(assessment: Assessed): Assessed {
+  const value = assessment.expectation?.value;
+  if (typeof value !== "object" || value === null) return assessment;
+  const serialized_value = { serialization_format: "JSON_FORMAT", value: JSON.stringify(value) };
+  return { ...assessment, expectation: { serialized_value } as Assessed["expectation"] };
+}
+
+/** Only the fields of a mask such as `assessmentName,feedback`. */
+function masked(assessment: Assessed, mask: string | undefined): Assessed {
+  if (mask === undefined) return assessment;
+  const names = mask.split(",").map((name) => name.trim().replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));
+  return Object.fromEntries(Object.entries(assessment).filter(([name]) => names.includes(name)));
 }
 
 /** The limit for an OpenTelemetry request. Bytes. */

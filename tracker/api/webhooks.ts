@@ -54,19 +54,17 @@ function eventsOf(list: (string | { entity: string; action: string })[]): Webhoo
 }
 
 function checkUrl(text: string, { allowPrivate = false }: DeliveryOptions): string {
+  if (text.trim() === "") throw invalid("Webhook URL cannot be empty or just whitespace.");
   let url: URL | undefined;
   try {
     url = new URL(text);
   } catch {
     // The error is thrown below.
   }
-  if (
-    !url ||
-    !["http:", "https:"].includes(url.protocol) ||
-    url.username !== "" ||
-    url.password !== "" ||
-    text.length > 2000
-  ) {
+  if (url && !["http:", "https:"].includes(url.protocol)) {
+    throw invalid(`Invalid webhook URL scheme: '${url.protocol.slice(0, -1)}'. Use http or https.`);
+  }
+  if (url?.username !== "" || url.password !== "" || text.length > 2000) {
     throw invalid(
       `Invalid webhook URL '${text.slice(0, 200)}': expected http(s)://host/path without a user name and password.`,
     );

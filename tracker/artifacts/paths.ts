@@ -19,7 +19,7 @@ export function safePath(path: string): string {
     const segments = decoded.split("/");
     if (FORBIDDEN.test(decoded) || segments.some((part) => part === ".." || part === "." || part === "")) {
       throw invalid(
-        `Invalid artifact path '${path}': it must be relative, with names joined by single slashes, and no '.', '..', backslash or control character.`,
+        `Invalid path '${path}': it must be relative, with names joined by single slashes, and no '.', '..', backslash or control character.`,
       );
     }
     const again = decodeOnce(decoded);
@@ -28,7 +28,7 @@ export function safePath(path: string): string {
   }
   if (trimmed.length > MAX_PATH || trimmed.split("/").some((part) => Buffer.byteLength(part) > MAX_NAME)) {
     throw invalid(
-      `Invalid artifact path '${path.slice(0, 80)}...': longer than ${MAX_PATH}, or a name in it than ${MAX_NAME} bytes.`,
+      `Invalid path '${path.slice(0, 80)}...': longer than ${MAX_PATH}, or a name in it than ${MAX_NAME} bytes.`,
     );
   }
   return trimmed;
@@ -41,7 +41,7 @@ const OWN = [".incoming", ".uploads"];
 export function ownPath(path: string): string {
   const safe = safePath(path);
   const [first = ""] = safe.split("/");
-  if (OWN.includes(first)) throw invalid(`Invalid artifact path '${path}': ${first} is the tracker's own.`);
+  if (OWN.includes(first)) throw invalid(`Invalid path '${path}': ${first} is the tracker's own.`);
   return safe;
 }
 

@@ -46,8 +46,11 @@ async function ownerOf(store: Store, root: string): Promise<Pick<Origin, "run" |
   return { run: null, loggedModel: null };
 }
 
-const runOf = async (store: Store, { sourceRunId }: LoggedModel): Promise<Run | null> =>
-  sourceRunId === null ? null : orNull(store.runs.get(sourceRunId));
+/** The run that logged a model. A run of another experiment only has the id that the model's client named. */
+async function runOf(store: Store, { sourceRunId, experimentId }: LoggedModel): Promise<Run | null> {
+  const run = sourceRunId === null ? null : await orNull(store.runs.get(sourceRunId));
+  return run?.experimentId === experimentId ? run : null;
+}
 
 /** The place of `path` in the folder of a run or logged model; null if that lies elsewhere. */
 function placeIn({ artifactUri }: { artifactUri: string }, path: string): string | null {

@@ -2,14 +2,15 @@ import { currentPrincipal } from "../access/principal.ts";
 import { subjectOf } from "../access/protect/checks.ts";
 import { pathOf } from "../artifacts/locations.ts";
 import { invalid, TrackerError } from "../errors.ts";
-import type { NewModelVersion } from "../store/store.ts";
+import type { NewModelVersion, Store } from "../store/store.ts";
 import type { ModelVersion } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
 import { recordFiles } from "./files.ts";
-import { checkClaims, isReference, type Origin, originOf } from "./origin.ts";
+import { checkClaims, isReference, type Origin, originOf, orNull } from "./origin.ts";
+import { isPlaceholder, isPrompt } from "./prompts.ts";
 
 /** A version as a client asks for it. */
-export type VersionRequest = Omit<NewModelVersion, "root" | "originRun" | "files">;
+export type VersionRequest = Omit<NewModelVersion, "root" | "originRun" | "location" | "files">;
 
 /**
  * Registers a version. Its source is followed once, here, with the rights of the user who registers it: what the version
@@ -17,9 +18,10 @@ export type VersionRequest = Omit<NewModelVersion, "root" | "originRun" | "files
  */
 export async function register(tracker: Tracker, request: VersionRequest): Promise<ModelVersion> {
   const { store } = tracker;
-  const source = isReference(request.source)
-    ? request.source
-    : tracker.locations.check(request.source, "model version source");
+  const source =
+    isReference(request.source) || (isPrompt(request.tags) && isPlaceholder(request.source))
+      ? request.source
+      : tracker.locations.check(request.source, "model version source");
   currentPrincipal().need("editor", { model: request.name });
   const found = await originOf(store, source);
   await checkClaims(store, found, { ...request, source });
@@ -31,42 +33,85 @@ export async function register(tracker: Tracker, request: VersionRequest): Promi
     ...version,
   });
   await checkUnchanged(tracker, created, version);
+  if (!isPrompt(request.tags) && request.modelId !== null) await tagModel(store, request.modelId, created);
   return created;
 }
 
-type Files = Pick<NewModelVersion, "root" | "originRun" | "files">;
+/** The tag of a logged model that lists its versions, for MLflow's clients. */
+const VERSIONS_TAG = "mlflow.modelVersions";
+/** Characters of the tag; the oldest versions are left out of a longer one. */
+const MAX_VERSIONS_TAG = 5000;
+
+/** Adds a version to the list of its logged model's, if the user may change the model. */
+async function tagModel(store: Store, id: string, { name, version }: ModelVersion): Promise<void> {
+  const model = await orNull(store.loggedModels.get(id));
+  if (!model || !currentPrincipal().may("editor", { experiment: model.experimentId })) return;
+  const before = model.tags.find(({ key }) => key === VERSIONS_TAG)?.value;
+  const listed = listOf(before);
+  if (listed.some((it) => it.name === name && String(it.version) === String(version))) return;
+  listed.push({ name, version });
+  // As Python writes JSON: clients compare the text.
+  const text = (): string =>
+    `[${listed.map((it) => `{"name": ${JSON.stringify(it.name)}, "version": ${JSON.stringify(it.version)}}`).join(", ")}]`;
+  while (listed.length > 1 && text().length > MAX_VERSIONS_TAG) listed.shift();
+  await store.loggedModels.setTags(id, [{ key: VERSIONS_TAG, value: text() }]);
+}
+
+/** The versions in the tag; empty for other text. */
+function listOf(text = "[]"): { name: unknown; version: unknown }[] {
+  try {
+    const list: unknown = JSON.parse(text);
+    return Array.isArray(list)
+      ? list.filter((it) => typeof it === "object" && it !== null && "name" in it && "version" in it)
+      : [];
+  } catch {
+    return [];
+  }
+}
+
+type Files = Pick<NewModelVersion, "root" | "originRun" | "location" | "files">;
 
 /** Records the files that a version will hold. */
 async function withFiles({ store, artifacts }: Tracker, origin: Origin): Promise<Files> {
   const { root, run, loggedModel, version } = origin;
-  const nothing: Files = { root: null, originRun: null, files: [] };
+  const nothing: Files = { root: null, originRun: null, location: elsewhere(origin), files: [] };
   if (root === null) return nothing;
   const originRun = run?.id ?? null;
+  const location = null;
   if (version) {
     const { of, path } = version;
     const all = await store.registry.files(of.name, of.version);
-    if (path === "") return { root, originRun, files: all };
+    if (path === "") return { root, originRun, location, files: all };
     const files = all.flatMap((file) =>
       file.path === path || file.path.startsWith(`${path}/`)
         ? [{ ...file, path: file.path.slice(path.length + 1) }]
         : [],
     );
-    return { root, originRun, files };
+    return { root, originRun, location, files };
   }
+  const files = await recordFiles(artifacts, root);
   if (loggedModel?.status === "PENDING") {
+    // A version of a model without files holds none, and does not keep them from being uploaded.
+    if (files.length === 0) return nothing;
     throw new TrackerError(
       "INVALID_STATE",
       `Logged model ${loggedModel.id} is not ready: its files are still being uploaded. Register it when its status is READY.`,
     );
   }
-  const files = await recordFiles(artifacts, root);
   // Nothing is there: a reference to another tracking server.
   if (!run && !loggedModel && files.length === 0) return nothing;
   if (!currentPrincipal().may("editor", subjectOf(root))) refuseHolding(origin, root);
   if (!run && !loggedModel && (await store.registry.hasRuns(root))) {
     throw invalid(`The folder ${root} has the files of runs or logged models: register the folder of one model.`);
   }
-  return { root, originRun, files };
+  return { root, originRun, location, files };
+}
+
+/** Where clients find the files of a version that copies another one, whose files this tracker does not hold. */
+function elsewhere({ version }: Origin): string | null {
+  if (!version || version.of.root !== null) return null;
+  const place = version.of.location ?? version.of.source;
+  return version.path === "" ? place : `${place}/${version.path}`;
 }
 
 /**

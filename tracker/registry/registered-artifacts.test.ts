@@ -51,6 +51,7 @@ describe.each(["disk", "S3"] as const)("files of registered versions on %s", (ki
       tags: [],
       root,
       originRun: null,
+      location: null,
       files: [{ path: "weights", size: content.length, sha256: sha256(content) }],
     });
   const read = async (range?: { start: number; end: number }) =>

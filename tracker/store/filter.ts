@@ -2,24 +2,59 @@ import { invalid } from "../errors.ts";
 
 /**
  * MLflow's filter language: clauses joined by AND, each `entity.key comparator value`.
- * Keys may be unquoted (letters, digits and `_ . / - : @`), in "double quotes" or in `backticks`.
+ * Keys may be unquoted (letters, digits and `_ . / - : @`), in "double quotes" or in `backticks`. Within quotes, the quote is
+ * written twice or after a backslash.
  * A name without an entity is an attribute.
  */
 
-export type Entity = "attribute" | "metric" | "param" | "tag" | "dataset" | "metadata";
-export type Comparator = "=" | "!=" | "<" | "<=" | ">" | ">=" | "LIKE" | "ILIKE" | "IN" | "NOT IN";
+export type Entity =
+  | "attribute"
+  | "metric"
+  | "param"
+  | "tag"
+  | "dataset"
+  | "metadata"
+  | "span"
+  | "feedback"
+  | "expectation"
+  /** All text of a trace's spans. */
+  | "text";
+export type Comparator =
+  | "="
+  | "!="
+  | "<"
+  | "<="
+  | ">"
+  | ">="
+  | "LIKE"
+  | "ILIKE"
+  | "RLIKE"
+  | "IN"
+  | "NOT IN"
+  | "IS NULL"
+  | "IS NOT NULL";
+
+/** Data sets by name, and optionally by digest. */
+export interface DatasetName {
+  name: string;
+  digest?: string;
+}
 
 export interface Clause {
   entity: Entity;
   key: string;
   comparator: Comparator;
   value: string | number | string[];
+  /** Only a logged model's metrics on one of these data sets. */
+  datasets?: DatasetName[];
 }
 
 export interface OrderClause {
   entity: Entity;
   key: string;
   ascending: boolean;
+  /** Only a logged model's metrics on one of these data sets. */
+  datasets?: DatasetName[];
 }
 
 /** The fields that one kind of object can be searched by. */
@@ -31,6 +66,8 @@ export interface SearchDomain {
   attributes: Readonly<Record<string, "string" | "number" | "id">>;
   /** Other spellings of attributes, in lower case. */
   aliases?: Readonly<Record<string, string>>;
+  /** Whether texts can be compared by RLIKE, and `trace.text`, spans and assessments be searched by. */
+  traces?: boolean;
   /** Attributes that can be ordered by but not filtered on. */
   orderOnly?: readonly string[];
 }
@@ -42,12 +79,18 @@ const ENTITIES: ReadonlyMap<string, Entity> = new Map([
   ...["tag", "tags"].map((word) => [word, "tag"] as const),
   ...["dataset", "datasets"].map((word) => [word, "dataset"] as const),
   ...["metadata", "request_metadata"].map((word) => [word, "metadata"] as const),
+  ...(["span", "feedback", "expectation"] as const).map((word) => [word, word] as const),
 ]);
 
 const DATASET_FIELDS = ["name", "digest", "context"];
+const SPAN_FIELDS = ["name", "status", "type", "content"];
 const NUMERIC: readonly Comparator[] = ["=", "!=", "<", "<=", ">", ">="];
 const TEXTUAL: readonly Comparator[] = ["=", "!=", "LIKE", "ILIKE"];
-const WITH_SETS: readonly Comparator[] = [...TEXTUAL, "IN", "NOT IN"];
+const SETS: readonly Comparator[] = ["IN", "NOT IN"];
+const NULLS: readonly Comparator[] = ["IS NULL", "IS NOT NULL"];
+const PATTERNS: readonly Comparator[] = ["LIKE", "ILIKE", "RLIKE"];
+/** Entities whose keys an object may lack. */
+const OPTIONAL: readonly Entity[] = ["metric", "param", "tag", "metadata", "feedback", "expectation"];
 
 /** Longer filters are refused, to limit the parser's work. */
 const MAX_LENGTH = 50_000;
@@ -74,12 +117,23 @@ function tokenize(text: string): Token[] {
     pattern.lastIndex = at;
     return pattern.exec(text)?.[0];
   };
+  /** Returns the position of the closing quote. */
+  const closing = (quote: string, withBackslash: boolean): number => {
+    for (let end = at + 1; end < text.length; end++) {
+      if (withBackslash && text[end] === "\\" && text[end + 1] === quote) end++;
+      else if (text[end] === quote && text[end + 1] === quote) end++;
+      else if (text[end] === quote) return end;
+    }
+    return -1;
+  };
   const quoted = (quote: string): string => {
-    const end = text.indexOf(quote, at + 1);
-    if (end < 0) throw invalid(`Invalid filter '${text}': the ${quote} at position ${at + 1} is not closed.`);
-    const inside = text.slice(at + 1, end);
-    at = end + 1;
-    return inside;
+    const end = closing(quote, true);
+    // A backslash may also be the last character: 'C:\'.
+    const plain = end < 0 ? closing(quote, false) : end;
+    if (plain < 0) throw invalid(`Invalid filter '${text}': the ${quote} at position ${at + 1} is not closed.`);
+    const inside = text.slice(at + 1, plain).replaceAll(quote + quote, quote);
+    at = plain + 1;
+    return end < 0 ? inside : inside.replaceAll(`\\${quote}`, quote);
   };
   while (at < text.length) {
     const space = match(SPACE);
@@ -148,6 +202,7 @@ function identify(
   }
   if (!domain.entities.includes(entity)) throw invalid(`${domain.what} cannot be searched by ${entity}s ('${name}').`);
   if (key === "") throw invalid(`Invalid filter: '${name}' has no key after the dot.`);
+  if (entity === "attribute" && domain.traces && key === "text" && !ordering) return { entity: "text", key };
   if (entity === "attribute") {
     const alias = key.toLowerCase();
     if (domain.aliases && Object.hasOwn(domain.aliases, alias)) key = domain.aliases[alias] ?? key;
@@ -155,17 +210,31 @@ function identify(
       throw invalid(`Invalid attribute key '${key}'. Valid ones: ${Object.keys(domain.attributes).join(", ")}.`);
     }
   }
+  if (entity === "span" && !SPAN_FIELDS.includes(key) && !/^attributes\../s.test(key)) {
+    throw invalid(
+      `Invalid span attribute '${key}'. Supported attributes: name, status, type, attributes.<attribute_name>. All text of a span is its content.`,
+    );
+  }
   if (entity === "dataset" && !DATASET_FIELDS.includes(key)) {
     throw invalid(`Invalid dataset key '${key}'. Valid ones: ${DATASET_FIELDS.join(", ")}.`);
   }
   return { entity, key };
 }
 
-function kindOf(entity: Entity, key: string, domain: SearchDomain): "string" | "number" | "id" {
+function kindOf(entity: Entity, key: string, domain: SearchDomain): "string" | "number" | "id" | "text" {
   if (entity === "metric") return "number";
   if (entity === "dataset") return "id";
   if (entity === "attribute") return domain.attributes[key] ?? "string";
+  if (entity === "span") return key === "content" || key.startsWith("attributes.") ? "text" : "id";
+  if (entity === "text") return "text";
   return "string";
+}
+
+function comparatorsOf(entity: Entity, kind: ReturnType<typeof kindOf>, domain: SearchDomain): readonly Comparator[] {
+  const nulls = OPTIONAL.includes(entity) ? NULLS : [];
+  if (kind === "number") return [...NUMERIC, ...nulls];
+  if (kind === "text") return PATTERNS;
+  return [...TEXTUAL, ...(domain.traces ? (["RLIKE"] as const) : []), ...(kind === "id" ? SETS : []), ...nulls];
 }
 
 /**
@@ -195,15 +264,24 @@ export function parseFilter(text: string | undefined, domain: SearchDomain): Cla
       return token.text as Comparator;
     }
     const first = word(token);
-    if (first === "LIKE" || first === "ILIKE" || first === "IN") {
+    if (first === "LIKE" || first === "ILIKE" || first === "RLIKE" || first === "IN") {
       at += 1;
       return first;
+    }
+    const then = word(tokens[at + 1]);
+    if (first === "IS" && then === "NULL") {
+      at += 2;
+      return "IS NULL";
+    }
+    if (first === "IS" && then === "NOT" && word(tokens[at + 2]) === "NULL") {
+      at += 3;
+      return "IS NOT NULL";
     }
     if (first === "NOT" && word(tokens[at + 1]) === "IN") {
       at += 2;
       return "NOT IN";
     }
-    return fail("a comparator (=, !=, <, <=, >, >=, LIKE, ILIKE, IN, NOT IN)");
+    return fail("a comparator (=, !=, <, <=, >, >=, LIKE, ILIKE, RLIKE, IN, NOT IN, IS NULL, IS NOT NULL)");
   };
   const list = (): string[] => {
     const values: string[] = [];
@@ -231,17 +309,25 @@ export function parseFilter(text: string | undefined, domain: SearchDomain): Cla
     const { entity, key } = identify(token.text, token.quoted, domain, false);
     const op = comparator();
     const kind = kindOf(entity, key, domain);
-    const allowed = kind === "number" ? NUMERIC : kind === "id" ? WITH_SETS : TEXTUAL;
+    const allowed = comparatorsOf(entity, kind, domain);
     if (!allowed.includes(op)) {
       throw invalid(`Invalid comparator '${op}' for ${entity} '${key}'. Valid ones: ${allowed.join(" ")}.`);
     }
-    if (op === "IN" || op === "NOT IN") {
+    if (NULLS.includes(op)) clauses.push({ entity, key, comparator: op, value: "" });
+    else if (op === "IN" || op === "NOT IN") {
       clauses.push({ entity, key, comparator: op, value: list() });
     } else {
       const value = tokens[at];
       if (kind === "number") {
         if (value?.kind !== "number") return fail(`a number to compare ${entity} '${key}' with`);
         clauses.push({ entity, key, comparator: op, value: value.value });
+      } else if (entity === "feedback" || entity === "expectation") {
+        // An assessment's number or boolean may be written without quotes.
+        if (value?.kind !== "string" && value?.kind !== "number" && !/^(TRUE|FALSE)$/.test(word(value))) {
+          return fail(`a value to compare ${entity} '${key}' with`);
+        }
+        const bare = word(value).toLowerCase();
+        clauses.push({ entity, key, comparator: op, value: bare === "" ? String(value?.text) : bare });
       } else {
         if (value?.kind !== "string") return fail(`a quoted value to compare ${entity} '${key}' with`);
         clauses.push({ entity, key, comparator: op, value: value.text });
@@ -275,7 +361,9 @@ export function parseOrder(entries: readonly string[] | undefined, domain: Searc
       );
     }
     const { entity, key } = identify(name.text, name.quoted, domain, true);
-    if (entity === "dataset") throw invalid(`Invalid order_by clause '${entry}': data sets cannot be ordered.`);
+    if (["dataset", "span", "feedback", "expectation"].includes(entity)) {
+      throw invalid(`Invalid order_by clause '${entry}': ${entity}s cannot be ordered.`);
+    }
     const id = `${entity}.${key}`;
     if (fields.has(id)) throw invalid(`order_by contains duplicate fields: '${id}'.`);
     fields.add(id);
@@ -348,7 +436,8 @@ export const LOGGED_MODELS: SearchDomain = {
 
 export const TRACES: SearchDomain = {
   what: "Traces",
-  entities: ["attribute", "tag", "metadata"],
+  entities: ["attribute", "tag", "metadata", "span", "feedback", "expectation"],
+  traces: true,
   attributes: {
     trace_id: "id",
     client_request_id: "id",
@@ -356,6 +445,7 @@ export const TRACES: SearchDomain = {
     status: "string",
     timestamp_ms: "number",
     execution_time_ms: "number",
+    end_time_ms: "number",
     run_id: "id",
   },
   aliases: {
@@ -365,5 +455,6 @@ export const TRACES: SearchDomain = {
     request_time: "timestamp_ms",
     execution_time: "execution_time_ms",
     execution_duration: "execution_time_ms",
+    end_time: "end_time_ms",
   },
 };

@@ -1,4 +1,4 @@
-import type { Clause, OrderClause } from "./filter.ts";
+import type { Clause, DatasetName, OrderClause } from "./filter.ts";
 import type {
   Alias,
   ArtifactRecord,
@@ -49,15 +49,23 @@ export interface Page {
   limit: number;
 }
 
-export interface Search extends Page {
+/** A position in an order: the values that a row is sorted by. */
+export type Position = readonly (string | number | null)[];
+
+export interface Search {
   filter: Clause[];
   order: OrderClause[];
+  limit: number;
+  /** Rows to skip; 0 by default. */
+  offset?: number;
+  /** The position after which the page starts. */
+  after?: Position;
 }
 
-/** A page of results; `more` is true if others follow. */
+/** A page of results, and the position of the last one if others follow. */
 export interface SearchPage<T> {
   items: T[];
-  more: boolean;
+  next?: Position;
 }
 
 export interface ExperimentStore {
@@ -160,7 +168,10 @@ export interface MetricStore {
   ): Promise<{ json: string; next?: HistoryMark }>;
   /** Returns the points of one metric of several runs. */
   bulk(runIds: string[], key: string, limit: number): Promise<RunMetric[]>;
-  /** Returns at most `count` points per run, spread evenly over the steps from `start` to `end` and including both ends. */
+  /**
+   * Returns points of some steps from `start` (0 by default) to `end`, as MLflow chooses them: about `count` steps that the
+   * runs have, spread evenly, and the first and last of each run. Of very long series, at most `count` points per run.
+   */
   sample(runIds: string[], key: string, range: { start?: number; end?: number; count: number }): Promise<RunMetric[]>;
 }
 
@@ -177,7 +188,8 @@ export interface NewLoggedModel {
 export interface LoggedModelStore {
   create(model: NewLoggedModel): Promise<LoggedModel>;
   get(id: string): Promise<LoggedModel>;
-  search(search: Search & { experimentIds: string[] }): Promise<SearchPage<LoggedModel>>;
+  /** @param search.datasets only models with a metric on one of these data sets */
+  search(search: Search & { experimentIds: string[]; datasets?: DatasetName[] }): Promise<SearchPage<LoggedModel>>;
   setStatus(id: string, status: LoggedModelStatus, message: string | null): Promise<LoggedModel>;
   remove(id: string): Promise<void>;
   setTags(id: string, tags: KeyValue[]): Promise<LoggedModel>;
@@ -197,6 +209,8 @@ export interface NewModelVersion {
   /** As in {@link ModelVersion}. */
   root: string | null;
   originRun: string | null;
+  /** As in {@link ModelVersion}. */
+  location: string | null;
   /** All files of the version. */
   files: VersionFile[];
 }
@@ -266,6 +280,7 @@ export interface RegistryStore {
    */
   setAlias(name: string, alias: Alias, expectedProduction?: number | null): Promise<boolean>;
   deleteAlias(name: string, alias: string): Promise<void>;
+  /** Returns the version with an alias; with the reserved alias `latest`, the newest one. */
   getByAlias(name: string, alias: string): Promise<ModelVersion>;
 
   gates(name: string): Promise<Gate[]>;
@@ -362,7 +377,7 @@ export interface NewWebhook {
 export interface WebhookStore {
   create(webhook: NewWebhook): Promise<Webhook>;
   get(id: string): Promise<Webhook>;
-  list(page: Page): Promise<SearchPage<Webhook>>;
+  list(page: Page): Promise<{ items: Webhook[]; more: boolean }>;
   update(id: string, change: Partial<NewWebhook>): Promise<Webhook>;
   remove(id: string): Promise<void>;
   /** Returns the active webhooks for an event. `readSecret` fails if the key of the secrets is another one now. */
@@ -382,10 +397,12 @@ export interface TraceStore {
   /** Returns the spans of a trace, by start time. */
   spans(id: string): Promise<Span[]>;
   search(search: Search & { experimentIds: string[] }): Promise<SearchPage<Trace>>;
+  /** Returns the number of traces that match. */
+  count(search: { experimentIds: string[]; filter: Clause[] }): Promise<number>;
   setTag(id: string, tag: KeyValue): Promise<void>;
   deleteTag(id: string, key: string): Promise<void>;
-  /** Stores an assessment under its `assessment_id`; undefined removes it. */
-  assess(id: string, assessmentId: string, assessment: Record<string, unknown> | undefined): Promise<void>;
+  /** Stores assessments by their `assessment_id`; undefined removes one. */
+  assess(id: string, assessments: Readonly<Record<string, Record<string, unknown> | undefined>>): Promise<void>;
   linkToRun(ids: string[], runId: string): Promise<void>;
   /** Removes traces by id, or the oldest up to a time. @returns the ids of the removed traces */
   remove(experimentId: string, which: { ids: string[] } | { until: number; limit: number }): Promise<string[]>;

@@ -141,6 +141,8 @@ export interface ModelVersion {
   modelId: string | null;
   /** Where its files lie below the artifact root; null if this tracker does not store them. */
   root: string | null;
+  /** Where clients find its files, if that is not its source: for a copy of a version whose files are not stored here. */
+  location: string | null;
   /** The run of this tracker that made its files; null if unknown. Unlike `runId`, which is only what was claimed. */
   originRun: string | null;
   status: "READY";

@@ -25,7 +25,7 @@ afterEach(() => t.close());
 
 const v3 = (path: string) => `/api/3.0/mlflow/${path}`;
 /** As pages ask. */
-const shown = (trace_id: string) => t.get("/ajax-api/3.0/mlflow/traces/get", { trace_id });
+const shown = (trace_id: string) => t.get(`/api/anneal/traces/${trace_id}`);
 
 async function exported(
   payload: Buffer | string,

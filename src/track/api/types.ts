@@ -180,6 +180,18 @@ export interface RegisteredModel {
   tags?: KeyValue[];
   aliases?: Alias[];
 }
+export interface TraceInfoV2 {
+  request_id: string;
+  experiment_id: string;
+  /**
+   * Milliseconds since 1970.
+   */
+  timestamp_ms: number;
+  execution_time_ms?: number;
+  status: "OK" | "ERROR" | "IN_PROGRESS" | "TRACE_STATUS_UNSPECIFIED";
+  request_metadata?: KeyValue[];
+  tags?: KeyValue[];
+}
 export interface Webhook {
   id: string;
   webhook_id: string;

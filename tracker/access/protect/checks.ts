@@ -1,8 +1,13 @@
-import { missing } from "../../errors.ts";
+import { missing, TrackerError } from "../../errors.ts";
 import type { Clause } from "../../store/filter.ts";
 import type { ExperimentStore, Search, Store } from "../../store/store.ts";
 import type { GrantKind, Role } from "../../store/types.ts";
 import { currentPrincipal, type Subject } from "../principal.ts";
+
+/** For `catch`: returns undefined for an object that does not exist, and throws other errors. */
+export function unlessMissing(error: unknown): undefined {
+  if (!(error instanceof TrackerError && error.code === "RESOURCE_DOES_NOT_EXIST")) throw error;
+}
 
 /** @throws PERMISSION_DENIED if the current principal does not have the role for the subject */
 export const need = (role: Role, subject: Subject): void => currentPrincipal().need(role, subject);

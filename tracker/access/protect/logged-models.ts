@@ -1,13 +1,14 @@
 import type { LoggedModelStore, Store } from "../../store/store.ts";
-import { type Checks, checking, need, seenExperiments } from "./checks.ts";
+import { type Checks, checking, need, seenExperiments, unlessMissing } from "./checks.ts";
 
-export function protectLoggedModels({ loggedModels: all }: Store, { needModel, needRun }: Checks): LoggedModelStore {
+export function protectLoggedModels({ loggedModels: all, runs }: Store, { needModel }: Checks): LoggedModelStore {
   const editor = checking((id: string) => needModel("editor", id));
   return {
     async create(model) {
       need("editor", { experiment: model.experimentId });
-      // The model counts as made by this run, and is judged by its metrics.
-      if (model.sourceRunId !== null) await needRun("editor", model.sourceRunId);
+      // The model counts as made by this run, and is judged by its metrics. An unknown run is only a name.
+      const run = model.sourceRunId === null ? undefined : await runs.get(model.sourceRunId).catch(unlessMissing);
+      if (run) need("editor", { experiment: run.experimentId });
       return all.create(model);
     },
     get: checking((id: string) => needModel("viewer", id))(all.get),

@@ -1,15 +1,10 @@
-import { TrackerError } from "../../errors.ts";
 import type { Store, TraceStore } from "../../store/store.ts";
 import type { Role } from "../../store/types.ts";
 import { currentPrincipal } from "../principal.ts";
-import { type Checks, checking, need, seenExperiments } from "./checks.ts";
+import { type Checks, checking, need, seenExperiments, unlessMissing } from "./checks.ts";
 
 /** The metadata and attribute that names the run of a trace. */
 const SOURCE_RUN = "mlflow.sourceRun";
-
-function unlessMissing(error: unknown): undefined {
-  if (!(error instanceof TrackerError && error.code === "RESOURCE_DOES_NOT_EXIST")) throw error;
-}
 
 export function protectTraces({ traces: all, runs }: Store, { needRun }: Checks): TraceStore {
   // Not cached: a trace can be deleted, and its id used again in another experiment.
@@ -49,6 +44,7 @@ export function protectTraces({ traces: all, runs }: Store, { needRun }: Checks)
     get: viewer(all.get),
     spans: viewer(all.spans),
     search: async (search) => all.search({ ...search, experimentIds: seenExperiments(search.experimentIds) }),
+    count: async (search) => all.count({ ...search, experimentIds: seenExperiments(search.experimentIds) }),
     setTag: editor(all.setTag),
     deleteTag: editor(all.deleteTag),
     assess: editor(all.assess),

@@ -57,7 +57,7 @@ export const uploadRunFile = endpoint({
   method: "POST",
   path: "/ajax-api/2.0/mlflow/upload-artifact",
   summary: "Upload an artifact of a run, as MLflow's own pages do; the body is the file.",
-  request: Type.Object({ run_uuid: Text, path: Text }),
+  request: Type.Object({ run_uuid: optional(Text), path: optional(Text) }),
   body: "application/octet-stream",
   answer: Done,
   right: editExperiment,

@@ -27,7 +27,7 @@ export const getExperiment = endpoint({
 export const getExperimentByName = endpoint({
   method: "GET",
   path: "/api/2.0/mlflow/experiments/get-by-name",
-  summary: "An experiment by its name.",
+  summary: "An experiment by its name, also if it is deleted.",
   request: Type.Object({ experiment_name: Text }),
   answer: OneExperiment,
   right: viewExperiment,
@@ -73,7 +73,7 @@ export const setExperimentTag = endpoint({
   method: "POST",
   path: "/api/2.0/mlflow/experiments/set-experiment-tag",
   summary: "Set a tag of an experiment.",
-  request: Type.Object({ experiment_id: Text, key: Text, value: Text }),
+  request: Type.Object({ experiment_id: Text, key: Text, value: optional(Text) }),
   answer: Done,
   right: editExperiment,
 });

@@ -1,4 +1,5 @@
 import { Type } from "@sinclair/typebox";
+import { VERSION_TITLE } from "../../message.ts";
 import type { GateOperator, RunStatus, TraceState, ViewType } from "../../store/types.ts";
 
 /*
@@ -52,7 +53,7 @@ export const Param = Type.Object({ key: Text, value: optional(Text) });
 export const RUN = { run_id: optional(Text), run_uuid: optional(Text) };
 
 export const Version = Type.Union([Type.String({ pattern: "^\\d{1,15}$" }), Type.Integer({ minimum: 0 })], {
-  title: "a version number",
+  title: VERSION_TITLE,
 });
 export const BY_VERSION = { name: Text, version: Version };
 

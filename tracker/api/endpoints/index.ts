@@ -12,6 +12,7 @@ import * as registry from "./registry.ts";
 import * as runs from "./runs.ts";
 import * as server from "./server.ts";
 import * as traces from "./traces.ts";
+import * as tracesV2 from "./traces-v2.ts";
 import * as webhooks from "./webhooks.ts";
 
 const declared = {
@@ -24,6 +25,7 @@ const declared = {
   ...loggedModels,
   ...registry,
   ...traces,
+  ...tracesV2,
   ...anneal,
   ...access,
   ...webhooks,

@@ -30,6 +30,8 @@ export const searchLoggedModels = endpoint({
   request: Type.Object({
     experiment_ids: optional(listOf(Text)),
     filter: optional(Text),
+    /** Only models with a metric on one of them, to which conditions on metrics apply. */
+    datasets: optional(listOf(Type.Object({ dataset_name: Text, dataset_digest: optional(Text) }))),
     order_by: optional(
       listOf(
         Type.Object({

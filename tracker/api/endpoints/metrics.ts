@@ -1,6 +1,6 @@
 import { Type } from "@sinclair/typebox";
 import { endpoint, viewExperiment } from "./endpoint.ts";
-import { Int, listOf, optional, PAGE, RUN, Text } from "./fields.ts";
+import { Bool, Int, listOf, optional, PAGE, RUN, Text } from "./fields.ts";
 import { Metric, object, pageOf, RunMetric } from "./schemas.ts";
 
 export const getMetricHistory = endpoint({
@@ -16,7 +16,7 @@ export const getMetricHistoryBulk = endpoint({
   method: "GET",
   path: "/api/2.0/mlflow/metrics/get-history-bulk",
   summary: "The points of a metric of several runs.",
-  request: Type.Object({ run_id: optional(listOf(Text)), metric_key: Text, max_results: optional(Int) }),
+  request: Type.Object({ run_id: optional(listOf(Text)), metric_key: optional(Text), max_results: optional(Int) }),
   answer: object({ metrics: listOf(RunMetric) }),
   right: viewExperiment,
 });
@@ -31,6 +31,8 @@ export const getMetricSample = endpoint({
     start_step: optional(Int),
     end_step: optional(Int),
     max_results: optional(Int),
+    /** Chooses the steps of each run by itself, instead of steps of all runs together as MLflow does. */
+    each_run: optional(Bool),
   }),
   answer: object({ metrics: listOf(RunMetric) }),
   right: viewExperiment,

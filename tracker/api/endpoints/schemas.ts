@@ -177,6 +177,9 @@ export const assessment = {
   feedback: OptionalValue,
   expectation: OptionalValue,
   rationale: optional(text),
+  metadata: optional(Type.Record(text, Type.Unknown())),
+  valid: optional(Type.Boolean({ description: "False if another assessment overrides it." })),
+  overrides: optional(Type.String({ description: "The id of the assessment that this one replaces." })),
 };
 export const Assessment = Type.Object(
   { ...assessment, assessment_id: text, trace_id: text },
@@ -194,6 +197,17 @@ export const TraceInfo = named("TraceInfo", {
   trace_metadata: texts,
   tags: texts,
   assessments: optional(Type.Array(Assessment)),
+});
+
+/** A trace in version 2 of the API. */
+export const TraceInfoV2 = named("TraceInfoV2", {
+  request_id: text,
+  experiment_id: text,
+  timestamp_ms: time,
+  execution_time_ms: optional(Type.Number()),
+  status: enumOf([...TRACE_STATES, "TRACE_STATUS_UNSPECIFIED"]),
+  request_metadata: pairs,
+  tags: pairs,
 });
 
 const span = {
@@ -248,5 +262,6 @@ export type LoggedModel = Static<typeof LoggedModel>;
 export type Webhook = Static<typeof Webhook>;
 export type Assessment = Static<typeof Assessment>;
 export type TraceInfo = Static<typeof TraceInfo>;
+export type TraceInfoV2 = Static<typeof TraceInfoV2>;
 export type Span = Static<typeof Span>;
 export type PageSpan = Static<typeof PageSpan>;

@@ -17,7 +17,7 @@ export const getHealth = endpoint({
 export const getServerVersion = endpoint({
   method: "GET",
   path: "/version",
-  summary: "The server's version.",
+  summary: "The version of MLflow whose API is served. The version of Anneal is the version of this document.",
   request: Nothing,
   answer: "text/plain",
   right: "signed in",

@@ -1,7 +1,7 @@
 import { Type } from "@sinclair/typebox";
 import { editExperiment, endpoint, viewExperiment } from "./endpoint.ts";
 import { Int, listOf, oneOf, optional, SEARCH, Text, TRACE_STATES } from "./fields.ts";
-import { Assessment, assessment, Done, object, PageSpan, pageOf, Span, TraceInfo } from "./schemas.ts";
+import { Assessment, assessment, Done, MetricValue, object, PageSpan, pageOf, Span, TraceInfo } from "./schemas.ts";
 
 const Location = Type.Object({
   type: optional(Type.Unknown()),
@@ -25,7 +25,7 @@ const NewTraceInfo = Type.Object({
 
 const BY_ID = { trace_id: Text };
 const ById = Type.Object(BY_ID);
-const ByIds = Type.Object({ trace_ids: optional(listOf(Text)) });
+const ByIds = Type.Object({ trace_ids: optional(listOf(Text)), experiment_ids: optional(listOf(Text)) });
 const Info = object({ trace: object({ trace_info: TraceInfo }) });
 
 export const createTrace = endpoint({
@@ -49,7 +49,7 @@ export const getTrace = endpoint({
 
 export const getTraceForPages = endpoint({
   method: "GET",
-  path: "/ajax-api/3.0/mlflow/traces/get",
+  path: "/api/anneal/traces/:trace_id",
   summary: "A trace with its spans, whose attributes are by name.",
   request: ById,
   answer: object({ trace: object({ trace_info: TraceInfo, spans: listOf(PageSpan) }) }),
@@ -62,15 +62,6 @@ export const getTraces = endpoint({
   summary: "Traces with their spans, by id; ids that do not exist are omitted.",
   request: ByIds,
   answer: object({ traces: listOf(object({ trace_info: TraceInfo, spans: listOf(Span) })) }),
-  right: viewExperiment,
-});
-
-export const getTracesForPages = endpoint({
-  method: "GET",
-  path: "/ajax-api/3.0/mlflow/traces/batchGet",
-  summary: "Traces with their spans, whose attributes are by name; ids that do not exist are omitted.",
-  request: ByIds,
-  answer: object({ traces: listOf(object({ trace_info: TraceInfo, spans: listOf(PageSpan) })) }),
   right: viewExperiment,
 });
 
@@ -155,7 +146,8 @@ export const updateAssessment = endpoint({
   method: "PATCH",
   path: "/api/3.0/mlflow/traces/:trace_id/assessments/:assessment_id",
   summary: "Change an assessment of a trace.",
-  request: Type.Object({ ...BY_ASSESSMENT, assessment: NewAssessment }),
+  // The mask has the names of the fields to change, joined by commas; without it, all that are sent are changed.
+  request: Type.Object({ ...BY_ASSESSMENT, assessment: NewAssessment, update_mask: optional(Text) }),
   answer: OneAssessment,
   right: editExperiment,
 });
@@ -169,6 +161,29 @@ export const deleteAssessment = endpoint({
   right: editExperiment,
 });
 
+export const correlateTraces = endpoint({
+  method: "POST",
+  path: "/api/3.0/mlflow/traces/calculate-filter-correlation",
+  summary:
+    "How strongly two filters of traces go together: their normalized pointwise mutual information, from -1 to 1.",
+  request: Type.Object({
+    experiment_ids: listOf(Text),
+    filter_string1: Text,
+    filter_string2: Text,
+    base_filter: optional(Text),
+  }),
+  answer: object({
+    npmi: MetricValue,
+    npmi_smoothed: MetricValue,
+    filter1_count: Type.Integer(),
+    filter2_count: Type.Integer(),
+    joint_count: Type.Integer(),
+    total_count: Type.Integer(),
+  }),
+  right: viewExperiment,
+  audit: false,
+});
+
 export const exportSpans = endpoint({
   method: "POST",
   path: "/v1/traces",
@@ -179,13 +194,4 @@ export const exportSpans = endpoint({
   answer: "application/x-protobuf",
   right: editExperiment,
   audit: false,
-});
-
-export const linkTraces = endpoint({
-  method: "POST",
-  path: "/api/2.0/mlflow/traces/link-to-run",
-  summary: "Link traces to a run.",
-  request: Type.Object({ trace_ids: listOf(Text), run_id: Text }),
-  answer: Done,
-  right: editExperiment,
 });

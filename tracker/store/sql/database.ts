@@ -1,4 +1,5 @@
 import { invalid } from "../../errors.ts";
+import type { RegexPart } from "../regex.ts";
 
 /** A value for a `?`. Lists are for {@link Dialect.among}. */
 export type SqlValue = string | number | null | readonly (string | number)[];
@@ -10,6 +11,12 @@ export interface Dialect {
   among(column: string, not?: boolean): string;
   /** Condition with one `?` for a pattern with % and _, and the conversion of the pattern. Ignores case for ASCII only. */
   like(column: string, caseless: boolean): { text: string; pattern(pattern: string): string };
+  /** Condition that a column matches one of the alternatives of a regular expression, from its beginning to its end. */
+  matches(column: string, alternatives: readonly RegexPart[][]): { text: string; values: SqlValue[] };
+  /** Expression of the member at a path of a column's JSON: a text as it is, another value as JSON; null if it is missing. */
+  jsonText(column: string, path: readonly string[]): string;
+  /** The same for a member of the object in `field`, by a name for the expression's one `?`. */
+  jsonMember(column: string, field: string): string;
   /**
    * Aggregate that writes points (`step`, `timestamp`, `value`, `is_nan`) as exact JSON, joined by commas. Its one
    * `?` is the metric's key in JSON.

@@ -1,7 +1,7 @@
 import { exists, invalid, missing } from "../../errors.ts";
 import type { ExperimentStore } from "../store.ts";
 import type { Experiment, KeyValue, Lifecycle, ViewType } from "../types.ts";
-import { findPage, type SearchTable } from "./compile.ts";
+import { findPage, type OrderPart, type SearchTable } from "./compile.ts";
 import { type Connection, type Database, numericIds } from "./database.ts";
 import { keyValuesOf } from "./key-values.ts";
 import { inFolder, refuseGuarded } from "./registered.ts";
@@ -24,6 +24,11 @@ const TABLE: SearchTable = {
   },
   keyed: { tag: { from: "FROM experiment_tags t WHERE t.experiment_id = e.id AND t.key = ?", value: "t.value" } },
 };
+
+const NEWEST: OrderPart[] = [
+  { expression: "e.created_at", descending: true },
+  { expression: "e.id", descending: true },
+];
 
 /** The lifecycle stages of a view. */
 export const stagesOf = (view: ViewType): Lifecycle[] =>
@@ -125,11 +130,11 @@ export function experimentStore(db: Database): ExperimentStore {
 
     async search({ view, ...search }) {
       const from = {
-        text: `SELECT e.* FROM experiments e WHERE ${db.dialect.among("e.lifecycle")}`,
+        text: `FROM experiments e WHERE ${db.dialect.among("e.lifecycle")}`,
         values: [stagesOf(view)],
       };
-      const { rows, more } = await findPage<Row>(db, TABLE, from, "e.created_at DESC, e.id DESC", search);
-      return { items: await withTags(db, rows), more };
+      const { rows, ...page } = await findPage<Row>(db, TABLE, "e.*", from, NEWEST, search);
+      return { items: await withTags(db, rows), ...page };
     },
 
     rename: (id, name) =>

@@ -1,7 +1,7 @@
 import { invalid, missing } from "../../errors.ts";
 import type { LoggedModelStore } from "../store.ts";
 import type { KeyValue, Lifecycle, LoggedModel, LoggedModelStatus, ModelMetric } from "../types.ts";
-import { findPage, type SearchTable } from "./compile.ts";
+import { findPage, type OrderPart, type SearchTable } from "./compile.ts";
 import { type Connection, chunks, type Database, numericIds, push } from "./database.ts";
 import { activeExperiment } from "./experiments.ts";
 import { keyValuesOf } from "./key-values.ts";
@@ -44,6 +44,7 @@ const TABLE: SearchTable = {
     creation_timestamp: "m.created_at",
     last_updated_timestamp: "m.updated_at",
   },
+  nullable: ["model_type", "source_run_id"],
   keyed: {
     metric: {
       from: "FROM logged_model_metrics x WHERE x.model_id = m.model_id AND x.key = ?",
@@ -54,6 +55,8 @@ const TABLE: SearchTable = {
     tag: { from: "FROM logged_model_tags x WHERE x.model_id = m.model_id AND x.key = ?", value: "x.value" },
   },
 };
+
+const NEWEST: OrderPart[] = [{ expression: "m.created_at", descending: true }, { expression: "m.model_id" }];
 
 /** The latest point of each metric, per data set. Rows come in the order of steps. */
 function latest(rows: MetricRow[]): ModelMetric[] {
@@ -176,13 +179,21 @@ export function loggedModelStore(db: Database): LoggedModelStore {
 
     get: (id) => getModel(db, id),
 
-    async search({ experimentIds, ...search }) {
+    async search({ experimentIds, datasets = [], ...search }) {
+      const of = (it: string) => `SELECT x.model_id FROM logged_model_metrics x WHERE ${it}`;
+      const named = datasets.map(({ digest }) =>
+        of(digest === undefined ? "x.dataset_name = ?" : "x.dataset_name = ? AND x.dataset_digest = ?"),
+      );
+      const measured = named.length === 0 ? "" : ` AND m.model_id IN (${named.join(" UNION ")})`;
       const from = {
-        text: `SELECT m.* FROM logged_models m WHERE m.lifecycle = 'active' AND ${db.dialect.among("m.experiment_id")}`,
-        values: [numericIds(experimentIds)],
+        text: `FROM logged_models m WHERE m.lifecycle = 'active' AND ${db.dialect.among("m.experiment_id")}${measured}`,
+        values: [
+          numericIds(experimentIds),
+          ...datasets.flatMap(({ name, digest }) => (digest === undefined ? [name] : [name, digest])),
+        ],
       };
-      const { rows, more } = await findPage<Row>(db, TABLE, from, "m.created_at DESC, m.model_id", search);
-      return { items: await toModels(db, rows), more };
+      const { rows, ...page } = await findPage<Row>(db, TABLE, "m.*", from, NEWEST, search);
+      return { items: await toModels(db, rows), ...page };
     },
 
     setStatus: (id, status, message) =>

@@ -227,6 +227,43 @@ async function sample(db: Connection, series: number, start: number, end: number
   return [...found.values()].filter(({ step }) => step <= high).sort((a, b) => a.step - b.step);
 }
 
+/** Points of one sample whose steps are all read. */
+const MAX_STEPS = 50_000;
+
+/**
+ * The steps that MLflow shows of several series: of all their steps, every n-th and the last, and the first and last of each
+ * series. Undefined if there are too many points to read all steps.
+ */
+async function stepsOf(
+  db: Connection,
+  ids: readonly number[],
+  { start = 0, end = Number.MAX_SAFE_INTEGER, count }: { start?: number; end?: number; count: number },
+): Promise<number[] | undefined> {
+  const all = new Set<number>();
+  const ends = new Set<number>();
+  let left = MAX_STEPS;
+  for (const id of ids) {
+    const rows = await db.all<{ step: number }>(
+      "SELECT step FROM points WHERE series = ? AND step >= ? AND step <= ? ORDER BY step LIMIT ?",
+      id,
+      start,
+      end,
+      left + 1,
+    );
+    left -= rows.length;
+    if (left < 0) return undefined;
+    for (const row of [rows[0], rows.at(-1)]) if (row) ends.add(row.step);
+    for (const { step } of rows) all.add(step);
+  }
+  const steps = [...all].sort((a, b) => a - b);
+  if (steps.length <= count) return steps;
+  const every = Array.from({ length: count }, (_, i) => steps[Math.floor((i * steps.length) / count)] ?? 0);
+  return [...new Set([...every, ...steps.slice(-1), ...ends])].sort((a, b) => a - b);
+}
+
+/** Points of one series of a sample. */
+const MAX_SAMPLED = 2500;
+
 export function metricStore(db: Database): MetricStore {
   const seriesOf = async (runId: string, key: string): Promise<number | undefined> =>
     (
@@ -261,15 +298,32 @@ export function metricStore(db: Database): MetricStore {
         const points = JSON.parse(`[${json}]`) as Written[];
         for (const point of points) found.push({ ...point, value: Number(point.value), runId });
       }
-      return found;
+      const byRun = (a: RunMetric, b: RunMetric): number => (a.runId < b.runId ? -1 : a.runId > b.runId ? 1 : 0);
+      return found.sort((a, b) => byRun(a, b) || a.timestamp - b.timestamp || a.step - b.step || a.value - b.value);
     },
 
-    async sample(runIds, key, { start, end, count }) {
+    async sample(runIds, key, range) {
       const found: RunMetric[] = [];
+      const known: { runId: string; series: number }[] = [];
       for (const runId of runIds) {
         const series = await seriesOf(runId, key);
-        if (series === undefined) continue;
-        const rows = await sample(db, series, start ?? Number.MIN_SAFE_INTEGER, end ?? Number.MAX_SAFE_INTEGER, count);
+        if (series !== undefined) known.push({ runId, series });
+      }
+      const steps = await stepsOf(
+        db,
+        known.map(({ series }) => series),
+        range,
+      );
+      const { start = 0, end = Number.MAX_SAFE_INTEGER, count } = range;
+      for (const { runId, series } of known) {
+        const rows = steps
+          ? await db.all<MetricRow>(
+              `SELECT step, timestamp, value, is_nan FROM points WHERE series = ? AND ${db.dialect.among("step")} ${IN_ORDER} LIMIT ?`,
+              series,
+              steps,
+              MAX_SAMPLED,
+            )
+          : await sample(db, series, start, end, count);
         for (const row of rows) found.push({ ...toMetric(key, row), runId });
       }
       return found;

@@ -5,6 +5,7 @@ import { promisify } from "node:util";
 import pg from "pg";
 import { invalid, TrackerError } from "../../errors.ts";
 import type { Relay } from "../../events.ts";
+import type { RegexPart } from "../regex.ts";
 import {
   type Connection,
   checkValues,
@@ -15,6 +16,16 @@ import {
 } from "./database.ts";
 import { postgresqlRelay } from "./relay.ts";
 
+const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|-]/g, "\\$&");
+
+const regexPart = (part: RegexPart): string => {
+  if (part.kind === "text") return escaped(part.text);
+  if (part.kind === "one") return ".";
+  if (part.kind === "many") return ".*";
+  const ranges = part.ranges.map(([from, to]) => (from === to ? escaped(from) : `${escaped(from)}-${escaped(to)}`));
+  return `[${part.negated ? "^" : ""}${ranges.join("")}]`;
+};
+
 const dialect: Dialect = {
   name: "postgresql",
   among: (column, not = false) => (not ? `${column} <> ALL(?)` : `${column} = ANY(?)`),
@@ -22,6 +33,12 @@ const dialect: Dialect = {
     text: `${column} ${caseless ? "ILIKE" : "LIKE"} ? ESCAPE ''`,
     pattern: (pattern) => pattern,
   }),
+  matches: (column, alternatives) => ({
+    text: `${column} ~ ?`,
+    values: [`^(${alternatives.map((parts) => parts.map(regexPart).join("")).join("|")})$`],
+  }),
+  jsonText: (column, path) => `(${column}::json #>> '{${path.join(",")}}')`,
+  jsonMember: (column, field) => `(${column}::json -> '${field}' ->> ?::text)`,
   points: `string_agg(format('{"key":%s,"value":%s,"timestamp":%s,"step":%s}', ?::text,
     CASE is_nan WHEN 1 THEN '"NaN"' ELSE value::text END, timestamp, step), ',')`,
   lock: " FOR NO KEY UPDATE",

@@ -24,6 +24,7 @@ export interface VersionRow {
   model_id: string | null;
   root: string | null;
   origin_run: string | null;
+  location: string | null;
 }
 
 export async function findModel(db: Connection, name: string, { lock = false } = {}): Promise<ModelRow> {
@@ -102,6 +103,7 @@ export async function toVersions(db: Connection, rows: VersionRow[]): Promise<Mo
     modelId: row.model_id,
     root: row.root,
     originRun: row.origin_run,
+    location: row.location,
     status: "READY",
     tags: tags.get(keyOf(row.name, row.version)) ?? [],
     aliases: aliases.get(keyOf(row.name, row.version)) ?? [],

@@ -38,6 +38,7 @@ const VERSIONS: SearchTable = {
     last_updated_timestamp: "v.updated_at",
     creation_timestamp: "v.created_at",
   },
+  nullable: ["run_id"],
   keyed: {
     tag: {
       from: "FROM model_version_tags t WHERE t.name = v.name AND t.version = v.version AND t.key = ?",
@@ -150,9 +151,9 @@ export function registryStore(db: Database): RegistryStore {
     getModel: (name) => getModel(db, name),
 
     async searchModels(search) {
-      const from = { text: "SELECT m.* FROM registered_models m WHERE 1 = 1", values: [] };
-      const { rows, more } = await findPage<ModelRow>(db, MODELS, from, "m.name", search);
-      return { items: await toModels(db, rows), more };
+      const from = { text: "FROM registered_models m WHERE 1 = 1", values: [] };
+      const { rows, ...page } = await findPage<ModelRow>(db, MODELS, "m.*", from, [{ expression: "m.name" }], search);
+      return { items: await toModels(db, rows), ...page };
     },
 
     renameModel: (name, newName) =>
@@ -226,8 +227,8 @@ export function registryStore(db: Database): RegistryStore {
         if (counted === undefined) throw new Error("the model vanished while its version was made");
         await tx.run(
           `INSERT INTO model_versions (name, version, created_at, updated_at, description, user_id, source, run_id, run_link, model_id,
-                                       root, origin_run, sealed)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)`,
+                                       root, origin_run, location, sealed)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)`,
           name,
           counted.number,
           now,
@@ -240,6 +241,7 @@ export function registryStore(db: Database): RegistryStore {
           version.modelId,
           version.root,
           version.originRun,
+          version.location,
         );
         await insertFiles(tx, name, counted.number, version.files);
         for (const tag of version.tags) await setVersionTag(tx, name, counted.number, tag);
@@ -249,10 +251,14 @@ export function registryStore(db: Database): RegistryStore {
     getVersion: (name, version) => getVersion(db, name, version),
 
     async searchVersions(search) {
-      const from = { text: "SELECT v.* FROM model_versions v WHERE 1 = 1", values: [] };
-      const otherwise = "v.updated_at DESC, v.name, v.version DESC";
-      const { rows, more } = await findPage<VersionRow>(db, VERSIONS, from, otherwise, search);
-      return { items: await toVersions(db, rows), more };
+      const from = { text: "FROM model_versions v WHERE 1 = 1", values: [] };
+      const otherwise = [
+        { expression: "v.updated_at", descending: true },
+        { expression: "v.name" },
+        { expression: "v.version", descending: true },
+      ];
+      const { rows, ...page } = await findPage<VersionRow>(db, VERSIONS, "v.*", from, otherwise, search);
+      return { items: await toVersions(db, rows), ...page };
     },
 
     describeVersion: (name, version, description) =>
@@ -338,6 +344,13 @@ export function registryStore(db: Database): RegistryStore {
 
     async getByAlias(name, alias) {
       await findModel(db, name);
+      if (alias.toLowerCase() === "latest") {
+        const newest = await db.get<VersionRow>(
+          "SELECT * FROM model_versions WHERE name = ? ORDER BY version DESC LIMIT 1",
+          name,
+        );
+        if (newest) return getVersion(db, name, newest.version);
+      }
       const row = await db.get<{ version: number }>(
         "SELECT version FROM model_aliases WHERE name = ? AND alias = ?",
         name,

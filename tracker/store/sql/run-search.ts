@@ -1,7 +1,20 @@
 import type { OrderClause } from "../filter.ts";
-import type { RunRow, RunSearch, RunStore } from "../store.ts";
+import type { Position, RunRow, RunSearch, RunStore } from "../store.ts";
 import type { Metric, RunData } from "../types.ts";
-import { compileFilter, compileOrder, type SearchTable, type Sql } from "./compile.ts";
+import {
+  compileAfter,
+  compileFilter,
+  type FoundPage,
+  findPage,
+  type OrderPart,
+  orderBy,
+  orderParts,
+  pageOf,
+  positionOf,
+  type SearchTable,
+  type Sql,
+  sortColumns,
+} from "./compile.ts";
 import { type Connection, chunks, type Database, type Dialect, numericIds, push } from "./database.ts";
 import { stagesOf } from "./experiments.ts";
 import { keyValuesOf } from "./key-values.ts";
@@ -19,6 +32,7 @@ const TABLE: SearchTable = {
     end_time: "r.end_time",
     duration: "(r.end_time - r.start_time)",
   },
+  nullable: ["end_time", "duration"],
   keyed: {
     metric: { from: "FROM series x WHERE x.run = r.seq AND x.key = ?", value: "x.value", nan: "x.is_nan" },
     param: { from: "FROM params x WHERE x.run = r.seq AND x.key = ?", value: "x.value" },
@@ -31,7 +45,7 @@ const TABLE: SearchTable = {
 };
 
 /** Newest first, as in MLflow. */
-const BY_TIME = "r.start_time DESC, r.run_id";
+const BY_TIME: OrderPart[] = [{ expression: "r.start_time", descending: true }, { expression: "r.run_id" }];
 
 /** The logged data of the runs of the rows, in the same order. */
 export async function withData(db: Connection, rows: RunRecord[]): Promise<RunData[]> {
@@ -78,66 +92,69 @@ function otherConditions(dialect: Dialect, { view, filter }: RunSearch): Sql {
   return { text: `${living.text}${where.text}`, values: [...living.values, ...where.values] };
 }
 
-/** The runs of a search, in order. */
-function searchRows(db: Connection, search: RunSearch, limit: number): Promise<RunRecord[]> {
+/** A page of the runs of a search. */
+async function searchRows(db: Connection, search: RunSearch): Promise<FoundPage<RunRecord>> {
   const [experiment, ...others] = numericIds(search.experimentIds);
   const [first, ...rest] = search.order;
   if (experiment !== undefined && others.length === 0 && first?.entity === "metric") {
-    return byMetric(db, search, { experiment, first, rest, limit });
+    return byMetric(db, search, { experiment, first, rest });
   }
-  const where = conditions(db.dialect, search);
-  const by = compileOrder(search.order, TABLE, BY_TIME);
-  return db.all<RunRecord>(
-    `SELECT r.* FROM runs r WHERE ${where.text} ${by.text} LIMIT ? OFFSET ?`,
-    ...where.values,
-    ...by.values,
-    limit,
-    search.offset,
-  );
+  const from = conditions(db.dialect, { ...search, filter: [] });
+  return findPage<RunRecord>(db, TABLE, "r.*", { ...from, text: `FROM runs r WHERE ${from.text}` }, BY_TIME, search);
 }
 
 /**
  * One experiment's runs, sorted by a metric. The index of latest values gives the order, so that only the requested
- * runs are read. Numbers are first, then NaN, then runs without the metric.
+ * runs are read. Numbers are first, then NaN, then runs without the metric. Positions are those of {@link orderParts}.
  */
 async function byMetric(
   db: Connection,
   search: RunSearch,
-  { experiment, first, rest, limit }: { experiment: number; first: OrderClause; rest: OrderClause[]; limit: number },
-): Promise<RunRecord[]> {
+  { experiment, first, rest }: { experiment: number; first: OrderClause; rest: OrderClause[] },
+): Promise<FoundPage<RunRecord>> {
   // The experiment is a condition on the metric's row only. With the same condition on the run, a planner without statistics
   // would start from the runs.
   const where = otherConditions(db.dialect, search);
   const all = conditions(db.dialect, search);
-  const then = compileOrder(rest, TABLE, BY_TIME);
-  const direction = first.ascending ? "ASC" : "DESC";
-  const having = (nan: 0 | 1): { from: Sql; by: string } => ({
-    from: {
-      text: `FROM series o JOIN runs r ON r.seq = o.run WHERE o.experiment_id = ? AND o.key = ? AND o.is_nan = ${nan} AND ${where.text}`,
-      values: [experiment, first.key, ...where.values],
-    },
-    by: nan === 0 ? `ORDER BY o.value ${direction}, ${then.text.slice("ORDER BY ".length)}` : then.text,
+  const then = orderParts(rest, TABLE, BY_TIME);
+  const having = (nan: 0 | 1): Sql => ({
+    text: `FROM series o JOIN runs r ON r.seq = o.run WHERE o.experiment_id = ? AND o.key = ? AND o.is_nan = ${nan} AND ${where.text}`,
+    values: [experiment, first.key, ...where.values],
   });
   const lacking: Sql = {
     text: `FROM runs r WHERE ${all.text} AND NOT EXISTS (SELECT 1 FROM series o WHERE o.run = r.seq AND o.key = ?)`,
     values: [...all.values, first.key],
   };
-  const found: RunRecord[] = [];
-  let skip = search.offset;
-  for (const { from, by } of [having(0), having(1), { from: lacking, by: then.text }]) {
+  const value: OrderPart = { expression: "o.value", descending: !first.ascending };
+  const groups: { from: Sql; parts: OrderPart[]; position: (row: object) => Position }[] = [
+    { from: having(0), parts: [value, ...then], position: (row) => [0, ...positionOf(row, [value, ...then])] },
+    { from: having(1), parts: then, position: (row) => [1, null, ...positionOf(row, then)] },
+    { from: lacking, parts: then, position: (row) => [2, null, ...positionOf(row, then)] },
+  ];
+  const found: { row: RunRecord; position: Position }[] = [];
+  const { after, limit, offset = 0 } = search;
+  const start = after ? Number(after[0]) : 0;
+  let skip = offset;
+  for (const [index, { from, parts, position }] of groups.entries()) {
+    if (index < start) continue;
+    const values = after?.slice(after.length - parts.length) ?? [];
+    const later = after && index === start ? compileAfter(parts, values) : { text: "", values: [] };
+    const sort = sortColumns(parts);
     const rows = await db.all<RunRecord>(
-      `SELECT r.* ${from.text} ${by} LIMIT ? OFFSET ?`,
+      `SELECT r.*, ${sort.text} ${from.text}${later.text} ${orderBy(parts)} LIMIT ? OFFSET ?`,
+      ...sort.values,
       ...from.values,
-      ...then.values,
-      limit - found.length,
+      ...later.values,
+      limit + 1 - found.length,
       skip,
     );
-    found.push(...rows);
-    if (found.length === limit) break;
+    found.push(...rows.map((row) => ({ row, position: position(row) })));
+    if (found.length > limit) break;
     // The page is not full: the next group supplies the rest, after the remaining offset.
     skip = rows.length > 0 || skip === 0 ? 0 : skip - (await count(db, from));
   }
-  return found;
+  const { rows, ...page } = pageOf(found, limit, ({ position }) => position);
+  return { rows: rows.map(({ row }) => row), ...page };
 }
 
 async function count(db: Connection, { text, values }: Sql): Promise<number> {
@@ -150,12 +167,12 @@ const emptyRecord = <T>(): Record<string, T> => Object.create(null) as Record<st
 export function runSearch(db: Database): Pick<RunStore, "search" | "table"> {
   return {
     async search(search) {
-      const rows = await searchRows(db, search, search.limit + 1);
-      return { items: await withData(db, rows.slice(0, search.limit)), more: rows.length > search.limit };
+      const { rows, ...page } = await searchRows(db, search);
+      return { items: await withData(db, rows), ...page };
     },
 
     async table(search) {
-      const rows = await searchRows(db, search, search.limit);
+      const { rows } = await searchRows(db, search);
       const where = conditions(db.dialect, search);
       const total = await count(db, { text: `FROM runs r WHERE ${where.text}`, values: where.values });
       const table = new Map<number, RunRow>(

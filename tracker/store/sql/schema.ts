@@ -405,6 +405,7 @@ const steps: readonly Step[] = [
         FOREIGN KEY (run, rewind) REFERENCES rewinds ON DELETE CASCADE
       )${CLUSTERED}`,
   ],
+  ({ TEXT }) => [`ALTER TABLE model_versions ADD COLUMN location ${TEXT}`],
 ];
 
 /** The steps for a database, each a list of statements. */

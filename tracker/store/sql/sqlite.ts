@@ -3,10 +3,31 @@ import { setTimeout as pause } from "node:timers/promises";
 import Libsql from "libsql";
 import { unavailable } from "../../errors.ts";
 import { inTurn } from "../../turn.ts";
+import type { RegexPart } from "../regex.ts";
 import { type Connection, checkValues, chunks, type Database, type Dialect, type SqlValue } from "./database.ts";
 
 /** Converts a LIKE pattern to GLOB, which is case-sensitive in SQLite. */
 const glob = (pattern: string): string => pattern.replace(/[*?[]/g, "[$&]").replace(/%/g, "*").replace(/_/g, "?");
+
+/** A set of characters for GLOB, in which `]` must be the first, `-` the last, and `^` neither. */
+function globSet(negated: boolean, ranges: readonly (readonly [string, string])[]): string {
+  const single = (char: string) => ranges.some(([from, to]) => from === char && to === char);
+  const others = ranges.filter(([from, to]) => from !== to || !"]-^".includes(from));
+  const written = others.map(([from, to]) => (from === to ? from : `${from}-${to}`)).join("");
+  const ends = [single("]") ? "]" : "", written, single("^") ? "^" : "", single("-") ? "-" : ""].join("");
+  // A lone ^ would negate the set.
+  return !negated && ends === "^" ? "^" : `[${negated ? "^" : ""}${ends === "^-" ? "-^" : ends}]`;
+}
+
+const globPart = (part: RegexPart): string => {
+  if (part.kind === "text") return part.text.replace(/[*?[]/g, "[$&]");
+  if (part.kind === "set") return globSet(part.negated, part.ranges);
+  return part.kind === "one" ? "?" : "*";
+};
+
+/** JSON as text, without the quotes of a string. */
+const jsonValue = (type: string, value: string, json: string): string =>
+  `CASE ${type} WHEN 'text' THEN ${value} WHEN 'null' THEN NULL ELSE ${json} END`;
 
 const dialect: Dialect = {
   name: "sqlite",
@@ -15,6 +36,17 @@ const dialect: Dialect = {
     caseless
       ? { text: `${column} LIKE ?`, pattern: (pattern) => pattern }
       : { text: `${column} GLOB ?`, pattern: glob },
+  matches: (column, alternatives) => ({
+    text: `(${alternatives.map(() => `${column} GLOB ?`).join(" OR ")})`,
+    values: alternatives.map((parts) => parts.map(globPart).join("")),
+  }),
+  jsonText: (column, path) => {
+    const at = `'$.${path.join(".")}'`;
+    return jsonValue(`json_type(${column}, ${at})`, `${column} ->> ${at}`, `${column} -> ${at}`);
+  },
+  jsonMember: (column, field) =>
+    `(SELECT ${jsonValue("j.type", "j.value", `CASE j.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE CAST(j.value AS TEXT) END`)}
+      FROM json_each(${column}, '$.${field}') j WHERE j.key = ?)`,
   // Seventeen digits identify a double exactly.
   points: `group_concat(format('{"key":%s,"value":%s,"timestamp":%d,"step":%d}', ?,
     CASE is_nan WHEN 1 THEN '"NaN"' ELSE format('%!.17g', value) END, timestamp, step))`,

@@ -1,7 +1,17 @@
 import { invalid, missing } from "../../errors.ts";
-import type { NewTrace, TraceStore } from "../store.ts";
+import type { Clause } from "../filter.ts";
+import type { NewTrace, Position, Search, TraceStore } from "../store.ts";
 import type { KeyValue, Span, Trace, TraceState } from "../types.ts";
-import { findPage, type SearchTable } from "./compile.ts";
+import {
+  compileFilter,
+  findPage,
+  type OrderPart,
+  orderParts,
+  pageOf,
+  positionOf,
+  type SearchTable,
+  type Sql,
+} from "./compile.ts";
 import { type Connection, chunks, type Database, numericIds, push } from "./database.ts";
 import { activeExperiment } from "./experiments.ts";
 import { keyValuesOf } from "./key-values.ts";
@@ -31,13 +41,62 @@ const TABLE: SearchTable = {
     status: "t.state",
     timestamp_ms: "t.request_time",
     execution_time_ms: "t.duration",
+    end_time_ms: "(t.request_time + t.duration)",
     run_id: `(SELECT value FROM trace_metadata WHERE trace_id = t.trace_id AND key = '${RUN_METADATA}')`,
   },
+  nullable: ["client_request_id", "name", "execution_time_ms", "end_time_ms", "run_id"],
   keyed: {
     tag: { from: "FROM trace_tags x WHERE x.trace_id = t.trace_id AND x.key = ?", value: "x.value" },
     metadata: { from: "FROM trace_metadata x WHERE x.trace_id = t.trace_id AND x.key = ?", value: "x.value" },
   },
+  spans: { from: "FROM spans s WHERE s.trace_id = t.trace_id", json: "s.content" },
+  assessments: { from: "FROM trace_assessments a WHERE a.trace_id = t.trace_id", json: "a.content" },
 };
+
+const NEWEST: OrderPart[] = [{ expression: "t.request_time", descending: true }, { expression: "t.trace_id" }];
+
+/** Whether a clause reads the JSON of spans or assessments, for which there is no index. */
+const readsJson = ({ entity }: Clause): boolean => ["span", "text", "feedback", "expectation"].includes(entity);
+/** Traces whose JSON one statement reads, so that a search of many does not delay other requests. */
+const BATCH = 50;
+
+const inExperiments = (db: Connection, experimentIds: readonly string[]): Sql => ({
+  text: `FROM traces t WHERE ${db.dialect.among("t.experiment_id")}`,
+  values: [numericIds(experimentIds)],
+});
+
+/** Yields the traces that match, each with its position, by reading JSON in batches. */
+async function* matching(
+  db: Connection,
+  { experimentIds, filter, order, after, offset = 0 }: Omit<Search, "limit"> & { experimentIds: string[] },
+): AsyncGenerator<{ row: Row; position: Position }> {
+  const parts = orderParts(order, TABLE, NEWEST);
+  const from = inExperiments(db, experimentIds);
+  const json = compileFilter(db.dialect, filter.filter(readsJson), TABLE);
+  const others = filter.filter((clause) => !readsJson(clause));
+  let skip = offset;
+  for (let start = after, more = true; more; ) {
+    const page = await findPage<Row>(db, TABLE, "t.*", from, NEWEST, {
+      filter: others,
+      order,
+      limit: BATCH,
+      ...(start ? { after: start } : {}),
+    });
+    const found = await db.all<{ trace_id: string }>(
+      `SELECT t.trace_id FROM traces t WHERE ${db.dialect.among("t.trace_id")}${json.text}`,
+      page.rows.map(({ trace_id }) => trace_id),
+      ...json.values,
+    );
+    const ids = new Set(found.map(({ trace_id }) => trace_id));
+    for (const row of page.rows) {
+      if (!ids.has(row.trace_id)) continue;
+      if (skip > 0) skip--;
+      else yield { row, position: positionOf(row, parts) };
+    }
+    start = page.next;
+    more = start !== undefined;
+  }
+}
 
 async function find(db: Connection, id: string): Promise<Row> {
   const row = await db.get<Row>("SELECT * FROM traces WHERE trace_id = ?", id);
@@ -216,12 +275,40 @@ export function traceStore(db: Database): TraceStore {
     },
 
     async search({ experimentIds, ...search }) {
-      const from = {
-        text: `SELECT t.* FROM traces t WHERE ${db.dialect.among("t.experiment_id")}`,
-        values: [numericIds(experimentIds)],
+      if (!search.filter.some(readsJson)) {
+        const from = inExperiments(db, experimentIds);
+        const { rows, ...page } = await findPage<Row>(db, TABLE, "t.*", from, NEWEST, search);
+        return { items: await toTraces(db, rows), ...page };
+      }
+      const found: { row: Row; position: Position }[] = [];
+      for await (const one of matching(db, { experimentIds, ...search })) {
+        found.push(one);
+        if (found.length > search.limit) break;
+      }
+      const { rows, ...page } = pageOf(found, search.limit, ({ position }) => position);
+      return {
+        items: await toTraces(
+          db,
+          rows.map(({ row }) => row),
+        ),
+        ...page,
       };
-      const { rows, more } = await findPage<Row>(db, TABLE, from, "t.request_time DESC, t.trace_id", search);
-      return { items: await toTraces(db, rows), more };
+    },
+
+    async count({ experimentIds, filter }) {
+      if (filter.some(readsJson)) {
+        let count = 0;
+        for await (const _ of matching(db, { experimentIds, filter, order: [] })) count++;
+        return count;
+      }
+      const from = inExperiments(db, experimentIds);
+      const where = compileFilter(db.dialect, filter, TABLE);
+      const row = await db.get<{ count: number }>(
+        `SELECT COUNT(*) AS count ${from.text}${where.text}`,
+        ...from.values,
+        ...where.values,
+      );
+      return row?.count ?? 0;
     },
 
     setTag: (id, tag) =>
@@ -238,25 +325,27 @@ export function traceStore(db: Database): TraceStore {
         }
       }),
 
-    assess: (id, assessmentId, assessment) =>
+    assess: (id, assessments) =>
       db.transaction(async (tx) => {
         await find(tx, id);
-        if (assessment === undefined) {
-          const gone = await tx.run(
-            "DELETE FROM trace_assessments WHERE trace_id = ? AND assessment_id = ?",
+        for (const [assessmentId, assessment] of Object.entries(assessments)) {
+          if (assessment === undefined) {
+            const gone = await tx.run(
+              "DELETE FROM trace_assessments WHERE trace_id = ? AND assessment_id = ?",
+              id,
+              assessmentId,
+            );
+            if (gone === 0) throw missing(`Assessment with ID '${assessmentId}' not found for trace '${id}'.`);
+            continue;
+          }
+          await tx.run(
+            `INSERT INTO trace_assessments VALUES (?, ?, ?)
+             ON CONFLICT (trace_id, assessment_id) DO UPDATE SET content = excluded.content`,
             id,
             assessmentId,
+            JSON.stringify(assessment),
           );
-          if (gone === 0) throw missing(`Assessment with ID '${assessmentId}' not found for trace '${id}'.`);
-          return;
         }
-        await tx.run(
-          `INSERT INTO trace_assessments VALUES (?, ?, ?)
-           ON CONFLICT (trace_id, assessment_id) DO UPDATE SET content = excluded.content`,
-          id,
-          assessmentId,
-          JSON.stringify(assessment),
-        );
       }),
 
     linkToRun: (ids, runId) =>

@@ -34,7 +34,7 @@ const toWebhook = (row: Row): Webhook => ({
 
 async function find(db: Connection, id: string): Promise<Row> {
   const row = await db.get<Row>("SELECT * FROM webhooks WHERE id = ?", id);
-  if (!row) throw missing(`Webhook with ID '${id}' not found.`);
+  if (!row) throw missing(`Webhook with ID ${id} not found.`);
   return row;
 }
 
@@ -111,7 +111,7 @@ export function webhookStore(db: Database, secrets: Secrets): WebhookStore {
 
     async remove(id) {
       if ((await db.run("DELETE FROM webhooks WHERE id = ?", id)) === 0)
-        throw missing(`Webhook with ID '${id}' not found.`);
+        throw missing(`Webhook with ID ${id} not found.`);
     },
 
     async activeFor(event) {

@@ -54,7 +54,14 @@ export const api = {
   deleteRun: (run_id: string) => call("POST /api/2.0/mlflow/runs/delete", { run_id }),
   restoreRun: (run_id: string) => call("POST /api/2.0/mlflow/runs/restore", { run_id }),
   samples: async (run_ids: string[], metric_key: string, max_results = 800) =>
-    (await call("GET /api/2.0/mlflow/metrics/get-history-bulk-interval", { run_ids, metric_key, max_results })).metrics,
+    (
+      await call("GET /api/2.0/mlflow/metrics/get-history-bulk-interval", {
+        run_ids,
+        metric_key,
+        max_results,
+        each_run: true,
+      })
+    ).metrics,
   files: async (run_id: string, path?: string) =>
     (await call("GET /api/2.0/mlflow/artifacts/list", { run_id, path })).files ?? [],
   fileUrl: (run_id: string, path: string) => addressOf("GET /get-artifact", { run_id, path }),

@@ -7,7 +7,7 @@ export type { PageSpan as Span, TraceInfo } from "../../../api/endpoints/schemas
 export const traces = {
   search: (experiment_ids: string[], filter: string, page_token: string | undefined) =>
     call("POST /api/3.0/mlflow/traces/search", { experiment_ids, filter, max_results: 50, page_token }),
-  get: async (trace_id: string) => (await call("GET /ajax-api/3.0/mlflow/traces/get", { trace_id })).trace,
+  get: async (trace_id: string) => (await call("GET /api/anneal/traces/:trace_id", { trace_id })).trace,
 };
 
 /** Duration of a trace in milliseconds; undefined while it is in progress. */
