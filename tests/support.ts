@@ -93,8 +93,13 @@ export class Server {
   }
 
   /** Starts one on a free port and waits for its address. */
-  static async start(kind: "start" | "tracker", dataDir: string, args: readonly string[] = []): Promise<Server> {
-    const command = new Command(cli, [kind, "--port", "0", "--data", dataDir, "--no-browser", ...args]);
+  static async start(
+    kind: "start" | "tracker",
+    dataDir: string,
+    args: readonly string[] = [],
+    env: Record<string, string> = {},
+  ): Promise<Server> {
+    const command = new Command(cli, [kind, "--port", "0", "--data", dataDir, "--no-browser", ...args], env);
     const [, url, token] = await command.says(/Anneal is up: (http:\/\/[^/]+)\/\S*\?token=(\w+)/);
     return new Server(command, url, token);
   }

@@ -173,15 +173,18 @@ describe("the files of a registered version", () => {
     expect((await eve.versionFile("empty", "1", "weights")).status).toBe(404);
   });
 
-  test("of a run that has not ended are only registered by who may write to it", async () => {
+  test("that others work on are only registered by who may write to them, too", async () => {
     const running = (await owner.must("POST", "runs/create", { experiment_id: "0" })).text("run.info.run_id");
     await owner.upload(`0/${running}/artifacts/model/weights`, "so far");
     const viewer = await server.user("vera", "viewer");
     await owner.must("POST", "registered-models/create", { name: "hers" });
     const vera = await server.grant(viewer, "model", "hers", "editor");
-    const refused = await vera.version("hers", { source: `runs:/${running}`, run_id: running });
-    expect([refused.status, refused.at("error_code")]).toEqual([400, "INVALID_STATE"]);
+    for (const source of [`runs:/${running}/model`, `runs:/${running}`, `mlflow-artifacts:/0/${running}/artifacts`]) {
+      expect([source, (await vera.version("hers", { source })).status]).toEqual([source, 403]);
+    }
     expect((await owner.upload(`0/${running}/artifacts/model/weights`, "more")).status).toBe(200);
+    // Nor the whole folder of a run that has, which may get more files.
+    expect((await vera.version("hers", { source: `runs:/${run}` })).status).toBe(403);
     // Nor files that belong to no run.
     await owner.upload("0/free/weights", "x");
     expect((await vera.version("hers", { source: "mlflow-artifacts:/0/free" })).status).toBe(403);
@@ -351,7 +354,8 @@ describe("aliases by which a model is used", () => {
     // The next one has to beat the one that is in use.
     const worse = await better(0.2);
     const beaten = await alias("m", guarded, worse, eve);
-    expect([beaten.status, beaten.text("message")]).toEqual([409, expect.stringContaining("not < 0.1")]);
+    const why = `not < 0.1 of version ${version}, which is used as @${guarded}`;
+    expect([beaten.status, beaten.text("message")]).toEqual([409, expect.stringContaining(why)]);
     expect((await stage("m", worse, "Production", eve)).status).toBe(409);
     expect((await alias("m", guarded, await better(0.01), eve)).status).toBe(200);
   });

@@ -1,6 +1,7 @@
 // A location that a user records makes the clients of others read and write there, with their tokens. So only this server's
 // own locations are recorded, and those that an administrator allowed.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { cleanUp, Server, scratch } from "../support.ts";
 import { AttackedServer, type User } from "./server.ts";
 
 let server: AttackedServer;
@@ -202,6 +203,31 @@ describe("what is accepted", () => {
       ]);
     }
   });
+});
+
+test("the command has a flag and a variable for what is allowed", async () => {
+  const [data, other] = [scratch("allowed"), scratch("allowed")];
+  const flags = ["--allow-location", "s3://a/models", "--allow-location", "s3://b"];
+  const [byFlag, byVariable] = [
+    await Server.start("tracker", data, flags),
+    await Server.start("tracker", other, [], { ANNEAL_ALLOW_LOCATIONS: "s3://a/models, s3://b" }),
+  ];
+  const statuses = async (server: Server) => {
+    const found: number[] = [];
+    for (const artifact_location of ["s3://a/models/x", "s3://b/x", "s3://a/x", "s3://c"]) {
+      const body = JSON.stringify({ name: artifact_location, artifact_location });
+      const path = "/api/2.0/mlflow/experiments/create";
+      found.push((await server.fetch(path, { method: "POST", body })).status);
+    }
+    return found;
+  };
+  expect(await statuses(byFlag)).toEqual([200, 200, 400, 400]);
+  expect(await statuses(byVariable)).toEqual([200, 200, 400, 400]);
+  await byFlag.stop();
+  // What was recorded is reported by a server that does not allow it.
+  const strict = await Server.start("tracker", data);
+  await strict.command.says(/not allowed[\s\S]*experiment s3:\/\/b\/x: s3:\/\/b\/x/);
+  await cleanUp();
 });
 
 test.each(["s3://", "s3:", "team-bucket", "/mnt/models", "s3://bucket/../x", "S3://bucket/", "https://", "*"])(

@@ -107,6 +107,25 @@ describe("a source and a run_id that disagree are refused", () => {
   });
 });
 
+test("a copy of a version has its run, and its files if the tracker has them", async () => {
+  const outside = await eve.experiment("outside", { artifact_location: "s3://team-bucket/runs" });
+  const far = await eve.run(outside, { metrics: { loss: 0.1 } });
+  const source = `s3://team-bucket/runs/${far}/artifacts/model`;
+  expect((await eve.version("original", { source, run_id: far })).status).toBe(200);
+  expect((await eve.version("original", { source: `runs:/${good}/model`, run_id: good })).status).toBe(200);
+  for (const [number, run_id] of [
+    ["1", far],
+    ["2", good],
+  ]) {
+    const copy = await eve.version(name, { source: `models:/original/${number}`, run_id });
+    expect(copy.body).toMatchObject({ model_version: { run_id } });
+  }
+  // Files outside the tracker cannot be verified, so the metrics of their run are no evidence.
+  expect((await promote("1")).status).toBe(409);
+  expect((await promote("2")).status).toBe(200);
+  expect(await eve.versionFile(name, "2", "weights")).toEqual({ status: 200, text: "good" });
+});
+
 test("a logged model is in the experiment of its source run, so whoever makes it may write to that run", async () => {
   const other = await eve.experiment("other");
   const refused = await eve.post("logged-models", { experiment_id: other, source_run_id: good, name: "x" });

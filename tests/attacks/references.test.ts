@@ -111,6 +111,14 @@ describe("a reference to what does not exist yet", () => {
     ]);
   });
 
+  test("a run's id is not used a second time", async () => {
+    const experiment_id = await secretExperiment();
+    const run = await owner.run(experiment_id);
+    const tags = [{ key: "anneal.client_id", value: run }];
+    const refused = await eve.post("runs/create", { experiment_id: "0", tags });
+    expect([refused.status, refused.at("error_code")]).toEqual([400, "RESOURCE_ALREADY_EXISTS"]);
+  });
+
   test("the folder of an experiment that does not exist yet is nobody's", async () => {
     for (const artifact_location of ["mlflow-artifacts:/57", "mlflow-artifacts:/57/x", "mlflow-artifacts:/007"]) {
       const refused = await eve.post("experiments/create", { name: artifact_location, artifact_location });

@@ -130,9 +130,9 @@ export function downloadRoutes(app: FastifyInstance, tracker: Tracker): void {
     if (!/^\d{1,9}$/.test(version)) throw invalid(`Invalid value '${version}' for parameter 'version'.`);
     const { root } = await store.registry.getVersion(name, Number(version));
     const within = join("", path);
-    const files = await store.registry.files(name, Number(version));
+    const files = await store.registry.files(name, Number(version), within);
     // Only what was recorded when the version was registered: its source is not followed again.
-    if (root === null || !files.some((file) => file.path === within)) {
+    if (root === null || files.length === 0) {
       const where = root === null ? "its files are not stored by this tracker" : `it has no file '${within}'`;
       throw missing(`No such file of version ${version} of ${name}: ${where}.`);
     }

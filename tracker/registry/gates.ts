@@ -1,3 +1,4 @@
+import { isGuarded } from "../store/aliases.ts";
 import type { Store } from "../store/store.ts";
 import type { Gate, GateOperator, GateResult, Metric, ModelVersion } from "../store/types.ts";
 import { orNull } from "./origin.ts";
@@ -16,6 +17,10 @@ async function metricsOf(store: Store, { originRun }: ModelVersion): Promise<Map
 }
 
 const shown = (value: number): string => String(Number(value.toPrecision(6)));
+
+/** How a version is used that gates compare with. */
+const usageOf = ({ stage, aliases }: ModelVersion): string =>
+  stage === "Production" ? "in Production" : `used as @${aliases.find(isGuarded)}`;
 
 interface Compared {
   candidate: ModelVersion;
@@ -46,10 +51,10 @@ function decide(gate: Gate, { candidate, value, current, theirs }: Compared): Ga
       return { ...gate, value, against: null, passed: true, why };
     }
     if (theirs === undefined || Number.isNaN(theirs)) {
-      return fail(`Version ${current.version}, which is in Production, has no ${gate.metric} to compare with.`);
+      return fail(`Version ${current.version}, which is ${usageOf(current)}, has no ${gate.metric} to compare with.`);
     }
     const passed = HOLDS[gate.op](value, theirs);
-    const why = `${gate.metric} is ${shown(value)}, which is ${passed ? "" : "not "}${gate.op} ${shown(theirs)} of version ${current.version} in Production.`;
+    const why = `${gate.metric} is ${shown(value)}, which is ${passed ? "" : "not "}${gate.op} ${shown(theirs)} of version ${current.version}, which is ${usageOf(current)}.`;
     return { ...gate, value, against: theirs, passed, why };
   }
   const bound = gate.bound ?? Number.NaN;

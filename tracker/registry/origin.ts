@@ -130,7 +130,7 @@ export interface Claims {
  * @throws INVALID_PARAMETER_VALUE if they disagree
  */
 export async function checkClaims(store: Store, origin: Origin, { source, runId, modelId }: Claims): Promise<void> {
-  const { root, run, loggedModel } = origin;
+  const { root, run, loggedModel, version } = origin;
   const claimedModel = modelId === null ? null : await orNull(store.loggedModels.get(modelId));
   if (claimedModel && claimedModel.id !== loggedModel?.id) {
     // A client may name the folder of the run that logged the model, too.
@@ -148,7 +148,8 @@ export async function checkClaims(store: Store, origin: Origin, { source, runId,
       `The source '${source}' belongs to run ${run.id}, not to run ${runId}. A version's files and metrics must be of one run: use run_id ${run.id}, or a source of run ${runId}.`,
     );
   }
-  if (claimed && !isExternalPart(source, claimed)) {
+  // A copy of a version, as MLflow's client makes it, claims what the version claims.
+  if (claimed && claimed.id !== version?.of.runId && !isExternalPart(source, claimed)) {
     const where = root === null ? "which this tracker does not know" : `which is ${uriOf(root)}`;
     throw invalid(
       `The source '${source}', ${where}, does not belong to run ${runId}, whose files are at ${claimed.artifactUri}. A version's files and metrics must be of one run: use a source of that run, or leave out run_id.`,

@@ -1,5 +1,6 @@
 import { currentPrincipal } from "../access/principal.ts";
 import { subjectOf } from "../access/protect/checks.ts";
+import { pathOf } from "../artifacts/locations.ts";
 import { invalid, TrackerError } from "../errors.ts";
 import type { NewModelVersion } from "../store/store.ts";
 import type { ModelVersion } from "../store/types.ts";
@@ -61,21 +62,33 @@ async function withFiles({ store, artifacts }: Tracker, origin: Origin): Promise
   const files = await recordFiles(artifacts, root);
   // Nothing is there: a reference to another tracking server.
   if (!run && !loggedModel && files.length === 0) return nothing;
-  // From now on nobody can change the files, which must not keep others from their work.
-  const mayChange = currentPrincipal().may("editor", subjectOf(root));
-  if (run && !mayChange && (run.status === "RUNNING" || run.status === "SCHEDULED")) {
-    throw new TrackerError(
-      "INVALID_STATE",
-      `Run ${run.id} has not ended. Registering a model makes its files immutable, so until then only an editor of the run's experiment can do it.`,
-    );
-  }
-  if (!run && !loggedModel) {
-    currentPrincipal().need("editor", subjectOf(root));
-    if (await store.registry.hasRuns(root)) {
-      throw invalid(`The folder ${root} has the files of runs or logged models: register the folder of one model.`);
-    }
+  if (!currentPrincipal().may("editor", subjectOf(root))) refuseHolding(origin, root);
+  if (!run && !loggedModel && (await store.registry.hasRuns(root))) {
+    throw invalid(`The folder ${root} has the files of runs or logged models: register the folder of one model.`);
   }
   return { root, originRun, files };
+}
+
+/**
+ * Checks that a user who may only view files may register them. Nobody can change the files from then on, which must not
+ * keep the editors of the experiment from their work.
+ * @throws PERMISSION_DENIED
+ */
+function refuseHolding({ run, loggedModel }: Origin, root: string): void {
+  // Its files have all arrived.
+  if (loggedModel) return;
+  const why = !run
+    ? "they are of no run"
+    : run.status === "RUNNING" || run.status === "SCHEDULED"
+      ? `run ${run.id} has not ended`
+      : root === pathOf(run.artifactUri)
+        ? `they are the whole folder of run ${run.id}`
+        : undefined;
+  if (why === undefined) return;
+  throw new TrackerError(
+    "PERMISSION_DENIED",
+    `The files at ${root} cannot change any more when they are registered, and ${why}: only an editor of the experiment can register them.`,
+  );
 }
 
 /** A file may have been replaced after its digest was recorded, but before the version protected it. */

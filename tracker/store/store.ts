@@ -254,8 +254,8 @@ export interface RegistryStore {
   transition(transition: Transition): Promise<ModelVersion | undefined>;
   /** Whether the folders of runs or logged models lie in a folder. */
   hasRuns(folder: string): Promise<boolean>;
-  /** Returns the recorded files, by path. */
-  files(name: string, version: number): Promise<VersionFile[]>;
+  /** Returns the recorded files, by path; or only the one with a path. */
+  files(name: string, version: number, path?: string): Promise<VersionFile[]>;
   /** Returns the version that gates compare another one with: in Production, or else with a guarded alias. */
   production(name: string, except: number): Promise<ModelVersion | undefined>;
 

@@ -295,12 +295,14 @@ export function registryStore(db: Database): RegistryStore {
 
     hasRuns: (folder) => hasRuns(db, folder),
 
-    async files(name, version) {
+    async files(name, version, path) {
       await findVersion(db, name, version);
       return db.all<VersionFile>(
-        "SELECT path, size, sha256 FROM model_version_files WHERE name = ? AND version = ? ORDER BY path",
+        `SELECT path, size, sha256 FROM model_version_files
+         WHERE name = ? AND version = ?${path === undefined ? "" : " AND path = ?"} ORDER BY path`,
         name,
         version,
+        ...(path === undefined ? [] : [path]),
       );
     },
 

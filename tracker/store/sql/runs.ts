@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { invalid, missing } from "../../errors.ts";
+import { exists, invalid, missing } from "../../errors.ts";
 import type { NewRun, RunStore } from "../store.ts";
 import type { KeyValue, RunData } from "../types.ts";
 import { type Connection, type Database, rowsOf } from "./database.ts";
@@ -65,6 +65,9 @@ async function create(tx: Connection, run: NewRun): Promise<{ data: RunData; cre
   }
   // A client that chooses the ids of its runs can log while no server responds.
   const own = /^[0-9a-f]{32}$/.exec(run.clientId ?? "")?.[0];
+  if (own !== undefined && (await tx.get("SELECT 1 FROM runs WHERE run_id = ?", own))) {
+    throw exists(`A run with id=${own} exists in another experiment: set the tag anneal.client_id to another id.`);
+  }
   const id = own ?? randomUUID().replaceAll("-", "");
   const [row] = await tx.all<{ seq: number }>(
     `INSERT INTO runs (run_id, experiment_id, name, user_id, status, start_time, artifact_uri, client_id)

@@ -32,7 +32,7 @@ function Aliases({ version }: { version: ModelVersion }) {
     <Section title="Aliases">
       <Text fz="sm" c="dimmed" mb="xs">
         A name for this version that others load it by: <Code>models:/{version.name}@champion</Code>. Setting it here
-        takes it from the version that has it now.
+        takes it from the version that has it now. The aliases champion and production pass the gates for Production.
       </Text>
       <Group gap={6} mb="xs">
         {version.aliases?.map((name) => (
