@@ -66,9 +66,8 @@ export function parseMessage<S extends TObject>(schema: S, message: unknown): St
   const path = pathOf(error.path);
   if (error.value === undefined) throw invalid(`Missing value for required parameter '${path}'.`);
   const value = shown(error.value);
-  const expected =
-    error.schema.title ?? error.message.charAt(0).toLowerCase() + error.message.slice(1).replace(/^xpected /, "");
-  throw invalid(`Invalid value ${value} for parameter '${path}': expected ${expected.replace(/^expected /, "")}.`);
+  const expected = (error.schema.title ?? error.message).replace(/^expected /i, "");
+  throw invalid(`Invalid value ${value} for parameter '${path}': expected ${expected}.`);
 }
 
 /** Encodes an offset as an opaque page token. */

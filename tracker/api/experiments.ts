@@ -1,4 +1,5 @@
 import type { FastifyInstance } from "fastify";
+import { currentPrincipal } from "../access/principal.ts";
 import { missing } from "../errors.ts";
 import { limitOf, nameOf, offsetOf, pageToken } from "../message.ts";
 import { EXPERIMENTS, parseFilter, parseOrder } from "../store/filter.ts";
@@ -50,7 +51,11 @@ export function experimentRoutes(app: FastifyInstance, { store, locations, event
   });
 
   route(app, endpoints.updateExperiment, async ({ experiment_id, new_name }) => {
-    if (new_name === undefined) return {};
+    if (new_name === undefined) {
+      await store.experiments.get(experiment_id);
+      currentPrincipal().need("editor", { experiment: experiment_id });
+      return {};
+    }
     await store.experiments.rename(experiment_id, checkName(new_name, "experiment", MAX_NAME));
     publish(experiment_id, "updated");
     return {};
