@@ -1,5 +1,6 @@
 import type { FastifyInstance } from "fastify";
-import { invalid } from "../errors.ts";
+import { currentPrincipal } from "../access/principal.ts";
+import { invalid, missing } from "../errors.ts";
 import { limitOf, nameOf, startOf, tokenOf } from "../message.ts";
 import { EXPERIMENTS, parseFilter, parseOrder } from "../store/filter.ts";
 import type { Tracker } from "../tracker.ts";
@@ -50,7 +51,11 @@ export function experimentRoutes(app: FastifyInstance, { store, locations, event
   });
 
   route(app, endpoints.updateExperiment, async ({ experiment_id, new_name }) => {
-    if (new_name === undefined) return {};
+    if (new_name === undefined) {
+      await store.experiments.get(experiment_id);
+      currentPrincipal().need("editor", { experiment: experiment_id });
+      return {};
+    }
     await store.experiments.rename(experiment_id, checkName(new_name, "experiment", MAX_NAME));
     publish(experiment_id, "updated");
     return {};

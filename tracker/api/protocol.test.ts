@@ -325,6 +325,15 @@ describe("requests", () => {
     expect([refused.status, refused.at("error_code")]).toEqual([400, "INVALID_PARAMETER_VALUE"]);
   });
 
+  test.each([
+    ["a list", { experiment_ids: "0" }, "expected array."],
+    ["an object", { locations: [1] }, "expected object."],
+    ["an integer", { max_results: [] }, "expected an integer."],
+  ])("an error says that %s was expected", async (_, message, expected) => {
+    const refused = await t.post("/api/3.0/mlflow/traces/search", message);
+    expect(refused.text("message")).toMatch(new RegExp(`: ${expected.replace(".", "[.]")}$`));
+  });
+
   test("JSON within JSON, nulls and a missing content type are understood", async () => {
     const run_id = await t.run();
     const body = JSON.stringify({ run_id, run_uuid: null, key: "p", value: "1" });
