@@ -163,6 +163,7 @@ const REFERENCES: Record<string, (it: Things) => unknown> = {
   source_run_id: (it) => it.run,
   model_id: (it) => it.loggedModel,
   trace_id: (it) => it.trace,
+  request_id: (it) => it.trace,
   trace_ids: (it) => [it.trace],
   request_ids: (it) => [it.trace],
   assessment_id: (it) => it.assessment,

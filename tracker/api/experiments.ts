@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { currentPrincipal } from "../access/principal.ts";
-import { invalid, missing } from "../errors.ts";
+import { invalid } from "../errors.ts";
 import { limitOf, nameOf, startOf, tokenOf } from "../message.ts";
 import { EXPERIMENTS, parseFilter, parseOrder } from "../store/filter.ts";
 import type { Tracker } from "../tracker.ts";
