@@ -7,7 +7,7 @@ import "./scripts/bundle-kernel.js";
 const shared = { pool: "forks", testTimeout: 60_000, hookTimeout: 60_000, expect: { poll: { timeout: 20_000 } } };
 
 const all = process.env.ANNEAL_TEST_ALL === "1";
-const trainings = ["browser", "notebook", "webgpu"].map((name) => `dist/tests/${name}.test.js`);
+const alone = ["browser", "notebook", "webgpu", "attacks/latency"].map((name) => `dist/tests/${name}.test.js`);
 
 /** The tracker's tests once more, on a PostgreSQL server, where one is installed. */
 async function onPostgresql() {
@@ -54,17 +54,17 @@ export default defineConfig(async () => ({
           ...shared,
           name: "across rooms",
           include: ["dist/tests/**/*.test.js"],
-          exclude: trainings,
+          exclude: alone,
           maxWorkers: 2,
           sequence: { groupOrder: 1 },
         },
       },
       {
-        // These use all cores: two at a time take longer than one after the other.
+        // These use all cores, or measure times: two at a time take longer than one after the other, and fail.
         test: {
           ...shared,
-          name: "trainings",
-          include: trainings,
+          name: "alone",
+          include: alone,
           maxWorkers: 1,
           fileParallelism: false,
           sequence: { groupOrder: 2 },

@@ -265,7 +265,7 @@ describe("a tracker", () => {
       range(1, 20).map((n) => 100 * n),
     );
     await tracker.stop();
-  });
+  }, 150_000);
 });
 
 describe("a process that logs", () => {
