@@ -10,6 +10,7 @@ import { annealRoutes, gateResult } from "./anneal.ts";
 import { artifactProxy, artifactRoutes, downloadRoutes, uploadArtifactRoute } from "./artifacts.ts";
 import { recordOthers } from "./audit.ts";
 import { duplicateRoutes } from "./duplicates.ts";
+import { evaluationDatasetRoutes, scorerRoutes } from "./evaluation.ts";
 import { eventRoutes } from "./events.ts";
 import { experimentRoutes } from "./experiments.ts";
 import { loggedModelRoutes } from "./logged-models.ts";
@@ -133,6 +134,8 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
         jsonScope(scope);
         spanRoutes(scope, tracker);
         traceRoutes(scope, tracker);
+        evaluationDatasetRoutes(scope, tracker);
+        scorerRoutes(scope, tracker);
         serverInfoRoute(scope);
       },
       { prefix, bodyLimit: BODY_LIMIT },

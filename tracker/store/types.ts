@@ -282,6 +282,56 @@ export interface Trace {
   assessments: Record<string, unknown>[];
 }
 
+/** A data set for evaluation, of any number of experiments. */
+export interface EvaluationDataset {
+  id: string;
+  name: string;
+  /** The types of its records' fields, as MLflow's JSON; null before the first record. */
+  schema: string | null;
+  createdAt: number;
+  updatedAt: number;
+  createdBy: string | null;
+  updatedBy: string | null;
+  /** The number of its records. */
+  records: number;
+  tags: KeyValue[];
+  experimentIds: string[];
+}
+
+export interface NewEvaluationRecord {
+  inputs: Record<string, unknown>;
+  outputs?: unknown;
+  expectations?: Record<string, unknown>;
+  tags?: Record<string, string>;
+  source?: { source_type: string; source_data: Record<string, unknown> };
+}
+
+/** A record of a data set for evaluation. Its inputs are unique in the data set. */
+export interface EvaluationRecord {
+  id: string;
+  inputs: Record<string, unknown>;
+  /** JSON; null if there is none. */
+  outputs: unknown;
+  expectations: Record<string, unknown> | null;
+  tags: Record<string, string>;
+  source: NonNullable<NewEvaluationRecord["source"]> | null;
+  createdAt: number;
+  updatedAt: number;
+  createdBy: string;
+  updatedBy: string;
+}
+
+/** A version of a scorer, which judges traces. */
+export interface Scorer {
+  id: string;
+  experimentId: string;
+  name: string;
+  version: number;
+  /** What the client wrote of it. */
+  serialized: string;
+  createdAt: number;
+}
+
 /** A span of a trace, as defined by OpenTelemetry. */
 export interface Span {
   traceId: string;

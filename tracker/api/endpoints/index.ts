@@ -3,6 +3,7 @@ import * as access from "./access.ts";
 import * as anneal from "./anneal.ts";
 import * as artifacts from "./artifacts.ts";
 import type { Endpoint } from "./endpoint.ts";
+import * as evaluation from "./evaluation.ts";
 import * as events from "./events.ts";
 import * as experiments from "./experiments.ts";
 import * as loggedModels from "./logged-models.ts";
@@ -26,6 +27,7 @@ const declared = {
   ...registry,
   ...traces,
   ...tracesV2,
+  ...evaluation,
   ...anneal,
   ...access,
   ...webhooks,

@@ -28,7 +28,7 @@ describe("a database of another schema", () => {
     await t.log(run_id, { metrics: [{ key: "loss", value: 2, timestamp: 1 }] });
     const db = await database();
     await db.execute(
-      "DROP TABLE model_version_files; DROP INDEX model_versions_by_root; ALTER TABLE model_versions DROP COLUMN root; ALTER TABLE model_versions DROP COLUMN origin_run; ALTER TABLE model_versions DROP COLUMN sealed; ALTER TABLE model_versions DROP COLUMN location; DROP INDEX artifact_files_by_digest; DROP TABLE spans; DROP TABLE trace_assessments; DROP TABLE trace_metadata; DROP TABLE trace_tags; DROP TABLE traces; DROP TABLE webhooks; DROP TABLE audit_log; DROP TABLE grants; DROP TABLE tokens; DROP TABLE users; DROP INDEX series_by_value; ALTER TABLE series DROP COLUMN experiment_id; UPDATE schema_version SET version = 1",
+      "DROP TABLE model_version_files; DROP INDEX model_versions_by_root; ALTER TABLE model_versions DROP COLUMN root; ALTER TABLE model_versions DROP COLUMN origin_run; ALTER TABLE model_versions DROP COLUMN sealed; ALTER TABLE model_versions DROP COLUMN location; DROP TABLE scorer_versions; DROP TABLE scorers; DROP TABLE evaluation_records; DROP TABLE evaluation_dataset_experiments; DROP TABLE evaluation_dataset_tags; DROP TABLE evaluation_datasets; DROP INDEX artifact_files_by_digest; DROP TABLE spans; DROP TABLE trace_assessments; DROP TABLE trace_metadata; DROP TABLE trace_tags; DROP TABLE traces; DROP TABLE webhooks; DROP TABLE audit_log; DROP TABLE grants; DROP TABLE tokens; DROP TABLE users; DROP INDEX series_by_value; ALTER TABLE series DROP COLUMN experiment_id; UPDATE schema_version SET version = 1",
     );
     await db.close();
     await t.restart();
