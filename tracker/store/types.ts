@@ -246,7 +246,15 @@ export type WebhookEvent =
   | "model_version_tag.deleted"
   | "model_version_alias.created"
   | "model_version_alias.deleted"
-  | "model_version_stage.set";
+  | "model_version_stage.set"
+  | "prompt.created"
+  | "prompt_version.created"
+  | "prompt_tag.set"
+  | "prompt_tag.deleted"
+  | "prompt_version_tag.set"
+  | "prompt_version_tag.deleted"
+  | "prompt_alias.created"
+  | "prompt_alias.deleted";
 
 export interface Webhook {
   id: string;
