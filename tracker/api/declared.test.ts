@@ -186,6 +186,8 @@ describe("each answers what it declares, and only whom it declares", () => {
     await ask("POST /api/2.0/mlflow/experiments/update", { experiment_id, new_name: "retold" });
     await ask("GET /api/2.0/mlflow/experiments/get", { experiment_id });
     await ask("GET /api/2.0/mlflow/experiments/get-by-name", { experiment_name: "retold" });
+    const query = `{ mlflowGetExperiment(input: {experimentId: "${experiment_id}"}) { experiment { name } } }`;
+    await ask("POST /graphql", { query });
     for (const way of ["GET", "POST"]) {
       for (const path of ["search", "list"])
         await ask(`${way} /api/2.0/mlflow/experiments/${path}`, { max_results: "1" });

@@ -115,6 +115,7 @@ const others = `
   GET /model-versions/get-artifact
   POST /ajax-api/2.0/mlflow/upload-artifact
   POST /v1/traces
+  POST /graphql
 `;
 
 const listed = (text: string, prefix = ""): { method: "GET" | "POST"; url: string }[] =>

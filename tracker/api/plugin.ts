@@ -13,6 +13,7 @@ import { duplicateRoutes } from "./duplicates.ts";
 import { evaluationDatasetRoutes, scorerRoutes } from "./evaluation.ts";
 import { eventRoutes } from "./events.ts";
 import { experimentRoutes } from "./experiments.ts";
+import { graphqlRoute } from "./graphql.ts";
 import { loggedModelRoutes } from "./logged-models.ts";
 import { metricRoutes } from "./metrics.ts";
 import { multipartRoutes, partRoutes, uploadRoutes } from "./multipart.ts";
@@ -109,6 +110,7 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
   });
   recordOthers(app, options.tracker.store.access);
 
+  app.decorate("handlers", new Map());
   rootRoutes(app);
 
   for (const prefix of ["/api/2.0/mlflow", "/ajax-api/2.0/mlflow"]) {
@@ -192,6 +194,7 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
   await app.register(async (scope) => {
     jsonScope(scope);
     downloadRoutes(scope, tracker);
+    graphqlRoute(scope);
   });
   await app.register(pageRoutes, { prefix: "/tracker" });
 }

@@ -6,6 +6,7 @@ import type { Endpoint } from "./endpoint.ts";
 import * as evaluation from "./evaluation.ts";
 import * as events from "./events.ts";
 import * as experiments from "./experiments.ts";
+import * as graphql from "./graphql.ts";
 import * as loggedModels from "./logged-models.ts";
 import * as metrics from "./metrics.ts";
 import * as multipart from "./multipart.ts";
@@ -31,6 +32,7 @@ const declared = {
   ...anneal,
   ...access,
   ...webhooks,
+  ...graphql,
   ...events,
 };
 
