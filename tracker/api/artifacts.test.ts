@@ -55,6 +55,35 @@ describe("artifacts", () => {
     expect((await fetch(`${folder}/part.txt`, { headers: { range: "bytes=20-" } })).status).toBe(416);
   });
 
+  test("names with percent signs, as images by step have, are kept as they are", async () => {
+    const name = "loss%step%20%timestamp%1700000000000%0a1b2c3d.png";
+    const encoded = encodeURIComponent(name);
+    expect((await put(`images/${encoded}`, "pixels")).status).toBe(200);
+    const listed = await t.get("artifacts/list", { run_id: run, path: "images" });
+    expect(listed.at("files")).toEqual([{ path: `images/${name}`, is_dir: false, file_size: 6 }]);
+    const proxy = await fetch(`${base}/api/2.0/mlflow-artifacts/artifacts?path=0/${run}/artifacts/images`);
+    expect(await proxy.json()).toMatchObject({ files: [{ path: name }] });
+    for (const url of [
+      `${folder}/images/${encoded}`,
+      `${base}/get-artifact?run_id=${run}&path=images/${encoded}`,
+      `${base}/ajax-api/2.0/mlflow/get-artifact?run_uuid=${run}&path=images%2F${encoded}`,
+    ]) {
+      const got = await fetch(url);
+      expect([url, got.status, await got.text()]).toEqual([url, 200, "pixels"]);
+    }
+  });
+
+  test("a plain name is sent as the file's name, and others encoded", async () => {
+    await put("plain-1.json", "{}");
+    await put(encodeURIComponent('a "b" ä.json'), "{}");
+    const disposition = async (path: string) =>
+      (await fetch(`${base}/get-artifact?run_id=${run}&path=${encodeURIComponent(path)}`)).headers.get(
+        "content-disposition",
+      );
+    expect(await disposition("plain-1.json")).toBe("attachment; filename=plain-1.json");
+    expect(await disposition('a "b" ä.json')).toBe("attachment; filename*=UTF-8''a%20%22b%22%20%C3%A4.json");
+  });
+
   test("files are listed by run, with paths from the run's folder on", async () => {
     await put("checkpoints/step-2/state.json", "{}");
     await put("checkpoints/step-10/state.json", "{}");

@@ -22,6 +22,8 @@ const LOGGED_FIELDS = [
   "run_uuid",
   "model_id",
   "trace_id",
+  "request_id",
+  "dataset_id",
   "webhook_id",
   "name",
   "new_name",

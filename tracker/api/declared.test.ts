@@ -186,6 +186,8 @@ describe("each answers what it declares, and only whom it declares", () => {
     await ask("POST /api/2.0/mlflow/experiments/update", { experiment_id, new_name: "retold" });
     await ask("GET /api/2.0/mlflow/experiments/get", { experiment_id });
     await ask("GET /api/2.0/mlflow/experiments/get-by-name", { experiment_name: "retold" });
+    const query = `{ mlflowGetExperiment(input: {experimentId: "${experiment_id}"}) { experiment { name } } }`;
+    await ask("POST /graphql", { query });
     for (const way of ["GET", "POST"]) {
       for (const path of ["search", "list"])
         await ask(`${way} /api/2.0/mlflow/experiments/${path}`, { max_results: "1" });
@@ -440,6 +442,32 @@ describe("each answers what it declares, and only whom it declares", () => {
     await ask(`GET ${v2}/:request_id/info`, { request_id });
     await ask(`GET ${v2}`, { experiment_ids: [experiment_id] });
     await ask(`POST ${v2}/delete-traces`, { experiment_id, request_ids: [request_id] });
+  });
+
+  test("data sets for evaluation, and scorers", async () => {
+    const of = "/api/3.0/mlflow/datasets";
+    const created = await ask(`POST ${of}/create`, { name: "told set", experiment_ids: [experiment_id], tags: "{}" });
+    const dataset_id = created.text("dataset.dataset_id");
+    for (const way of ["GET", "POST"]) await ask(`${way} ${of}/search`);
+    await ask(`GET ${of}/:dataset_id`, { dataset_id });
+    await ask(`PATCH ${of}/:dataset_id/tags`, { dataset_id, tags: '{"a": "b"}' });
+    await ask(`DELETE ${of}/:dataset_id/tags/:key`, { dataset_id, key: "a" });
+    const records = JSON.stringify([{ inputs: { q: 1 }, expectations: { a: "x" } }]);
+    await ask(`POST ${of}/:dataset_id/records`, { dataset_id, records });
+    await ask(`GET ${of}/:dataset_id/records`, { dataset_id });
+    await ask(`DELETE ${of}/:dataset_id/records`, { dataset_id, dataset_record_ids: ["dr-1"] });
+    await ask(`GET ${of}/:dataset_id/experiment-ids`, { dataset_id });
+    await ask(`POST ${of}/:dataset_id/add-experiments`, { dataset_id, experiment_ids: [experiment_id] });
+    await ask(`POST ${of}/:dataset_id/remove-experiments`, { dataset_id, experiment_ids: ["0"] });
+    await ask(`DELETE ${of}/:dataset_id`, { dataset_id });
+
+    const scorers = "/api/3.0/mlflow/scorers";
+    const named = { experiment_id, name: "told scorer" };
+    await ask(`POST ${scorers}/register`, { ...named, serialized_scorer: "{}" });
+    await ask(`GET ${scorers}/list`, { experiment_id });
+    await ask(`GET ${scorers}/versions`, named);
+    await ask(`GET ${scorers}/get`, named);
+    await ask(`DELETE ${scorers}/delete`, { ...named, version: 1 });
   });
 
   test("accounts, webhooks and the server itself", async () => {

@@ -84,6 +84,20 @@ const v3 = `
   PATCH,DELETE traces/tr-1/tags
   POST traces/tr-1/assessments
   GET,PATCH,DELETE traces/tr-1/assessments/a-1
+  POST datasets/create
+  GET,POST datasets/search
+  GET,DELETE datasets/d-1
+  PATCH datasets/d-1/tags
+  DELETE datasets/d-1/tags/k
+  GET,POST,DELETE datasets/d-1/records
+  GET datasets/d-1/experiment-ids
+  POST datasets/d-1/add-experiments
+  POST datasets/d-1/remove-experiments
+  POST scorers/register
+  GET scorers/list
+  GET scorers/versions
+  GET scorers/get
+  DELETE scorers/delete
 `;
 
 const artifacts = `
@@ -101,6 +115,7 @@ const others = `
   GET /model-versions/get-artifact
   POST /ajax-api/2.0/mlflow/upload-artifact
   POST /v1/traces
+  POST /graphql
 `;
 
 const listed = (text: string, prefix = ""): { method: "GET" | "POST"; url: string }[] =>
@@ -139,7 +154,7 @@ describe("MLflow's endpoints are there", () => {
   test.each([
     ["GET", "/api/2.0/mlflow/experiments/nothing"],
     ["DELETE", "/api/2.0/mlflow/runs/get"],
-    ["GET", "/ajax-api/3.0/mlflow/scorers/list"],
+    ["GET", "/ajax-api/3.0/mlflow/gateway/secrets/list"],
   ] as const)("%s %s is not one of them", async (method, url) => {
     const { status, body } = await t.request({ method, url });
     expect([status, body.error_code]).toEqual([404, "ENDPOINT_NOT_FOUND"]);

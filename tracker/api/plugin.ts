@@ -10,8 +10,10 @@ import { annealRoutes, gateResult } from "./anneal.ts";
 import { artifactProxy, artifactRoutes, downloadRoutes, uploadArtifactRoute } from "./artifacts.ts";
 import { recordOthers } from "./audit.ts";
 import { duplicateRoutes } from "./duplicates.ts";
+import { evaluationDatasetRoutes, scorerRoutes } from "./evaluation.ts";
 import { eventRoutes } from "./events.ts";
 import { experimentRoutes } from "./experiments.ts";
+import { graphqlRoute } from "./graphql.ts";
 import { loggedModelRoutes } from "./logged-models.ts";
 import { metricRoutes } from "./metrics.ts";
 import { multipartRoutes, partRoutes, uploadRoutes } from "./multipart.ts";
@@ -109,6 +111,7 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
   });
   recordOthers(app, options.tracker.store.access);
 
+  app.decorate("handlers", new Map());
   rootRoutes(app);
 
   for (const prefix of ["/api/2.0/mlflow", "/ajax-api/2.0/mlflow"]) {
@@ -134,6 +137,8 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
         jsonScope(scope);
         spanRoutes(scope, tracker);
         traceRoutes(scope, tracker);
+        evaluationDatasetRoutes(scope, tracker);
+        scorerRoutes(scope, tracker);
         serverInfoRoute(scope);
       },
       { prefix },
@@ -190,6 +195,7 @@ export async function trackerPlugin(app: FastifyInstance, options: TrackerPlugin
   await app.register(async (scope) => {
     jsonScope(scope);
     downloadRoutes(scope, tracker);
+    graphqlRoute(scope);
   });
   await app.register(pageRoutes, { prefix: "/tracker" });
 }

@@ -59,6 +59,11 @@ declare module "fastify" {
     /** The declaration that a route serves. */
     endpoint?: Endpoint;
   }
+
+  interface FastifyInstance {
+    /** The handlers of the declared endpoints, for those that answer for others. */
+    handlers: Map<Endpoint, Handler<TObject, TSchema | Media>>;
+  }
 }
 
 /** Returns the prefix of a declared path that is the prefix of a scope. */
@@ -81,6 +86,7 @@ export function route<M extends Method, P extends string, Q extends TObject, A e
   const paths = pathsOf(endpoint).filter((path) => [app.prefix, mirrored].includes(prefixOf(path)));
   if (paths.length === 0)
     throw new Error(`None of the paths ${pathsOf(endpoint).join(", ")} is under '${app.prefix}'.`);
+  app.handlers.set(endpoint, handler as Handler<TObject, TSchema | Media>);
   for (const path of paths) {
     app.route({
       method: methodsOf(endpoint),

@@ -38,6 +38,20 @@ const EXAMPLES: Readonly<Record<WebhookEvent, object>> = {
     source: "runs:/0123456789abcdef0123456789abcdef/model",
     run_id: "0123456789abcdef0123456789abcdef",
   },
+  "prompt.created": { name: "greeting", tags: { task: "chat" }, description: "A greeting" },
+  "prompt_version.created": {
+    name: "greeting",
+    version: "1",
+    template: "Hello, {{name}}!",
+    tags: {},
+    description: null,
+  },
+  "prompt_tag.set": { name: "greeting", key: "reviewed", value: "yes" },
+  "prompt_tag.deleted": { name: "greeting", key: "reviewed" },
+  "prompt_version_tag.set": { name: "greeting", version: "1", key: "reviewed", value: "yes" },
+  "prompt_version_tag.deleted": { name: "greeting", version: "1", key: "reviewed" },
+  "prompt_alias.created": { name: "greeting", alias: "live", version: "1" },
+  "prompt_alias.deleted": { name: "greeting", alias: "live" },
 };
 
 function eventOf(written: string | { entity: string; action: string }): WebhookEvent {

@@ -434,6 +434,19 @@ export const LOGGED_MODELS: SearchDomain = {
   aliases: { creation_time: "creation_timestamp", last_updated_time: "last_updated_timestamp" },
 };
 
+export const EVALUATION_DATASETS: SearchDomain = {
+  what: "Evaluation datasets",
+  entities: ["attribute", "tag"],
+  attributes: {
+    dataset_id: "id",
+    name: "string",
+    created_by: "string",
+    last_updated_by: "string",
+    created_time: "number",
+    last_update_time: "number",
+  },
+};
+
 export const TRACES: SearchDomain = {
   what: "Traces",
   entities: ["attribute", "tag", "metadata", "span", "feedback", "expectation"],

@@ -6,6 +6,8 @@ import type {
   CardStatement,
   Dataset,
   DatasetInput,
+  EvaluationDataset,
+  EvaluationRecord,
   Experiment,
   Gate,
   GateResult,
@@ -20,6 +22,7 @@ import type {
   ModelMetric,
   ModelOutput,
   ModelVersion,
+  NewEvaluationRecord,
   RegisteredModel,
   Rewind,
   Role,
@@ -28,6 +31,7 @@ import type {
   RunMetric,
   RunStatus,
   Scope,
+  Scorer,
   Span,
   Stage,
   StageChange,
@@ -408,7 +412,48 @@ export interface TraceStore {
   remove(experimentId: string, which: { ids: string[] } | { until: number; limit: number }): Promise<string[]>;
 }
 
+/** Data sets for evaluation. `who` is the user who changes one. */
+export interface EvaluationDatasetStore {
+  create(dataset: { name: string; tags: KeyValue[]; experimentIds: string[]; who: string }): Promise<EvaluationDataset>;
+  get(id: string): Promise<EvaluationDataset>;
+  /**
+   * @param search.experimentIds only data sets of one of these experiments
+   * @param search.except no data sets that are only of these experiments
+   */
+  search(search: Search & { experimentIds?: string[]; except?: string[] }): Promise<SearchPage<EvaluationDataset>>;
+  remove(id: string): Promise<void>;
+  setTags(id: string, tags: KeyValue[], who: string): Promise<EvaluationDataset>;
+  deleteTag(id: string, key: string, who: string): Promise<void>;
+  addExperiments(id: string, experimentIds: string[], who: string): Promise<EvaluationDataset>;
+  removeExperiments(id: string, experimentIds: string[], who: string): Promise<EvaluationDataset>;
+  /**
+   * Adds records. One with the inputs of a stored one is merged into it.
+   * @param change.describe returns the new schema, from the stored one
+   */
+  upsert(
+    id: string,
+    records: NewEvaluationRecord[],
+    change: { who: string; describe: (schema: string | null) => string },
+  ): Promise<{ inserted: number; updated: number }>;
+  /** The oldest first. */
+  records(id: string, page: { after?: Position; limit: number }): Promise<SearchPage<EvaluationRecord>>;
+  /** @returns the number of removed records */
+  removeRecords(id: string, recordIds: string[], who: string): Promise<number>;
+}
+
+/** Scorers of experiments. Without a version, the newest one is meant; for `remove`, all are. */
+export interface ScorerStore {
+  register(scorer: { experimentId: string; name: string; serialized: string }): Promise<Scorer>;
+  /** Returns the newest version of each scorer. */
+  list(experimentId: string): Promise<Scorer[]>;
+  versions(experimentId: string, name: string): Promise<Scorer[]>;
+  get(experimentId: string, name: string, version?: number): Promise<Scorer>;
+  remove(experimentId: string, name: string, version?: number): Promise<void>;
+}
+
 export interface Store {
+  evaluationDatasets: EvaluationDatasetStore;
+  scorers: ScorerStore;
   experiments: ExperimentStore;
   runs: RunStore;
   metrics: MetricStore;

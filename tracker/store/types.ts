@@ -256,7 +256,15 @@ export type WebhookEvent =
   | "model_version_tag.deleted"
   | "model_version_alias.created"
   | "model_version_alias.deleted"
-  | "model_version_stage.set";
+  | "model_version_stage.set"
+  | "prompt.created"
+  | "prompt_version.created"
+  | "prompt_tag.set"
+  | "prompt_tag.deleted"
+  | "prompt_version_tag.set"
+  | "prompt_version_tag.deleted"
+  | "prompt_alias.created"
+  | "prompt_alias.deleted";
 
 export interface Webhook {
   id: string;
@@ -290,6 +298,56 @@ export interface Trace {
   tags: KeyValue[];
   /** Assessments by people and judges, as MLflow's JSON. */
   assessments: Record<string, unknown>[];
+}
+
+/** A data set for evaluation, of any number of experiments. */
+export interface EvaluationDataset {
+  id: string;
+  name: string;
+  /** The types of its records' fields, as MLflow's JSON; null before the first record. */
+  schema: string | null;
+  createdAt: number;
+  updatedAt: number;
+  createdBy: string | null;
+  updatedBy: string | null;
+  /** The number of its records. */
+  records: number;
+  tags: KeyValue[];
+  experimentIds: string[];
+}
+
+export interface NewEvaluationRecord {
+  inputs: Record<string, unknown>;
+  outputs?: unknown;
+  expectations?: Record<string, unknown>;
+  tags?: Record<string, string>;
+  source?: { source_type: string; source_data: Record<string, unknown> };
+}
+
+/** A record of a data set for evaluation. Its inputs are unique in the data set. */
+export interface EvaluationRecord {
+  id: string;
+  inputs: Record<string, unknown>;
+  /** JSON; null if there is none. */
+  outputs: unknown;
+  expectations: Record<string, unknown> | null;
+  tags: Record<string, string>;
+  source: NonNullable<NewEvaluationRecord["source"]> | null;
+  createdAt: number;
+  updatedAt: number;
+  createdBy: string;
+  updatedBy: string;
+}
+
+/** A version of a scorer, which judges traces. */
+export interface Scorer {
+  id: string;
+  experimentId: string;
+  name: string;
+  version: number;
+  /** What the client wrote of it. */
+  serialized: string;
+  createdAt: number;
 }
 
 /** A span of a trace, as defined by OpenTelemetry. */

@@ -74,6 +74,52 @@ test("receive signed registry events", async () => {
   }
 });
 
+test("receive events of prompts, without those of models", async () => {
+  const all = [
+    "PROMPT.CREATED",
+    "PROMPT_VERSION.CREATED",
+    "PROMPT_TAG.SET",
+    "PROMPT_TAG.DELETED",
+    "PROMPT_VERSION_TAG.SET",
+    "PROMPT_VERSION_TAG.DELETED",
+    "PROMPT_ALIAS.CREATED",
+    "PROMPT_ALIAS.DELETED",
+  ];
+  const models = ["REGISTERED_MODEL.CREATED", "MODEL_VERSION.CREATED", "MODEL_VERSION_TAG.SET"];
+  await create({ events: [...all, ...models] });
+  const prompt = { key: "mlflow.prompt.is_prompt", value: "true" };
+  await t.post("registered-models/create", { name: "p", description: "d", tags: [prompt, { key: "a", value: "b" }] });
+  await t.post("model-versions/create", {
+    name: "p",
+    source: "prompt-template",
+    tags: [prompt, { key: "mlflow.prompt.text", value: "Hello, {{who}}" }, { key: "v", value: "1" }],
+  });
+  await t.post("registered-models/set-tag", { name: "p", key: "k", value: "v" });
+  await t.send("DELETE", "registered-models/delete-tag", { name: "p", key: "k" });
+  await t.post("model-versions/set-tag", { name: "p", version: "1", key: "k", value: "v" });
+  await t.send("DELETE", "model-versions/delete-tag", { name: "p", version: "1", key: "k" });
+  await t.post("registered-models/alias", { name: "p", alias: "live", version: "1" });
+  await t.send("DELETE", "registered-models/alias", { name: "p", alias: "live" });
+  // A tag of a model itself has no event in MLflow.
+  await t.post("registered-models/create", { name: "m" });
+  await t.post("registered-models/set-tag", { name: "m", key: "k", value: "v" });
+  await expect.poll(() => received.length).toBe(9);
+  const told = new Map(received.map((it) => [`${it.entity}.${it.action}`.toUpperCase(), it.data]));
+  expect([...told.keys()].sort()).toEqual([...all, "REGISTERED_MODEL.CREATED"].sort());
+  expect(told.get("PROMPT.CREATED")).toEqual({ name: "p", tags: { a: "b" }, description: "d" });
+  expect(told.get("PROMPT_VERSION.CREATED")).toEqual({
+    name: "p",
+    version: "1",
+    template: "Hello, {{who}}",
+    tags: { v: "1" },
+    description: null,
+  });
+  expect(told.get("PROMPT_TAG.SET")).toEqual({ name: "p", key: "k", value: "v" });
+  expect(told.get("PROMPT_VERSION_TAG.DELETED")).toEqual({ name: "p", version: "1", key: "k" });
+  expect(told.get("PROMPT_ALIAS.CREATED")).toEqual({ name: "p", alias: "live", version: "1" });
+  expect(told.get("REGISTERED_MODEL.CREATED")).toMatchObject({ name: "m" });
+});
+
 test("are created, listed, updated, disabled and deleted", async () => {
   const id = (await create()).text("webhook.id");
   expect((await t.get("webhooks")).at("webhooks.0")).toMatchObject({ id, name: "w", status: "ACTIVE" });

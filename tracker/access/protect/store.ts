@@ -2,6 +2,7 @@ import { TrackerError } from "../../errors.ts";
 import type { Store } from "../../store/store.ts";
 import type { Role } from "../../store/types.ts";
 import { checksOf, need } from "./checks.ts";
+import { protectEvaluationDatasets, protectScorers } from "./evaluation.ts";
 import { protectExperiments } from "./experiments.ts";
 import { protectLoggedModels } from "./logged-models.ts";
 import { protectRegistry } from "./registry.ts";
@@ -23,6 +24,8 @@ export function protectStore(store: Store): Store {
     // Used only below the checks, where artifacts are stored.
     registered: refuseAll(store.registered),
     traces: protectTraces(store, checks),
+    evaluationDatasets: protectEvaluationDatasets(store),
+    scorers: protectScorers(store),
     // Used only by the artifacts, which check first.
     artifacts: store.artifacts,
     garbage: refuseAll(store.garbage),

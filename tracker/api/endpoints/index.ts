@@ -3,8 +3,10 @@ import * as access from "./access.ts";
 import * as anneal from "./anneal.ts";
 import * as artifacts from "./artifacts.ts";
 import type { Endpoint } from "./endpoint.ts";
+import * as evaluation from "./evaluation.ts";
 import * as events from "./events.ts";
 import * as experiments from "./experiments.ts";
+import * as graphql from "./graphql.ts";
 import * as loggedModels from "./logged-models.ts";
 import * as metrics from "./metrics.ts";
 import * as multipart from "./multipart.ts";
@@ -26,9 +28,11 @@ const declared = {
   ...registry,
   ...traces,
   ...tracesV2,
+  ...evaluation,
   ...anneal,
   ...access,
   ...webhooks,
+  ...graphql,
   ...events,
 };
 

@@ -199,6 +199,29 @@ export const TraceInfo = named("TraceInfo", {
   assessments: optional(Type.Array(Assessment)),
 });
 
+export const EvaluationDataset = named("EvaluationDataset", {
+  dataset_id: text,
+  name: text,
+  tags: Type.String({ description: "A JSON object." }),
+  schema: optional(text),
+  profile: optional(text),
+  digest: text,
+  created_time: time,
+  last_update_time: time,
+  created_by: optional(text),
+  last_updated_by: optional(text),
+  experiment_ids: optional(Type.Array(text)),
+});
+
+export const Scorer = named("Scorer", {
+  experiment_id: Type.Integer(),
+  scorer_name: text,
+  scorer_version: Type.Integer(),
+  serialized_scorer: text,
+  creation_time: time,
+  scorer_id: text,
+});
+
 /** A trace in version 2 of the API. */
 export const TraceInfoV2 = named("TraceInfoV2", {
   request_id: text,
@@ -263,5 +286,7 @@ export type Webhook = Static<typeof Webhook>;
 export type Assessment = Static<typeof Assessment>;
 export type TraceInfo = Static<typeof TraceInfo>;
 export type TraceInfoV2 = Static<typeof TraceInfoV2>;
+export type EvaluationDataset = Static<typeof EvaluationDataset>;
+export type Scorer = Static<typeof Scorer>;
 export type Span = Static<typeof Span>;
 export type PageSpan = Static<typeof PageSpan>;

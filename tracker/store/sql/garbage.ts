@@ -40,6 +40,13 @@ export function garbageStore(db: Database): GarbageStore {
         );
         for (const { id } of gone) {
           await tx.run("DELETE FROM datasets WHERE experiment_id = ?", id);
+          // Without an experiment, a data set would be everyone's.
+          await tx.run(
+            `DELETE FROM evaluation_datasets WHERE id IN (
+               SELECT dataset_id FROM evaluation_dataset_experiments GROUP BY dataset_id
+               HAVING COUNT(*) = 1 AND MAX(experiment_id) = ?)`,
+            id,
+          );
           await tx.run("DELETE FROM experiments WHERE id = ?", id);
         }
         return gone.map(({ id }) => String(id));

@@ -4,6 +4,7 @@ import { accessStore } from "./access.ts";
 import { artifactIndex } from "./artifacts.ts";
 import { audited } from "./audited.ts";
 import type { Database } from "./database.ts";
+import { evaluationDatasetStore } from "./evaluation-datasets.ts";
 import { experimentStore } from "./experiments.ts";
 import { garbageStore } from "./garbage.ts";
 import { loggedModelStore } from "./logged-models.ts";
@@ -12,6 +13,7 @@ import { migrate } from "./migrate.ts";
 import { registeredStore } from "./registered.ts";
 import { registryStore } from "./registry.ts";
 import { runStore } from "./runs.ts";
+import { scorerStore } from "./scorers.ts";
 import { traceStore } from "./traces.ts";
 import { sealSecrets, webhookStore } from "./webhooks.ts";
 
@@ -38,6 +40,8 @@ export async function openStore(plain: Database, secrets: Secrets): Promise<Stor
       access: accessStore(db),
       webhooks: webhookStore(db, secrets),
       traces: traceStore(db),
+      evaluationDatasets: evaluationDatasetStore(db),
+      scorers: scorerStore(db),
       close: () => db.close(),
     };
   } catch (error) {

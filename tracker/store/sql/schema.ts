@@ -406,6 +406,52 @@ const steps: readonly Step[] = [
       )${CLUSTERED}`,
   ],
   ({ TEXT }) => [`ALTER TABLE model_versions ADD COLUMN location ${TEXT}`],
+  ({ INTEGER, TEXT, CLUSTERED }) => [
+    `CREATE TABLE evaluation_datasets (
+        id ${TEXT} PRIMARY KEY,
+        name ${TEXT} NOT NULL,
+        schema ${TEXT},
+        created_at ${INTEGER} NOT NULL,
+        updated_at ${INTEGER} NOT NULL,
+        created_by ${TEXT},
+        updated_by ${TEXT}
+      )`,
+    "CREATE INDEX evaluation_datasets_by_time ON evaluation_datasets (created_at DESC, id)",
+    `CREATE TABLE evaluation_dataset_tags (
+        dataset_id ${TEXT} NOT NULL REFERENCES evaluation_datasets ON DELETE CASCADE,
+        key ${TEXT} NOT NULL,
+        value ${TEXT} NOT NULL,
+        PRIMARY KEY (dataset_id, key)
+      )${CLUSTERED}`,
+    `CREATE TABLE evaluation_dataset_experiments (
+        dataset_id ${TEXT} NOT NULL REFERENCES evaluation_datasets ON DELETE CASCADE,
+        experiment_id ${INTEGER} NOT NULL REFERENCES experiments ON DELETE CASCADE,
+        PRIMARY KEY (dataset_id, experiment_id)
+      )${CLUSTERED}`,
+    "CREATE INDEX evaluation_datasets_by_experiment ON evaluation_dataset_experiments (experiment_id)",
+    `CREATE TABLE evaluation_records (
+        id ${TEXT} PRIMARY KEY,
+        dataset_id ${TEXT} NOT NULL REFERENCES evaluation_datasets ON DELETE CASCADE,
+        input_hash ${TEXT} NOT NULL,
+        created_at ${INTEGER} NOT NULL,
+        content ${TEXT} NOT NULL,
+        UNIQUE (dataset_id, input_hash)
+      )`,
+    "CREATE INDEX evaluation_records_by_time ON evaluation_records (dataset_id, created_at, id)",
+    `CREATE TABLE scorers (
+        id ${TEXT} PRIMARY KEY,
+        experiment_id ${INTEGER} NOT NULL REFERENCES experiments ON DELETE CASCADE,
+        name ${TEXT} NOT NULL,
+        UNIQUE (experiment_id, name)
+      )`,
+    `CREATE TABLE scorer_versions (
+        scorer_id ${TEXT} NOT NULL REFERENCES scorers ON DELETE CASCADE,
+        version ${INTEGER} NOT NULL,
+        serialized ${TEXT} NOT NULL,
+        created_at ${INTEGER} NOT NULL,
+        PRIMARY KEY (scorer_id, version)
+      )${CLUSTERED}`,
+  ],
 ];
 
 /** The steps for a database, each a list of statements. */

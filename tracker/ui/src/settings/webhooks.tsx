@@ -13,6 +13,14 @@ const EVENTS = [
   { value: "MODEL_VERSION_ALIAS.DELETED", label: "An alias is removed" },
   { value: "MODEL_VERSION_TAG.SET", label: "A version's tag is set" },
   { value: "MODEL_VERSION_TAG.DELETED", label: "A version's tag is removed" },
+  { value: "PROMPT.CREATED", label: "A prompt is registered" },
+  { value: "PROMPT_VERSION.CREATED", label: "A prompt's version is registered" },
+  { value: "PROMPT_ALIAS.CREATED", label: "A prompt's alias is set" },
+  { value: "PROMPT_ALIAS.DELETED", label: "A prompt's alias is removed" },
+  { value: "PROMPT_TAG.SET", label: "A prompt's tag is set" },
+  { value: "PROMPT_TAG.DELETED", label: "A prompt's tag is removed" },
+  { value: "PROMPT_VERSION_TAG.SET", label: "A tag of a prompt's version is set" },
+  { value: "PROMPT_VERSION_TAG.DELETED", label: "A tag of a prompt's version is removed" },
 ];
 
 /** Webhooks for registry events. */
