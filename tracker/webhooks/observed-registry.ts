@@ -40,8 +40,8 @@ export function observedRegistry(registry: RegistryStore, webhooks: Pick<Webhook
       webhooks.notify("model_version_tag.deleted", { name, version: String(version), key });
     },
 
-    async setAlias(name, { alias, version }, expectedProduction) {
-      const set = await registry.setAlias(name, { alias, version }, expectedProduction);
+    async setAlias(name, { alias, version }, judged) {
+      const set = await registry.setAlias(name, { alias, version }, judged);
       if (set) webhooks.notify("model_version_alias.created", { name, alias, version: String(version) });
       return set;
     },
