@@ -1,12 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { isIP, isIPv4 } from "node:net";
-import { userInfo } from "node:os";
 import cookies from "@fastify/cookie";
 import rateLimit from "@fastify/rate-limit";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { TrackerError } from "../errors.ts";
 import type { AccessStore } from "../store/store.ts";
 import { loginPage } from "./login-page.ts";
+import { ownerName } from "./names.ts";
 import { type Oidc, type OidcOptions, oidcRoutes, openOidc } from "./oidc.ts";
 import { Principal } from "./principal.ts";
 import { carriesSignature } from "./signature.ts";
@@ -36,17 +36,10 @@ const xsrfName = "_xsrf";
 
 /** Wrong tokens per minute and client address before requests are rate-limited. */
 const MAX_WRONG_TOKENS = 20;
+/** Attempts to sign in per minute and client address. Each sends a request to the provider. */
+const MAX_SIGN_INS = 30;
 /** Milliseconds for which a token is cached. A revoked token stays valid up to this long. */
 const CACHE_MS = 5000;
-
-/** Returns the name of the user who runs the server and owns its data folder. */
-function ownerName(): string {
-  try {
-    return userInfo().username;
-  } catch {
-    return process.env.USER ?? "owner"; // In a container, the user may have no name.
-  }
-}
 
 /**
  * Accepts only requests with a token: as `Authorization: Bearer` (or Jupyter's `token`), as the password of Basic
@@ -127,7 +120,7 @@ export async function guard(app: FastifyInstance, options: GuardOptions): Promis
     }
     return reply.clearCookie(cookieNameOf(request), { path: "/" }).redirect("/tracker/", 302);
   });
-  if (oidc) oidcRoutes(app, { oidc, access, setSession });
+  if (oidc) oidcRoutes(app, { oidc, access, setSession, needRate: rateOfSignIns(app) });
 }
 
 type Rate = Awaited<ReturnType<ReturnType<FastifyInstance["createRateLimit"]>>>;
@@ -138,6 +131,16 @@ function checkRate(reply: FastifyReply, rate: Rate, what: string): void {
   reply.header("retry-after", Math.max(1, rate.ttlInSeconds));
   const message = `More than ${rate.max} ${what} within a minute. Try again in ${rate.ttlInSeconds} s.`;
   throw new TrackerError("REQUEST_LIMIT_EXCEEDED", message);
+}
+
+/** Anybody can start a sign-in, and a provider may block a client that sends it too many wrong codes. */
+function rateOfSignIns(app: FastifyInstance): (request: FastifyRequest, reply: FastifyReply) => Promise<void> {
+  const attempts = app.createRateLimit({
+    max: MAX_SIGN_INS,
+    timeWindow: 60_000,
+    keyGenerator: ({ ip }) => `sign-in ${ip}`,
+  });
+  return async (request, reply) => checkRate(reply, await attempts(request), "attempts to sign in");
 }
 
 /** Resolves tokens to principals, with a short-lived cache: a logging client sends thousands of requests per second. */

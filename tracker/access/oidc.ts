@@ -1,8 +1,9 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import * as client from "openid-client";
-import { TrackerError } from "../errors.ts";
+import { invalid, TrackerError } from "../errors.ts";
 import type { AccessStore } from "../store/store.ts";
 import type { Role, User } from "../store/types.ts";
+import { isUserName, ownerName, sameName } from "./names.ts";
 import { hashOf, newToken } from "./tokens.ts";
 
 /** Options of signing in with OpenID Connect. */
@@ -27,6 +28,23 @@ export interface Oidc {
 const STATE = "anneal_oidc";
 /** The lifetime of a session, in milliseconds. */
 const SESSION = 12 * 3600 * 1000;
+/** Seconds that the provider has for one answer, and its most bytes. */
+const TIMEOUT = 10;
+const MAX_ANSWER = 1024 * 1024;
+
+/** A fetch for the provider's answers, which are small. */
+const bounded: client.CustomFetch = async (url, options) => {
+  const answer = await fetch(url, options as RequestInit);
+  const parts: Uint8Array[] = [];
+  let size = 0;
+  for await (const part of answer.body ?? []) {
+    size += part.length;
+    if (size > MAX_ANSWER) throw new Error(`The provider's answer is larger than ${MAX_ANSWER} bytes.`);
+    parts.push(part);
+  }
+  const { status, statusText, headers } = answer;
+  return new Response(size === 0 ? null : Buffer.concat(parts), { status, statusText, headers });
+};
 
 /**
  * Reads the provider's configuration.
@@ -37,19 +55,21 @@ export async function openOidc(options: OidcOptions): Promise<Oidc> {
   // Without TLS only on this machine, for tests and local proxies.
   const plain = issuer.protocol === "http:" && ["localhost", "127.0.0.1", "[::1]"].includes(issuer.hostname);
   try {
-    const configuration = await client.discovery(
-      issuer,
-      options.clientId,
-      options.clientSecret,
-      undefined,
-      plain ? { execute: [client.allowInsecureRequests] } : {},
-    );
+    const configuration = await client.discovery(issuer, options.clientId, options.clientSecret, undefined, {
+      timeout: TIMEOUT,
+      [client.customFetch]: bounded,
+      ...(plain ? { execute: [client.allowInsecureRequests] } : {}),
+    });
     return { options, name: issuer.hostname, configuration };
   } catch (error) {
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`The OpenID provider ${options.issuer} cannot be used: ${why}.`);
+    throw new Error(`The OpenID provider ${options.issuer} cannot be used: ${reasonOf(error)}.`);
   }
+}
+
+/** The library's errors say what happened in their cause. */
+function reasonOf(error: unknown): string {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  return (cause instanceof Error ? cause.message : String(cause)).replace(/\.$/, "");
 }
 
 interface Attempt {
@@ -59,9 +79,16 @@ interface Attempt {
   back: string;
 }
 
-/** Returns `back` if it is a path of this server, otherwise the start page. */
-const placeOf = (back: unknown): string =>
-  typeof back === "string" && /^\/(?![/\\])/.test(back) && !back.startsWith("/auth/") ? back : "/tracker/";
+/** Returns `back` if it is a path of this server as browsers understand it, otherwise the start page. */
+function placeOf(back: unknown): string {
+  const start = "/tracker/";
+  if (typeof back !== "string" || !back.startsWith("/")) return start;
+  // Browsers ignore tabs and line breaks, and read \ as /: "/\t/host" is another site.
+  const here = "http://anneal.invalid";
+  const url = URL.canParse(back, here) ? new URL(back, here) : undefined;
+  if (url?.origin !== here || url.pathname.startsWith("//") || url.pathname.startsWith("/auth/")) return start;
+  return url.pathname + url.search + url.hash;
+}
 
 export function oidcRoutes(
   app: FastifyInstance,
@@ -69,14 +96,23 @@ export function oidcRoutes(
     oidc: { options, configuration },
     access,
     setSession,
+    needRate,
   }: {
     oidc: Oidc;
     access: AccessStore;
+    /** Throws if the client's address signs in too often. */
+    needRate: (request: FastifyRequest, reply: FastifyReply) => Promise<void>;
     setSession: (request: FastifyRequest, reply: FastifyReply, token: string) => void;
   },
 ): void {
-  const here = (request: FastifyRequest): string =>
-    (options.url ?? `${request.protocol}://${request.headers.host}`).replace(/\/+$/, "");
+  const here = (request: FastifyRequest): string => {
+    const { host = "" } = request.headers;
+    // What follows a host in its header would become part of the address that the provider sends the browser to.
+    if (options.url === undefined && !/^([\w.-]+|\[[\da-f:.]+\])(:\d+)?$/i.test(host)) {
+      throw invalid("The request's Host header is not a host name: use the address that the server printed.");
+    }
+    return (options.url ?? `${request.protocol}://${host}`).replace(/\/+$/, "");
+  };
 
   app.get("/auth/login", async (request, reply) => {
     const { back } = request.query as { back?: unknown };
@@ -96,13 +132,15 @@ export function oidcRoutes(
     });
     // Lax, because the redirect back comes from the provider's site.
     const value = Buffer.from(JSON.stringify(attempt)).toString("base64url");
-    reply.setCookie(STATE, value, { path: "/auth", httpOnly: true, sameSite: "lax", maxAge: 600 });
-    return reply.redirect(url.href, 302);
+    const secure = new URL(here(request)).protocol === "https:";
+    reply.setCookie(STATE, value, { path: "/auth", httpOnly: true, sameSite: "lax", maxAge: 600, secure });
+    return reply.header("cache-control", "no-store").redirect(url.href, 302);
   });
 
   app.get("/auth/callback", async (request, reply) => {
     const attempt = attemptOf(request.cookies[STATE]);
-    reply.clearCookie(STATE, { path: "/auth" });
+    reply.clearCookie(STATE, { path: "/auth" }).header("cache-control", "no-store");
+    await needRate(request, reply);
     let claims: client.IDToken | undefined;
     try {
       const tokens = await client.authorizationCodeGrant(configuration, new URL(`${here(request)}${request.url}`), {
@@ -113,12 +151,10 @@ export function oidcRoutes(
       claims = tokens.claims();
     } catch (error) {
       request.log.warn(error);
-      throw new TrackerError(
-        "UNAUTHENTICATED",
-        `Signing in failed: ${error instanceof Error ? error.message : String(error)}. Start again at /tracker/.`,
-      );
+      throw new TrackerError("UNAUTHENTICATED", `Signing in failed: ${reasonOf(error)}. Start again at /tracker/.`);
     }
-    if (!claims) throw new TrackerError("UNAUTHENTICATED", "The provider sent no ID token. Start again at /tracker/.");
+    // An empty subject would be one account for everybody who has none.
+    if (!claims?.sub) throw new TrackerError("UNAUTHENTICATED", "The provider's ID token does not say who signs in.");
     const user = await userOf(access, options, claims);
     if (user.disabled)
       throw new TrackerError(
@@ -170,18 +206,35 @@ async function userOf(access: AccessStore, options: OidcOptions, claims: client.
   const subject = `${claims.iss} ${claims.sub}`;
   const existing = await access.userBySubject(subject);
   if (existing) return existing;
-  const { email, email_verified, preferred_username } = claims;
+  const { email, email_verified } = claims;
   const users = await access.users();
   // At many providers users choose their other names, so these must not give access to an existing account.
   const invited = email_verified === true && users.find(({ name, subject: taken }) => name === email && taken === null);
   if (invited) return access.updateUser(invited.name, { subject });
-  const names = [email, preferred_username, claims.sub].filter((name): name is string => typeof name === "string");
-  const name = names.find((candidate) => !users.some((user) => user.name === candidate));
-  if (name === undefined) {
-    throw new TrackerError(
-      "PERMISSION_DENIED",
-      `The name ${names[0]} belongs to another user. Ask an admin of the tracker for an account.`,
-    );
+  const taken = [ownerName(), ...users.map(({ name }) => name)];
+  const free = namesFor(claims, subject).filter((name) => !taken.some((other) => sameName(name, other)));
+  for (const name of free) {
+    try {
+      return await access.createUser({ name, role: options.role, subject });
+    } catch (error) {
+      // Another sign-in took the name meanwhile, perhaps of the same user in another window.
+      const other = await access.userBySubject(subject);
+      if (other) return other;
+      if (!(error instanceof TrackerError && error.code === "RESOURCE_ALREADY_EXISTS")) throw error;
+    }
   }
-  return access.createUser({ name, role: options.role, subject });
+  throw new TrackerError(
+    "PERMISSION_DENIED",
+    "The provider's names for you belong to other users. Ask an admin of the tracker for an account.",
+  );
+}
+
+/**
+ * Returns names for a new user, the best first. An email address is somebody's: it is a name only if the provider has
+ * verified it, because admins give rights to the person whom they know by that address.
+ */
+function namesFor({ email, email_verified, preferred_username, sub }: client.IDToken, subject: string): string[] {
+  const chosen = [preferred_username, sub].filter((name) => typeof name === "string" && !name.includes("@"));
+  const names = [...(email_verified === true ? [email] : []), ...chosen, `user-${hashOf(subject).slice(0, 12)}`];
+  return names.filter((name): name is string => typeof name === "string" && isUserName(name));
 }

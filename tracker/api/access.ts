@@ -1,7 +1,8 @@
 import type { FastifyInstance } from "fastify";
+import { isUserName, ownerName, sameName } from "../access/names.ts";
 import { currentPrincipal } from "../access/principal.ts";
 import { hashOf, newToken } from "../access/tokens.ts";
-import { invalid } from "../errors.ts";
+import { exists, invalid } from "../errors.ts";
 import { bool, int, limitOf, nameOf } from "../message.ts";
 import type { AuditEntry, Grant, Token, User } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
@@ -62,9 +63,12 @@ export function accessRoutes(app: FastifyInstance, { store }: Tracker): void {
   });
 
   route(app, endpoints.createUser, async ({ name, role }) => {
-    if (!/^[\w.@+-]{1,100}$/.test(name)) {
+    if (!isUserName(name)) {
       throw invalid(`Invalid user name '${truncate(name, 80)}': up to 100 letters, digits and _ . @ + - are allowed.`);
     }
+    // The activity log would not tell them apart.
+    if (sameName(name, ownerName()))
+      throw exists(`The name ${name} is that of the owner of the tracker's data folder.`);
     return { user: user(await access.createUser({ name, role: nameOf(schemas.ROLES, role) })) };
   });
 

@@ -1,5 +1,5 @@
 import { isGuarded } from "../store/aliases.ts";
-import type { Store } from "../store/store.ts";
+import type { Judged, Store } from "../store/store.ts";
 import type { Gate, GateOperator, GateResult, Metric, ModelVersion } from "../store/types.ts";
 import { orNull } from "./origin.ts";
 
@@ -63,18 +63,18 @@ function decide(gate: Gate, { candidate, value, current, theirs }: Compared): Ga
   return { ...gate, value, against: bound, passed, why };
 }
 
-export interface Verdict {
+/** `production` is the version now in Production, or else with a guarded alias, other than the evaluated one. */
+export interface Verdict extends Judged {
   results: GateResult[];
   passed: boolean;
-  /** The number of the version now in Production, or else with a guarded alias, other than the evaluated one. */
-  production: number | null;
 }
 
 /** Evaluates a model's gates for a version. */
 export async function evaluateGates(store: Store, version: ModelVersion): Promise<Verdict> {
   const gates = await store.registry.gates(version.name);
   const current = await store.registry.production(version.name, version.version);
-  if (gates.length === 0) return { results: [], passed: true, production: current?.version ?? null };
+  const judged: Judged = { gates, production: current?.version ?? null };
+  if (gates.length === 0) return { ...judged, results: [], passed: true };
   const own = await metricsOf(store, version);
   const theirs = current ? await metricsOf(store, current) : new Map<string, Metric>();
   const results = gates.map((gate) =>
@@ -85,5 +85,5 @@ export async function evaluateGates(store: Store, version: ModelVersion): Promis
       theirs: theirs.get(gate.metric)?.value,
     }),
   );
-  return { results, passed: results.every((result) => result.passed), production: current?.version ?? null };
+  return { ...judged, results, passed: results.every((result) => result.passed) };
 }

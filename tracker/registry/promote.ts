@@ -61,9 +61,9 @@ export async function promote(
     const moved = await store.registry.transition({
       ...promotion,
       gates,
-      ...(verdict ? { expectedProduction: verdict.production } : {}),
+      ...(verdict ? { judged: verdict } : {}),
     });
-    // Undefined: another version was promoted meanwhile, and the gates have to be evaluated against it.
+    // Undefined: meanwhile another version was promoted, this one was moved, or the gates were changed.
     if (moved) {
       events.publish({ type: "model", name, version, change: "stage" });
       return { version: moved, gates };
@@ -85,9 +85,9 @@ export async function setAlias(tracker: Tracker, name: string, { alias, version 
   let verified = false;
   for (;;) {
     const candidate = await registry.getVersion(name, version);
-    const { production } = await pass(tracker, candidate, `the alias ${alias}`);
+    const verdict = await pass(tracker, candidate, `the alias ${alias}`);
     if (!verified) await verify(tracker, candidate);
     verified = true;
-    if (await registry.setAlias(name, { alias, version }, production)) return;
+    if (await registry.setAlias(name, { alias, version }, verdict)) return;
   }
 }

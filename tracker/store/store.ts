@@ -244,10 +244,17 @@ export interface Transition {
   comment: string | null;
   gates: GateResult[];
   /**
-   * The version in Production that the gates were evaluated against. If it has changed since, nothing is done and the
-   * result is undefined, so that the caller can evaluate the gates again.
+   * Required to reach Production. If it is no longer so, nothing is done and the result is undefined, so that the caller
+   * can evaluate the gates again.
    */
-  expectedProduction?: number | null;
+  judged?: Judged;
+}
+
+/** What a version was judged by. */
+export interface Judged {
+  /** The version in Production that it was compared with. */
+  production: number | null;
+  gates: Gate[];
 }
 
 export interface RegistryStore {
@@ -279,10 +286,10 @@ export interface RegistryStore {
 
   /**
    * Sets an alias.
-   * @param expectedProduction required for a guarded alias: as in {@link Transition}
-   * @returns false if nothing was done, because the version in Production has changed
+   * @param judged required for a guarded alias: as in {@link Transition}
+   * @returns false if nothing was done, because it is no longer so
    */
-  setAlias(name: string, alias: Alias, expectedProduction?: number | null): Promise<boolean>;
+  setAlias(name: string, alias: Alias, judged?: Judged): Promise<boolean>;
   deleteAlias(name: string, alias: string): Promise<void>;
   /** Returns the version with an alias; with the reserved alias `latest`, the newest one. */
   getByAlias(name: string, alias: string): Promise<ModelVersion>;

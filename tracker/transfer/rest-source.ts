@@ -1,5 +1,5 @@
 import type { KeyValue } from "../store/types.ts";
-import type { Rest } from "./rest.ts";
+import { checkFilePath, type Rest, RestError } from "./rest.ts";
 import type {
   Source,
   SourceDataset,
@@ -144,6 +144,11 @@ export function restSource(rest: Rest): Source {
     const folders = [""];
     for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
       for (const { path, is_dir, file_size = 0 } of await list(folder)) {
+        checkFilePath(path);
+        // Otherwise, a folder could be in itself.
+        if (folder !== "" && !path.startsWith(`${folder}/`)) {
+          throw new RestError(`The tracker lists '${path.slice(0, 200)}' in the folder '${folder}'.`, 400);
+        }
         if (is_dir) folders.push(path);
         else yield { path, size: Number(file_size), open: open(path) };
       }
@@ -174,16 +179,15 @@ export function restSource(rest: Rest): Source {
     },
 
     async *history(runId, key) {
-      let page_token: string | undefined;
-      do {
-        const query = { run_id: runId, run_uuid: runId, metric_key: key, max_results: "20000", page_token };
-        const page = await rest.get<{ metrics?: PointMessage[]; next_page_token?: string }>(
-          "metrics/get-history",
-          query,
-        );
-        yield (page.metrics ?? []).map(point);
-        page_token = filled(page.next_page_token);
-      } while (page_token !== undefined);
+      const query = { run_id: runId, run_uuid: runId, metric_key: key, max_results: "20000" };
+      let points: SourcePoint[] = [];
+      for await (const it of rest.list<PointMessage>("metrics/get-history", "metrics", query)) {
+        points.push(point(it));
+        if (points.length < 1000) continue;
+        yield points;
+        points = [];
+      }
+      yield points;
     },
 
     async *loggedModels(experimentId) {
@@ -198,24 +202,19 @@ export function restSource(rest: Rest): Source {
     },
 
     async *registeredModels() {
-      let page_token: string | undefined;
-      do {
-        const page = await rest.get<{ registered_models?: RegisteredMessage[]; next_page_token?: string }>(
-          "registered-models/search",
-          { max_results: "100", page_token },
-        );
-        for (const { name, description, tags = [], aliases = [] } of page.registered_models ?? []) {
-          const versions = await versionsOf(rest, name);
-          yield {
-            name,
-            description: filled(description),
-            tags,
-            aliases: aliases.map(({ alias, version }) => ({ alias, version: Number(version) })),
-            versions,
-          } satisfies SourceRegisteredModel;
-        }
-        page_token = filled(page.next_page_token);
-      } while (page_token !== undefined);
+      const found = rest.list<RegisteredMessage>("registered-models/search", "registered_models", {
+        max_results: "100",
+      });
+      for await (const { name, description, tags = [], aliases = [] } of found) {
+        const versions = await versionsOf(rest, name);
+        yield {
+          name,
+          description: filled(description),
+          tags,
+          aliases: aliases.map(({ alias, version }) => ({ alias, version: Number(version) })),
+          versions,
+        } satisfies SourceRegisteredModel;
+      }
     },
 
     async *files({ artifactUri, runId }) {
@@ -248,20 +247,9 @@ export function restSource(rest: Rest): Source {
 /** All versions of a registered model, by number. */
 export async function versionsOf(rest: Rest, name: string): Promise<SourceVersion[]> {
   const versions: SourceVersion[] = [];
-  let page_token: string | undefined;
-  do {
-    const filter = `name='${name.replaceAll("'", "''")}'`;
-    const page = await rest.get<{ model_versions?: VersionMessage[]; next_page_token?: string }>(
-      "model-versions/search",
-      {
-        filter,
-        max_results: "1000",
-        page_token,
-      },
-    );
-    versions.push(...(page.model_versions ?? []).map(toVersion));
-    page_token = filled(page.next_page_token);
-  } while (page_token !== undefined);
+  const query = { filter: `name='${name.replaceAll("'", "''")}'`, max_results: "1000" };
+  const found = rest.list<VersionMessage>("model-versions/search", "model_versions", query);
+  for await (const version of found) versions.push(toVersion(version));
   return versions.sort((a, b) => a.version - b.version);
 }
 

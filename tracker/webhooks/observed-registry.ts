@@ -63,8 +63,8 @@ export function observedRegistry(registry: RegistryStore, webhooks: Pick<Webhook
       webhooks.notify(event, { name, version: String(version), key });
     },
 
-    async setAlias(name, { alias, version }, expectedProduction) {
-      const set = await registry.setAlias(name, { alias, version }, expectedProduction);
+    async setAlias(name, { alias, version }, judged) {
+      const set = await registry.setAlias(name, { alias, version }, judged);
       if (set) {
         const event = (await ofPrompt(name)) ? "prompt_alias.created" : "model_version_alias.created";
         webhooks.notify(event, { name, alias, version: String(version) });

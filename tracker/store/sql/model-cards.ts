@@ -1,6 +1,6 @@
 import type { RegistryStore } from "../store.ts";
 import type { CardStatement, Gate, GateOperator, GateResult, Stage, StageChange } from "../types.ts";
-import type { Database } from "./database.ts";
+import type { Connection, Database } from "./database.ts";
 import { findModel, findVersion, holdVersion, touch } from "./registry-rows.ts";
 
 interface GateRow {
@@ -20,6 +20,21 @@ interface HistoryRow {
   gates: string;
 }
 
+export async function gatesOf(db: Connection, name: string): Promise<Gate[]> {
+  const rows = await db.all<GateRow>(
+    "SELECT metric, op, bound, versus FROM gates WHERE name = ? ORDER BY position",
+    name,
+  );
+  return rows.map(
+    ({ metric, op, bound, versus }): Gate => ({
+      metric,
+      op,
+      ...(bound === null ? {} : { bound }),
+      ...(versus === null ? {} : { versus }),
+    }),
+  );
+}
+
 /** Model data beyond MLflow: gates, the history of stages, and the statements in model cards. */
 export function modelCards(
   db: Database,
@@ -27,18 +42,7 @@ export function modelCards(
   return {
     async gates(name) {
       await findModel(db, name);
-      const rows = await db.all<GateRow>(
-        "SELECT metric, op, bound, versus FROM gates WHERE name = ? ORDER BY position",
-        name,
-      );
-      return rows.map(
-        ({ metric, op, bound, versus }): Gate => ({
-          metric,
-          op,
-          ...(bound === null ? {} : { bound }),
-          ...(versus === null ? {} : { versus }),
-        }),
-      );
+      return gatesOf(db, name);
     },
 
     setGates: (name, gates) =>

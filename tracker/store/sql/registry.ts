@@ -1,10 +1,11 @@
+import { isDeepStrictEqual } from "node:util";
 import { exists, invalid } from "../../errors.ts";
 import { isGuarded } from "../aliases.ts";
-import type { RegistryStore, Transition, VersionFile } from "../store.ts";
+import type { Judged, RegistryStore, Transition, VersionFile } from "../store.ts";
 import type { KeyValue, ModelVersion, Stage, StageChange } from "../types.ts";
 import { findPage, type SearchTable } from "./compile.ts";
 import type { Connection, Database } from "./database.ts";
-import { modelCards } from "./model-cards.ts";
+import { gatesOf, modelCards } from "./model-cards.ts";
 import { hasRuns, insertFiles, productionOf, refuseGuarded } from "./registered.ts";
 import {
   findModel,
@@ -95,13 +96,19 @@ const deletion = ({ version, stage }: VersionRow, who: string): StageChange => (
   gates: [],
 });
 
+/** Whether a version's gates, and what they compare with, are still those that it was judged by. */
+async function isJudgedBy(tx: Connection, { name, version }: VersionRow, judged: Judged): Promise<boolean> {
+  const current = await productionOf(tx, name, version);
+  const gates = await gatesOf(tx, name);
+  return (current?.version ?? null) === judged.production && isDeepStrictEqual(gates, judged.gates);
+}
+
 async function transition(tx: Connection, wanted: Transition): Promise<ModelVersion | undefined> {
   const { name, version, stage, who } = wanted;
   const row = await holdVersion(tx, name, version);
-  if (wanted.expectedProduction !== undefined) {
-    const current = await productionOf(tx, name, version);
-    if ((current?.version ?? null) !== wanted.expectedProduction) return undefined;
-  }
+  // A version that was in Production when its promotion began may have been moved since.
+  const judged = wanted.judged ? await isJudgedBy(tx, row, wanted.judged) : row.stage === "Production";
+  if (stage === "Production" && !judged) return undefined;
   const at = Date.now();
   const move = async (number: number, change: Omit<StageChange, "version" | "at">): Promise<void> => {
     await tx.run(
@@ -317,13 +324,12 @@ export function registryStore(db: Database): RegistryStore {
       return row && (await toVersions(db, [row]))[0];
     },
 
-    setAlias: (name, { alias, version }, expectedProduction) =>
+    setAlias: (name, { alias, version }, judged) =>
       db.transaction(async (tx) => {
-        await holdVersion(tx, name, version);
+        const row = await holdVersion(tx, name, version);
         if (isGuarded(alias)) {
-          if (expectedProduction === undefined) throw new Error(`the alias ${alias} was set without its gates`);
-          const current = await productionOf(tx, name, version);
-          if ((current?.version ?? null) !== expectedProduction) return false;
+          if (judged === undefined) throw new Error(`the alias ${alias} was set without its gates`);
+          if (!(await isJudgedBy(tx, row, judged))) return false;
         }
         await tx.run(
           "INSERT INTO model_aliases VALUES (?, ?, ?) ON CONFLICT (name, alias) DO UPDATE SET version = excluded.version",
