@@ -147,6 +147,24 @@ describe("GraphQL, as MLflow's pages use it,", () => {
     expect(await errorOf("{ mlflowGetExperiment { experiment { name } } }")).toContain("experiment_id");
   });
 
+  test("answers what is long, but not several times", async () => {
+    const runs: string[] = [];
+    const value = "v".repeat(2000);
+    const params = Array.from({ length: 100 }, (_, n) => ({ key: `p${n}`, value }));
+    const made = await t.post("experiments/create", { name: "long" });
+    for (let n = 0; n < 25; n++) {
+      runs.push(await t.run({ experiment_id: made.text("experiment_id") }));
+      await t.post("runs/log-batch", { run_id: runs.at(-1), params });
+    }
+    const search = `mlflowSearchRuns(input: {experimentIds: ["${made.text("experiment_id")}"]}) {
+      runs { info { runId } data { params { key value } } }
+    }`;
+    const { data, errors } = await ask(`{ one: ${search} two: ${search} three: ${search} }`);
+    expect(JSON.stringify(data).match(/vvv"/g)).toHaveLength(5000);
+    expect(data?.three).toBeNull();
+    expect(errors).toEqual(["The answer without 'three' is long: ask for it alone."]);
+  });
+
   test("skips fields, and takes a variable's default", async () => {
     const query = `query ($id: String = "${experiment_id}", $brief: Boolean!) {
       mlflowGetExperiment(input: {experimentId: $id}) {

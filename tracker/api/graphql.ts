@@ -1,6 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { invalid, TrackerError } from "../errors.ts";
-import { parseJson } from "../json.ts";
 import { parseMessage } from "../message.ts";
 import { inTurn } from "../turn.ts";
 import { listArtifacts } from "./endpoints/artifacts.ts";
@@ -26,6 +25,8 @@ const MAX = { roots: 10, aliases: 10, depth: 10, selections: 1000 };
 /** Items of one answer: with its nested objects, each costs several queries of the store. */
 const MAX_RUNS = 200;
 const MAX_VERSIONS = 1000;
+/** Characters of an answer, after which no further field is answered. */
+const MAX_ANSWER = 8_000_000;
 /** Items that are written at once. */
 const PIECE = 100;
 
@@ -322,7 +323,7 @@ class Resolver {
     const handler = this.#app.handlers.get(endpoint);
     if (!handler) throw new Error(`${endpoint.path} has no route`);
     const found = await handler(parseMessage(endpoint.request, message), this.#request, this.#reply);
-    return (found instanceof JsonText ? await inTurn(() => parseJson(found.text)) : found) as Row;
+    return (found instanceof JsonText ? await inTurn(() => JSON.parse(found.text)) : found) as Row;
   }
 
   async text(field: Field): Promise<string> {
@@ -404,15 +405,18 @@ export function graphqlRoute(app: FastifyInstance): void {
     const resolver = new Resolver(app, request, reply);
     const data: string[] = [];
     const errors: string[] = [];
+    let length = 0;
     for (const field of fields) {
       let text = "null";
       try {
+        if (length > MAX_ANSWER) throw invalid(`The answer without '${field.key}' is long: ask for it alone.`);
         text = await resolver.text(field);
       } catch (error) {
         // A server that is overloaded refuses the whole query.
         if (!(error instanceof TrackerError) || error.statusCode >= 500) throw error;
         errors.push(error.message);
       }
+      length += text.length;
       data.push(`${JSON.stringify(field.key)}:${text}`);
     }
     return new JsonText(`{"data":{${data.join(",")}},"errors":${errors.length > 0 ? JSON.stringify(errors) : "null"}}`);
