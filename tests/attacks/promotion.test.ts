@@ -174,16 +174,4 @@ describe("at the same time", () => {
     const answer = await going;
     expect([answer.status, await stageOf("1"), await aliases()]).toEqual([409, "None", undefined]);
   });
-
-  test("a version that leaves Production comes back only through the gates", async () => {
-    await versions(0.5);
-    const to = (stage: string) => owner.post("model-versions/transition-stage", { name: NAME, version: "1", stage });
-    for (let round = 0; round < 20; round++) {
-      await setGates();
-      expect((await to("Production")).status).toBe(200);
-      await setGates({ metric: "loss", op: "<", bound: 0.1 });
-      await Promise.all([to("Production"), to("Production"), to("Archived"), to("Production"), to("Production")]);
-      expect([round, await stageOf("1")]).toEqual([round, "Archived"]);
-    }
-  });
 });

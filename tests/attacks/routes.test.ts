@@ -97,6 +97,7 @@ beforeAll(async () => {
     secret.trace,
     secret.assessment,
     secret.upload,
+    secret.dataset,
   ];
 });
 afterAll(() => server.close());

@@ -19,6 +19,7 @@ export interface Things {
   trace: string;
   assessment: string;
   upload: string;
+  dataset: string;
   /** What says whom a row of the database belongs to: `run=3`. */
   keys: Set<string>;
 }
@@ -74,6 +75,20 @@ export async function makeThings(
   const assessed = await owner.must("POST", `/api/3.0/mlflow/traces/${trace}/assessments`, {
     assessment: { assessment_name: content, feedback: { value: content } },
   });
+  const made = await owner.must("POST", "/api/3.0/mlflow/datasets/create", {
+    name: content,
+    experiment_ids: [experiment],
+    tags: JSON.stringify({ [`${content}-tag`]: content }),
+  });
+  const evaluated = made.text("dataset.dataset_id");
+  await owner.must("POST", `/api/3.0/mlflow/datasets/${evaluated}/records`, {
+    records: JSON.stringify([{ inputs: { question: content }, tags: { [`${content}-tag`]: content } }]),
+  });
+  await owner.must("POST", "/api/3.0/mlflow/scorers/register", {
+    experiment_id: experiment,
+    name: content,
+    serialized_scorer: JSON.stringify({ instructions: content }),
+  });
   const begun = await owner.must("POST", "/api/anneal/artifacts/uploads", {
     path: `${experiment}/${run}/artifacts/large`,
     size: 4,
@@ -96,6 +111,7 @@ export async function makeThings(
     `name=${model}`,
     `name=${experimentName}`,
     `trace_id=${trace}`,
+    `dataset_id=${evaluated}`,
   ]);
   db.close();
   const assessment = assessed.text("assessment.assessment_id");
@@ -108,6 +124,7 @@ export async function makeThings(
     trace,
     assessment,
     upload: begun.text("upload_id"),
+    dataset: evaluated,
     keys,
   };
 }
@@ -144,7 +161,12 @@ export function changes(before: Dump, after: Dump): { table: string; row: Record
 }
 
 /** Whether a row is part of some things: it has their id first, or after its own. */
-export function belongsTo(things: Things, { row }: { row: Record<string, unknown> }): boolean {
+export function belongsTo(things: Things, { table, row }: { table: string; row: Record<string, unknown> }): boolean {
+  // Its name may be that of anything.
+  if (table === "evaluation_datasets") return things.keys.has(`dataset_id=${row.id}`);
+  if (table === "evaluation_dataset_experiments") {
+    return Object.entries(row).some(([column, value]) => things.keys.has(`${column}=${value}`));
+  }
   const [first, second] = Object.entries(row);
   if (!first) return false;
   const [column, value] = ["id", "seq"].includes(first[0]) && second ? second : first;
@@ -168,6 +190,7 @@ const REFERENCES: Record<string, (it: Things) => unknown> = {
   request_ids: (it) => [it.trace],
   assessment_id: (it) => it.assessment,
   upload_id: (it) => it.upload,
+  dataset_id: (it) => it.dataset,
 };
 const folderOf = (it: Things): string => `${it.experiment}/${it.run}/artifacts`;
 /** How fields of some endpoints refer to things, or what else makes a request sound. The first path that matches counts. */
@@ -203,6 +226,15 @@ const OF_PATHS: readonly [path: RegExp, fields: Record<string, (it: Things) => u
   [/runs\/log-model/, { model_json: () => "{}" }],
   [/grants/, { user: () => "boss", kind: () => "experiment", target: (it) => it.experiment, role: () => "admin" }],
   [/users|tokens/, { name: () => "boss", user: () => "boss", id: () => "the id of a token" }],
+  [/3\.0\/mlflow\/datasets/, { tags: () => '{"k":"v"}', records: () => '[{"inputs":{"question":1}}]' }],
+  [
+    /graphql/,
+    {
+      query: (it) =>
+        `{ mlflowGetRun(input: {runId: "${it.run}"}) { run { data { tags { key value } } experiment { name } } }
+           mlflowSearchRuns(input: {experimentIds: ["${it.experiment}"]}) { runs { data { params { value } } } } }`,
+    },
+  ],
   [/webhooks/, { url: () => "https://example.com/x", events: () => ["MODEL_VERSION.CREATED"] }],
 ];
 
@@ -306,6 +338,7 @@ export const NOTHING: Things = {
   trace: "tr-nothing",
   assessment: "a-nothing",
   upload: "nothing-upload",
+  dataset: "d-nothing",
   keys: new Set(),
 };
 

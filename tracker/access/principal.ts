@@ -1,5 +1,5 @@
-import { AsyncLocalStorage } from "node:async_hooks";
 import { TrackerError } from "../errors.ts";
+import { RequestLocal } from "../request-local.ts";
 import type { Grant, GrantKind, Role, Scope } from "../store/types.ts";
 
 const RANK: Readonly<Record<Role, number>> = { none: 0, viewer: 1, editor: 2, admin: 3 };
@@ -119,7 +119,7 @@ function nameOf(subject: Exclude<Subject, "account">): string {
 const keyOf = (subject: Exclude<Subject, string>): string =>
   "experiment" in subject ? `experiment ${subject.experiment}` : `model ${subject.model}`;
 
-const current = new AsyncLocalStorage<Principal>();
+const current = new RequestLocal<Principal>();
 
 /** Runs `work` as a principal. */
 export const actingAs = <T>(principal: Principal, work: () => T): T => current.run(principal, work);
@@ -129,7 +129,7 @@ export const actingAs = <T>(principal: Principal, work: () => T): T => current.r
  * @throws if none is set, so that no request skips the checks
  */
 export function currentPrincipal(): Principal {
-  const principal = current.getStore();
+  const principal = current.get();
   if (!principal) throw new TrackerError("PERMISSION_DENIED", "The request has no user.");
   return principal;
 }

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { Gate } from "../store/types.ts";
 import { TestTracker } from "../testing.ts";
 
 let t: TestTracker;
@@ -234,4 +235,32 @@ describe("gates", () => {
     const history = await t.get("/api/anneal/registered-models/m/history");
     expect(history.at("history.0")).toMatchObject({ from: "Archived", to: "Deleted", who: "bob" });
   });
+});
+
+test("the store lets a version reach Production only with what it was judged by", async () => {
+  const { registry } = t.tracker.store;
+  await registry.createModel({ name: "judged", description: null, tags: [] });
+  for (const _ of [1, 2]) await t.post("model-versions/create", { name: "judged", source: "runs:/elsewhere/model" });
+  const gates: Gate[] = [{ metric: "loss", op: "<", bound: 1 }];
+  await registry.setGates("judged", gates);
+  const wanted = { name: "judged", version: 1, archiveExisting: true, who: "ada", comment: null, gates: [] };
+  const alias = { alias: "champion", version: 1 };
+  // Without it: whoever asked saw the version in Production, where it no longer is.
+  expect(await registry.transition({ ...wanted, stage: "Production" })).toBeUndefined();
+  for (const judged of [
+    { production: null, gates: [] },
+    { production: null, gates: [{ ...gates[0], bound: 2 } as Gate] },
+    { production: null, gates: [...gates, ...gates] },
+    { production: 2, gates },
+  ]) {
+    expect(await registry.transition({ ...wanted, stage: "Production", judged })).toBeUndefined();
+    expect(await registry.setAlias("judged", alias, judged)).toBe(false);
+  }
+  const judged = { production: null, gates };
+  expect(await registry.transition({ ...wanted, stage: "Production", judged })).toMatchObject({ stage: "Production" });
+  // In Production already, there is nothing to judge.
+  expect(await registry.transition({ ...wanted, stage: "Production" })).toMatchObject({ stage: "Production" });
+  expect(await registry.transition({ ...wanted, stage: "Archived" })).toMatchObject({ stage: "Archived" });
+  expect(await registry.transition({ ...wanted, stage: "Production" })).toBeUndefined();
+  expect(await registry.setAlias("judged", alias, judged)).toBe(true);
 });

@@ -1,4 +1,4 @@
-import { AsyncLocalStorage } from "node:async_hooks";
+import { RequestLocal } from "../request-local.ts";
 
 /** What a request changes, for the audit log. */
 export interface Change {
@@ -11,11 +11,11 @@ export interface Change {
   recorded: boolean;
 }
 
-const current = new AsyncLocalStorage<Change>();
+const current = new RequestLocal<Change>();
 
 /** Runs `work` as a change. The store writes the log's entry in the first transaction of it. */
 export const changing = <T>(change: Change | undefined, work: () => T): T =>
   change ? current.run(change, work) : work();
 
 /** Returns the change that is made here; undefined outside requests, and for those that the log does not record. */
-export const currentChange = (): Change | undefined => current.getStore();
+export const currentChange = (): Change | undefined => current.get();

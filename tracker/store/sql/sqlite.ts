@@ -2,7 +2,7 @@ import { chmodSync, closeSync, existsSync, openSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import Libsql from "libsql";
 import { unavailable } from "../../errors.ts";
-import { inTurn } from "../../turn.ts";
+import { counted, currentRequest, nextTurn } from "../../turn.ts";
 import type { RegexPart } from "../regex.ts";
 import { type Connection, checkValues, chunks, type Database, type Dialect, type SqlValue } from "./database.ts";
 
@@ -88,9 +88,13 @@ class SqliteConnection implements Connection {
    * @throws TEMPORARILY_UNAVAILABLE if the lock has been held for long
    */
   async #unlocked<T>(statement: () => T): Promise<T> {
+    const request = currentRequest();
     for (;;) {
       try {
-        const result = await inTurn(statement);
+        // Most statements wait for nothing, and there are many of them.
+        const turn = request && nextTurn(request);
+        if (turn) await turn;
+        const result = request ? counted(request, statement) : statement();
         this.#lockedSince = undefined;
         return result;
       } catch (error) {
@@ -117,15 +121,15 @@ class SqliteConnection implements Connection {
     return statement;
   }
 
-  async all<Row>(sql: string, ...values: SqlValue[]): Promise<Row[]> {
+  all<Row>(sql: string, ...values: SqlValue[]): Promise<Row[]> {
     return this.#unlocked(() => this.#prepare(sql).all(bound(values)) as Row[]);
   }
 
-  async get<Row>(sql: string, ...values: SqlValue[]): Promise<Row | undefined> {
+  get<Row>(sql: string, ...values: SqlValue[]): Promise<Row | undefined> {
     return this.#unlocked(() => this.#prepare(sql).get(bound(values)) as Row | undefined);
   }
 
-  async run(sql: string, ...values: SqlValue[]): Promise<number> {
+  run(sql: string, ...values: SqlValue[]): Promise<number> {
     return this.#unlocked(() => this.#prepare(sql).run(bound(values)).changes);
   }
 
@@ -136,9 +140,13 @@ class SqliteConnection implements Connection {
   ): Promise<void> {
     const into = `INSERT OR IGNORE INTO ${table} (${columns.map(({ name }) => name).join(", ")}) VALUES `;
     const row = `(${columns.map(() => "?").join(", ")})`;
+    // Numbers need no checks, which would take as long as storing them.
+    const insert = (sql: string, values: readonly number[]) =>
+      this.#unlocked(() => this.#prepare(sql).run(values as number[]).changes);
+    const many = rows.length < ROWS ? "" : into + Array(ROWS).fill(row).join(", ");
     for (const part of chunks(rows, ROWS)) {
-      if (part.length === ROWS) await this.run(into + Array(ROWS).fill(row).join(", "), ...part.flat());
-      else for (const values of part) await this.run(into + row, ...values);
+      if (part.length === ROWS) await insert(many, part.flat());
+      else for (const values of part) await insert(into + row, values);
     }
   }
 
