@@ -79,6 +79,8 @@ export function runRoutes(app: FastifyInstance, tracker: Tracker): void {
     }
     const clientId = tagged("anneal.client_id");
     const experimentId = message.experiment_id || "0";
+    // Before what is known of the experiment, so that the answer does not tell whether it exists.
+    currentPrincipal().need("editor", { experiment: experimentId });
     if (!allowed.has(experimentId)) {
       // An experiment may be older than the list of allowed locations.
       locations.check((await store.experiments.get(experimentId)).artifactLocation, "artifact_location");
