@@ -185,7 +185,7 @@ describe("a user opens the studio", () => {
       const peak = Math.max(...(await studio.history(id, "system/memory_mb")).map(({ value }) => value));
       expect(peak).toBeGreaterThan(100);
       expect(peak).toBeLessThan(3072);
-      expect((await studio.history(id, "system/cpu_percent")).length).toBeGreaterThan(3);
+      expect((await studio.history(id, "system/cpu_percent")).length).toBeGreaterThan(whole ? 3 : 0);
     }
   });
 
