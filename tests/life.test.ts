@@ -1,6 +1,5 @@
 // The life of a run, with real processes: signals, death, heartbeats, resuming and rewinding.
 import { join } from "node:path";
-import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { KernelClient } from "../kernel/client.ts";
 import type { Run } from "../src/track/api/types.ts";
@@ -169,6 +168,5 @@ describe("a run's life", () => {
       [10, 10],
     ]);
     for (const name of ["ANNEAL_DATA", "ANNEAL_TRACKER_URI", "ANNEAL_TOKEN"]) delete process.env[name];
-    await pause(0);
   });
 });

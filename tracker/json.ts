@@ -71,3 +71,20 @@ export function parseJson(text: string, what = "The request's body", maxValues =
   if (isShort && typeof value === "object" && isDeeper(value, MAX_DEPTH)) throw tooDeep(what);
   return value;
 }
+
+/** Returns the JSON list in a stored text, such as a tag; an empty list for other text. */
+export function listIn(text = "[]"): unknown[] {
+  try {
+    const value: unknown = JSON.parse(text);
+    return Array.isArray(value) ? value : [];
+  } catch {
+    return [];
+  }
+}
+
+/** Returns the versions of models or prompts that a tag lists. */
+export const versionsIn = (text: string | undefined): { name: unknown; version: unknown }[] =>
+  listIn(text).filter(
+    (it): it is { name: unknown; version: unknown } =>
+      typeof it === "object" && it !== null && "name" in it && "version" in it,
+  );

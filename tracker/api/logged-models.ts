@@ -15,6 +15,7 @@ import type { LoggedModelStatus } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
 import { LOGGED_MODEL_STATUSES } from "./endpoints/fields.ts";
 import * as endpoints from "./endpoints/logged-models.ts";
+import { checkLocationOf } from "./experiment-location.ts";
 import { checkKey, checkName, otherTag, param } from "./limits.ts";
 import { randomRunName } from "./names.ts";
 import { route } from "./route.ts";
@@ -47,7 +48,7 @@ export function loggedModelRoutes(app: FastifyInstance, { store, locations }: Tr
         );
       }
     }
-    locations.check((await store.experiments.get(message.experiment_id)).artifactLocation, "artifact_location");
+    await checkLocationOf(message.experiment_id, { store, locations });
     const model = await loggedModels.create({
       id: `m-${randomUUID().replaceAll("-", "")}`,
       experimentId: message.experiment_id,

@@ -2,7 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { currentPrincipal } from "../access/principal.ts";
 import { checkDatasetSource } from "../artifacts/locations.ts";
 import { invalid } from "../errors.ts";
-import { parseJson } from "../json.ts";
+import { listIn, parseJson } from "../json.ts";
 import { int, limitOf, nameOf, startOf, tokenOf } from "../message.ts";
 import { parseFilter, parseOrder, RUNS } from "../store/filter.ts";
 import type { Metric, ModelMetric, Run } from "../store/types.ts";
@@ -10,6 +10,7 @@ import type { Tracker } from "../tracker.ts";
 import type { RequestOf } from "./endpoints/endpoint.ts";
 import { RUN_STATUSES, VIEWS } from "./endpoints/fields.ts";
 import * as endpoints from "./endpoints/runs.ts";
+import { checkLocationOf } from "./experiment-location.ts";
 import { checkKey, checkName, param, runTag } from "./limits.ts";
 import { randomRunName } from "./names.ts";
 import { route } from "./route.ts";
@@ -29,16 +30,6 @@ export function runIdOf(message: { run_id?: string; run_uuid?: string }): string
   const id = message.run_id || message.run_uuid;
   if (!id) throw invalid("Missing value for required parameter 'run_id'.");
   return id;
-}
-
-/** Parses a JSON list; returns an empty list for other text. */
-function listIn(text: string | undefined): unknown[] {
-  try {
-    const value: unknown = JSON.parse(text ?? "[]");
-    return Array.isArray(value) ? value : [];
-  } catch {
-    return [];
-  }
 }
 
 function toPoint(
@@ -83,7 +74,7 @@ export function runRoutes(app: FastifyInstance, tracker: Tracker): void {
     currentPrincipal().need("editor", { experiment: experimentId });
     if (!allowed.has(experimentId)) {
       // An experiment may be older than the list of allowed locations.
-      locations.check((await store.experiments.get(experimentId)).artifactLocation, "artifact_location");
+      await checkLocationOf(experimentId, { store, locations });
       allowed.add(experimentId);
     }
     const { data, created } = await store.runs.create({
@@ -125,8 +116,8 @@ export function runRoutes(app: FastifyInstance, tracker: Tracker): void {
   });
 
   route(app, endpoints.searchRuns, async (message) => {
-    // As MLflow's server, this one accepts 50 000. It answers with fewer and a token for the rest.
     const order = parseOrder(message.order_by, RUNS);
+    // As MLflow's server, this one accepts 50 000. It answers with fewer and a token for the rest.
     const limit = Math.min(limitOf(message.max_results, 1000, 50_000), MAX_RUNS);
     const { items, next } = await store.runs.search({
       experimentIds: message.experiment_ids ?? [],

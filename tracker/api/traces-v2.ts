@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { invalid } from "../errors.ts";
-import { int, limitOf, nameOf, startOf, tokenOf } from "../message.ts";
-import { parseFilter, parseOrder, TRACES } from "../store/filter.ts";
+import { versionsIn } from "../json.ts";
+import { int, nameOf } from "../message.ts";
 import type { KeyValue, Trace } from "../store/types.ts";
 import { clientFile } from "../traces/client-file.ts";
 import type { Tracker } from "../tracker.ts";
@@ -10,9 +10,9 @@ import { attachment } from "./artifacts.ts";
 import { TRACE_STATES } from "./endpoints/fields.ts";
 import type * as schemas from "./endpoints/schemas.ts";
 import * as endpoints from "./endpoints/traces-v2.ts";
+import { checkLocationOf } from "./experiment-location.ts";
 import { route } from "./route.ts";
-import * as shapes from "./shapes.ts";
-import { checkTraceTag, MAX_RESULTS, removeTraces, spansOf, tracePair } from "./traces.ts";
+import { checkTraceTag, removeTraces, searchTraces, spansOf, tracePair } from "./traces.ts";
 
 /** The tag that lists the versions of prompts that a trace used. */
 const LINKED_PROMPTS = "mlflow.linkedPrompts";
@@ -31,27 +31,14 @@ const info = (it: Trace): schemas.TraceInfoV2 => ({
   ...list("tags", it.tags),
 });
 
-/** The prompts in the tag; empty for other text. */
-function promptsIn(text = "[]"): { name: unknown; version: unknown }[] {
-  try {
-    const found: unknown = JSON.parse(text);
-    return Array.isArray(found)
-      ? found.filter((it) => typeof it === "object" && it !== null && "name" in it && "version" in it)
-      : [];
-  } catch {
-    return [];
-  }
-}
-
 /** MLflow's traces, version 2, under /api/2.0/mlflow. */
 export function traceV2Routes(app: FastifyInstance, tracker: Tracker): void {
-  const { store, locations, events } = tracker;
+  const { store, events } = tracker;
   const changed = ({ experimentId }: Trace): void =>
     events.publish({ type: "experiment", experimentId, change: "updated" });
 
   route(app, endpoints.startTrace, async ({ experiment_id, timestamp_ms, request_metadata = [], tags = [] }) => {
-    const { artifactLocation } = await store.experiments.get(experiment_id);
-    locations.check(artifactLocation, "artifact_location");
+    await checkLocationOf(experiment_id, tracker);
     const trace = await store.traces.put({
       id: `tr-${randomUUID().replaceAll("-", "")}`,
       experimentId: experiment_id,
@@ -85,17 +72,9 @@ export function traceV2Routes(app: FastifyInstance, tracker: Tracker): void {
     trace_info: info(await store.traces.get(request_id)),
   }));
 
-  route(app, endpoints.searchTracesV2, async (message) => {
-    const order = parseOrder(message.order_by, TRACES);
-    const { items, next } = await store.traces.search({
-      experimentIds: message.experiment_ids ?? [],
-      filter: parseFilter(message.filter, TRACES),
-      order,
-      ...startOf(message.page_token, order),
-      limit: limitOf(message.max_results, 100, MAX_RESULTS),
-    });
-    return shapes.page("traces", items.map(info), tokenOf(next, order));
-  });
+  route(app, endpoints.searchTracesV2, async (message) =>
+    searchTraces(tracker, message, message.experiment_ids ?? [], info),
+  );
 
   route(app, endpoints.deleteTracesV2, async (message) => removeTraces(tracker, message));
 
@@ -119,7 +98,7 @@ export function traceV2Routes(app: FastifyInstance, tracker: Tracker): void {
 
   route(app, endpoints.linkPrompts, async ({ trace_id, prompt_versions = [] }) => {
     const { tags } = await store.traces.get(trace_id);
-    const linked = promptsIn(tags.find(({ key }) => key === LINKED_PROMPTS)?.value);
+    const linked = versionsIn(tags.find(({ key }) => key === LINKED_PROMPTS)?.value);
     for (const { name, version } of prompt_versions) {
       if (!linked.some((it) => it.name === name && it.version === version)) linked.push({ name, version });
     }

@@ -17,6 +17,7 @@ import type { RequestOf } from "./endpoints/endpoint.ts";
 import { TRACE_STATES } from "./endpoints/fields.ts";
 import type * as schemas from "./endpoints/schemas.ts";
 import * as endpoints from "./endpoints/traces.ts";
+import { checkLocationOf } from "./experiment-location.ts";
 import { checkKey, truncate } from "./limits.ts";
 import { route } from "./route.ts";
 import * as shapes from "./shapes.ts";
@@ -170,6 +171,24 @@ export async function removeTraces(
   return { traces_deleted: deleted.length };
 }
 
+/** Searches traces. @param shape converts a trace to the response's version of the protocol */
+export async function searchTraces<T>(
+  { store }: Tracker,
+  message: Pick<RequestOf<typeof endpoints.searchTraces>, "filter" | "order_by" | "max_results" | "page_token">,
+  experimentIds: string[],
+  shape: (trace: Trace) => T,
+) {
+  const order = parseOrder(message.order_by, TRACES);
+  const { items, next } = await store.traces.search({
+    experimentIds,
+    filter: parseFilter(message.filter, TRACES),
+    order,
+    ...startOf(message.page_token, order),
+    limit: limitOf(message.max_results, 100, MAX_RESULTS),
+  });
+  return shapes.page("traces", items.map(shape), tokenOf(next, order));
+}
+
 /** Returns functions that read traces with their spans, each converted by `span`. */
 function readerOf<S>(tracker: Tracker, span: (it: Span) => S) {
   const { store } = tracker;
@@ -207,13 +226,12 @@ export function pageTraceRoute(app: FastifyInstance, tracker: Tracker): void {
 
 /** MLflow's traces, version 3, under /api/3.0/mlflow and /ajax-api/3.0/mlflow. */
 export function traceRoutes(app: FastifyInstance, tracker: Tracker): void {
-  const { store, locations, events } = tracker;
+  const { store, events } = tracker;
   const changed = ({ experimentId }: Trace): void =>
     events.publish({ type: "experiment", experimentId, change: "updated" });
 
   route(app, endpoints.createTrace, async ({ trace: { trace_info } }) => {
-    const { artifactLocation } = await store.experiments.get(experimentOf(trace_info.trace_location));
-    locations.check(artifactLocation, "artifact_location");
+    await checkLocationOf(experimentOf(trace_info.trace_location), tracker);
     const trace = await store.traces.put(toTrace(trace_info));
     changed(trace);
     return { trace: { trace_info: info(trace) } };
@@ -223,18 +241,9 @@ export function traceRoutes(app: FastifyInstance, tracker: Tracker): void {
     trace: { trace_info: info(await store.traces.get(trace_id)) },
   }));
 
-  route(app, endpoints.searchTraces, async (message) => {
-    const order = parseOrder(message.order_by, TRACES);
-    const limit = limitOf(message.max_results, 100, MAX_RESULTS);
-    const { items, next } = await store.traces.search({
-      experimentIds: message.experiment_ids ?? (message.locations ?? []).map(experimentOf),
-      filter: parseFilter(message.filter, TRACES),
-      order,
-      ...startOf(message.page_token, order),
-      limit,
-    });
-    return shapes.page("traces", items.map(info), tokenOf(next, order));
-  });
+  route(app, endpoints.searchTraces, async (message) =>
+    searchTraces(tracker, message, message.experiment_ids ?? (message.locations ?? []).map(experimentOf), info),
+  );
 
   route(app, endpoints.deleteTraces, async (message) => removeTraces(tracker, message));
 
@@ -360,7 +369,8 @@ const OTLP_LIMIT = 16 * 2 ** 20;
  * `POST /v1/traces`: receives spans from OpenTelemetry exporters. The header `x-mlflow-experiment-id` gives the experiment;
  * the default is the experiment Default. Register it in a separate scope that reads bodies as bytes.
  */
-export function otlpRoutes(app: FastifyInstance, { store, locations, events }: Tracker): void {
+export function otlpRoutes(app: FastifyInstance, tracker: Tracker): void {
+  const { store, events } = tracker;
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
 
@@ -374,8 +384,7 @@ export function otlpRoutes(app: FastifyInstance, { store, locations, events }: T
         throw invalid("The header x-mlflow-experiment-id is set more than once: send it once.");
       // Before the body is parsed, which takes longer than anything else here.
       currentPrincipal().need("editor", { experiment: experimentId });
-      const { artifactLocation } = await store.experiments.get(experimentId);
-      locations.check(artifactLocation, "artifact_location");
+      await checkLocationOf(experimentId, tracker);
       const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
       const spans = await parseSpans(body, { type, encoding });
       const traces = await store.traces.logSpans(experimentId, spans);

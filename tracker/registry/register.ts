@@ -2,6 +2,7 @@ import { currentPrincipal } from "../access/principal.ts";
 import { subjectOf } from "../access/protect/checks.ts";
 import { pathOf } from "../artifacts/locations.ts";
 import { invalid, TrackerError } from "../errors.ts";
+import { versionsIn } from "../json.ts";
 import type { NewModelVersion, Store } from "../store/store.ts";
 import type { ModelVersion } from "../store/types.ts";
 import type { Tracker } from "../tracker.ts";
@@ -47,7 +48,7 @@ async function tagModel(store: Store, id: string, { name, version }: ModelVersio
   const model = await orNull(store.loggedModels.get(id));
   if (!model || !currentPrincipal().may("editor", { experiment: model.experimentId })) return;
   const before = model.tags.find(({ key }) => key === VERSIONS_TAG)?.value;
-  const listed = listOf(before);
+  const listed = versionsIn(before);
   if (listed.some((it) => it.name === name && String(it.version) === String(version))) return;
   listed.push({ name, version });
   // As Python writes JSON: clients compare the text.
@@ -55,18 +56,6 @@ async function tagModel(store: Store, id: string, { name, version }: ModelVersio
     `[${listed.map((it) => `{"name": ${JSON.stringify(it.name)}, "version": ${JSON.stringify(it.version)}}`).join(", ")}]`;
   while (listed.length > 1 && text().length > MAX_VERSIONS_TAG) listed.shift();
   await store.loggedModels.setTags(id, [{ key: VERSIONS_TAG, value: text() }]);
-}
-
-/** The versions in the tag; empty for other text. */
-function listOf(text = "[]"): { name: unknown; version: unknown }[] {
-  try {
-    const list: unknown = JSON.parse(text);
-    return Array.isArray(list)
-      ? list.filter((it) => typeof it === "object" && it !== null && "name" in it && "version" in it)
-      : [];
-  } catch {
-    return [];
-  }
 }
 
 type Files = Pick<NewModelVersion, "root" | "originRun" | "location" | "files">;

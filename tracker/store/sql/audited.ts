@@ -14,37 +14,40 @@ export async function addEntry(db: Connection, entry: Omit<AuditEntry, "id">): P
  * without an entry, and none is recorded that was rolled back.
  */
 export function audited(db: Database): Database {
+  const isPending = (): boolean => currentChange()?.recorded === false;
+
+  /** @param happened whether the work changed anything */
   async function transaction<T>(work: (connection: Connection) => Promise<T>, happened = (_: T) => true): Promise<T> {
     const change = currentChange();
     if (!change || change.recorded) return db.transaction(work);
+    const { who, action, target } = change;
     // Set before the work, so that of several transactions at once only one writes the entry.
     change.recorded = true;
-    const { who, action, target } = change;
-    let written = false;
     try {
-      return await db.transaction(async (connection) => {
+      const { result, written } = await db.transaction(async (connection) => {
         const result = await work(connection);
-        written = happened(result);
+        const written = happened(result);
         if (written) await addEntry(connection, { at: Date.now(), who, action, target, status: 200 });
-        return result;
+        return { result, written };
       });
-    } catch (error) {
-      written = false;
-      throw error;
-    } finally {
       change.recorded = written;
+      return result;
+    } catch (error) {
+      change.recorded = false;
+      throw error;
     }
   }
   return {
     ...db,
     transaction: (work) => transaction(work),
     run: (sql, ...values) =>
-      currentChange() === undefined
-        ? db.run(sql, ...values)
-        : transaction(
+      isPending()
+        ? transaction(
             (connection) => connection.run(sql, ...values),
             (rows) => rows > 0,
-          ),
-    insertNumbers: (...to) => transaction((connection) => connection.insertNumbers(...to)),
+          )
+        : db.run(sql, ...values),
+    insertNumbers: (...to) =>
+      isPending() ? transaction((connection) => connection.insertNumbers(...to)) : db.insertNumbers(...to),
   };
 }
